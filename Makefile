@@ -1,0 +1,47 @@
+# Two commands for a fresh clone: `make demo` and `make test`. Each makes .venv and installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-oldest lint format clean
+
+demo: $(INSTALLED)
+	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
+	$(BIN)/python -m kseg.train pipelines/phantom.toml --force
+	$(BIN)/python -m kseg.phantom --out saved_models/phantom/scans --subjects 1 --shape 64 64 96 --difficulty 0.3 --seed 99 --force
+	$(BIN)/python -m kseg.predict phantom saved_models/phantom/scans/images --out saved_models/phantom/predictions --force
+	$(BIN)/python -m kseg.export phantom
+	$(BIN)/python -m kseg.evaluate phantom
+
+test: $(INSTALLED) lint
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The oldest versions that setup.cfg allows (constraints/oldest.txt): the lower bounds are promises too.
+test-oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -q tests
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(INSTALLED): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv-oldest/.installed: setup.cfg pyproject.toml constraints/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints/oldest.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-oldest build *.egg-info

@@ -1,0 +1,75 @@
+"""The frame of every command: one parser style, one way to fail, one way to print numbers."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kseg.console.errors import InputError
+
+Main = Callable[[Sequence[str] | None], None]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line (`InputError`) instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the complaint; `run` prints it."""
+        raise InputError(f"{message}. See python -m {self.prog} --help")
+
+
+def command_parser(name: str, description: str, epilog: str | None = None) -> CommandParser:
+    """Return the parser of `python -m kseg.<name>`."""
+    return CommandParser(
+        prog=f"kseg.{name}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--json` to the parser of a command that reports numbers."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
+
+
+def print_json(report: dict[str, Any]) -> None:
+    """Print `report` as one line of strict JSON on standard output."""
+    print(json.dumps(report, allow_nan=False), flush=True)
+
+
+def say(message: str) -> None:
+    """Print a line for the person who watches, on standard error: standard output belongs to results."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow without the greetings that it prints to standard error whatever its log level says."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def run(main: Main) -> NoReturn:
+    """Run a command's `main` and exit: 0 done, 2 the user's mistake (one line), 1 anything else."""
+    name = main.__module__ if main.__module__ != "__main__" else sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
+    try:
+        main(None)
+    except InputError as error:
+        say(f"{name}: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say(f"{name}: stopped by the user")
+        sys.exit(1)
+    sys.exit(0)

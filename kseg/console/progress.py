@@ -1,0 +1,35 @@
+"""Progress bars for long jobs, on standard error so that `--json` owns standard output."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+WIDTH = None if sys.stderr.isatty() else 120  # a log file is wider than rich's guess for it
+stderr = Console(stderr=True, highlight=False, width=WIDTH)
+stdout = Console(highlight=False, width=WIDTH)
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items` while a bar on standard error shows how many are done and how long the rest will take."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr) as bar:
+        yield from bar.track(items, description=description, total=total)
