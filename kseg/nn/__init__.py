@@ -1,0 +1,1 @@
+"""The mathematics: dilated convolutions with a shared kernel, losses, metrics, networks; all on `keras.ops`."""

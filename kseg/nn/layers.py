@@ -1,0 +1,205 @@
+"""The paper's layer: one kernel at several dilation rates, bias, batch norm and ReLU, concatenated."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import KerasTensor, ops
+
+from kseg.nn.convolution import dilated_convolutions
+from kseg.nn.replicas import replica_count
+
+IMPLEMENTATIONS = ("auto", "direct")
+
+
+def triple(value: int | Sequence[int], argument: str) -> tuple[int, int, int]:
+    """Return `value` as one positive number per axis (x, y, z).
+
+    Raises:
+        ValueError: names `argument` and what it received.
+    """
+    numbers = (value,) * 3 if isinstance(value, int) else tuple(int(number) for number in value)
+    if len(numbers) != 3 or min(numbers) < 1:
+        raise ValueError(f"`{argument}` must be a positive integer, or three for x, y, z. Received {value!r}.")
+    return numbers
+
+
+@keras.saving.register_keras_serializable("kseg")
+class SharedDilatedConv3D(keras.layers.Layer):
+    """Dilated 3D convolutions that share one kernel, each followed by bias, batch norm and ReLU.
+
+    `(batch, x, y, z, channels)` becomes `(batch, u x, u y, u z, len(dilation_rates) * filters)`, the maps of the
+    first rate first. Kernel, bias and the norm's scale and shift are shared by all branches, so that a layer has
+    `k^3 channels filters + 3 filters` trainable parameters (Al Chanti et al., section 2). Statistics are not
+    shared: each branch has a distribution of its own, hence its own moving averages.
+
+    Args:
+        filters: maps of one branch.
+        kernel_size: odd size of the kernel, one number or one for each of x, y, z.
+        dilation_rates: distances in voxels at which the kernel is applied.
+        share_kernel: `False` gives every branch parameters of its own (the paper's baseline).
+        upsample: nearest-neighbour up-sampling of the input before the convolution, per axis or one for all.
+        implementation: `"direct"`, plain dilated convolutions; `"auto"` picks the fastest there is for this layer.
+        norm_momentum: share of the old value that the norm's moving averages keep at a step.
+        norm_epsilon: added to the variance.
+
+    Raises:
+        ValueError: an argument is out of range; the message names it and what it received.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int] = 3,
+        dilation_rates: Sequence[int] = (1, 2, 3, 4),
+        share_kernel: bool = True,
+        upsample: int | Sequence[int] = 1,
+        implementation: str = "auto",
+        norm_momentum: float = 0.9,
+        norm_epsilon: float = 1e-3,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if filters < 1:
+            raise ValueError(f"`filters` must be at least 1. Received {filters!r}.")
+        if not dilation_rates or min(dilation_rates) < 1:
+            raise ValueError(f"`dilation_rates` must be positive integers, at least one. Received {dilation_rates!r}.")
+        if implementation not in IMPLEMENTATIONS:
+            raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}. Received {implementation!r}.")
+        self.filters = filters
+        self.kernel_size = triple(kernel_size, "kernel_size")
+        if any(size % 2 == 0 for size in self.kernel_size):
+            raise ValueError(f"`kernel_size` must be odd, so that a kernel has a centre. Received {kernel_size!r}.")
+        self.dilation_rates = tuple(dilation_rates)
+        self.share_kernel = share_kernel
+        self.upsample = triple(upsample, "upsample")
+        self.implementation = implementation
+        self.norm_momentum = norm_momentum
+        self.norm_epsilon = norm_epsilon
+        self.input_spec = keras.layers.InputSpec(ndim=5)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the weights for `input_shape` `(batch, x, y, z, channels)`."""
+        branches = len(self.dilation_rates)
+        own = () if self.share_kernel else (branches,)
+        kernel_shape = (*self.kernel_size, input_shape[-1], self.filters)
+        glorot = keras.initializers.GlorotUniform(seed=keras.random.SeedGenerator())
+
+        def kernel_initializer(shape: Sequence[int], dtype: Any = None) -> KerasTensor:
+            # Each branch's kernel is drawn for its own fan-in: a leading branch axis must not widen it.
+            drawn = [glorot(kernel_shape, dtype=dtype) for _ in range(branches if own else 1)]
+            return ops.reshape(ops.stack(drawn), shape)
+
+        self.kernel = self.add_weight(name="kernel", shape=(*own, *kernel_shape), initializer=kernel_initializer)
+        self.bias = self.add_weight(name="bias", shape=(*own, self.filters), initializer="zeros")
+        # The norm works in float32 whatever the layer's dtype: half-precision sums over a volume overflow.
+        norm = {"autocast": False, "dtype": "float32"}
+        self.scale = self.add_weight(name="scale", shape=(*own, self.filters), initializer="ones", **norm)
+        self.shift = self.add_weight(name="shift", shape=(*own, self.filters), initializer="zeros", **norm)
+        # Synchronised statistics are equal on all replicas, so that the mean of them is each of them.
+        moving = {"shape": (branches * self.filters,), "trainable": False, "aggregation": "mean", **norm}
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
+
+    def call(self, x: KerasTensor, training: bool = False) -> KerasTensor:
+        """Return the concatenated maps of all branches, `(batch, u x, u y, u z, branches * filters)`."""
+        x = upsample_nearest(x, self.upsample)
+        maps = dilated_convolutions(x, self._kernels(), self.dilation_rates)
+        return ops.relu(self._normalise(maps + self._per_map(self.bias), training))
+
+    def _kernels(self) -> list[KerasTensor]:
+        if self.share_kernel:
+            return [self.kernel] * len(self.dilation_rates)
+        return ops.unstack(self.kernel, axis=0)
+
+    def _per_map(self, weight: KerasTensor) -> KerasTensor:
+        """Return a weight of one branch, or of each, as a vector over the concatenated maps."""
+        if self.share_kernel:
+            return ops.tile(weight, len(self.dilation_rates))
+        return ops.reshape(weight, (-1,))
+
+    def _normalise(self, maps: KerasTensor, training: bool) -> KerasTensor:
+        """Batch norm of all branches at once: the same function as branch by branch, in one pass."""
+        if training:
+            statistics = ops.cast(maps, "float32")
+            mean, variance = ops.moments(statistics, axes=(0, 1, 2, 3), synchronized=replica_count() > 1)
+            keep = self.norm_momentum
+            self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
+            self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
+        else:
+            mean, variance = (
+                ops.convert_to_tensor(self.moving_mean),
+                ops.convert_to_tensor(self.moving_variance),
+            )
+        gain = self._per_map(self.scale) * ops.rsqrt(variance + self.norm_epsilon)
+        offset = self._per_map(self.shift) - mean * gain
+        return maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the output's shape for `input_shape` `(batch, x, y, z, channels)`."""
+        batch, *sizes, _ = input_shape
+        sizes = [size and size * factor for size, factor in zip(sizes, self.upsample, strict=True)]
+        return (batch, *sizes, len(self.dilation_rates) * self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "dilation_rates": self.dilation_rates,
+            "share_kernel": self.share_kernel,
+            "upsample": self.upsample,
+            "implementation": self.implementation,
+            "norm_momentum": self.norm_momentum,
+            "norm_epsilon": self.norm_epsilon,
+        }
+
+
+def upsample_nearest(x: KerasTensor, factors: Sequence[int]) -> KerasTensor:
+    """Repeat the voxels of `x` `(batch, x, y, z, channels)` `factors` times along x, y, z."""
+    for axis, factor in enumerate(factors, start=1):
+        if factor > 1:
+            x = ops.repeat(x, factor, axis=axis)
+    return x
+
+
+@keras.saving.register_keras_serializable("kseg")
+class PadToMultiple(keras.layers.Layer):
+    """Zero voxels at the far end of x, y, z until each size is a multiple of `multiples`, as pooling needs."""
+
+    def __init__(self, multiples: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.multiples = triple(multiples, "multiples")
+
+    def call(self, x: KerasTensor) -> KerasTensor:
+        """Return `x` `(batch, x, y, z, channels)`, padded."""
+        sizes = ops.shape(x)[1:4]
+        padding = [(0, -size % multiple) for size, multiple in zip(sizes, self.multiples, strict=True)]
+        return ops.pad(x, [(0, 0), *padding, (0, 0)])
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the padded shape."""
+        batch, *sizes, channels = input_shape
+        sizes = [size and size + -size % multiple for size, multiple in zip(sizes, self.multiples, strict=True)]
+        return (batch, *sizes, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "multiples": self.multiples}
+
+
+@keras.saving.register_keras_serializable("kseg")
+class CropLike(keras.layers.Layer):
+    """Cut the far end of x, y, z off until the first input has the second one's size: undoes `PadToMultiple`."""
+
+    def call(self, inputs: Sequence[KerasTensor]) -> KerasTensor:
+        """Return `inputs[0]` `(batch, x, y, z, channels)`, cut to the x, y, z of `inputs[1]`."""
+        maps, like = inputs
+        x, y, z = ops.shape(like)[1:4]
+        return maps[:, :x, :y, :z]
+
+    def compute_output_shape(self, input_shape: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
+        """Return the cut shape."""
+        maps, like = input_shape
+        return (maps[0], *like[1:4], maps[4])

@@ -1,0 +1,56 @@
+"""Dice, precision and recall of the foreground classes, counted voxel by voxel over all batches seen."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import KerasTensor, ops
+
+from kseg.nn.losses import soft_counts, tversky_index
+
+
+@keras.saving.register_keras_serializable("kseg")
+class SegmentationScores(keras.metrics.Metric):
+    """Pooled scores of the predicted label map (the most probable class of each voxel).
+
+    `result()` is a dictionary: `dice`, `precision`, `recall`, each the mean over the foreground classes seen so far,
+    and `dice_<class>` of every one. A class that neither truth nor prediction holds scores 0 and is left out of the
+    means.
+
+    Args:
+        class_names: names of the foreground classes, index 1 first.
+    """
+
+    def __init__(self, class_names: Sequence[str], name: str = "scores", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.class_names = tuple(class_names)
+        shape = (3, len(self.class_names))
+        self.counts = self.add_weight(name="counts", shape=shape, initializer="zeros", dtype="float32")
+
+    def update_state(self, labels: KerasTensor, probabilities: KerasTensor, sample_weight: None = None) -> None:
+        """Count a batch: labels `(batch, x, y, z)`, probabilities `(batch, x, y, z, classes)`."""
+        predicted = ops.one_hot(ops.argmax(probabilities, axis=-1), len(self.class_names) + 1, dtype="float32")
+        self.counts.assign_add(ops.stack(soft_counts(labels, predicted)))
+
+    def result(self) -> dict[str, KerasTensor]:
+        """Return the scores of everything counted since the last reset."""
+        tp, fp, fn = ops.unstack(ops.convert_to_tensor(self.counts), num=3)
+        seen = ops.cast(tp + fp + fn > 0, "float32")
+        dice = tversky_index(tp, fp, fn)
+
+        def mean(scores: KerasTensor) -> KerasTensor:
+            return ops.sum(scores * seen) / ops.maximum(ops.sum(seen), 1.0)
+
+        scores = {
+            "dice": mean(dice),
+            "precision": mean(tversky_index(tp, fp, fn, alpha=1.0, beta=0.0)),
+            "recall": mean(tversky_index(tp, fp, fn, alpha=0.0, beta=1.0)),
+        }
+        return scores | {
+            f"dice_{name}": score
+            for name, score in zip(self.class_names, ops.unstack(dice, num=len(self.class_names)), strict=True)
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "class_names": self.class_names}

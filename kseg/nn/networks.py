@@ -1,0 +1,106 @@
+"""Networks by name: a preset fixes every choice, an override changes one."""
+
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kseg.nn.layers import CropLike, PadToMultiple, SharedDilatedConv3D, triple
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Al Chanti et al., Efficient Strategies for Better Imbalance Image Segmentation, section 2 and figure 1.
+    "midl2021": {"filters": (4, 8, 16, 32, 64), "dilation_rates": (1, 2, 3, 4), "pooling": 2, "skip": "none"},
+}
+
+
+def build_network(preset: str, num_classes: int = 2, input_channels: int = 1, **overrides: Any) -> keras.Model:
+    """Build a network that maps voxels `(batch, x, y, z, input_channels)` to class probabilities.
+
+    Args:
+        preset: `"midl2021"`, the paper's network.
+        num_classes: classes, the background (index 0) included.
+        input_channels: channels of the volume.
+        **overrides: any argument of `encoder_decoder`; for the paper's baseline, `share_kernel=False`.
+
+    Returns:
+        A Keras model of any spatial size; its output is `(batch, x, y, z, num_classes)`, float32, sum 1.
+
+    Raises:
+        ValueError: unknown preset or override, or an argument out of range.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"`preset` must be one of {sorted(PRESETS)}. Received {preset!r}.")
+    known = set(inspect.signature(encoder_decoder).parameters)
+    if unknown := sorted(set(overrides) - known):
+        raise ValueError(f"unknown network option {unknown}. Options: {sorted(known)}.")
+    if num_classes < 2:
+        raise ValueError(f"`num_classes` counts the background too, so it is at least 2. Received {num_classes}.")
+    options = PRESETS[preset] | overrides
+    return encoder_decoder(num_classes=num_classes, input_channels=input_channels, name=preset, **options)
+
+
+def encoder_decoder(
+    num_classes: int,
+    input_channels: int,
+    filters: Sequence[int],
+    dilation_rates: Sequence[int],
+    pooling: int | Sequence[int | Sequence[int]],
+    skip: str,
+    share_kernel: bool = True,
+    norm_momentum: float = 0.9,
+    implementation: str = "auto",
+    name: str | None = None,
+) -> keras.Model:
+    """Chain shared dilated layers and max pooling down, up-sampling and shared dilated layers back up.
+
+    Args:
+        num_classes: maps of the softmax.
+        input_channels: channels of the volume.
+        filters: filters of a branch, level by level from the finest; the decoder mirrors them.
+        dilation_rates: the rates of every layer.
+        pooling: pool size after each level: a number, or for each level a number or one for each of x, y, z.
+        skip: `"none"`, or `"add"` to add the encoder's maps to the decoder's of the same level.
+        share_kernel: see `SharedDilatedConv3D`.
+        norm_momentum: see `SharedDilatedConv3D`.
+        implementation: see `SharedDilatedConv3D`.
+        name: the model's name.
+    """
+    if skip not in ("none", "add"):
+        raise ValueError(f"`skip` must be 'none' or 'add'. Received {skip!r}.")
+    pools = _pools(pooling, len(filters))
+
+    def layer(level: int, stage: str, upsample: Sequence[int] = (1, 1, 1)) -> SharedDilatedConv3D:
+        return SharedDilatedConv3D(
+            filters[level],
+            dilation_rates=dilation_rates,
+            share_kernel=share_kernel,
+            upsample=upsample,
+            implementation=implementation,
+            norm_momentum=norm_momentum,
+            name=f"{stage}_{level + 1}",
+        )
+
+    voxels = keras.Input((None, None, None, input_channels), name="voxels")
+    x = PadToMultiple([math.prod(pool[axis] for pool in pools) for axis in range(3)], name="pad")(voxels)
+    levels = range(len(filters))
+    skips = []
+    for level in levels:
+        x = layer(level, "encoder")(x)
+        skips.append(x)
+        x = keras.layers.MaxPooling3D(pools[level], name=f"pool_{level + 1}")(x)
+    for level in reversed(levels):
+        x = layer(level, "decoder", upsample=pools[level])(x)
+        if skip == "add":
+            x = keras.layers.Add(name=f"skip_{level + 1}")([skips[level], x])
+    x = keras.layers.Conv3D(num_classes, 3, padding="same", name="output")(x)
+    x = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
+    return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
+
+
+def _pools(pooling: int | Sequence[int | Sequence[int]], depth: int) -> list[tuple[int, int, int]]:
+    sizes = [pooling] * depth if isinstance(pooling, int) else list(pooling)
+    if len(sizes) != depth:
+        raise ValueError(f"`pooling` must have one entry per level of `filters` ({depth}). Received {pooling!r}.")
+    return [triple(size, "pooling") for size in sizes]

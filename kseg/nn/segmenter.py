@@ -1,0 +1,80 @@
+"""The model that is trained and saved: a network, the loss with its learned penalties, and the scores."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import KerasTensor
+
+import kseg.nn.layers  # noqa: F401 - registers what a saved network is made of
+from kseg.nn.losses import SegmentationLoss
+from kseg.nn.metrics import SegmentationScores
+from kseg.nn.replicas import replica_count
+
+
+@keras.saving.register_keras_serializable("kseg")
+class Segmenter(keras.Model):
+    """Trains `network` through `fit`; owns the loss, so that its penalties are trained, saved and loaded too.
+
+    Args:
+        network: maps voxels `(batch, x, y, z, channels)` to probabilities `(batch, x, y, z, classes)`.
+        loss: a layer called with labels `(batch, x, y, z)` and probabilities.
+        class_names: names of the foreground classes, index 1 first.
+    """
+
+    def __init__(self, network: keras.Model, loss: SegmentationLoss, class_names: Sequence[str], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.network = network
+        self.segmentation_loss = loss
+        self.class_names = tuple(class_names)
+        self.scores = SegmentationScores(self.class_names)
+        if not loss.built:
+            loss.build()
+        self.build(network.input_shape)
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing is left to make: network and loss have their weights already."""
+
+    def call(self, voxels: KerasTensor, training: bool = False) -> KerasTensor:
+        """Return class probabilities `(batch, x, y, z, classes)`."""
+        return self.network(voxels, training=training)
+
+    def compute_loss(
+        self,
+        x: KerasTensor = None,
+        y: KerasTensor = None,
+        y_pred: KerasTensor = None,
+        sample_weight: KerasTensor = None,
+        training: bool = True,
+    ) -> KerasTensor:
+        """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
+        return self.segmentation_loss(y, y_pred) / replica_count()
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running loss and scores, reset by Keras at each epoch."""
+        return [metric for metric in [getattr(self, "_loss_tracker", None), self.scores] if metric is not None]
+
+    def compute_metrics(
+        self, x: KerasTensor, y: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor = None
+    ) -> dict[str, KerasTensor]:
+        """Count the batch, and return loss, scores and the learned penalties by name."""
+        self.scores.update_state(y, y_pred)
+        learned = self.segmentation_loss.learned
+        penalties = {} if learned is None else {"alpha": learned.alpha, "beta": learned.beta}
+        return self.get_metrics_result() | penalties
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, serialised."""
+        return {
+            **super().get_config(),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "loss": keras.saving.serialize_keras_object(self.segmentation_loss),
+            "class_names": self.class_names,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Segmenter":
+        """Rebuild a model from `get_config`."""
+        parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("network", "loss")}
+        return cls(**{**config, **parts})
