@@ -1,0 +1,204 @@
+"""The blended sliding window against a whole-volume accumulation, invariants and measured memory."""
+
+import itertools
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from kseg.inference.sliding_window import blend_shares, probability_slabs, segment
+from kseg.patches.grid import tile_starts
+
+SHAPES = [
+    ((30, 14, 11), (8, 8, 8)),
+    ((9, 33, 10), (12, 8, 6)),
+    ((7, 5, 21), (16, 8, 9)),
+    ((4, 5, 6), (9, 8, 11)),
+]
+
+
+def identity(tile: np.ndarray) -> np.ndarray:
+    return tile
+
+
+def logistic(weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A predict whose answer depends on a voxel's value and on its place within the tile."""
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        place = np.indices(batch.shape[1:4]).sum(axis=0) / sum(batch.shape[1:4])
+        logits = (batch.mean(axis=-1) + 2 * place)[..., None] * weights
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+    return predict
+
+
+def blended(
+    image: np.ndarray, slabs: list[tuple[tuple[slice, ...], np.ndarray]], num_classes: int
+) -> np.ndarray:
+    whole = np.full((*image.shape[:3], num_classes), np.nan)
+    for window, probabilities in slabs:
+        assert np.isnan(whole[window]).all(), "slabs overlap"
+        whole[window] = probabilities
+    return whole
+
+
+def naive(
+    predict: Callable[[np.ndarray], np.ndarray],
+    image: np.ndarray,
+    patch: tuple[int, ...],
+    num_classes: int,
+    *,
+    normalise: Callable[[np.ndarray], np.ndarray],
+    overlap: float,
+) -> np.ndarray:
+    """Pad, sum weighted tiles and weights over the whole volume in float64, divide, crop."""
+    shape = image.shape[:3]
+    pads = [
+        (max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for p, n in zip(patch, shape, strict=True)
+    ]
+    padded = np.pad(normalise(image.astype(np.float32)), [*pads, (0, 0)])
+    axes = [np.exp(-0.5 * ((np.arange(p) - (p - 1) / 2) / (p / 8)) ** 2) for p in patch]
+    weight = np.einsum("x,y,z->xyz", *axes)[..., None]
+    total, weights = np.zeros((*padded.shape[:3], num_classes)), np.zeros((*padded.shape[:3], 1))
+    for start in itertools.product(
+        *(tile_starts(n, p, overlap) for n, p in zip(padded.shape, patch, strict=False))
+    ):
+        tile = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
+        total[tile] += weight * predict(padded[tile][None])[0]
+        weights[tile] += weight
+    crop = tuple(slice(before, before + n) for (before, _), n in zip(pads, shape, strict=True))
+    return (total / weights)[crop]
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.7])
+def test_equals_a_naive_accumulation_over_the_whole_volume(
+    shape: tuple[int, ...], patch: tuple[int, ...], overlap: float
+) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 2), dtype=np.uint8)
+    predict = logistic(np.array([0.5, -1.0, 2.0]))
+
+    def normalise(tile: np.ndarray) -> np.ndarray:
+        return (tile - 100) / 50
+
+    slabs = list(probability_slabs(predict, image, patch, 3, overlap=overlap, normalise=normalise))
+    expected = naive(predict, image, patch, 3, normalise=normalise, overlap=overlap)
+    np.testing.assert_allclose(blended(image, slabs, 3), expected, atol=2e-6)
+    labels = segment(predict, image, patch, 3, overlap=overlap, normalise=normalise)
+    first, second = np.sort(expected, axis=-1)[..., -1], np.sort(expected, axis=-1)[..., -2]
+    clear = first - second > 1e-5
+    np.testing.assert_array_equal(labels[clear], expected.argmax(axis=-1)[clear])
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+def test_a_ramp_predicted_as_it_is_comes_back_exactly(shape: tuple[int, ...], patch: tuple[int, ...]) -> None:
+    ramp = np.stack(np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij"), axis=-1)
+    slabs = list(probability_slabs(identity, ramp, patch, 3, normalise=identity, batch_size=3))
+    np.testing.assert_allclose(blended(ramp, slabs, 3), ramp, atol=1e-5)
+
+
+def test_weights_of_all_tiles_add_up_to_one_and_favour_the_nearest_centre() -> None:
+    shares = blend_shares(50, 16, 0.5)
+    total = np.zeros(50)
+    for start, share in shares.items():
+        total[start : start + 16] += share
+        assert share.min() > 0
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    first, second = list(shares)[:2]
+    nearer_the_first = (first + second + 15) // 2
+    assert shares[first][nearer_the_first - first] >= shares[second][nearer_the_first - second]
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 100])
+def test_the_batch_size_changes_nothing_and_is_never_exceeded(batch_size: int) -> None:
+    image = np.random.default_rng(1).normal(size=(20, 13, 12, 1))
+    predict = logistic(np.array([1.0, -1.0]))
+    sizes = []
+
+    def counted(batch: np.ndarray) -> np.ndarray:
+        sizes.append(len(batch))
+        return predict(batch)
+
+    one = list(probability_slabs(predict, image, (8, 8, 8), 2, normalise=identity))
+    many = list(probability_slabs(counted, image, (8, 8, 8), 2, normalise=identity, batch_size=batch_size))
+    np.testing.assert_allclose(blended(image, many, 2), blended(image, one, 2), atol=1e-6)
+    assert 1 < max(sizes) <= batch_size
+
+
+def test_permuted_axes_give_permuted_probabilities() -> None:
+    """Along another axis tiles come in another order: the result must not notice."""
+    image = np.random.default_rng(2).normal(size=(26, 12, 10, 1))
+    predict = logistic(np.array([1.0, -1.0]))
+    along_x = blended(image, list(probability_slabs(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
+    turned = image.transpose(2, 1, 0, 3)
+    along_z = blended(turned, list(probability_slabs(predict, turned, (8, 8, 8), 2, normalise=identity)), 2)
+    np.testing.assert_allclose(along_z.transpose(2, 1, 0, 3), along_x, atol=1e-6)
+
+
+def test_padding_is_zero_after_normalisation_and_never_normalised() -> None:
+    image = np.full((3, 20, 8, 1), 7, np.uint8)
+    seen = []
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        seen.append(batch)
+        return np.concatenate([batch, 1 - batch], axis=-1)
+
+    def normalise(tile: np.ndarray) -> np.ndarray:
+        assert tile.shape[0] == 3
+        assert tile.dtype == np.float32
+        return tile - 6
+
+    segment(predict, image, (8, 8, 8), 2, normalise=normalise)
+    for batch in seen:
+        np.testing.assert_array_equal(batch[0, 2:5], 1)
+        np.testing.assert_array_equal(batch[0, :2], 0)
+        np.testing.assert_array_equal(batch[0, 5:], 0)
+
+
+@pytest.mark.parametrize(("num_classes", "dtype"), [(256, np.uint8), (257, np.uint16)])
+def test_the_last_class_fits_the_dtype(num_classes: int, dtype: type) -> None:
+    def predict(batch: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(np.arange(num_classes) == num_classes - 1, (*batch.shape[:4], num_classes))
+
+    labels = segment(predict, np.zeros((4, 4, 6, 1)), (4, 4, 4), num_classes, normalise=identity)
+    assert labels.dtype == dtype
+    np.testing.assert_array_equal(labels, num_classes - 1)
+
+
+def test_progress_sees_every_batch_once() -> None:
+    seen = []
+
+    def watch(batches):  # type: ignore[no-untyped-def]
+        for batch in batches:
+            seen.extend(batch)
+            yield batch
+
+    segment(lambda x: x, np.zeros((16, 8, 8, 1)), (8, 8, 8), 1, normalise=identity, progress=watch)
+    assert seen == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
+
+
+def peak_bytes(length: int, num_classes: int) -> int:
+    """Peak traced memory of a segmentation, less the label map that it returns."""
+    image = np.zeros((24, 24, length, 1), np.uint8)
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        return np.zeros((*batch.shape[:4], num_classes), np.float32)
+
+    tracemalloc.start()
+    labels = segment(predict, image, (16, 16, 16), num_classes, normalise=identity)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak - labels.nbytes
+
+
+def test_memory_follows_the_patch_and_the_classes_not_the_length() -> None:
+    peak_bytes(32, 2)  # imports and caches
+    short, long = peak_bytes(200, 8), peak_bytes(2000, 8)
+    slab = 24 * 24 * 16 * 8 * 4
+    whole = 24 * 24 * 2000 * 8 * 4
+    assert long < 1.1 * short + 2000 * 200  # a list of tile starts is all that grows
+    assert long < 4 * slab < whole / 10
+    per_class = (peak_bytes(200, 8) - peak_bytes(200, 2)) / 6
+    assert per_class < 4 * slab / 8
