@@ -1,0 +1,147 @@
+"""A picture of one case: three orthogonal planes with the classes outlined, the truth above the prediction.
+
+Axial and coronal planes follow the radiological convention (the patient's right is on the viewer's left); the
+sagittal plane has the patient's front on the left. Letters at the edges name the side of the patient: R, L,
+A (front), P (back), S (head), I (feet).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from kseg.console.files import whole_file
+
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
+"""Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""
+
+ROW_INCHES = 3.2
+
+
+class Plane(NamedTuple):
+    """A plane across the axis `normal`, drawn with two axes `across` (perhaps mirrored) and `up`."""
+
+    name: str
+    normal: int
+    across: int
+    up: int
+    mirrored: bool
+    left: str
+    right: str
+    bottom: str
+    top: str
+
+
+PLANES = (
+    Plane("axial", 2, 0, 1, True, "R", "L", "P", "A"),
+    Plane("coronal", 1, 0, 2, True, "R", "L", "I", "S"),
+    Plane("sagittal", 0, 1, 2, True, "A", "P", "I", "S"),
+)
+
+
+def three_planes(
+    image: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray | None,
+    *,
+    spacing_mm: Sequence[float],
+    class_names: Sequence[str],
+    path: Path,
+    title: str,
+) -> None:
+    """Draw the axial, coronal and sagittal slice that hold the most foreground, as a PNG.
+
+    Args:
+        image: one channel (x, y, z), RAS+ voxel order.
+        truth: class indices (x, y, z), or None. They choose the slices; without them the prediction does.
+        prediction: class indices (x, y, z), or None.
+        spacing_mm: voxel size along x, y, z.
+        class_names: names of the classes 1, 2, ..., without the background.
+        path: the PNG file.
+        title: the picture's heading.
+    """
+    rows = [(name, labels) for name, labels in (("truth", truth), ("prediction", prediction)) if labels is not None]
+    centre = _centre(image.shape, [labels for _, labels in rows])
+    extents_mm = np.multiply(image.shape, spacing_mm)
+    widths = [float(np.clip(extents_mm[p.across] / extents_mm[p.up], 0.4, 2.5)) for p in PLANES]
+    rows = rows or [("", np.zeros(image.shape, np.uint8))]
+
+    figure = Figure(figsize=(ROW_INCHES * sum(widths) + 2, (ROW_INCHES + 0.8) * len(rows) + 1))
+    figure.set_layout_engine("constrained", wspace=0.08)
+    figure.suptitle(title)
+    panels = figure.subplots(len(rows), len(PLANES), squeeze=False, width_ratios=widths)
+    slices = [np.take(image, centre[p.normal], axis=p.normal) for p in PLANES]
+    black, white = np.percentile(np.concatenate([s.ravel() for s in slices]), (1, 99))
+    for (name, labels), axes in zip(rows, panels, strict=True):
+        for plane, grey, panel in zip(PLANES, slices, axes, strict=True):
+            where = centre[plane.normal]
+            _draw_grey(panel, plane, grey, spacing_mm, (float(black), float(white)))
+            _draw_outlines(panel, plane, np.take(labels, where, axis=plane.normal), spacing_mm, len(class_names))
+            heading = f"{name}\n{plane.name}, {'xyz'[plane.normal]} = {where}\n{plane.top}"
+            panel.set_title(heading.lstrip(), fontsize="medium")
+    figure.legend(
+        handles=[Line2D([], [], color=colour_of(i), lw=2, label=name) for i, name in enumerate(class_names, start=1)],
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+    )
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)
+
+
+def colour_of(index: int) -> str:
+    """The colour of class `index`, counted from 1."""
+    return OKABE_ITO[(index - 1) % len(OKABE_ITO)]
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """Edges between a mask (u, v) and the rest: segments (n, 2 ends, 2), where voxel i spans i to i + 1.
+
+    Exact, where a contour line would cut the corners of thick slices.
+    """
+    padded = np.pad(mask, 1)
+    u, v = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    upright = np.stack([np.stack([u, v], -1), np.stack([u, v + 1], -1)], axis=1)
+    u, v = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
+    level = np.stack([np.stack([u, v], -1), np.stack([u + 1, v], -1)], axis=1)
+    return np.concatenate([upright, level])
+
+
+def _centre(shape: Sequence[int], label_maps: Sequence[np.ndarray]) -> list[int]:
+    """The slice of each axis with the most foreground of the first label map with any; else the middle."""
+    for labels in label_maps:
+        counts = [np.count_nonzero(labels, axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+        if counts[0].any():
+            return [int(np.argmax(c)) for c in counts]
+    return [n // 2 for n in shape]
+
+
+def _draw_grey(
+    panel: Axes, plane: Plane, grey: np.ndarray, spacing_mm: Sequence[float], window: tuple[float, float]
+) -> None:
+    """Show a slice (across, up) in mm, its orientation letters outside so that they hide nothing."""
+    width, height = np.multiply(grey.shape, (spacing_mm[plane.across], spacing_mm[plane.up]))
+    black, white = window
+    panel.imshow(grey.T, cmap="gray", vmin=black, vmax=white, origin="lower", extent=(0, width, 0, height))
+    if plane.mirrored:
+        panel.invert_xaxis()
+    panel.set(xticks=[], yticks=[], xlabel=plane.bottom)
+    panel.set_ylabel(plane.left, rotation=0, ha="right", va="center")
+    panel.annotate(plane.right, (1, 0.5), (4, 0), xycoords="axes fraction", textcoords="offset points", va="center")
+
+
+def _draw_outlines(
+    panel: Axes, plane: Plane, labels: np.ndarray, spacing_mm: Sequence[float], num_foreground: int
+) -> None:
+    scale = (spacing_mm[plane.across], spacing_mm[plane.up])
+    for index in range(1, num_foreground + 1):
+        segments = outline(labels == index) * scale
+        panel.add_collection(
+            LineCollection(list(segments), colors=colour_of(index), linewidths=1.2, capstyle="projecting"),
+            autolim=False,
+        )

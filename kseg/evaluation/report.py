@@ -1,0 +1,67 @@
+"""Scores on disk and on the terminal: a CSV row per case and class, a JSON file with the summary, a table."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from kseg.console.files import whole_file
+from kseg.evaluation.scores import ClassScore, Statistic, Summary
+
+
+def write_report(
+    scores_by_case: Mapping[str, Sequence[ClassScore]], summary: Summary, folder: Path, split: str
+) -> None:
+    """Write `<split>.csv` and `<split>.json` into `folder`, each all or not at all.
+
+    The CSV has a row for each case and class; what is not scored is an empty field. The JSON holds `split`,
+    `summary` and `cases` (the same rows by case), with null for what is not scored.
+    """
+    rows = {case: [asdict(score) for score in scores] for case, scores in scores_by_case.items()}
+    document = {"split": split, "summary": asdict(summary), "cases": rows}
+    with whole_file(folder / f"{split}.json") as path:
+        path.write_text(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    names = [field.name for field in fields(ClassScore)]
+    with whole_file(folder / f"{split}.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["case", *names], lineterminator="\n")
+        table.writeheader()
+        table.writerows({"case": case, **row} for case, members in rows.items() for row in members)
+
+
+def score_table(summary: Summary) -> Table:
+    """The means of every class, and of all classes in the last line, with the case whose Dice is worst."""
+    table = Table(title=f"Mean of {summary.cases} case{'s' if summary.cases != 1 else ''}")
+    table.add_column("class")
+    for heading in ("scored", "Dice", "HD95 mm", f"NSD {summary.nsd_tolerance_mm:g} mm"):
+        table.add_column(heading, justify="right")
+    for heading in ("precision", "recall", "volume error %"):
+        table.add_column(heading, justify="right")
+    table.add_column("worst Dice")
+    for name, statistics in summary.classes.items():
+        table.add_row(*_cells(name, statistics))
+    if len(summary.classes) > 1:
+        table.add_section()
+        table.add_row(*_cells("all classes", summary.foreground), style="bold")
+    return table
+
+
+def _cells(name: str, statistics: Mapping[str, Statistic]) -> list[str]:
+    dice = statistics.get("dice")
+    formats = {
+        "dice": ".3f",
+        "hd95_mm": ".2f",
+        "nsd": ".3f",
+        "precision": ".3f",
+        "recall": ".3f",
+        "volume_error_percent": "+.1f",
+    }
+    means = [
+        format(statistics[measure].mean, form) if measure in statistics else "-" for measure, form in formats.items()
+    ]
+    worst = f"{dice.worst:.3f} {escape(dice.worst_in)}" if dice else "-"
+    return [escape(name), str(dice.scored if dice else 0), *means, worst]

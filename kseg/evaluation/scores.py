@@ -1,0 +1,195 @@
+"""Scores of a segmentation against the truth, per case and class, and their summary over cases.
+
+Where a class is missing one rule decides: a share of nothing (0 / 0) is not scored. It is None and left out
+of means, as in nnU-Net (Isensee et al., Nature Methods 2021). Hence, for a class that is
+
+- in neither mask: nothing is scored;
+- in the truth only: Dice, recall and normalised surface Dice 0, volume error -100 %; precision not scored;
+- in the prediction only: Dice, precision and normalised surface Dice 0; recall, volume error not scored.
+
+A surface is infinitely far from one that does not exist. HD95 is then the diagonal of the image, a distance
+that no real error exceeds, as in the BraTS challenges (373.13 mm, the diagonal of 240 x 240 x 155): left out,
+it would reward a network that predicts nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import numpy as np
+from scipy import ndimage
+from surface_distance import (
+    compute_robust_hausdorff,
+    compute_surface_dice_at_tolerance,
+    compute_surface_distances,
+)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of one class in one case; None where a score is not defined."""
+
+    class_name: str
+    dice: float | None
+    precision: float | None
+    recall: float | None
+    hd95_mm: float | None
+    nsd: float | None
+    """Normalised surface Dice: share of both surfaces that lies within the tolerance of the other."""
+    nsd_tolerance_mm: float
+    truth_ml: float
+    prediction_ml: float
+    volume_error_percent: float | None
+    """Signed: positive where the prediction is too large."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One measure over `scored` scores; `worst_in` names the case, and the class where there are several."""
+
+    mean: float
+    median: float
+    worst: float
+    worst_in: str
+    scored: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Statistics by measure, for each class and over the scores of all foreground classes.
+
+    A measure that was never scored has no entry.
+    """
+
+    cases: int
+    nsd_tolerance_mm: float
+    classes: dict[str, dict[str, Statistic]]
+    foreground: dict[str, Statistic]
+
+
+BADNESS = {
+    "dice": lambda value: -value,
+    "precision": lambda value: -value,
+    "recall": lambda value: -value,
+    "hd95_mm": lambda value: value,
+    "nsd": lambda value: -value,
+    "volume_error_percent": abs,
+}
+"""The summarised measures of a `ClassScore`, and how bad a value is."""
+
+
+def score_case(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    spacing_mm: Sequence[float],
+    class_names: Sequence[str],
+    tolerance_mm: float,
+) -> list[ClassScore]:
+    """Score every foreground class of a case.
+
+    Args:
+        truth: class indices (x, y, z), 0 is background.
+        prediction: class indices (x, y, z) on the same grid.
+        spacing_mm: voxel size along x, y, z.
+        class_names: names of the classes 1, 2, ..., without the background.
+        tolerance_mm: distance up to which two surfaces count as the same in `nsd`: choose the disagreement
+            between observers (Nikolov et al., Journal of Medical Internet Research 2021).
+
+    Surface distances are those of the `surface-distance` package (same authors): surface elements weighted
+    by their area, HD95 the larger of the two directed 95th percentiles.
+    """
+    diagonal_mm = float(np.linalg.norm(np.multiply(truth.shape, spacing_mm)))
+    boxes = zip(
+        ndimage.find_objects(truth, len(class_names)),
+        ndimage.find_objects(prediction, len(class_names)),
+        class_names,
+        strict=True,
+    )
+    scores = []
+    for index, (truth_box, prediction_box, name) in enumerate(boxes, start=1):
+        # Beyond both boxes the class is nowhere: the rest of a large volume would only cost time.
+        box = _around(truth_box, prediction_box)
+        scores.append(
+            _score_class(
+                truth[box] == index,
+                prediction[box] == index,
+                class_name=name,
+                spacing_mm=spacing_mm,
+                tolerance_mm=tolerance_mm,
+                diagonal_mm=diagonal_mm,
+            )
+        )
+    return scores
+
+
+def summarise(scores_by_case: Mapping[str, Sequence[ClassScore]]) -> Summary:
+    """Mean, median and worst of every measure, over the cases of each class and over all scores."""
+    rows = [(case, score) for case, scores in scores_by_case.items() for score in scores]
+    by_class: dict[str, list[tuple[str, ClassScore]]] = {}
+    for case, score in rows:
+        by_class.setdefault(score.class_name, []).append((case, score))
+    return Summary(
+        cases=len(scores_by_case),
+        nsd_tolerance_mm=rows[0][1].nsd_tolerance_mm,
+        classes={name: _statistics(members) for name, members in by_class.items()},
+        foreground=_statistics([(f"{case}, {score.class_name}", score) for case, score in rows]),
+    )
+
+
+def _score_class(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    *,
+    class_name: str,
+    spacing_mm: Sequence[float],
+    tolerance_mm: float,
+    diagonal_mm: float,
+) -> ClassScore:
+    size_truth, size_prediction = int(truth.sum()), int(prediction.sum())
+    hits = int((truth & prediction).sum())
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    hd95_mm: float | None
+    nsd: float | None
+    if size_truth and size_prediction:
+        distances = compute_surface_distances(truth, prediction, spacing_mm)
+        hd95_mm = float(compute_robust_hausdorff(distances, 95))
+        nsd = float(compute_surface_dice_at_tolerance(distances, tolerance_mm))
+    elif size_truth or size_prediction:
+        hd95_mm, nsd = diagonal_mm, 0.0
+    else:
+        hd95_mm, nsd = None, None
+    return ClassScore(
+        class_name=class_name,
+        dice=_ratio(2 * hits, size_truth + size_prediction),
+        precision=_ratio(hits, size_prediction),
+        recall=_ratio(hits, size_truth),
+        hd95_mm=hd95_mm,
+        nsd=nsd,
+        nsd_tolerance_mm=tolerance_mm,
+        truth_ml=size_truth * voxel_ml,
+        prediction_ml=size_prediction * voxel_ml,
+        volume_error_percent=_ratio(100 * (size_prediction - size_truth), size_truth),
+    )
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _around(*boxes: tuple[slice, ...] | None) -> tuple[slice, ...]:
+    """The smallest box around those given, None being an empty one."""
+    present = [box for box in boxes if box is not None]
+    if not present:
+        return (slice(0, 0),) * 3
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*present, strict=True))
+
+
+def _statistics(rows: Sequence[tuple[str, ClassScore]]) -> dict[str, Statistic]:
+    statistics = {}
+    for measure, badness in BADNESS.items():
+        scored = [(where, value) for where, score in rows if (value := getattr(score, measure)) is not None]
+        if scored:
+            values = [value for _, value in scored]
+            where, worst = max(scored, key=lambda pair: badness(pair[1]))
+            statistics[measure] = Statistic(fmean(values), median(values), worst, where, len(scored))
+    return statistics
