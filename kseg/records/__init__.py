@@ -1,0 +1,1 @@
+"""Prepared scans on disk: splits, the TFRecord schema, shards and their manifest."""

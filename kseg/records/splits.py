@@ -1,0 +1,42 @@
+"""Who trains, who validates, who tests: decided by subject, so that no subject is ever on two sides."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+from kseg.console.errors import InputError
+from kseg.records.scans import Scan
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+def split_by_subject(scans: Sequence[Scan], val_fraction: float, test_fraction: float, seed: int) -> dict[str, str]:
+    """Return the split of every subject: the one its scans name, else one drawn from `seed` and the subject's name.
+
+    A split that the source names itself gets no further subjects. Of the others, a split with a fraction above
+    0 gets at least one subject. The draw ranks subjects by a hash, so that it depends on nothing but their names.
+
+    Raises:
+        InputError: too few subjects to leave one for training.
+    """
+    splits = {scan.subject: scan.split for scan in scans if scan.split}
+    named = set(splits.values())
+    undecided = sorted({scan.subject for scan in scans} - set(splits), key=lambda subject: _rank(subject, seed))
+    drawn = iter(undecided)
+    for split, fraction in (("test", test_fraction), ("val", val_fraction)):
+        if fraction > 0 and split not in named and undecided:
+            for _ in range(max(1, round(fraction * len(undecided)))):
+                splits[next(drawn, "")] = split
+    splits |= dict.fromkeys(drawn, "train")
+    splits.pop("", None)
+    if "train" not in splits.values():
+        raise InputError(
+            f"no subject is left for training: there are {len(splits)} in all. Add subjects, or set "
+            "data.val_fraction and data.test_fraction lower (0 leaves a split empty)"
+        )
+    return splits
+
+
+def _rank(subject: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{subject}".encode()).digest()
