@@ -1,0 +1,24 @@
+"""Which devices a step runs on."""
+
+from kseg.console.errors import InputError
+
+
+def choose_strategy(batch_size: int):  # type: ignore[no-untyped-def]
+    """Return the strategy for the devices that TensorFlow sees: GPUs if there are any, else CPUs.
+
+    Two devices or more are mirrored, each with its share of the batch; one needs no strategy of its own.
+
+    Raises:
+        InputError: the batch cannot be shared evenly.
+    """
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) == 1:
+        return tf.distribute.get_strategy()
+    if batch_size % len(devices):
+        raise InputError(
+            f"patches.batch_size = {batch_size} cannot be shared by {len(devices)} devices: "
+            f"choose a multiple of {len(devices)}"
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in devices])

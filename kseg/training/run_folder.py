@@ -1,0 +1,149 @@
+"""The folder of a run, `saved_models/<run>/`: what is in it, and how it is opened again."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kseg.console.errors import InputError
+from kseg.recipe import Recipe, load_recipe
+from kseg.volumes.labels import LabelMap
+
+if TYPE_CHECKING:
+    from kseg.nn.segmenter import Segmenter
+
+
+class Contract(BaseModel):
+    """`data.json`: what a volume must have to be segmented by this run's model, and what comes out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[str, ...] = Field(min_length=1)
+    labels: dict[str, int]
+
+    @property
+    def label_map(self) -> LabelMap:
+        """Names and original values of the classes, background first."""
+        return LabelMap(tuple(self.labels), tuple(self.labels.values()))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything in a run's folder."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.toml"
+
+    @property
+    def contract(self) -> Path:
+        """Channels and labels."""
+        return self.path / "data.json"
+
+    @property
+    def model(self) -> Path:
+        """The best model by validation Dice, in Keras' format."""
+        return self.path / "model.keras"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's folder."""
+        return self.path / "logs"
+
+    @property
+    def history(self) -> Path:
+        """Loss and scores, a row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores and pictures of whole volumes."""
+        return self.path / "evaluation"
+
+    def load_recipe(self) -> Recipe:
+        """Read the resolved recipe."""
+        return load_recipe(self.recipe)
+
+    def load_contract(self) -> Contract:
+        """Read channels and labels.
+
+        Raises:
+            InputError: the file is not one that training wrote.
+        """
+        try:
+            contract = Contract.model_validate_json(self.contract.read_bytes())
+            contract.label_map  # noqa: B018 - checks the labels
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise InputError(f"'{self.contract}' is damaged ({problem['msg']}): train again") from None
+        return contract
+
+    def load_model(self) -> "Segmenter":
+        """Load the best model in Keras' safe mode, and check it against the contract.
+
+        Raises:
+            InputError: the file is damaged, or is not a model of kseg's for these channels and labels.
+        """
+        return load_segmenter(self.model, self.load_contract())
+
+    def create(self, recipe_text: str, contract: Contract) -> None:
+        """Make the folder with the files that say what the run is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.recipe.write_text(recipe_text, encoding="utf-8")
+        self.contract.write_text(json.dumps(contract.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+
+
+def open_run(run: str) -> RunFolder:
+    """Return the folder of a trained run, given its name or its path.
+
+    Raises:
+        InputError: there is no such run, or it is not whole.
+    """
+    candidates = (Path(run), Path("saved_models") / run)
+    folder = next((RunFolder(path) for path in candidates if RunFolder(path).recipe.is_file()), None)
+    if folder is None:
+        raise InputError(
+            f"there is no run '{run}' (looked for recipe.toml in it and in saved_models/{run}): train it first"
+        )
+    for path in (folder.contract, folder.model):
+        if not path.is_file():
+            raise InputError(f"run '{run}' is not trained yet ('{path}' is missing): go on with kseg.train --resume")
+    return folder
+
+
+def load_segmenter(path: Path, contract: Contract, compiled: bool = False) -> "Segmenter":
+    """Load a model file in Keras' safe mode and check that it fits channels and labels.
+
+    Raises:
+        InputError: the file is damaged, or is not a model of kseg's for these channels and labels.
+    """
+    import zipfile
+
+    import keras
+
+    from kseg.nn.segmenter import Segmenter
+
+    try:
+        model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise InputError(f"model '{path}' cannot be loaded ({reason}): train again or restore the file") from None
+    if not isinstance(model, Segmenter):
+        raise InputError(f"model '{path}' is a {type(model).__name__}, not one that kseg.train wrote")
+    channels, classes = model.network.input_shape[-1], model.network.output_shape[-1]
+    if (channels, classes) != (len(contract.channels), contract.label_map.num_classes):
+        raise InputError(
+            f"model '{path}' has {channels} channels and {classes} classes, the run's data.json "
+            f"{len(contract.channels)} and {len(contract.labels)}: they do not belong together"
+        )
+    return model

@@ -1,0 +1,80 @@
+"""The learning rate over a run that is bounded by steps and, if asked, by time."""
+
+import math
+import time
+
+import keras
+
+from kseg.recipe import Train
+
+
+def learning_rate(options: Train, progress: float) -> float:
+    """Return the learning rate after `progress` of the run, a share in [0, 1].
+
+    It rises linearly during the warm-up, then stays (`constant`), follows half a cosine to 0 (`cosine`), or falls as
+    `(1 - progress)^0.9` (`polynomial`, the "poly" schedule of DeepLab and nnU-Net).
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if progress < options.warmup:
+        return options.learning_rate * max(progress / options.warmup, 0.01)
+    rest = (progress - options.warmup) / (1.0 - options.warmup)
+    decay = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * rest)),
+        "polynomial": (1.0 - rest) ** 0.9,
+    }
+    return options.learning_rate * decay[options.schedule]
+
+
+class Budget(keras.callbacks.Callback):
+    """Sets the learning rate before each step, and ends the run in time.
+
+    Progress is the larger of the shares of steps and of time that are spent, so that the schedule ends where the run
+    ends. Time is kept for the validation that follows the last step.
+
+    Args:
+        options: the recipe's section.
+        first_epoch: epochs done by the run before it was resumed.
+        spent_seconds: time spent before `fit` begins, by this command and by the ones it resumes.
+    """
+
+    def __init__(self, options: Train, first_epoch: int = 0, spent_seconds: float = 0.0):
+        super().__init__()
+        self.options = options
+        self.steps = first_epoch * options.steps_per_epoch
+        self.limit_seconds = 60.0 * options.max_minutes or math.inf
+        self._origin = time.monotonic() - spent_seconds
+        self._validation_seconds = 0.0
+        self._step_began = self._test_began = time.monotonic()
+
+    @property
+    def spent_seconds(self) -> float:
+        """Time spent by the run so far."""
+        return time.monotonic() - self._origin
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is spent, in [0, 1]."""
+        by_steps = self.steps / (self.options.epochs * self.options.steps_per_epoch)
+        by_time = self.spent_seconds / max(self.limit_seconds - self._validation_seconds, 1.0)
+        return min(max(by_steps, by_time), 1.0)
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Set this step's learning rate."""
+        self._step_began = time.monotonic()
+        self.model.optimizer.learning_rate = learning_rate(self.options, self.progress)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """End the run when another step and its validation would not fit."""
+        self.steps += 1
+        another_step = time.monotonic() - self._step_began
+        if self.spent_seconds + another_step + self._validation_seconds > self.limit_seconds:
+            self.model.stop_training = True
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        """Start the clock of a validation."""
+        self._test_began = time.monotonic()
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        """Remember how long a validation takes."""
+        self._validation_seconds = time.monotonic() - self._test_began
