@@ -1,0 +1,1 @@
+"""Volumes as files hold them and as kseg computes with them: geometry, reading, writing, labels, cases."""

@@ -1,0 +1,94 @@
+"""Voxel grids in space: affines, voxel order, ITK's convention, and whether two grids are one.
+
+An affine is 4x4, float64, and maps voxel indices to RAS mm (nibabel's and NIfTI's convention: x to the right,
+y to the front, z to the head). Reordering permutes and flips axes and never resamples.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+
+from kseg.console.errors import InputError
+
+if TYPE_CHECKING:
+    from kseg.volumes.volume import StoredGeometry, Volume
+
+TOLERANCE_MM = 1e-3
+RAS_ORDER = np.array([[0, 1], [1, 1], [2, 1]])
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
+
+
+def spacing_mm(affine: np.ndarray) -> tuple[float, float, float]:
+    """Distance in mm between neighbouring voxels along the three axes: the lengths of the columns."""
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0).tolist()
+    return x, y, z
+
+
+def check_affine(affine: np.ndarray, where: str) -> np.ndarray:
+    """The affine as float64; `InputError`, which begins with `where`, if not finite or not invertible."""
+    affine = np.asarray(affine, np.float64)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise InputError(f"{where} must have a finite 4x4 affine: received {affine.tolist()}; mend its header.")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-4:
+        raise InputError(f"{where} must have an affine whose axes span space: received {affine.tolist()}; mend it.")
+    return affine
+
+
+def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring the three leading axes into the order and direction closest to RAS+, with the affine that fits.
+
+    `array` is (i, j, k) or (i, j, k, channels); the result is a view of it, (x, y, z) or (x, y, z, channels).
+    """
+    order = io_orientation(affine)
+    return apply_orientation(array, order), affine @ inv_ornt_aff(order, array.shape[:3])
+
+
+def from_ras(array: np.ndarray, stored: "StoredGeometry") -> np.ndarray:
+    """Inverse of `to_ras`: (x, y, z) or (x, y, z, channels) in the file's own order (i, j, k)."""
+    return apply_orientation(array, ornt_transform(RAS_ORDER, io_orientation(stored.affine)))
+
+
+def lps_to_ras(origin: Sequence[float], spacing: Sequence[float], direction: Sequence[float]) -> np.ndarray:
+    """Affine for ITK's three: origin and spacing in mm, direction row by row, all in LPS (DICOM's axes)."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(direction, (3, 3)) * np.asarray(spacing)
+    affine[:3, 3] = origin
+    return LPS_FROM_RAS @ affine
+
+
+def ras_to_lps(affine: np.ndarray) -> tuple[list[float], list[float], list[float]]:
+    """Inverse of `lps_to_ras`: ITK's origin, spacing and direction (nine numbers, row by row)."""
+    lps = LPS_FROM_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    return lps[:3, 3].tolist(), spacing.tolist(), (lps[:3, :3] / spacing).ravel().tolist()
+
+
+def corners_mm(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
+    """RAS mm of the centres of the eight corner voxels, (8, 3)."""
+    corners = np.array(list(product(*((0, length - 1) for length in shape))))
+    return corners @ affine[:3, :3].T + affine[:3, 3]
+
+
+def grid_difference(grid: "Volume", reference: "Volume", name: str) -> str | None:
+    """What sets a volume's grid apart from that of `reference`, called `name`; None where they are one.
+
+    Grids are one if their shapes are equal and their corner voxels lie within 1e-3 mm of each other.
+    """
+    if grid.shape != reference.shape:
+        return f"has the shape {grid.shape}, {name} {reference.shape}"
+    ours, theirs = corners_mm(grid.shape, grid.affine), corners_mm(reference.shape, reference.affine)
+    apart_mm = np.linalg.norm(ours - theirs, axis=1)
+    if apart_mm.max() <= TOLERANCE_MM:
+        return None
+    return (
+        f"lies up to {apart_mm.max():.4g} mm from {name} (voxel (0, 0, 0) at {_point(ours[0])} RAS mm, "
+        f"there at {_point(theirs[0])})"
+    )
+
+
+def _point(position_mm: np.ndarray) -> str:
+    return "(" + ", ".join(f"{coordinate:.7g}" for coordinate in position_mm) + ")"

@@ -1,0 +1,144 @@
+"""Label maps: which class a value in a label file stands for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kseg.console.errors import InputError
+
+BACKGROUND = "background"
+MOST_CLASSES = 65535
+MOST_SHOWN = 5
+SMALLEST_FIRST = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Class names and the values that stand for them in label files; a class's index is its place here.
+
+    Index 0 is the background: the class named "background", or the one with the value 0 where no class is
+    named so. Values are any 64-bit integers, in any order: (0, 100, 150, 200), or with a background of -1.
+
+    Raises `InputError` for fewer than two or more than 65535 classes, names or values that repeat, values
+    that are no integers, and a background that is absent or not the first.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.values):
+            raise InputError(f"a label map pairs names with values: received {self.names} and {self.values}.")
+        if not 2 <= len(self.names) <= MOST_CLASSES:
+            raise InputError(
+                f"a label map holds 2 to {MOST_CLASSES} classes, the background among them: received "
+                f"{len(self.names)}; name the background and at least one structure in `data.labels`."
+            )
+        for name, value in zip(self.names, self.values, strict=True):
+            if not (isinstance(name, str) and name.strip()):
+                raise InputError(f"a class name in `data.labels` must be a text: received {name!r}.")
+            if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+                raise InputError(f"class {name!r} in `data.labels` needs an integer: received {value!r}.")
+        for what, entries in (("name", self.names), ("value", self.values)):
+            if len(set(entries)) != len(entries):
+                twice = next(entry for entry in entries if entries.count(entry) > 1)
+                raise InputError(f"the label {what} {twice!r} stands twice in `data.labels`: keep one.")
+        if _background_of(dict(zip(self.names, self.values, strict=True))) != self.names[0]:
+            raise InputError(f"the background must come first in a label map: received {self.names}.")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, the background included."""
+        return len(self.names)
+
+    def to_indices(self, array: np.ndarray, where: str) -> np.ndarray:
+        """Class indices of the values of a label file, uint8 (uint16 from 256 classes on), same shape.
+
+        `array` may be of any integer, Boolean or float type. `where` names file and case for the message:
+        `InputError` for values that are no whole numbers, and for those that the map does not hold.
+        """
+        unknown = self.num_classes
+        indices = _map_voxels(array, self._index_of(array.dtype), np.dtype("u1" if unknown <= 255 else "u2"))
+        misses = np.unique(array[indices == unknown])
+        if misses.size == 0:
+            return indices
+        fractions = misses[misses != np.round(misses)]
+        if fractions.size:
+            raise InputError(
+                f"{where} must hold whole numbers, one a class: received {_some(fractions)}; give the label "
+                "map instead of an image or probabilities, or resample it with nearest neighbours."
+            )
+        known = ", ".join(f"{value} {name}" for name, value in self.to_json().items())
+        raise InputError(
+            f"{where} holds the values {_some(misses)}, which no class has: known are {known}; "
+            "name each value in the recipe's `data.labels`."
+        )
+
+    def to_values(self, indices: np.ndarray) -> np.ndarray:
+        """Values for class indices, same shape, in the smallest integer type that holds them all."""
+        lowest, highest = min(self.values), max(self.values)
+        kinds = (np.iinfo(kind) for kind in SMALLEST_FIRST)
+        smallest = next(kind.dtype for kind in kinds if kind.min <= lowest and highest <= kind.max)
+        table = np.array(self.values, smallest)
+        return _map_voxels(indices, lambda voxels: table[voxels], smallest)
+
+    def to_json(self) -> dict[str, int]:
+        """Mapping name -> value, background first; `from_json` reads it back."""
+        return dict(zip(self.names, self.values, strict=True))
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, int]) -> "LabelMap":
+        """Label map from name -> value, as in a recipe's `data.labels`; the background moves first."""
+        background = _background_of(mapping)
+        names = (background, *(name for name in mapping if name != background))
+        return cls(names, tuple(mapping[name] for name in names))
+
+    def _index_of(self, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
+        """Function from voxels of type `dtype` to indices; `num_classes` stands for a value of no class."""
+        unknown = self.num_classes
+        if dtype.kind in "iu" and dtype.itemsize <= 2:
+            table = np.full(2 ** (8 * dtype.itemsize), unknown)
+            for index, value in enumerate(self.values):
+                if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+                    table[value] = index  # negative values count from the table's end, here and below
+            return lambda voxels: table[voxels]
+        wide = np.dtype("f8" if dtype.kind == "f" else "i8")
+        index_at = np.argsort(self.values)
+        known = np.array(self.values, wide)[index_at]
+
+        def search(voxels: np.ndarray) -> np.ndarray:
+            wide_voxels = voxels.astype(wide)  # uint64 may wrap: a value must keep its sign to be known
+            place = np.searchsorted(known, wide_voxels).clip(max=unknown - 1)
+            found = (known[place] == wide_voxels) & ((wide_voxels < 0) == (voxels < 0))
+            return np.where(found, index_at[place], unknown)
+
+        return search
+
+
+def _background_of(mapping: Mapping[str, int]) -> str:
+    named = [name for name in mapping if str(name).lower() == BACKGROUND]
+    zeros = [name for name, value in mapping.items() if value == 0]
+    if not (named or zeros):
+        raise InputError(f"`data.labels` must name a background: received {dict(mapping)}; add `background = 0`.")
+    return (named or zeros)[0]
+
+
+def _map_voxels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """`function` of every voxel, in buffers, since indexing a table takes 8 bytes a voxel for a while."""
+    voxels = np.nditer(
+        [array, None],
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_flags=[["readonly"], ["writeonly", "allocate"]],
+        op_dtypes=[None, dtype],
+        buffersize=2**16,
+    )
+    with voxels:
+        for source, target in voxels:
+            target[...] = function(source)
+        return voxels.operands[1]
+
+
+def _some(values: np.ndarray) -> str:
+    shown = [str(value).removesuffix(".0") for value in values[:MOST_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(values) > MOST_SHOWN))

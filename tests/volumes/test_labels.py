@@ -1,0 +1,124 @@
+"""Label maps against a plain loop over the voxels."""
+
+import numpy as np
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.volumes.labels import LabelMap
+
+LEG = LabelMap(("background", "soleus", "gm", "gl"), (0, 100, 150, 200))
+SIGNED = LabelMap(("background", "lesion", "organ"), (-1, 5, -100))
+INTEGERS = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", ">i2", ">u4")
+
+
+def holds(dtype: str, value: int) -> bool:
+    return np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "f4", "f8"])
+@pytest.mark.parametrize("label_map", [LEG, SIGNED], ids=["leg", "signed"])
+def test_indices_equal_a_plain_loop_for_every_type_and_memory_order(label_map, dtype):
+    values = [value for value in label_map.values if dtype[-2] == "f" or holds(dtype, value)]
+    array = np.random.default_rng(0).choice(np.array(values, dtype), (4, 5, 6))
+    for view in (array, np.asfortranarray(array), array[::-1, :, ::-1].transpose(2, 0, 1), array[:0]):
+        expected = [label_map.values.index(int(value)) for value in view.flat]
+        indices = label_map.to_indices(view, "label")
+        assert indices.dtype == np.uint8
+        assert indices.shape == view.shape
+        assert list(indices.flat) == expected
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_a_value_of_no_class_is_named_with_the_known_ones(dtype):
+    array = np.array([[[0, 100, 3, 100, 4, 3]]], dtype)
+    with pytest.raises(InputError) as caught:
+        LEG.to_indices(array, "label 'y.nii' of case 'p07'")
+    assert str(caught.value) == (
+        "label 'y.nii' of case 'p07' holds the values 3, 4, which no class has: known are 0 background, "
+        "100 soleus, 150 gm, 200 gl; name each value in the recipe's `data.labels`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "alias"), [("u1", 255), ("u2", 65535), ("u4", 2**32 - 1), ("u8", 2**64 - 1), ("i1", -56)]
+)
+def test_a_value_is_not_taken_for_one_that_shares_its_bits(dtype, alias):
+    label_map = SIGNED if alias > 0 else LEG  # -1 and 2^n - 1, -56 and 200 share their bits
+    with pytest.raises(InputError, match=f"holds the values {alias},"):
+        label_map.to_indices(np.array([alias], dtype), "label")
+
+
+def test_boolean_masks_are_zero_and_one():
+    label_map = LabelMap(("background", "muscle"), (0, 1))
+    mask = np.array([[True, False], [False, True]])
+    np.testing.assert_array_equal(label_map.to_indices(mask, "label"), mask)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0.0, 100.5, 0.25], "0.25, 100.5"),
+        ([np.nan, 100.0], "nan"),
+        (np.arange(9) + 0.5, "0.5, 1.5, 2.5, 3.5, 4.5, ..."),
+    ],
+)
+def test_fractions_and_nan_are_shown(values, shown):
+    with pytest.raises(InputError, match="whole numbers, one a class: received " + shown.replace(".", r"\.")):
+        LEG.to_indices(np.array(values, np.float32), "label")
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ((0, 255), "u1"),
+        ((0, 256), "u2"),
+        ((0, -1), "i1"),
+        ((0, -1, 128), "i2"),
+        ((0, 70000), "u4"),
+        ((0, -70000), "i4"),
+        ((0, 2**40), "i8"),
+    ],
+)
+def test_values_come_back_in_the_smallest_type_that_holds_them(values, dtype):
+    label_map = LabelMap(("background", "a", "b")[: len(values)], values)
+    indices = np.random.default_rng(1).integers(0, len(values), (3, 4, 5), np.uint8)
+    back = label_map.to_values(indices)
+    assert back.dtype == dtype
+    assert back.tolist() == [[[values[i] for i in row] for row in plane] for plane in indices]
+    np.testing.assert_array_equal(label_map.to_indices(back, "label"), indices)
+
+
+def test_256_classes_need_16_bits_and_255_do_not():
+    for count, dtype in ((255, "u1"), (256, "u2")):
+        label_map = LabelMap.from_json({f"class {value}": value for value in range(count)})
+        indices = label_map.to_indices(np.arange(count), "label")
+        assert indices.dtype == dtype
+        np.testing.assert_array_equal(indices, np.arange(count))
+
+
+def test_the_background_moves_first_by_name_else_by_the_value_0():
+    by_name = LabelMap.from_json({"void": 0, "a": 3, "Background": 7})
+    assert (by_name.names, by_name.values) == (("Background", "void", "a"), (7, 0, 3))
+    by_value = LabelMap.from_json({"a": 3, "void": 0})
+    assert (by_value.names, by_value.values) == (("void", "a"), (0, 3))
+    assert LabelMap.from_json(by_name.to_json()) == by_name
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "message"),
+    [
+        (("background",), (0,), "2 to 65535 classes"),
+        (("background", "a", "a"), (0, 1, 2), "name 'a' stands twice"),
+        (("background", "a", "b"), (0, 1, 1), "value 1 stands twice"),
+        (("background", "a"), (0, 1.5), "'a' in `data.labels` needs an integer: received 1.5"),
+        (("background", "a"), (0, True), "needs an integer: received True"),
+        (("background", "a"), (0, 2**63), "needs an integer"),
+        (("background", ""), (0, 1), "must be a text"),
+        (("a", "b"), (1, 2), "must name a background"),
+        (("a", "background"), (1, 0), "must come first"),
+        (("background", "a"), (0,), "pairs names with values"),
+    ],
+)
+def test_impossible_label_maps_are_refused(names, values, message):
+    with pytest.raises(InputError, match=message):
+        LabelMap(names, values)
