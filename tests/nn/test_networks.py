@@ -1,0 +1,77 @@
+"""The paper's network and its options."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from kseg import build_network
+
+SMALL = {"filters": (2, 3), "dilation_rates": (1, 2)}
+
+
+def trainable(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+@pytest.mark.parametrize(("share_kernel", "layer", "network"), [(True, 120, 1_031_606), (False, 480, 4_123_826)])
+def test_parameters_of_the_paper(share_kernel, layer, network):
+    model = build_network("midl2021", num_classes=2, share_kernel=share_kernel)
+    assert trainable(model.get_layer("encoder_1")) == layer
+    assert trainable(model) == network
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (7, 5, 9), (1, 3, 20)])
+def test_any_size_gives_probabilities_of_that_size(shape):
+    model = build_network("midl2021", num_classes=3, input_channels=2, **SMALL)
+    voxels = np.random.default_rng(0).normal(size=(2, *shape, 2)).astype(np.float32)
+    probabilities = ops.convert_to_numpy(model(voxels))
+    assert probabilities.shape == (2, *shape, 3)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+    assert probabilities.min() >= 0
+
+
+def test_padding_does_not_reach_the_volume_from_the_near_side():
+    # A size that fits and one that is padded agree where no kernel reaches the padding.
+    model = build_network("midl2021", **{**SMALL, "filters": (2,), "dilation_rates": (1,)})
+    voxels = np.random.default_rng(0).normal(size=(1, 16, 16, 17, 1)).astype(np.float32)
+    whole = ops.convert_to_numpy(model(voxels))
+    cut = ops.convert_to_numpy(model(voxels[:, :, :, :16]))
+    np.testing.assert_allclose(whole[..., :8, :], cut[..., :8, :], atol=1e-5)
+
+
+def test_additive_skip_costs_no_parameter_and_changes_the_function():
+    plain, skip = (build_network("midl2021", skip=skip, **SMALL) for skip in ("none", "add"))
+    skip.set_weights(plain.get_weights())
+    assert trainable(plain) == trainable(skip)
+    voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
+    assert not np.allclose(ops.convert_to_numpy(plain(voxels)), ops.convert_to_numpy(skip(voxels)), atol=1e-4)
+
+
+def test_pooling_per_axis_keeps_an_anisotropic_volumes_slices_apart():
+    model = build_network("midl2021", pooling=((2, 2, 1), (2, 2, 1)), **SMALL)
+    sizes = [tuple(model.get_layer(f"pool_{level}").pool_size) for level in (1, 2)]
+    assert sizes == [(2, 2, 1), (2, 2, 1)]
+    voxels = np.zeros((1, 8, 8, 3, 1), np.float32)
+    assert ops.convert_to_numpy(model(voxels)).shape == (1, 8, 8, 3, 2)
+
+
+def test_depth_follows_the_filters():
+    model = build_network("midl2021", filters=(2, 2, 2))
+    names = {layer.name for layer in model.layers}
+    assert {"encoder_3", "decoder_1"} <= names
+    assert "encoder_4" not in names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"preset": "unet"}, "preset"),
+        ({"preset": "midl2021", "num_classes": 1}, "num_classes"),
+        ({"preset": "midl2021", "skip": "concat"}, "skip"),
+        ({"preset": "midl2021", "pooling": ((2, 2, 2),)}, "pooling"),
+        ({"preset": "midl2021", "depth": 3}, "depth"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        build_network(**arguments)

@@ -1,0 +1,129 @@
+"""The model that owns its loss: penalties are trained, saved, loaded; scores are counted; replicas agree."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kseg import Segmenter, SegmentationLoss, build_network
+from kseg.nn.metrics import SegmentationScores
+
+SMALL = {"filters": (2, 3), "dilation_rates": (1, 2)}
+
+
+def batch(classes=3, size=8, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, (2, size, size, size)).astype(np.uint8)
+    voxels = (labels[..., None] + rng.normal(size=(*labels.shape, 1))).astype(np.float32)
+    return voxels, labels
+
+
+def segmenter(optimizer, classes=3):
+    keras.utils.set_random_seed(0)
+    names = [f"class_{index}" for index in range(1, classes)]
+    model = Segmenter(build_network("midl2021", num_classes=classes, **SMALL), SegmentationLoss(), names)
+    model.compile(optimizer)
+    return model
+
+
+def test_alpha_moves_in_one_step_of_fit_by_the_gradient_on_paper():
+    voxels, labels = batch(classes=2)
+    model = segmenter(keras.optimizers.SGD(1.0), classes=2)
+    predicted = ops.convert_to_numpy(model(voxels, training=True))[..., 1]
+    truth = labels == 1
+    tp, fp, fn = (truth * predicted).sum(), (~truth * predicted).sum(), (truth * (1 - predicted)).sum()
+    slope = tp * (fp - fn) / (tp + 0.5 * fp + 0.5 * fn) ** 2
+    model.fit(voxels, labels, batch_size=2, epochs=1, verbose=0)
+    logits = ops.convert_to_numpy(model.segmentation_loss.learned.logits)
+    np.testing.assert_allclose(logits, [-0.25 * slope, 0.25 * slope], rtol=1e-3)  # dalpha/dlogit = alpha beta = 1/4
+    assert float(model.segmentation_loss.learned.alpha) != 0.5
+
+
+def test_penalties_and_optimiser_survive_save_and_load(tmp_path):
+    voxels, labels = batch()
+    model = segmenter(keras.optimizers.Adam(0.1))
+    model.fit(voxels, labels, batch_size=2, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert float(loaded.segmentation_loss.learned.alpha) == float(model.segmentation_loss.learned.alpha)
+    assert int(loaded.optimizer.iterations) == 2
+    np.testing.assert_array_equal(ops.convert_to_numpy(loaded(voxels)), ops.convert_to_numpy(model(voxels)))
+    for twin in (model, loaded):
+        twin.fit(voxels, labels, batch_size=2, epochs=1, verbose=0)
+    for after, resumed in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(after, resumed)
+
+
+def test_it_learns_what_can_be_learned():
+    rng = np.random.default_rng(0)
+    labels = np.zeros((2, 12, 12, 12), np.uint8)
+    labels[:, 3:8, 3:8, 3:8] = 1
+    labels[:, 8:11, 2:6, 8:11] = 2
+    voxels = (labels[..., None] + 0.1 * rng.normal(size=(*labels.shape, 1))).astype(np.float32)
+    model = segmenter(keras.optimizers.Adam(0.02))
+    history = model.fit(voxels, labels, batch_size=2, epochs=60, verbose=0).history
+    assert history["dice"][-1] > 0.9
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+def test_scores_count_over_batches_and_leave_unseen_classes_out():
+    scores = SegmentationScores(["a", "b"])
+    one_hot = np.eye(3, dtype=np.float32)
+    # Class a over both batches: TP 2, FP 1, FN 1; class b is never there.
+    scores.update_state(np.array([1, 1, 0]).reshape(1, 3, 1, 1), one_hot[[1, 0, 0]].reshape(1, 3, 1, 1, 3))
+    scores.update_state(np.array([1, 0, 0]).reshape(1, 3, 1, 1), one_hot[[1, 1, 0]].reshape(1, 3, 1, 1, 3))
+    result = {name: float(value) for name, value in scores.result().items()}
+    third = 2 / 3
+    assert result == pytest.approx(
+        {"dice": third, "precision": third, "recall": third, "dice_a": third, "dice_b": 0.0}, abs=1e-6
+    )
+
+
+REPLICAS = """
+import sys
+import keras, numpy as np, tensorflow as tf
+
+devices = int(sys.argv[1])
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+from kseg import Segmenter, SegmentationLoss, build_network
+from kseg.training.devices import choose_strategy
+
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 3, (6, 8, 8, 8)).astype(np.uint8)
+labels[::2][labels[::2] == 2] = 1  # class 2 is in every other volume: a replica alone would see another loss
+voxels = (labels[..., None] + rng.normal(size=(*labels.shape, 1))).astype(np.float32)
+keras.utils.set_random_seed(0)
+strategy = choose_strategy(batch_size=2)
+assert strategy.num_replicas_in_sync == devices
+with strategy.scope():
+    network = build_network("midl2021", num_classes=3, filters=(2, 3), dilation_rates=(1, 2))
+    loss = SegmentationLoss(parametric_tversky=1.0, cross_entropy=0.5)
+    model = Segmenter(network, loss, ["a", "b"])
+    model.compile(keras.optimizers.SGD(0.5))
+start = np.concatenate([w.ravel() for w in model.get_weights()])
+data = tf.data.Dataset.from_tensor_slices((voxels, labels)).batch(2)
+history = model.fit(data, epochs=1, shuffle=False, verbose=0).history  # three steps
+weights = np.concatenate([w.ravel() for w in model.get_weights()])
+np.savez(sys.argv[2], start=start, weights=weights, loss=history["loss"], dice=history["dice"], alpha=history["alpha"])
+"""
+
+
+def test_two_replicas_of_batch_one_equal_one_of_batch_two(tmp_path):
+    # SGD, because the bias before a norm has rounding noise for a gradient, which Adam would blow up.
+    results = []
+    for devices in (1, 2):
+        path = tmp_path / f"{devices}.npz"
+        subprocess.run([sys.executable, "-c", REPLICAS, str(devices), str(path)], check=True, capture_output=True)
+        results.append(np.load(path))
+    one, two = results
+    np.testing.assert_array_equal(one["start"], two["start"])
+    moved = np.abs(one["weights"] - one["start"]).max()
+    assert moved > 0.01
+    np.testing.assert_allclose(two["weights"], one["weights"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(two["alpha"], one["alpha"], rtol=1e-6)
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
+    np.testing.assert_allclose(two["dice"], one["dice"], rtol=1e-5)
