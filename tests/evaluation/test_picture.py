@@ -14,9 +14,7 @@ NAMES = ("soleus", "gastrocnemius")
 SHAPE, SPACING = (24, 30, 14), (1.0, 0.8, 3.0)
 
 
-def draw(
-    path: Path, image: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray | None
-) -> np.ndarray:
+def draw(path: Path, image: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray | None) -> np.ndarray:
     """The picture as (row, column, RGB) in 0..1."""
     three_planes(
         image,

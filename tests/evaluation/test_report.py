@@ -30,17 +30,13 @@ def refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
 
 
-def test_json_holds_summary_and_scores_and_is_standard(
-    scores: dict[str, list[ClassScore]], tmp_path: Path
-) -> None:
+def test_json_holds_summary_and_scores_and_is_standard(scores: dict[str, list[ClassScore]], tmp_path: Path) -> None:
     summary = summarise(scores)
     write_report(scores, summary, tmp_path / "run", "test")
     document = json.loads((tmp_path / "run" / "test.json").read_text(encoding="utf-8"), parse_constant=refuse)
     assert document["split"] == "test"
     assert document["summary"] == asdict(summary)
-    assert document["cases"] == {
-        case: [asdict(score) for score in members] for case, members in scores.items()
-    }
+    assert document["cases"] == {case: [asdict(score) for score in members] for case, members in scores.items()}
     assert document["cases"]["p2"][1]["dice"] is None
 
 

@@ -20,9 +20,7 @@ def box(shape: tuple[int, ...], start: tuple[int, ...], size: tuple[int, ...]) -
     return labels
 
 
-def score(
-    truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...], tolerance: float = 1.0
-) -> ClassScore:
+def score(truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...], tolerance: float = 1.0) -> ClassScore:
     return score_case(truth, prediction, spacing, ["muscle"], tolerance)[0]
 
 
@@ -35,9 +33,7 @@ def itk(labels: np.ndarray, spacing: tuple[float, ...]) -> sitk.Image:
 def itk_hd95(truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...]) -> float:
     """Larger of the directed 95th percentiles between border voxels, by distance maps of the borders."""
     contours = [sitk.LabelContour(itk(labels, spacing)) for labels in (truth, prediction)]
-    maps = [
-        np.abs(sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(c, False, False, True))) for c in contours
-    ]
+    maps = [np.abs(sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(c, False, False, True))) for c in contours]
     borders = [sitk.GetArrayFromImage(c) > 0 for c in contours]
     return max(np.percentile(maps[0][borders[1]], 95), np.percentile(maps[1][borders[0]], 95))
 
@@ -118,9 +114,7 @@ def test_agrees_with_simpleitk_on_a_real_label_map() -> None:
     prediction = np.roll(truth, (1, 2, -1), (0, 1, 2))
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(itk(prediction, spacing), itk(truth, spacing))
-    for index, result in enumerate(
-        score_case(truth, prediction, spacing, ["anterior", "posterior"], 1.0), start=1
-    ):
+    for index, result in enumerate(score_case(truth, prediction, spacing, ["anterior", "posterior"], 1.0), start=1):
         assert result.dice == pytest.approx(overlap.GetDiceCoefficient(index))
         reference = itk_hd95(truth == index, prediction == index, spacing)
         assert result.hd95_mm == pytest.approx(reference, abs=max(spacing))
@@ -132,9 +126,7 @@ def test_a_class_scores_the_same_alone_and_among_others_and_anywhere_in_the_imag
     alone = score(one, other, (1.0, 1.0, 2.0))
     truth, prediction = np.where(one, 3, 1).astype(np.uint8), np.where(other, 3, 1).astype(np.uint8)
     padding = [(5, 0), (0, 7), (3, 3)]
-    among = score_case(
-        np.pad(truth, padding), np.pad(prediction, padding), (1.0, 1.0, 2.0), ["a", "b", "muscle"], 1.0
-    )
+    among = score_case(np.pad(truth, padding), np.pad(prediction, padding), (1.0, 1.0, 2.0), ["a", "b", "muscle"], 1.0)
     assert among[2] == alone
 
 
@@ -158,9 +150,7 @@ def test_missing_classes_follow_the_stated_convention() -> None:
     assert (invented.hd95_mm, invented.volume_error_percent) == (pytest.approx(diagonal_mm), None)
 
 
-def class_score(
-    name: str, dice: float | None, hd95_mm: float | None, volume_error_percent: float | None
-) -> ClassScore:
+def class_score(name: str, dice: float | None, hd95_mm: float | None, volume_error_percent: float | None) -> ClassScore:
     return ClassScore(name, dice, dice, dice, hd95_mm, dice, 2.0, 1.0, 1.0, volume_error_percent)
 
 

@@ -34,9 +34,7 @@ def logistic(weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return predict
 
 
-def blended(
-    image: np.ndarray, slabs: list[tuple[tuple[slice, ...], np.ndarray]], num_classes: int
-) -> np.ndarray:
+def blended(image: np.ndarray, slabs: list[tuple[tuple[slice, ...], np.ndarray]], num_classes: int) -> np.ndarray:
     whole = np.full((*image.shape[:3], num_classes), np.nan)
     for window, probabilities in slabs:
         assert np.isnan(whole[window]).all(), "slabs overlap"
@@ -55,16 +53,12 @@ def naive(
 ) -> np.ndarray:
     """Pad, sum weighted tiles and weights over the whole volume in float64, divide, crop."""
     shape = image.shape[:3]
-    pads = [
-        (max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for p, n in zip(patch, shape, strict=True)
-    ]
+    pads = [(max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for p, n in zip(patch, shape, strict=True)]
     padded = np.pad(normalise(image.astype(np.float32)), [*pads, (0, 0)])
     axes = [np.exp(-0.5 * ((np.arange(p) - (p - 1) / 2) / (p / 8)) ** 2) for p in patch]
     weight = np.einsum("x,y,z->xyz", *axes)[..., None]
     total, weights = np.zeros((*padded.shape[:3], num_classes)), np.zeros((*padded.shape[:3], 1))
-    for start in itertools.product(
-        *(tile_starts(n, p, overlap) for n, p in zip(padded.shape, patch, strict=False))
-    ):
+    for start in itertools.product(*(tile_starts(n, p, overlap) for n, p in zip(padded.shape, patch, strict=False))):
         tile = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
         total[tile] += weight * predict(padded[tile][None])[0]
         weights[tile] += weight

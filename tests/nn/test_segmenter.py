@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kseg import Segmenter, SegmentationLoss, build_network
+from kseg import SegmentationLoss, Segmenter, build_network
 from kseg.nn.metrics import SegmentationScores
 
 SMALL = {"filters": (2, 3), "dilation_rates": (1, 2)}
