@@ -1,0 +1,93 @@
+"""`python -m kseg.phantom`: made-up freehand-ultrasound calves and their labels, to try kseg on."""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kseg.console.command import command_parser, run
+from kseg.console.errors import InputError
+
+if TYPE_CHECKING:
+    from kseg.volumes.phantom import Phantom
+
+FORMATS = ("nii.gz", "nii", "mha")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, checked as far as it can be without a library."""
+    parser = command_parser("phantom", "Write phantom calves: images/, labels/ and manifest.csv for kseg.prepare.")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, created if absent")
+    parser.add_argument("--subjects", type=int, default=1, metavar="N", help="how many legs (default 1)")
+    full, axes = (512, 512, 1443), ("X", "Y", "Z")
+    parser.add_argument("--shape", type=int, nargs=3, default=full, metavar=axes, help="voxels (default 512 512 1443)")
+    parser.add_argument("--spacing-mm", type=float, metavar="S", help="voxel edge (default: a leg of natural size)")
+    parser.add_argument("--difficulty", type=float, default=0.5, metavar="D", help="0 easy to 1 hard (default 0.5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other legs (default 0)")
+    parser.add_argument("--format", choices=FORMATS, default="nii.gz", help="file format (default nii.gz)")
+    parser.add_argument("--force", action="store_true", help="write into a folder that holds files already")
+    options = parser.parse_args(arguments)
+    options.shape = tuple(options.shape)
+    if options.subjects < 1:
+        raise InputError(f"--subjects must be 1 or more: received {options.subjects}; ask for at least one.")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the phantoms that the command line asks for."""
+    options = parse(arguments)
+    out: Path = options.out
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out '{out}' is a file: name a folder.")
+    if out.is_dir() and any(out.iterdir()) and not options.force:
+        raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to overwrite.")
+
+    from kseg.volumes.phantom import LABELS, phantoms
+
+    cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, options.difficulty, options.seed))
+    manifest = out / "manifest.csv"
+    try:
+        for folder in ("images", "labels"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        manifest.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"--out '{out}' cannot be written: {error.strerror}; name another.") from error
+
+    rows = []
+    for case, subject, phantom in cases:
+        image, label = (f"{folder}/{case}.{options.format}" for folder in ("images", "labels"))
+        write(phantom, out / image, out / label, case)
+        rows.append((case, subject, "", image, label))
+    # Last, so that a manifest is never there before all that it lists.
+    write_manifest(manifest, rows)
+    values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
+    print(f"{manifest}\ndata.labels={{{values}}}")
+
+
+def write(phantom: "Phantom", image_path: Path, label_path: Path, case: str) -> None:
+    """Write the image and the labels of one phantom side by side, a slice at a time."""
+    from kseg.console.progress import progress
+    from kseg.volumes.stream import SliceWriter
+
+    with (
+        SliceWriter(image_path, phantom.shape, phantom.affine) as image_file,
+        SliceWriter(label_path, phantom.shape, phantom.affine) as label_file,
+    ):
+        for image, labels in progress(phantom.slices(), case, total=phantom.shape[2]):
+            image_file.write(image)
+            label_file.write(labels)
+
+
+def write_manifest(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+    """Write the CSV manifest that kseg.volumes.cases reads; paths are relative to it."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("case", "subject", "split", "image", "label"))
+        table.writerows(rows)
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    run(main)
