@@ -24,7 +24,8 @@ def crop(
     shape = example["shape"][:3]
     low = tf.clip_by_value(start, 0, shape)
     high = tf.clip_by_value(start + size, low, shape)
-    padding = tf.stack([low - start, start + size - high], axis=1)
+    before = tf.clip_by_value(low - start, 0, size)
+    padding = tf.stack([before, size - before - (high - low)], axis=1)
 
     def decode_as(dtype: str) -> Callable[[], tf.Tensor]:
         return lambda: tf.cast(_decode(example["image"], dtype, example["shape"], low, high), tf.float32)

@@ -14,8 +14,9 @@ from kseg.recipe import Patches
 from kseg.records.manifest import Manifest
 from kseg.records.schema import label_dtype, parse
 
-SHUFFLE_BYTES = 512 * 2**20  # serialised records that wait in the shuffle buffer
-PARALLEL_SHARDS = 4
+MIXED_VOLUMES = 4
+MOST_AT_WORK = 8  # records from which patches are cut at once,
+WORKING_BYTES = 4 * 2**30  # or fewer, where they are large
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class PatchSource:
         """Return batches of (image `(batch, x, y, z, channels)` float32, labels `(batch, x, y, z)`).
 
         An epoch is a number of steps; everything in it follows from the seed and the epoch's number, so that a
-        run resumed at an epoch sees what an undisturbed one would have seen.
+        run resumed at an epoch sees what an undisturbed one would have seen. Across epochs the cases take turns:
+        none comes again before all others have come.
         """
         patches = tf.data.Dataset.from_tensor_slices(tf.cast(list(epochs), tf.int64)).flat_map(
             lambda epoch: self._epoch(epoch, steps_per_epoch * self.options.batch_size)
@@ -45,41 +47,54 @@ class PatchSource:
         return batches.apply(count).prefetch(tf.data.AUTOTUNE)
 
     def _epoch(self, epoch: tf.Tensor, count: int) -> tf.data.Dataset:
-        shards = self.manifest.shards_of(self.split)
-        files = [str(self.folder / shard.file) for shard in shards]
-        largest = max(shard.bytes // shard.records for shard in shards)
-        records_kept = max(1, min(len(self.manifest.of_split(self.split)), SHUFFLE_BYTES // largest))
         per_volume = self.options.per_volume
+        records = math.ceil(count / per_volume)
         seed = tf.cast(self.seed, tf.int64)
-        order = tf.random.experimental.stateless_shuffle(tf.constant(files), seed=tf.stack([seed, epoch]))
+        numbers = tf.data.Dataset.range(epoch * records, (epoch + 1) * records)  # counts the records of a whole run
         return (
-            tf.data.Dataset.from_tensor_slices(order)
-            .interleave(tf.data.TFRecordDataset, cycle_length=min(PARALLEL_SHARDS, len(files)))
-            .shuffle(records_kept, seed=seed + epoch)  # whole records, still compressed: before they grow
-            .repeat()
-            .take(math.ceil(count / per_volume))
-            .enumerate()
+            tf.data.Dataset.zip(numbers, numbers.flat_map(self._record))
             .map(
-                lambda index, record: self._cut(record, tf.stack([seed, epoch * count + index * per_volume])),
-                num_parallel_calls=tf.data.AUTOTUNE,
+                lambda number, record: self._cut(record, tf.stack([seed, number * per_volume])),
+                num_parallel_calls=self._at_work(),
             )
-            .unbatch()
+            # Volumes take turns, so that a batch mixes them; a shuffle would hang on TensorFlow's global seed too.
+            .interleave(lambda *patches: tf.data.Dataset.from_tensor_slices(patches), cycle_length=MIXED_VOLUMES)
             .take(count)
-            .shuffle(4 * per_volume, seed=seed + epoch)  # so that a batch mixes volumes
         )
+
+    def _record(self, number: tf.Tensor) -> tf.data.Dataset:
+        """Return the serialised record that is the run's `number`-th; each pass over the cases has its own order.
+
+        Records are found by their place in a shard: what comes before is skipped, not read, and there is no buffer
+        to shuffle in, which could hold but one or two large volumes.
+        """
+        shards = self.manifest.shards_of(self.split)
+        files = [str(self.folder / shard.file) for shard in shards for _ in range(shard.records)]
+        places = [place for shard in shards for place in range(shard.records)]
+        turn, index = number // len(files), number % len(files)
+        seed = tf.stack([tf.cast(self.seed, tf.int64), turn])
+        case = tf.random.experimental.stateless_shuffle(tf.range(len(files)), seed=seed)[index]
+        return tf.data.TFRecordDataset(tf.constant(files)[case]).skip(tf.constant(places, tf.int64)[case]).take(1)
+
+    @property
+    def _label_dtype(self) -> str:
+        return label_dtype(self.manifest.label_map.num_classes).name
+
+    def _at_work(self) -> int:
+        """Return from how many records patches are cut at once: each is held serialised, parsed and unpacked."""
+        largest = max(shard.bytes // shard.records for shard in self.manifest.shards_of(self.split))
+        return max(1, min(MOST_AT_WORK, WORKING_BYTES // (3 * largest)))
 
     def _cut(self, record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Cut `per_volume` patches from a serialised record; each has a seed of its own."""
         example = parse(record)
-        patches = [
-            self._patch(example, seed + tf.constant([0, number], tf.int64)) for number in range(self.options.per_volume)
-        ]
-        images, labels = zip(*patches, strict=True)
-        return tf.stack(images), tf.stack(labels)
+        seeds = seed + [[0, number] for number in range(self.options.per_volume)]
+        types = (tf.float32, tf.as_dtype(self._label_dtype))
+        return tf.map_fn(lambda one: self._patch(example, one), seeds, fn_output_signature=types)  # traced once
 
     def _patch(self, example: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seeds = tf.random.experimental.stateless_split(seed, 2)
-        size, dtype = self.options.size, label_dtype(self.manifest.label_map.num_classes).name
+        size, dtype = self.options.size, self._label_dtype
         start = draw_start(example, size, self.options.foreground_oversampling, dtype, seeds[0])
         image, labels = crop(example, start, size, len(self.manifest.channels), dtype)
         flips = draw_flips(self.options.flip_axes, seeds[1])

@@ -36,11 +36,12 @@ def normalise(voxels: Any, statistics: Any, xp: ModuleType = np) -> Any:
 
 def _channel_statistics(voxels: np.ndarray) -> np.ndarray:
     values, counts = _histogram(voxels)
-    low, high = _percentiles(values.astype(np.float64), counts)
-    clipped = np.clip(values.astype(np.float64), low, high)
+    values = values.astype(np.float64)
+    low, high = _percentiles(values, counts)
+    clipped = np.clip(values, low, high)
     mean = np.average(clipped, weights=counts)
     std = np.sqrt(np.average((clipped - mean) ** 2, weights=counts))
-    return np.array([low, high, mean, std if std > 0 else 1.0], dtype=np.float32)
+    return np.array([low, high, mean, std if low < high else 1.0], dtype=np.float32)
 
 
 def _histogram(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.records.splits import Split
+from kseg.records.splits import SPLITS, Split
 from kseg.volumes.labels import LabelMap
 
 MANIFEST = "manifest.json"
@@ -99,7 +99,8 @@ def load_manifest(folder: Path) -> Manifest:
     """Read `manifest.json` of a prepared dataset and check that the shards are there, at their recorded sizes.
 
     Raises:
-        InputError: no manifest, one that is not understood, or a shard that is missing or has another size.
+        InputError: no manifest, one that is not understood or contradicts itself, or a shard that is missing or has
+            another size.
     """
     path = folder / MANIFEST
     try:
@@ -115,6 +116,10 @@ def load_manifest(folder: Path) -> Manifest:
         raise InputError(f"'{path}' is not a manifest of this kseg ({key}: {problem['msg']}): prepare again") from None
     for shard in manifest.shards:
         _check_size(folder / shard.file, shard)
+    for split in SPLITS:
+        records, cases = sum(shard.records for shard in manifest.shards_of(split)), len(manifest.of_split(split))
+        if records != cases:
+            raise InputError(f"'{path}' lists {cases} {split} cases, its shards hold {records}: prepare again")
     for case in manifest.cases:
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.records.intensity import STD
+from kseg.volumes.cases import UNSAFE_NAME
+from kseg.volumes.geometry import check_affine
 from kseg.volumes.volume import StoredGeometry, Volume
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 COMPRESSION_LEVEL = 6
 STATISTICS = 4
+MOST_BYTES = 2**31 - 2**20  # a protocol buffer ends at 2 GiB; the labels and the rest need their share of it
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,32 @@ class Record:
 
     def class_voxels(self, num_classes: int) -> list[int]:
         """Return how many voxels each class has."""
-        return np.bincount(self.labels.reshape(-1), minlength=num_classes).tolist()
+        return voxels_by_x(self.labels, num_classes).sum(axis=1).tolist()
+
+
+def voxels_by_x(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the voxels of each class in each plane x of `labels` `(x, y, z)`: `(classes, x)`, int64."""
+    # Plane by plane, because bincount widens what it counts to 8 bytes.
+    return np.stack([np.bincount(plane.reshape(-1), minlength=num_classes) for plane in labels], axis=1)
 
 
 def encode(record: Record, num_classes: int) -> bytes:
-    """Serialise a record as a `tf.train.Example`."""
+    """Serialise a record as a `tf.train.Example`.
+
+    Raises:
+        InputError: the image and its labels do not fit into one.
+    """
     import tensorflow as tf
 
     image = record.image.array.astype(record.image.array.dtype.newbyteorder("<"), copy=False)
+    labels = np.ascontiguousarray(record.labels, label_dtype(num_classes))
+    packed_labels = zlib.compress(labels.data, COMPRESSION_LEVEL)
+    if image.nbytes + len(packed_labels) > MOST_BYTES:
+        raise InputError(
+            f"case '{record.case}' of shape {image.shape} and type {image.dtype.name} takes {image.nbytes} bytes, "
+            f"a record holds {MOST_BYTES}: crop it, resample it, or save it in a narrower type"
+        )
     geometry = {"affine": record.image.affine.tolist(), "stored": record.image.stored.to_json()}
-    foreground = [np.count_nonzero(record.labels == index, axis=(1, 2)) for index in range(1, num_classes)]
 
     def of_bytes(value: bytes) -> Any:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -59,9 +79,9 @@ def encode(record: Record, num_classes: int) -> bytes:
         "geometry": of_bytes(json.dumps(geometry).encode()),
         "shape": of_integers(image.shape),
         "dtype": of_integers(DTYPES.index(image.dtype.name)),
-        "image": of_bytes(np.ascontiguousarray(image).tobytes()),
-        "labels": of_bytes(zlib.compress(np.ascontiguousarray(record.labels).tobytes(), COMPRESSION_LEVEL)),
-        "foreground_by_x": of_integers(foreground),
+        "image": of_bytes(image.tobytes()),
+        "labels": of_bytes(packed_labels),
+        "foreground_by_x": of_integers(voxels_by_x(labels, num_classes)[1:]),
         "statistics": tf.train.Feature(float_list=tf.train.FloatList(value=record.statistics.reshape(-1))),
     }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
@@ -99,29 +119,42 @@ def decode(serialized: bytes, num_classes: int, where: str) -> Record:
     try:
         example.ParseFromString(serialized)
         features = example.features.feature
-        case = _bytes(features, "case").decode()
+        case, subject = _bytes(features, "case").decode(), _bytes(features, "subject").decode()
+        _check(not UNSAFE_NAME.search(case), f"case {case!r} is not fit as a file name")
         geometry = json.loads(_bytes(features, "geometry"))
         stored = StoredGeometry.from_json(geometry["stored"])
-        affine = np.array(geometry["affine"], np.float64).reshape(4, 4)
+        affine = check_affine(np.array(geometry["affine"], np.float64), "its geometry")
         x, y, z, channels = features["shape"].int64_list.value
+        _check(min(x, y, z, channels) > 0, f"a volume of shape {(x, y, z, channels)} is empty")
         dtype = np.dtype(DTYPES[features["dtype"].int64_list.value[0]]).newbyteorder("<")
         image = np.frombuffer(_bytes(features, "image"), dtype).reshape(x, y, z, channels)
-        raw_labels = zlib.decompress(_bytes(features, "labels"), bufsize=x * y * z)
-        labels = np.frombuffer(raw_labels, label_dtype(num_classes)).reshape(x, y, z)
+        labels = _unpack(_bytes(features, "labels"), label_dtype(num_classes), x * y * z).reshape(x, y, z)
+        highest = labels.max()
+        _check(highest < num_classes, f"labels reach {highest}, the manifest has {num_classes} classes")
+        foreground = np.array(features["foreground_by_x"].int64_list.value).reshape(num_classes - 1, x)
+        _check(np.array_equal(foreground, voxels_by_x(labels, num_classes)[1:]), "its labels were counted otherwise")
         statistics = np.array(features["statistics"].float_list.value, np.float32).reshape(channels, STATISTICS)
-        if labels.size == 0 or labels.max() >= num_classes:
-            raise ValueError(f"labels reach {labels.max(initial=0)}, the manifest has {num_classes} classes")
-    except (DecodeError, ValueError, KeyError, IndexError, TypeError, zlib.error) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{where} holds a record that kseg cannot read ({reason}): prepare the dataset again"
-        ) from None
-    return Record(case, _bytes(features, "subject").decode(), Volume(image, affine, stored), labels, statistics)
+        _check(bool(np.isfinite(statistics).all() and (statistics[:, STD] > 0).all()), "its statistics are no numbers")
+    except (DecodeError, ValueError, LookupError, TypeError, RecursionError, zlib.error) as error:
+        reason = (str(error).splitlines() or ["no Example"])[0]
+        raise InputError(f"{where} holds a record that kseg cannot read ({reason}): prepare again") from None
+    return Record(case, subject, Volume(image, affine, stored), labels, statistics)
 
 
 def label_dtype(num_classes: int) -> np.dtype:
     """Return the dtype in which records of a dataset with `num_classes` classes hold class indices."""
     return np.dtype("uint8" if num_classes <= 255 else "<u2")
+
+
+def _unpack(packed: bytes, dtype: np.dtype, count: int) -> np.ndarray:
+    """Decompress `count` numbers, and never more: a few bytes can stand for more than memory holds."""
+    raw = zlib.decompressobj().decompress(packed, count * dtype.itemsize + 1)
+    return np.frombuffer(raw, dtype)
+
+
+def _check(sound: bool, complaint: str) -> None:
+    if not sound:
+        raise ValueError(complaint)
 
 
 def _bytes(features: Any, name: str) -> bytes:

@@ -14,8 +14,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 def split_by_subject(scans: Sequence[Scan], val_fraction: float, test_fraction: float, seed: int) -> dict[str, str]:
     """Return the split of every subject: the one its scans name, else one drawn from `seed` and the subject's name.
 
-    A split that the source names itself gets no further subjects. Of the others, a split with a fraction above
-    0 gets at least one subject. The draw ranks subjects by a hash, so that it depends on nothing but their names.
+    Validation or test subjects that the source names get no company. Else a split with a fraction above 0 gets at
+    least one subject; who is not drawn trains. The draw ranks subjects by a hash of seed and name, so that neither
+    their order nor the process matters.
 
     Raises:
         InputError: too few subjects to leave one for training.

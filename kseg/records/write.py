@@ -26,9 +26,11 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False) -> Ma
         skip_bad: leave bad scans out and list them in the manifest, instead of raising.
 
     Raises:
-        InputError: a bad scan, named; or no scan is left to train on. Nothing is written then.
+        InputError: a bad scan, named; no scan is left to train on; or `data.records` is a folder of something
+            else, which must not be replaced. Nothing is written then.
     """
     data = recipe.data
+    _check_replaceable(recipe.records_folder)
     splits = split_by_subject(found.scans, data.val_fraction, data.test_fraction, recipe.seed)
     by_split = {split: [scan for scan in found.scans if splits[scan.subject] == split] for split in SPLITS}
     scans = progress([scan for split in SPLITS for scan in by_split[split]], "preparing")
@@ -45,6 +47,7 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False) -> Ma
                     written.append((path, entries))
             shards += _name_shards(written, split)
             cases += [entry for _, entries in written for entry in entries]
+        next(scans, None)  # there is none, but the bar moves only when asked for more
         if not any(case.split == "train" for case in cases):
             raise InputError(f"no scan of '{data.source}' is left to train on: mend those that were left out")
         manifest = Manifest(
@@ -59,6 +62,11 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False) -> Ma
         )
         (folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
     return manifest
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise InputError(f"'{folder}' holds something else than a prepared dataset: empty it, or set data.records")
 
 
 def _shard_sizes(count: int, most: int) -> list[int]:
