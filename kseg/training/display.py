@@ -29,6 +29,8 @@ class Display(keras.callbacks.Callback):
             TimeRemainingColumn(),
             console=stderr,
             transient=True,
+            auto_refresh=False,
+            disable=not stderr.is_terminal,
         )
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -38,11 +40,11 @@ class Display(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the bar."""
-        self._bar.update(self._task, advance=1, loss=float((logs or {})["loss"]))
+        self._bar.update(self._task, advance=1, loss=float((logs or {})["loss"]), refresh=True)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Close the bar and print the epoch's line."""
-        self._close()
+        self.close()
         logs = logs or {}
         dice = ", ".join(f"{name} {logs[f'val_dice_{name}']:.3f}" for name in self.class_names)
         penalties = f"  alpha {logs['alpha']:.3f}" if "alpha" in logs else ""
@@ -52,11 +54,8 @@ class Display(keras.callbacks.Callback):
             soft_wrap=True,
         )
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Close the bar."""
-        self._close()
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the bar and give the terminal its cursor back; also due when training fails."""
         self._bar.stop()
         for task in self._bar.task_ids:
             self._bar.remove_task(task)

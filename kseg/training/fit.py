@@ -7,11 +7,12 @@ import keras
 import tensorflow as tf
 
 from kseg.console.command import say
+from kseg.console.errors import InputError
 from kseg.nn.losses import SegmentationLoss
 from kseg.nn.networks import build_network
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.pipeline import PatchSource
-from kseg.recipe import Recipe
+from kseg.recipe import Recipe, dump_recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
@@ -21,25 +22,30 @@ from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
 
 
-def fit(recipe: Recipe, manifest: Manifest, folder: RunFolder, resume: bool, began: float) -> dict[str, Any]:
+def fit(
+    recipe: Recipe, manifest: Manifest, folder: RunFolder, contract: Contract, resume: bool, began: float
+) -> dict[str, Any]:
     """Train the recipe's model through Keras' `fit`, and return what came of it.
 
     Args:
         recipe: all choices.
         manifest: of the dataset at `recipe.records_folder`; it has training and validation cases.
-        folder: of the run, with recipe and contract in it.
+        folder: of the run; a run that is not resumed replaces what is there, once its model is made.
+        contract: channels and labels of the dataset.
         resume: go on from the newest checkpoint instead of starting with new weights.
         began: `time.monotonic()` when the command began; the time budget counts from there.
 
     Raises:
         InputError: a shard is damaged, no checkpoint is sound, or the batch cannot be shared by the devices.
     """
-    options, contract = recipe.train, folder.load_contract()
+    options = recipe.train
     strategy = choose_strategy(recipe.patches.batch_size)
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(options.precision)
     with strategy.scope():
         model, state = load_checkpoint(folder, contract) if resume else (compiled_model(recipe, contract), State())
+    if not resume:
+        folder.create(dump_recipe(recipe), contract)
     say(
         f"{model.network.name}: {model.count_params():,} parameters on {strategy.num_replicas_in_sync} device(s), "
         f"patches {recipe.patches.size} x {recipe.patches.batch_size}; from epoch {state.epochs_done + 1}"
@@ -47,23 +53,27 @@ def fit(recipe: Recipe, manifest: Manifest, folder: RunFolder, resume: bool, beg
     records = recipe.records_folder
     epochs = range(state.epochs_done, options.epochs)
     train = PatchSource(records, manifest, "train", recipe.patches, recipe.seed)
-    val = PatchSource(records, manifest, "val", recipe.patches, recipe.seed)
+    val_per_volume = max(1, options.validation_patches // len(manifest.of_split("val")))  # no case is left out
+    val_patches = recipe.patches.model_copy(update={"per_volume": val_per_volume})
+    val = PatchSource(records, manifest, "val", val_patches, recipe.seed)
     val_steps = -(-options.validation_patches // recipe.patches.batch_size)
     budget = Budget(options, state.epochs_done, state.spent_seconds + time.monotonic() - began)
+    nothing_left = resume and budget.progress == 1.0
     checkpoint = Checkpoint(folder, budget, state.best_dice)
+    display = Display(budget, model.class_names)
     try:
         history = model.fit(
             train.batches(epochs, options.steps_per_epoch),
             steps_per_epoch=options.steps_per_epoch,
             initial_epoch=state.epochs_done,
-            epochs=options.epochs,
+            epochs=state.epochs_done if nothing_left else options.epochs,
             validation_data=val.batches([0], val_steps).cache(),
             callbacks=[
                 budget,
                 keras.callbacks.TensorBoard(folder.logs, write_graph=False),
                 keras.callbacks.CSVLogger(folder.history, append=resume),
                 checkpoint,
-                Display(budget, model.class_names),
+                display,
             ],
             shuffle=False,
             verbose=0,
@@ -71,6 +81,8 @@ def fit(recipe: Recipe, manifest: Manifest, folder: RunFolder, resume: bool, beg
     except tf.errors.OpError:
         check_shards(records, manifest)  # a damaged shard is the likely cause, and deserves its name
         raise
+    finally:
+        display.close()
     return {
         "run": str(folder.path),
         "parameters": model.count_params(),
@@ -81,7 +93,11 @@ def fit(recipe: Recipe, manifest: Manifest, folder: RunFolder, resume: bool, beg
 
 
 def compiled_model(recipe: Recipe, contract: Contract) -> Segmenter:
-    """Return a new model with the recipe's network, loss and optimiser."""
+    """Return a new model with the recipe's network, loss and optimiser.
+
+    Raises:
+        InputError: the network's options contradict each other.
+    """
     options = recipe.train
     optimizers: dict[str, keras.Optimizer] = {
         "adam": keras.optimizers.Adam(options.learning_rate),
@@ -89,12 +105,11 @@ def compiled_model(recipe: Recipe, contract: Contract) -> Segmenter:
         "sgd": keras.optimizers.SGD(options.learning_rate, momentum=0.9, nesterov=True),
     }
     labels = contract.label_map
-    network = build_network(
-        recipe.network.preset,
-        num_classes=labels.num_classes,
-        input_channels=len(contract.channels),
-        **recipe.network.overrides(),
-    )
+    classes, channels = labels.num_classes, len(contract.channels)
+    try:
+        network = build_network(recipe.network.preset, classes, channels, **recipe.network.overrides())
+    except ValueError as error:
+        raise InputError(f"section 'network' of the recipe: {error}") from None
     model = Segmenter(network, SegmentationLoss(**recipe.loss.model_dump()), labels.names[1:])
     model.compile(optimizers[options.optimizer])
     return model

@@ -1,6 +1,7 @@
 """The folder of a run, `saved_models/<run>/`: what is in it, and how it is opened again."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,11 +79,13 @@ class RunFolder:
         """Read channels and labels.
 
         Raises:
-            InputError: the file is not one that training wrote.
+            InputError: the file is missing, or not one that training wrote.
         """
         try:
             contract = Contract.model_validate_json(self.contract.read_bytes())
             contract.label_map  # noqa: B018 - checks the labels
+        except FileNotFoundError:
+            raise InputError(f"'{self.contract}' is missing: train the run anew with --force") from None
         except ValidationError as error:
             problem = error.errors()[0]
             raise InputError(f"'{self.contract}' is damaged ({problem['msg']}): train again") from None
@@ -97,8 +100,10 @@ class RunFolder:
         return load_segmenter(self.model, self.load_contract())
 
     def create(self, recipe_text: str, contract: Contract) -> None:
-        """Make the folder with the files that say what the run is."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder, anew, with the files that say what the run is."""
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True)
         self.recipe.write_text(recipe_text, encoding="utf-8")
         self.contract.write_text(json.dumps(contract.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
 
@@ -134,8 +139,11 @@ def load_segmenter(path: Path, contract: Contract, compiled: bool = False) -> "S
     from kseg.nn.segmenter import Segmenter
 
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # what Keras raises for damage depends on where it is
+                raise zipfile.BadZipFile(f"its part '{damaged}' is damaged")
         model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or ["unknown"])[0]
         raise InputError(f"model '{path}' cannot be loaded ({reason}): train again or restore the file") from None
     if not isinstance(model, Segmenter):
