@@ -23,7 +23,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The oldest versions that setup.cfg allows (constraints/oldest.txt): the lower bounds are promises too.
+# The oldest versions that setup.cfg allows (.ci/oldest.txt): the lower bounds are promises too.
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -q tests
 
@@ -37,10 +37,10 @@ $(INSTALLED): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-.venv-oldest/.installed: setup.cfg pyproject.toml constraints/oldest.txt
+.venv-oldest/.installed: setup.cfg pyproject.toml .ci/oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
-	.venv-oldest/bin/python -m pip install --quiet --constraint constraints/oldest.txt --editable '.[dev]'
+	.venv-oldest/bin/python -m pip install --quiet --constraint .ci/oldest.txt --editable '.[dev]'
 	touch $@
 
 clean:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     segment = volume_segmenter(folder.load_model(), recipe)
     names = contract.label_map.names[1:]
-    scores = {}
+    scores, pictures = {}, []
     cases = len(manifest.of_split(arguments.split))
     records_of_split = read_records(records, manifest, arguments.split)
     for record in progress(records_of_split, f"evaluating {arguments.split}", cases):
@@ -46,22 +46,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         scores[record.case] = score_case(
             record.labels, prediction, spacing_mm, names, recipe.evaluation.surface_tolerance_mm
         )
-        if len(scores) <= MOST_PICTURES:
-            picture = folder.evaluation / f"{arguments.split}-{record.case}.png"
-            image = record.image.array[..., 0]
+        if len(pictures) < MOST_PICTURES:
+            pictures.append(str(folder.evaluation / f"{arguments.split}-{record.case}.png"))
             three_planes(
-                image,
+                record.image.array[..., 0],
                 record.labels,
                 prediction,
                 spacing_mm=spacing_mm,
                 class_names=names,
-                path=picture,
+                path=Path(pictures[-1]),
                 title=f"{recipe.name}: {record.case}",
             )
     summary = summarise(scores)
     write_report(scores, summary, folder.evaluation, arguments.split)
     stdout.print(score_table(summary))
-    say(f"scores and pictures: {folder.evaluation}, files {arguments.split}*")
+    say(f"scores: {folder.evaluation / arguments.split}.csv and .json; pictures: {', '.join(pictures)}")
     if arguments.json:
         print_json({"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)})
 

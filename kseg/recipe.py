@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -145,7 +144,7 @@ class Recipe(Section):
     """A whole experiment."""
 
     name: Name = Field("phantom", description="the run: everything of it goes to saved_models/<name>")
-    seed: NonNegativeInt = Field(1, description="splits, patches and weights follow from it")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(1, description="splits, patches and weights follow from it")
     data: Data = Data()
     phantom: Phantom = Phantom()
     patches: Patches = Patches()

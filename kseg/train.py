@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
-from kseg.recipe import Recipe, dump_recipe, keys_help, load_recipe, split_arguments
+from kseg.recipe import Recipe, keys_help, load_recipe, split_arguments
 
 if TYPE_CHECKING:
     from kseg.training.run_folder import Contract, RunFolder
@@ -32,12 +32,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     contract = Contract(channels=manifest.channels, labels=manifest.labels)
     if arguments.resume:
         _check_resumable(recipe, folder, contract)
-    else:
-        _start(recipe, folder, contract, arguments.force)
+    elif folder.path.exists() and not arguments.force:
+        raise InputError(
+            f"run '{folder.path}' exists already: pass --resume to go on with it, --force to replace it, "
+            "or choose another name=..."
+        )
     start_tensorflow()
     from kseg.training.fit import fit
 
-    report = fit(recipe, manifest, folder, resume=arguments.resume, began=began)
+    report = fit(recipe, manifest, folder, contract, resume=arguments.resume, began=began)
     best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
     say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")
     say(
@@ -54,19 +57,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="replace a run of the same name")
     add_json_option(parser)
     return parser.parse_args(argv)
-
-
-def _start(recipe: Recipe, folder: "RunFolder", contract: "Contract", force: bool) -> None:
-    import shutil
-
-    if folder.path.exists():
-        if not force:
-            raise InputError(
-                f"run '{folder.path}' exists already: pass --resume to go on with it, --force to replace it, "
-                "or choose another name=..."
-            )
-        shutil.rmtree(folder.path)
-    folder.create(dump_recipe(recipe), contract)
 
 
 def _check_resumable(recipe: Recipe, folder: "RunFolder", contract: "Contract") -> None:

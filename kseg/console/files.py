@@ -27,6 +27,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     Left-overs of a killed command are cleared away; a folder already at `path` stays until the new one is whole.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (path.with_name(f".{kind}-{path.name}") for kind in ("partial", "old"))
     _remove(partial)

@@ -22,7 +22,7 @@ stdout = Console(highlight=False, width=WIDTH)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` while a bar on standard error shows how many are done and how long the rest will take."""
+    """Yield `items` while a bar on the terminal shows how many are done and how long the rest will take."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -31,5 +31,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr) as bar:
+    # No refreshing thread: a job that fails leaves this generator to the garbage collector, which may come for it
+    # while another bar holds the lock that the thread waits for. And no bar in a log file, where it cannot move.
+    with Progress(*columns, console=stderr, auto_refresh=False, disable=not stderr.is_terminal) as bar:
         yield from bar.track(items, description=description, total=total)

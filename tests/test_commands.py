@@ -1,0 +1,193 @@
+"""The whole path a laboratory walks, on the phantom: prepare, train, resume, evaluate, predict, export."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tensorflow as tf
+
+from kseg import evaluate, export, phantom, predict, prepare, train
+from kseg.console.errors import InputError
+
+RECIPE = """
+name = "leg"
+[data]
+records = "tfrecords/leg"
+[phantom]
+subjects = 4
+shape = [24, 20, 32]
+difficulty = 0.0
+[patches]
+size = [16, 16, 16]
+batch_size = 2
+[network]
+filters = [2, 4]
+dilation_rates = [1, 2]
+skip = "add"
+[train]
+epochs = 2
+steps_per_epoch = 4
+validation_patches = 2
+learning_rate = 1e-2
+"""
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory):
+    """A working folder in which the phantom is prepared and a run trained."""
+    folder = tmp_path_factory.mktemp("laboratory")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("leg.toml").write_text(RECIPE, encoding="utf-8")
+        prepare.main(["leg.toml"])
+        train.main(["leg.toml"])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_laboratory(laboratory, monkeypatch):
+    monkeypatch.chdir(laboratory)
+
+
+def report(capsys):
+    """The JSON object that a command printed last on standard output."""
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_prepare_reports_its_cases(capsys):
+    prepare.main(["leg.toml", "data.records=tfrecords/again", "--json"])
+    numbers = report(capsys)
+    assert numbers["cases"] == {"train": 2, "val": 1, "test": 1}
+    assert sum(numbers["class_fractions"].values()) == pytest.approx(1)
+    first, again = (sorted(Path("tfrecords", name).glob("*")) for name in ("leg", "again"))
+    assert [path.name for path in first] == [path.name for path in again]
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, again, strict=True))
+
+
+def test_training_leaves_a_whole_run_folder():
+    folder = Path("saved_models/leg")
+    assert {path.name for path in folder.iterdir()} >= {
+        "recipe.toml",
+        "data.json",
+        "model.keras",
+        "history.csv",
+        "logs",
+    }
+    rows = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 3
+    columns = rows[0].split(",")
+    assert {"loss", "val_loss", "alpha", "beta", "dice", "dice_soleus", "precision", "recall"} <= set(columns)
+
+
+def test_tensorboard_has_the_curves():
+    tags = set()
+    for file in Path("saved_models/leg/logs/train").glob("events*"):
+        for event in tf.data.TFRecordDataset(str(file)):
+            for value in tf.compat.v1.Event.FromString(event.numpy()).summary.value:
+                tags.add(value.tag)
+    wanted = ("alpha", "beta", "loss", "dice", "dice_soleus", "precision", "recall", "learning_rate")
+    assert {f"epoch_{name}" for name in wanted} <= tags
+
+
+def test_training_goes_on_where_it_stopped(capsys):
+    train.main(["leg.toml", "name=longer"])
+    train.main(["leg.toml", "name=longer", "train.epochs=3", "--resume", "--json"])
+    assert report(capsys)["epochs"] == 3
+    rows = Path("saved_models/longer/history.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
+
+
+def test_time_bounds_training(capsys):
+    train.main(["leg.toml", "name=brief", "train.epochs=100000", "train.max_minutes=0.05", "--json"])
+    numbers = report(capsys)
+    assert numbers["epochs"] < 1000
+    assert Path("saved_models/brief/model.keras").is_file()
+
+
+def test_evaluation_scores_whole_volumes(capsys):
+    evaluate.main(["leg", "--json"])
+    summary = report(capsys)["summary"]
+    assert summary["cases"] == 1
+    assert set(summary["classes"]) == {"soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"}
+    written = json.loads(Path("saved_models/leg/evaluation/test.json").read_text(encoding="utf-8"))
+    assert written["summary"] == summary
+    assert len(list(Path("saved_models/leg/evaluation").glob("test-*.png"))) == 1
+
+
+@pytest.fixture(scope="module")
+def scans(laboratory):
+    """Scans of another leg in several formats, and one that is none."""
+    folder = laboratory / "scans"
+    for extension in ("nii.gz", "mha"):
+        phantom.main(["--out", str(laboratory / extension), "--shape", "20", "24", "28", "--format", extension])
+    folder.mkdir()
+    nii = nib.load(laboratory / "nii.gz" / "images" / "leg_001.nii.gz")
+    rotation = np.array([[0.8, -0.6, 0, 9], [0.6, 0.8, 0, -7], [0, 0, 1, 5], [0, 0, 0, 1]])
+    flipped = nii.as_reoriented([[2, -1], [0, 1], [1, -1]])
+    nib.save(nib.Nifti1Image(np.asarray(flipped.dataobj), rotation @ flipped.affine), folder / "oblique.nii.gz")
+    image = sitk.ReadImage(str(laboratory / "mha" / "images" / "leg_001.mha"))
+    sitk.WriteImage(image, str(folder / "leg.mha"))
+    sitk.WriteImage(image, str(folder / "leg.nrrd"))
+    (folder / "broken.nii.gz").write_bytes(b"not a volume")
+    return folder
+
+
+def test_predictions_overlay_their_scans_and_a_bad_file_stops_no_other(scans, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"1 of 4 inputs failed: .*broken\.nii\.gz"):
+        predict.main(["leg", str(scans), "--out", str(tmp_path), "--json"])
+    done = report(capsys)
+    assert sorted(Path(path).name for path in done["written"]) == ["leg.mha", "leg.nrrd", "oblique.nii.gz"]
+    for name in ("leg.mha", "leg.nrrd"):
+        scan, labels = (sitk.ReadImage(str(folder / name)) for folder in (scans, tmp_path))
+        assert labels.GetSize() == scan.GetSize()
+        for corner in np.ndindex(2, 2, 2):
+            index = [int(c * (n - 1)) for c, n in zip(corner, scan.GetSize(), strict=True)]
+            there, here = (volume.TransformIndexToPhysicalPoint(index) for volume in (scan, labels))
+            np.testing.assert_allclose(here, there, atol=1e-3)
+        assert set(np.unique(sitk.GetArrayViewFromImage(labels))) <= {0, 100, 150, 200}
+    scan, labels = (nib.load(folder / "oblique.nii.gz") for folder in (scans, tmp_path))
+    assert labels.shape == scan.shape
+    np.testing.assert_allclose(labels.affine, scan.affine, atol=1e-5)
+
+
+def test_the_voxel_order_of_a_file_does_not_change_its_segmentation(laboratory, scans, tmp_path):
+    straight = laboratory / "nii.gz" / "images" / "leg_001.nii.gz"
+    predict.main(["leg", str(straight), str(scans / "oblique.nii.gz"), "--out", str(tmp_path)])
+    one, other = (nib.as_closest_canonical(nib.load(tmp_path / name)) for name in ("leg_001.nii.gz", "oblique.nii.gz"))
+    assert len(np.unique(np.asarray(one.dataobj))) > 1
+    np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
+
+
+def test_predict_refuses_to_overwrite(scans, tmp_path):
+    words = ["leg", str(scans / "leg.mha"), "--out", str(tmp_path)]
+    predict.main(words)
+    before = (tmp_path / "leg.mha").stat().st_mtime_ns
+    with pytest.raises(InputError, match="1 of 1 inputs failed"):
+        predict.main(words)
+    assert (tmp_path / "leg.mha").stat().st_mtime_ns == before
+    predict.main([*words, "--force"])
+    assert (tmp_path / "leg.mha").stat().st_mtime_ns > before
+
+
+def test_export_counts_versions_and_serves_raw_voxels(capsys):
+    from kseg.recipe import load_recipe
+    from kseg.records.intensity import intensity_statistics, normalise
+    from kseg.training.run_folder import open_run
+
+    for version in ("1", "2"):
+        export.main(["leg", "--json"])
+        assert Path(report(capsys)["path"]).name == version
+    served = tf.saved_model.load("saved_models/leg/1").signatures["serving_default"]
+    rng = np.random.default_rng(0)
+    volumes = rng.gamma(2.0, 30.0, (2, 17, 20, 13, 1)).astype(np.float32)
+    volumes[1] += 500  # each volume is normalised by itself
+    probabilities = served(voxels=tf.constant(volumes))["probabilities"].numpy()
+    assert probabilities.shape == (2, 17, 20, 13, 4)
+    model = open_run("leg").load_model()
+    for volume, served_probabilities in zip(volumes, probabilities, strict=True):
+        normalised = normalise(volume, intensity_statistics(volume))[np.newaxis]
+        np.testing.assert_allclose(served_probabilities, model.predict_on_batch(normalised)[0], atol=1e-4)
+    assert load_recipe(Path("saved_models/leg/recipe.toml")).name == "leg"

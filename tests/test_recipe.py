@@ -1,0 +1,76 @@
+"""The recipe: what is written is what is meant, and a slip is answered in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from kseg import InputError
+from kseg.recipe import Recipe, dump_recipe, keys_help, load_recipe, recipe_keys, split_arguments
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted((ROOT / "pipelines").glob("*.toml"))
+
+
+def write(tmp_path, text):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_then_file_then_overrides(tmp_path):
+    path = write(tmp_path, "name = 'legs'\n[train]\nepochs = 7\nlearning_rate = 0.5\n")
+    recipe = load_recipe(path, ["train.epochs=9", "patches.size=[8, 16, 32]"])
+    assert (recipe.name, recipe.train.epochs, recipe.train.learning_rate) == ("legs", 9, 0.5)
+    assert recipe.patches.size == (8, 16, 32)
+    assert recipe.loss == Recipe().loss
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.source=../scans", "../scans"),
+        ('data.source="../scans"', "../scans"),
+        ("data.source=a=b", "a=b"),
+        ("data.source=C:\\scans", "C:\\scans"),
+    ],
+)
+def test_quotes_around_a_string_may_be_left_out(override, value):
+    assert load_recipe(None, [override]).data.source == value
+
+
+def test_an_inline_table_names_labels():
+    recipe = load_recipe(None, ["data.labels={background = 0, soleus = 100}", "data.labels.gl=200"])
+    assert recipe.data.labels == {"background": 0, "soleus": 100, "gl": 200}
+
+
+def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
+    recipe = load_recipe(None, ["train.max_minutes=1.5", "network.filters=[2, 4]", "data.labels={a = 0, b = 3}"])
+    assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_of_the_project_are_valid_and_say_what_they_are(path):
+    assert load_recipe(path).name == path.stem
+    head = path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert head.startswith("# ")
+    assert "Dice" in head
+    assert "minutes" in head or "hours" in head
+
+
+def test_only_keys_that_a_preset_leaves_open_reach_the_network():
+    assert load_recipe(None).network.overrides() == {}
+    assert load_recipe(None, ["network.skip=add"]).network.overrides() == {"skip": "add"}
+
+
+def test_help_and_readme_list_every_key():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for key, default, text in recipe_keys():
+        assert f"{key}={default}" in keys_help()
+        assert f"| `{key}` | `{default}` | {text} |" in readme, f"the README's table of keys lacks or differs in {key}"
+
+
+def test_arguments_are_sorted_into_recipe_and_overrides():
+    assert split_arguments(["a.toml", "train.epochs=3"]) == (Path("a.toml"), ["train.epochs=3"])
+    assert split_arguments(["x=1"]) == (None, ["x=1"])
+    with pytest.raises(InputError, match="one recipe at a time"):
+        split_arguments(["a.toml", "b.toml"])
