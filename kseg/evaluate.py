@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     segment = volume_segmenter(folder.load_model(), recipe)
     names = contract.label_map.names[1:]
-    scores, pictures = {}, []
+    scores = {}
+    pictures: list[str] = []
     cases = len(manifest.of_split(arguments.split))
     records_of_split = read_records(records, manifest, arguments.split)
     for record in progress(records_of_split, f"evaluating {arguments.split}", cases):

@@ -74,7 +74,9 @@ class Patches(Section):
     batch_size: PositiveInt = Field(1, description="patches of a step, over all replicas together")
     foreground_oversampling: Share = Field(0.5, description="share of the patches centred on a foreground voxel")
     per_volume: PositiveInt = Field(4, description="patches cut from a volume each time it is read")
-    flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(("x", "y", "z"), description="axes flipped at random")
+    flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
+        (), description="axes flipped at random; none whose two sides differ"
+    )
 
 
 class Network(Section):
