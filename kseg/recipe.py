@@ -91,7 +91,9 @@ class Network(Section):
     )
     skip: Literal["none", "add"] | None = Field(None, description="'add' adds encoder maps to the decoder's")
     norm_momentum: Fraction | None = Field(None, description="memory of the norm's moving statistics")
-    implementation: Literal["auto", "direct"] | None = Field(None, description="how the dilated convolutions run")
+    implementation: Literal["auto", "direct", "reuse"] | None = Field(
+        None, description="how the dilated convolutions run"
+    )
 
     def overrides(self) -> dict[str, Any]:
         """Return the keys that differ from the preset, as `kseg.build_network` takes them."""

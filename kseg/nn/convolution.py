@@ -25,3 +25,11 @@ def dilated_convolutions(x: KerasTensor, kernels: Sequence[KerasTensor], dilatio
         for kernel, rate in zip(kernels, dilation_rates, strict=True)
     ]
     return ops.concatenate(branches, axis=-1)
+
+
+def upsample_nearest(x: KerasTensor, factors: Sequence[int]) -> KerasTensor:
+    """Repeat the voxels of `x` `(batch, x, y, z, channels)` `factors` times along x, y, z."""
+    for axis, factor in enumerate(factors, start=1):
+        if factor > 1:
+            x = ops.repeat(x, factor, axis=axis)
+    return x

@@ -6,10 +6,12 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.convolution import dilated_convolutions
+from kseg.nn.choice import reuse_is_faster
+from kseg.nn.convolution import dilated_convolutions, upsample_nearest
 from kseg.nn.replicas import replica_count
+from kseg.nn.reuse import reused_convolutions
 
-IMPLEMENTATIONS = ("auto", "direct")
+IMPLEMENTATIONS = ("auto", "direct", "reuse")
 
 
 def triple(value: int | Sequence[int], argument: str) -> tuple[int, int, int]:
@@ -39,7 +41,9 @@ class SharedDilatedConv3D(keras.layers.Layer):
         dilation_rates: distances in voxels at which the kernel is applied.
         share_kernel: `False` gives every branch parameters of its own (the paper's baseline).
         upsample: nearest-neighbour up-sampling of the input before the convolution, per axis or one for all.
-        implementation: `"direct"`, plain dilated convolutions; `"auto"` picks the fastest there is for this layer.
+        implementation: `"direct"`, plain dilated convolutions of the up-sampled volume; `"reuse"`, the same numbers
+            with the multiplications shared by rates and up-sampled voxels (`kseg.nn.reuse`); `"auto"`, the faster one
+            for this layer (`kseg.nn.choice`). Weights are the same, so that one loads the other's.
         norm_momentum: share of the old value that the norm's moving averages keep at a step.
         norm_epsilon: added to the variance.
 
@@ -103,14 +107,24 @@ class SharedDilatedConv3D(keras.layers.Layer):
 
     def call(self, x: KerasTensor, training: bool = False) -> KerasTensor:
         """Return the concatenated maps of all branches, `(batch, u x, u y, u z, branches * filters)`."""
-        x = upsample_nearest(x, self.upsample)
-        maps = dilated_convolutions(x, self._kernels(), self.dilation_rates)
+        maps = self._convolve(x)
         return ops.relu(self._normalise(maps + self._per_map(self.bias), training))
 
-    def _kernels(self) -> list[KerasTensor]:
-        if self.share_kernel:
-            return [self.kernel] * len(self.dilation_rates)
-        return ops.unstack(self.kernel, axis=0)
+    def _convolve(self, x: KerasTensor) -> KerasTensor:
+        kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables
+        own = [] if self.share_kernel else ops.unstack(kernel, axis=0)
+        if self._reuses():
+            if self.share_kernel:
+                return reused_convolutions(x, kernel, rates, self.upsample)
+            branches = zip(own, rates, strict=True)
+            return ops.concatenate([reused_convolutions(x, k, (rate,), self.upsample) for k, rate in branches], axis=-1)
+        x = upsample_nearest(x, self.upsample)
+        return dilated_convolutions(x, own or [kernel] * len(rates), rates)
+
+    def _reuses(self) -> bool:
+        if self.implementation == "auto":
+            return reuse_is_faster(self.upsample)
+        return self.implementation == "reuse"
 
     def _per_map(self, weight: KerasTensor) -> KerasTensor:
         """Return a weight of one branch, or of each, as a vector over the concatenated maps."""
@@ -154,14 +168,6 @@ class SharedDilatedConv3D(keras.layers.Layer):
             "norm_momentum": self.norm_momentum,
             "norm_epsilon": self.norm_epsilon,
         }
-
-
-def upsample_nearest(x: KerasTensor, factors: Sequence[int]) -> KerasTensor:
-    """Repeat the voxels of `x` `(batch, x, y, z, channels)` `factors` times along x, y, z."""
-    for axis, factor in enumerate(factors, start=1):
-        if factor > 1:
-            x = ops.repeat(x, factor, axis=axis)
-    return x
 
 
 @keras.saving.register_keras_serializable("kseg")

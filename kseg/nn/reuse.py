@@ -1,0 +1,169 @@
+"""The same convolution with its multiplications reused: every rate, and every up-sampled voxel, shares them.
+
+With `y_d[n] = sum_o W[o] . x[n + d o]` the products `z_o[n] = W[o] . x[n]` of the taps `o` do not depend on the rate
+`d`: they are computed once, and each rate is a sum of shifted copies, which separates along the axes. Nearest-neighbour
+up-sampling by `u` commutes with the products: voxel `u n + p` of the up-sampled volume needs tap `o` at
+`n + floor((p + d o) / u)`, so that products are made at the low resolution, and where `u` divides `d` all phases `p`
+coincide. Zeros outside the volume stay zeros. The adjoint has the same shape, with one matrix product for the gradient
+of the volume and one for that of the kernel.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+from keras import KerasTensor, backend, ops
+
+Sizes = Sequence[int]
+Compute = Callable[..., Any]
+
+
+def reused_convolutions(
+    x: KerasTensor, kernel: KerasTensor, dilation_rates: Sequence[int], upsample: Sizes = (1, 1, 1)
+) -> KerasTensor:
+    """Up-sample `x`, convolve it with one kernel at every rate, "same" size, and concatenate.
+
+    Equals `dilated_convolutions(upsample_nearest(x, upsample), [kernel] * rates, dilation_rates)`.
+
+    Args:
+        x: `(batch, x, y, z, channels)`, at the low resolution.
+        kernel: `(kx, ky, kz, channels, filters)`, odd sizes.
+        dilation_rates: distance in (up-sampled) voxels between the taps, one a branch.
+        upsample: factors of nearest-neighbour up-sampling along x, y, z.
+
+    Returns:
+        `(batch, u x, u y, u z, rates * filters)`, the maps of the first rate first.
+    """
+
+    forward, backward = _fused(tuple(dilation_rates), tuple(upsample), backend.backend())
+
+    @ops.custom_gradient
+    def convolve(x: KerasTensor, kernel: KerasTensor) -> Any:
+        def gradient(*args: KerasTensor, upstream: KerasTensor = None) -> tuple[KerasTensor, KerasTensor]:
+            return backward(x, kernel, args[0] if upstream is None else upstream)
+
+        return forward(x, kernel), gradient
+
+    return convolve(x, kernel)
+
+
+@cache
+def _fused(rates: tuple[int, ...], upsample: tuple[int, ...], backend_name: str) -> tuple[Compute, Compute]:
+    """Return value and gradients as functions in which shifts and sums are fused.
+
+    TensorFlow makes a copy for each of them unless XLA compiles the function; JAX compiles the whole step anyway.
+    """
+    forward, backward = (
+        partial(_convolve, rates=rates, upsample=upsample),
+        partial(_gradients, rates=rates, upsample=upsample),
+    )
+    if backend_name != "tensorflow":
+        return forward, backward
+    import tensorflow as tf
+
+    return tf.function(forward, jit_compile=True), tf.function(backward, jit_compile=True)
+
+
+def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:
+    products = _by_voxel(x, _as_matrix(kernel))
+    branches = []
+    for rate in rates:
+        maps = products
+        for axis in range(3):
+            maps = _sum_taps(maps, axis + 1, kernel.shape[axis], rate, upsample[axis])
+        branches.append(maps)
+    return ops.concatenate(branches, axis=-1)
+
+
+def _gradients(
+    x: KerasTensor, kernel: KerasTensor, upstream: KerasTensor, rates: Sequence[int], upsample: Sizes
+) -> tuple[KerasTensor, KerasTensor]:
+    products = 0.0
+    for rate, branch in zip(rates, ops.split(upstream, len(rates), axis=-1), strict=True):
+        spread = branch
+        for axis in (2, 1, 0):
+            spread = _spread_taps(spread, axis + 1, kernel.shape[axis], rate, upsample[axis])
+        products = products + spread
+    matrix = _as_matrix(kernel)
+    channels = matrix.shape[0]
+    x_gradient = _by_voxel(products, ops.transpose(matrix))
+    flat_x, flat_products = ops.reshape(x, (-1, channels)), ops.reshape(products, (-1, matrix.shape[1]))
+    matrix_gradient = ops.matmul(ops.transpose(flat_x), flat_products)
+    *sizes, _, filters = kernel.shape
+    kernel_gradient = ops.transpose(ops.reshape(matrix_gradient, (channels, *sizes, filters)), (1, 2, 3, 0, 4))
+    return x_gradient, kernel_gradient
+
+
+def _as_matrix(kernel: KerasTensor) -> KerasTensor:
+    """Kernel `(kx, ky, kz, channels, filters)` as `(channels, kx ky kz filters)`."""
+    return ops.reshape(ops.transpose(kernel, (3, 0, 1, 2, 4)), (kernel.shape[3], -1))
+
+
+def _by_voxel(x: KerasTensor, matrix: KerasTensor) -> KerasTensor:
+    """Multiply the channels of every voxel by a matrix, in one product."""
+    flat = ops.matmul(ops.reshape(x, (-1, matrix.shape[0])), matrix)
+    return ops.reshape(flat, (*ops.shape(x)[:-1], matrix.shape[1]))
+
+
+def _sum_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -> KerasTensor:
+    """Sum the taps of one axis, each from its place, at every phase of the up-sampling.
+
+    Args:
+        maps: `(batch, x, y, z, taps * rest)`, the taps of `axis` first.
+        axis: 1, 2 or 3 for x, y, z.
+        taps: size of the kernel along the axis.
+        rate: dilation rate.
+        factor: up-sampling factor of the axis; its size grows by it.
+    """
+    by_tap = ops.split(maps, taps, axis=-1) if taps > 1 else [maps]
+    phases = []
+    for offsets in _offsets(taps, rate, factor):
+        shifted = [_shift(tap, offset, axis) for tap, offset in zip(by_tap, offsets, strict=True)]
+        phases.append(sum(shifted[1:], start=shifted[0]))
+    if len(phases) == 1:
+        return ops.repeat(phases[0], factor, axis=axis) if factor > 1 else phases[0]
+    return _merge(ops.stack(phases, axis=axis + 1), axis)
+
+
+def _spread_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -> KerasTensor:
+    """The adjoint of `_sum_taps`."""
+    phases = ops.unstack(_part(maps, axis, factor), axis=axis + 1) if factor > 1 else [maps]
+    by_phase = _offsets(taps, rate, factor)
+    if len(by_phase) == 1:
+        phases = [sum(phases[1:], start=phases[0])]
+    by_tap = []
+    for tap in range(taps):
+        shifted = [_shift(phase, -offsets[tap], axis) for phase, offsets in zip(phases, by_phase, strict=True)]
+        by_tap.append(sum(shifted[1:], start=shifted[0]))
+    return ops.concatenate(by_tap, axis=-1) if taps > 1 else by_tap[0]
+
+
+def _offsets(taps: int, rate: int, factor: int) -> list[list[int]]:
+    """Offsets at the low resolution of each tap, for each phase; one phase stands for all where they coincide."""
+    reach = taps // 2
+    phases = 1 if rate % factor == 0 else factor
+    return [[(phase + rate * tap) // factor for tap in range(-reach, reach + 1)] for phase in range(phases)]
+
+
+def _shift(x: KerasTensor, offset: int, axis: int) -> KerasTensor:
+    """Return `x[n + offset]` along `axis`, zero outside the volume."""
+    if offset == 0:
+        return x
+    size = ops.shape(x)[axis]
+    padding = [(0, 0)] * len(x.shape)
+    padding[axis] = (max(-offset, 0), max(offset, 0))
+    padded = ops.pad(x, padding)
+    start = max(offset, 0)
+    return padded[(slice(None),) * axis + (slice(start, start + size),)]
+
+
+def _part(x: KerasTensor, axis: int, factor: int) -> KerasTensor:
+    """Split `axis` into (voxel at the low resolution, phase)."""
+    shape = ops.shape(x)
+    return ops.reshape(x, (*shape[:axis], shape[axis] // factor, factor, *shape[axis + 1 :]))
+
+
+def _merge(x: KerasTensor, axis: int) -> KerasTensor:
+    """Undo `_part`."""
+    shape = ops.shape(x)
+    return ops.reshape(x, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
