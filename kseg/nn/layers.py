@@ -8,7 +8,7 @@ from keras import KerasTensor, ops
 
 from kseg.nn.choice import reuse_is_faster
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
-from kseg.nn.replicas import replica_count
+from kseg.nn.normalisation import fast_batch_norm, plain_batch_norm, scale_and_shift
 from kseg.nn.reuse import reused_convolutions
 
 IMPLEMENTATIONS = ("auto", "direct", "reuse")
@@ -108,7 +108,17 @@ class SharedDilatedConv3D(keras.layers.Layer):
     def call(self, x: KerasTensor, training: bool = False) -> KerasTensor:
         """Return the concatenated maps of all branches, `(batch, u x, u y, u z, branches * filters)`."""
         maps = self._convolve(x)
-        return ops.relu(self._normalise(maps + self._per_map(self.bias), training))
+        bias, scale, shift = (self._per_map(weight) for weight in (self.bias, self.scale, self.shift))
+        if not training:
+            mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
+            mean = mean - ops.cast(bias, mean.dtype)
+            return ops.relu(scale_and_shift(maps, mean, variance, scale, shift, self.norm_epsilon))
+        norm = plain_batch_norm if self.implementation == "direct" else fast_batch_norm
+        maps, mean, variance = norm(maps, bias, scale, shift, self.norm_epsilon)
+        keep = self.norm_momentum
+        self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
+        self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
+        return maps
 
     def _convolve(self, x: KerasTensor) -> KerasTensor:
         kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables
@@ -131,23 +141,6 @@ class SharedDilatedConv3D(keras.layers.Layer):
         if self.share_kernel:
             return ops.tile(weight, len(self.dilation_rates))
         return ops.reshape(weight, (-1,))
-
-    def _normalise(self, maps: KerasTensor, training: bool) -> KerasTensor:
-        """Batch norm of all branches at once: the same function as branch by branch, in one pass."""
-        if training:
-            statistics = ops.cast(maps, "float32")
-            mean, variance = ops.moments(statistics, axes=(0, 1, 2, 3), synchronized=replica_count() > 1)
-            keep = self.norm_momentum
-            self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
-            self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
-        else:
-            mean, variance = (
-                ops.convert_to_tensor(self.moving_mean),
-                ops.convert_to_tensor(self.moving_variance),
-            )
-        gain = self._per_map(self.scale) * ops.rsqrt(variance + self.norm_epsilon)
-        offset = self._per_map(self.shift) - mean * gain
-        return maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the output's shape for `input_shape` `(batch, x, y, z, channels)`."""

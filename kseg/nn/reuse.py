@@ -16,6 +16,7 @@ from keras import KerasTensor, backend, ops
 
 Sizes = Sequence[int]
 Compute = Callable[..., Any]
+X, Y, Z = 1, 2, 3  # axes of a tensor
 
 
 def reused_convolutions(
@@ -66,23 +67,29 @@ def _fused(rates: tuple[int, ...], upsample: tuple[int, ...], backend_name: str)
 
 def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:
     products = _by_voxel(x, _as_matrix(kernel))
-    branches = []
+    taps = kernel.shape[:3]
+    by_rate = []
     for rate in rates:
         maps = products
-        for axis in range(3):
-            maps = _sum_taps(maps, axis + 1, kernel.shape[axis], rate, upsample[axis])
-        branches.append(maps)
-    return ops.concatenate(branches, axis=-1)
+        for axis in (X, Y):
+            maps = _merge(_sum_taps(maps, axis, taps[axis - 1], rate, upsample[axis - 1]), axis)
+        by_rate.append(_sum_taps(maps, Z, taps[2], rate, upsample[2]))
+    # Along z the phases of all rates lie side by side in memory as channels do: one concatenation writes the result.
+    maps = ops.concatenate([phase for phases in zip(*by_rate, strict=True) for phase in phases], axis=-1)
+    return _unfold(maps, upsample[2])
 
 
 def _gradients(
     x: KerasTensor, kernel: KerasTensor, upstream: KerasTensor, rates: Sequence[int], upsample: Sizes
 ) -> tuple[KerasTensor, KerasTensor]:
+    taps = kernel.shape[:3]
+    pieces = ops.split(_fold(upstream, upsample[2]), upsample[2] * len(rates), axis=-1)
     products = 0.0
-    for rate, branch in zip(rates, ops.split(upstream, len(rates), axis=-1), strict=True):
-        spread = branch
-        for axis in (2, 1, 0):
-            spread = _spread_taps(spread, axis + 1, kernel.shape[axis], rate, upsample[axis])
+    for number, rate in enumerate(rates):
+        spread = _spread_taps(pieces[number :: len(rates)], Z, taps[2], rate)
+        for axis in (Y, X):
+            phases = _part(spread, axis, upsample[axis - 1])
+            spread = _spread_taps(phases, axis, taps[axis - 1], rate)
         products = products + spread
     matrix = _as_matrix(kernel)
     channels = matrix.shape[0]
@@ -105,37 +112,37 @@ def _by_voxel(x: KerasTensor, matrix: KerasTensor) -> KerasTensor:
     return ops.reshape(flat, (*ops.shape(x)[:-1], matrix.shape[1]))
 
 
-def _sum_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -> KerasTensor:
+def _sum_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -> list[KerasTensor]:
     """Sum the taps of one axis, each from its place, at every phase of the up-sampling.
 
     Args:
         maps: `(batch, x, y, z, taps * rest)`, the taps of `axis` first.
-        axis: 1, 2 or 3 for x, y, z.
+        axis: `X`, `Y` or `Z`.
         taps: size of the kernel along the axis.
         rate: dilation rate.
-        factor: up-sampling factor of the axis; its size grows by it.
+        factor: up-sampling factor of the axis.
+
+    Returns:
+        `(batch, x, y, z, rest)` for each phase; the same tensor for phases that coincide.
     """
-    by_tap = ops.split(maps, taps, axis=-1) if taps > 1 else [maps]
+    by_tap = ops.split(maps, taps, axis=-1)
     phases = []
     for offsets in _offsets(taps, rate, factor):
         shifted = [_shift(tap, offset, axis) for tap, offset in zip(by_tap, offsets, strict=True)]
         phases.append(sum(shifted[1:], start=shifted[0]))
-    if len(phases) == 1:
-        return ops.repeat(phases[0], factor, axis=axis) if factor > 1 else phases[0]
-    return _merge(ops.stack(phases, axis=axis + 1), axis)
+    return phases * (factor // len(phases))
 
 
-def _spread_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -> KerasTensor:
-    """The adjoint of `_sum_taps`."""
-    phases = ops.unstack(_part(maps, axis, factor), axis=axis + 1) if factor > 1 else [maps]
-    by_phase = _offsets(taps, rate, factor)
+def _spread_taps(phases: Sequence[KerasTensor], axis: int, taps: int, rate: int) -> KerasTensor:
+    """The adjoint of `_sum_taps`: `(batch, x, y, z, rest)` for each phase to `(batch, x, y, z, taps * rest)`."""
+    by_phase = _offsets(taps, rate, len(phases))
     if len(by_phase) == 1:
         phases = [sum(phases[1:], start=phases[0])]
     by_tap = []
     for tap in range(taps):
         shifted = [_shift(phase, -offsets[tap], axis) for phase, offsets in zip(phases, by_phase, strict=True)]
         by_tap.append(sum(shifted[1:], start=shifted[0]))
-    return ops.concatenate(by_tap, axis=-1) if taps > 1 else by_tap[0]
+    return ops.concatenate(by_tap, axis=-1)
 
 
 def _offsets(taps: int, rate: int, factor: int) -> list[list[int]]:
@@ -157,13 +164,31 @@ def _shift(x: KerasTensor, offset: int, axis: int) -> KerasTensor:
     return padded[(slice(None),) * axis + (slice(start, start + size),)]
 
 
-def _part(x: KerasTensor, axis: int, factor: int) -> KerasTensor:
-    """Split `axis` into (voxel at the low resolution, phase)."""
-    shape = ops.shape(x)
-    return ops.reshape(x, (*shape[:axis], shape[axis] // factor, factor, *shape[axis + 1 :]))
+def _merge(phases: Sequence[KerasTensor], axis: int) -> KerasTensor:
+    """Interleave phases along `axis`, whose size grows by their number."""
+    if len(phases) == 1:
+        return phases[0]
+    stacked = ops.stack(phases, axis=axis + 1)
+    shape = ops.shape(stacked)
+    return ops.reshape(stacked, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
 
 
-def _merge(x: KerasTensor, axis: int) -> KerasTensor:
-    """Undo `_part`."""
+def _part(x: KerasTensor, axis: int, factor: int) -> list[KerasTensor]:
+    """Undo `_merge`."""
+    if factor == 1:
+        return [x]
     shape = ops.shape(x)
-    return ops.reshape(x, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
+    parted = ops.reshape(x, (*shape[:axis], shape[axis] // factor, factor, *shape[axis + 1 :]))
+    return ops.unstack(parted, factor, axis=axis + 1)
+
+
+def _fold(x: KerasTensor, factor: int) -> KerasTensor:
+    """Regard `factor` neighbours along z as channels: `(..., z, c)` to `(..., z / factor, factor * c)`."""
+    *outer, z, channels = ops.shape(x)
+    return ops.reshape(x, (*outer, z // factor, factor * channels))
+
+
+def _unfold(x: KerasTensor, factor: int) -> KerasTensor:
+    """Undo `_fold`."""
+    *outer, z, channels = ops.shape(x)
+    return ops.reshape(x, (*outer, z * factor, channels // factor))

@@ -1,0 +1,75 @@
+"""Bias, batch norm and ReLU of all branches at once, in few passes over memory.
+
+The maps of a layer are large and each pass over them costs as much as a small convolution. Batch norm of the
+concatenated branches, with the shared scale and shift repeated, is the same function as branch by branch. In training
+the bias cancels against the batch's mean, so that it is never added to the maps: it only moves the moving mean.
+"""
+
+from keras import KerasTensor, backend, ops
+
+from kseg.nn.replicas import replica_count
+
+
+def plain_batch_norm(
+    maps: KerasTensor, bias: KerasTensor, scale: KerasTensor, shift: KerasTensor, epsilon: float
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    """Return `relu(batch_norm(maps + bias))`, and mean and (biased) variance of `maps + bias`, over all replicas.
+
+    Args:
+        maps: `(batch, x, y, z, channels)`.
+        bias: `(channels,)`; so are `scale` and `shift`, float32.
+        scale: the norm's gain.
+        shift: the norm's offset.
+        epsilon: added to the variance.
+    """
+    maps = maps + bias
+    mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2, 3), synchronized=replica_count() > 1)
+    return ops.relu(scale_and_shift(maps, mean, variance, scale, shift, epsilon)), mean, variance
+
+
+def fast_batch_norm(
+    maps: KerasTensor, bias: KerasTensor, scale: KerasTensor, shift: KerasTensor, epsilon: float
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    """Return what `plain_batch_norm` returns, by the backend's fused operation where there is one."""
+    if backend.backend() != "tensorflow" or replica_count() > 1:
+        return plain_batch_norm(maps, bias, scale, shift, epsilon)
+    # The bias has no influence on the result; with a factor of zero its gradient is zero instead of missing.
+    bias = ops.cast(bias, "float32")
+    maps, mean, variance = _tensorflow_norm(maps, scale, shift + 0.0 * bias, epsilon)
+    return ops.relu(maps), mean + bias, variance
+
+
+def scale_and_shift(
+    maps: KerasTensor,
+    mean: KerasTensor,
+    variance: KerasTensor,
+    scale: KerasTensor,
+    shift: KerasTensor,
+    epsilon: float,
+) -> KerasTensor:
+    """Return `(maps - mean) / sqrt(variance + epsilon) * scale + shift` as one product and one sum."""
+    gain = scale * ops.rsqrt(variance + epsilon)
+    offset = shift - mean * gain
+    return maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype)
+
+
+def _tensorflow_norm(
+    maps: KerasTensor, scale: KerasTensor, shift: KerasTensor, epsilon: float
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    """TensorFlow's own fused operation, value and gradient; made for four axes, so two of space are merged."""
+    import tensorflow as tf
+
+    batch, x, y, z, channels = ops.shape(maps)
+    flat = tf.reshape(maps, (batch, x * y, z, channels))
+    normalised, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=flat,
+        scale=scale,
+        offset=shift,
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    count = tf.cast(batch * x * y * z, tf.float32)
+    biased = variance * (count - 1.0) / count  # the operation returns the unbiased one
+    return tf.reshape(normalised, tf.shape(maps)), tf.stop_gradient(mean), tf.stop_gradient(biased)
