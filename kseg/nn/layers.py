@@ -6,12 +6,10 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.choice import reuse_is_faster
+from kseg.nn.choice import check_implementation, reuses
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
 from kseg.nn.normalisation import fast_batch_norm, plain_batch_norm, scale_and_shift
 from kseg.nn.reuse import reused_convolutions
-
-IMPLEMENTATIONS = ("auto", "direct", "reuse")
 
 
 def triple(value: int | Sequence[int], argument: str) -> tuple[int, int, int]:
@@ -68,8 +66,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
             raise ValueError(f"`filters` must be at least 1. Received {filters!r}.")
         if not dilation_rates or min(dilation_rates) < 1:
             raise ValueError(f"`dilation_rates` must be positive integers, at least one. Received {dilation_rates!r}.")
-        if implementation not in IMPLEMENTATIONS:
-            raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}. Received {implementation!r}.")
+        check_implementation(implementation)
         self.filters = filters
         self.kernel_size = triple(kernel_size, "kernel_size")
         if any(size % 2 == 0 for size in self.kernel_size):
@@ -123,18 +120,13 @@ class SharedDilatedConv3D(keras.layers.Layer):
     def _convolve(self, x: KerasTensor) -> KerasTensor:
         kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables
         own = [] if self.share_kernel else ops.unstack(kernel, axis=0)
-        if self._reuses():
+        if reuses(self.implementation, x.shape[-1], self.upsample):
             if self.share_kernel:
                 return reused_convolutions(x, kernel, rates, self.upsample)
             branches = zip(own, rates, strict=True)
             return ops.concatenate([reused_convolutions(x, k, (rate,), self.upsample) for k, rate in branches], axis=-1)
         x = upsample_nearest(x, self.upsample)
         return dilated_convolutions(x, own or [kernel] * len(rates), rates)
-
-    def _reuses(self) -> bool:
-        if self.implementation == "auto":
-            return reuse_is_faster(self.upsample)
-        return self.implementation == "reuse"
 
     def _per_map(self, weight: KerasTensor) -> KerasTensor:
         """Return a weight of one branch, or of each, as a vector over the concatenated maps."""
@@ -161,6 +153,30 @@ class SharedDilatedConv3D(keras.layers.Layer):
             "norm_momentum": self.norm_momentum,
             "norm_epsilon": self.norm_epsilon,
         }
+
+
+@keras.saving.register_keras_serializable("kseg")
+class OutputConv3D(keras.layers.Conv3D):
+    """Keras' 3D convolution, "same" size, whose multiplications may be reused in the gradients.
+
+    Args:
+        implementation: as that of `SharedDilatedConv3D`.
+    """
+
+    def __init__(self, filters: int, kernel_size: int | Sequence[int], implementation: str = "auto", **kwargs: Any):
+        super().__init__(filters, kernel_size, **{**kwargs, "padding": "same"})
+        check_implementation(implementation)
+        self.implementation = implementation
+
+    def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
+        """Return the convolution of `inputs` `(batch, x, y, z, channels)`, without bias."""
+        if reuses(self.implementation, inputs.shape[-1]):
+            return reused_convolutions(inputs, ops.copy(kernel), (1,))
+        return super().convolution_op(inputs, kernel)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "implementation": self.implementation}
 
 
 @keras.saving.register_keras_serializable("kseg")

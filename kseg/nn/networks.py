@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kseg.nn.layers import CropLike, PadToMultiple, SharedDilatedConv3D, triple
+from kseg.nn.layers import CropLike, OutputConv3D, PadToMultiple, SharedDilatedConv3D, triple
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Al Chanti et al., Efficient Strategies for Better Imbalance Image Segmentation, section 2 and figure 1.
@@ -94,7 +94,7 @@ def encoder_decoder(
         x = layer(level, "decoder", upsample=pools[level])(x)
         if skip == "add":
             x = keras.layers.Add(name=f"skip_{level + 1}")([skips[level], x])
-    x = keras.layers.Conv3D(num_classes, 3, padding="same", name="output")(x)
+    x = OutputConv3D(num_classes, 3, implementation=implementation, name="output")(x)
     x = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
 

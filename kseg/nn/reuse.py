@@ -5,7 +5,8 @@ With `y_d[n] = sum_o W[o] . x[n + d o]` the products `z_o[n] = W[o] . x[n]` of t
 up-sampling by `u` commutes with the products: voxel `u n + p` of the up-sampled volume needs tap `o` at
 `n + floor((p + d o) / u)`, so that products are made at the low resolution, and where `u` divides `d` all phases `p`
 coincide. Zeros outside the volume stay zeros. The adjoint has the same shape, with one matrix product for the gradient
-of the volume and one for that of the kernel.
+of the volume and one for that of the kernel. Where there are fewer channels than filters, and nothing to up-sample, the
+input is gathered instead (`kseg.nn.gather`).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +15,11 @@ from typing import Any
 
 from keras import KerasTensor, backend, ops
 
+from kseg.nn import gather
+
 Sizes = Sequence[int]
 Compute = Callable[..., Any]
-X, Y, Z = 1, 2, 3  # axes of a tensor
+X, Y, Z = 2, 3, 4  # axes of `(maps, batch, x, y, z)`: shifts and sums run over contiguous volumes
 
 
 def reused_convolutions(
@@ -35,8 +38,12 @@ def reused_convolutions(
     Returns:
         `(batch, u x, u y, u z, rates * filters)`, the maps of the first rate first.
     """
-
-    forward, backward = _fused(tuple(dilation_rates), tuple(upsample), backend.backend())
+    rates, factors = tuple(dilation_rates), tuple(upsample)
+    if x.shape[-1] < kernel.shape[-1] and max(factors) == 1:
+        forward: Compute = partial(gather.convolve, rates=rates)
+        backward: Compute = partial(gather.gradients, rates=rates)
+    else:
+        forward, backward = _fused(rates, factors, backend.backend())
 
     @ops.custom_gradient
     def convolve(x: KerasTensor, kernel: KerasTensor) -> Any:
@@ -49,7 +56,7 @@ def reused_convolutions(
 
 
 @cache
-def _fused(rates: tuple[int, ...], upsample: tuple[int, ...], backend_name: str) -> tuple[Compute, Compute]:
+def _fused(rates: tuple[int, ...], upsample: Sizes, backend_name: str) -> tuple[Compute, Compute]:
     """Return value and gradients as functions in which shifts and sums are fused.
 
     TensorFlow makes a copy for each of them unless XLA compiles the function; JAX compiles the whole step anyway.
@@ -66,38 +73,39 @@ def _fused(rates: tuple[int, ...], upsample: tuple[int, ...], backend_name: str)
 
 
 def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:
-    products = _by_voxel(x, _as_matrix(kernel))
+    *space, channels = ops.shape(x)
     taps = kernel.shape[:3]
+    flat = ops.matmul(ops.transpose(_as_matrix(kernel)), ops.transpose(ops.reshape(x, (-1, channels))))
+    products = ops.reshape(flat, (flat.shape[0], *space))
     by_rate = []
     for rate in rates:
         maps = products
         for axis in (X, Y):
-            maps = _merge(_sum_taps(maps, axis, taps[axis - 1], rate, upsample[axis - 1]), axis)
+            maps = _merge(_sum_taps(maps, axis, taps[axis - X], rate, upsample[axis - X]), axis)
         by_rate.append(_sum_taps(maps, Z, taps[2], rate, upsample[2]))
-    # Along z the phases of all rates lie side by side in memory as channels do: one concatenation writes the result.
-    maps = ops.concatenate([phase for phases in zip(*by_rate, strict=True) for phase in phases], axis=-1)
-    return _unfold(maps, upsample[2])
+    # Neighbours along z lie in memory as channels do, so that one transposition puts all phases in their places.
+    maps = ops.concatenate([phase for phases in zip(*by_rate, strict=True) for phase in phases], axis=0)
+    return _unfold(ops.transpose(maps, (1, 2, 3, 4, 0)), upsample[2])
 
 
 def _gradients(
     x: KerasTensor, kernel: KerasTensor, upstream: KerasTensor, rates: Sequence[int], upsample: Sizes
 ) -> tuple[KerasTensor, KerasTensor]:
-    taps = kernel.shape[:3]
-    pieces = ops.split(_fold(upstream, upsample[2]), upsample[2] * len(rates), axis=-1)
+    *space, channels = ops.shape(x)
+    *taps, _, filters = kernel.shape
+    maps = ops.transpose(_fold(upstream, upsample[2]), (4, 0, 1, 2, 3))
+    pieces = ops.split(maps, upsample[2] * len(rates), axis=0)
     products = 0.0
     for number, rate in enumerate(rates):
         spread = _spread_taps(pieces[number :: len(rates)], Z, taps[2], rate)
         for axis in (Y, X):
-            phases = _part(spread, axis, upsample[axis - 1])
-            spread = _spread_taps(phases, axis, taps[axis - 1], rate)
+            spread = _spread_taps(_part(spread, axis, upsample[axis - X]), axis, taps[axis - X], rate)
         products = products + spread
     matrix = _as_matrix(kernel)
-    channels = matrix.shape[0]
-    x_gradient = _by_voxel(products, ops.transpose(matrix))
-    flat_x, flat_products = ops.reshape(x, (-1, channels)), ops.reshape(products, (-1, matrix.shape[1]))
-    matrix_gradient = ops.matmul(ops.transpose(flat_x), flat_products)
-    *sizes, _, filters = kernel.shape
-    kernel_gradient = ops.transpose(ops.reshape(matrix_gradient, (channels, *sizes, filters)), (1, 2, 3, 0, 4))
+    flat = ops.reshape(products, (matrix.shape[1], -1))
+    x_gradient = ops.reshape(ops.matmul(ops.transpose(flat), ops.transpose(matrix)), (*space, channels))
+    matrix_gradient = ops.matmul(flat, ops.reshape(x, (-1, channels)))
+    kernel_gradient = ops.transpose(ops.reshape(matrix_gradient, (*taps, filters, channels)), (0, 1, 2, 4, 3))
     return x_gradient, kernel_gradient
 
 
@@ -106,26 +114,20 @@ def _as_matrix(kernel: KerasTensor) -> KerasTensor:
     return ops.reshape(ops.transpose(kernel, (3, 0, 1, 2, 4)), (kernel.shape[3], -1))
 
 
-def _by_voxel(x: KerasTensor, matrix: KerasTensor) -> KerasTensor:
-    """Multiply the channels of every voxel by a matrix, in one product."""
-    flat = ops.matmul(ops.reshape(x, (-1, matrix.shape[0])), matrix)
-    return ops.reshape(flat, (*ops.shape(x)[:-1], matrix.shape[1]))
-
-
 def _sum_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -> list[KerasTensor]:
     """Sum the taps of one axis, each from its place, at every phase of the up-sampling.
 
     Args:
-        maps: `(batch, x, y, z, taps * rest)`, the taps of `axis` first.
+        maps: `(taps * rest, batch, x, y, z)`, the taps of `axis` first.
         axis: `X`, `Y` or `Z`.
         taps: size of the kernel along the axis.
         rate: dilation rate.
         factor: up-sampling factor of the axis.
 
     Returns:
-        `(batch, x, y, z, rest)` for each phase; the same tensor for phases that coincide.
+        `(rest, batch, x, y, z)` for each phase; the same tensor for phases that coincide.
     """
-    by_tap = ops.split(maps, taps, axis=-1)
+    by_tap = ops.split(maps, taps, axis=0)
     phases = []
     for offsets in _offsets(taps, rate, factor):
         shifted = [_shift(tap, offset, axis) for tap, offset in zip(by_tap, offsets, strict=True)]
@@ -134,7 +136,7 @@ def _sum_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -
 
 
 def _spread_taps(phases: Sequence[KerasTensor], axis: int, taps: int, rate: int) -> KerasTensor:
-    """The adjoint of `_sum_taps`: `(batch, x, y, z, rest)` for each phase to `(batch, x, y, z, taps * rest)`."""
+    """The adjoint of `_sum_taps`: `(rest, batch, x, y, z)` for each phase to `(taps * rest, batch, x, y, z)`."""
     by_phase = _offsets(taps, rate, len(phases))
     if len(by_phase) == 1:
         phases = [sum(phases[1:], start=phases[0])]
@@ -142,7 +144,7 @@ def _spread_taps(phases: Sequence[KerasTensor], axis: int, taps: int, rate: int)
     for tap in range(taps):
         shifted = [_shift(phase, -offsets[tap], axis) for phase, offsets in zip(phases, by_phase, strict=True)]
         by_tap.append(sum(shifted[1:], start=shifted[0]))
-    return ops.concatenate(by_tap, axis=-1)
+    return ops.concatenate(by_tap, axis=0)
 
 
 def _offsets(taps: int, rate: int, factor: int) -> list[list[int]]:

@@ -1,0 +1,1 @@
+"""What kseg costs on a machine: counted by hand, and measured beside a baseline in one run."""

@@ -1,0 +1,90 @@
+"""A training step and a forward pass of the paper's network, the plain layer beside the fast one, taking turns."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from kseg.console.progress import progress
+
+SIDES = {"direct": "direct", "reuse": "auto"}
+"""What is compared, and the `implementation` that stands for it: the fast side is what a user gets by default."""
+JOBS = {"train": "train_step_s", "forward": "forward_s"}
+
+
+class Worker:
+    """A process that holds one side; see `kseg.benchmark.worker`."""
+
+    def __init__(self, process: "subprocess.Popen[str]"):
+        self._process = process
+
+    def ask(self, job: str) -> Any:
+        """Have a job done and return its answer.
+
+        Raises:
+            RuntimeError: the process has died, most likely for want of memory.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            print(job, file=self._process.stdin, flush=True)
+            return json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise RuntimeError(f"the process that measures '{job}' has died: try a smaller --patch") from None
+
+
+def measure_step(patch: tuple[int, int, int], batch: int, repeats: int, threads: int = 0) -> dict[str, Any]:
+    """Measure both sides in turn and return medians, ratios (direct over reuse), peak memory and time by layer.
+
+    Args:
+        patch: voxels along x, y, z.
+        batch: patches of a step.
+        repeats: measured runs of each job, after one that is not counted.
+        threads: threads of an operation; 0 leaves it to TensorFlow.
+    """
+    times: dict[str, dict[str, list[float]]] = {job: {side: [] for side in SIDES} for job in JOBS}
+    with ExitStack() as stack:
+        workers = {
+            side: stack.enter_context(_worker(implementation, patch, batch, threads))
+            for side, implementation in SIDES.items()
+        }
+        rounds = [(job, number) for number in range(repeats + 1) for job in JOBS]
+        for job, number in progress(rounds, "measuring"):
+            for side, worker in workers.items():
+                seconds = worker.ask(job)
+                if number > 0:  # the first run compiles
+                    times[job][side].append(seconds)
+        peaks = {side: worker.ask("peak") for side, worker in workers.items()}
+        layers = {side: worker.ask("layers") for side, worker in workers.items()}
+    medians = {job: {side: statistics.median(runs) for side, runs in sides.items()} for job, sides in times.items()}
+    return {
+        **{key: _with_ratio(medians[job]) for job, key in JOBS.items()},
+        "peak_bytes": _with_ratio(peaks),
+        "layers_s": {name: _with_ratio({side: layers[side][name] for side in SIDES}) for name in layers["direct"]},
+    }
+
+
+def _with_ratio(sides: dict[str, float]) -> dict[str, float]:
+    return {**sides, "ratio": sides["direct"] / sides["reuse"]}
+
+
+@contextmanager
+def _worker(implementation: str, patch: tuple[int, int, int], batch: int, threads: int) -> Iterator[Worker]:
+    options = {"implementation": implementation, "patch": patch, "batch": batch, "threads": threads}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kseg.benchmark.worker", json.dumps(options)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    with process:
+        try:
+            yield Worker(process)
+        finally:
+            process.kill()
