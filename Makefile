@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-oldest lint format clean
+.PHONY: demo test test-oldest bench-torch lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
@@ -16,6 +16,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/nn/test_layers.py tests/nn/test_losses.py tests/nn/test_reuse.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -27,6 +28,10 @@ lint: $(INSTALLED)
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -q tests
 
+# Beside PyTorch, by hand: see tests/benchmarks/README.md.
+bench-torch: $(INSTALLED) .venv-torch/.installed
+	$(BIN)/python tests/benchmarks/step_beside_torch.py .venv-torch/bin/python
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -34,7 +39,7 @@ format: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,jax]'
 	touch $@
 
 .venv-oldest/.installed: setup.cfg pyproject.toml .ci/oldest.txt
@@ -43,5 +48,10 @@ $(INSTALLED): setup.cfg pyproject.toml
 	.venv-oldest/bin/python -m pip install --quiet --constraint .ci/oldest.txt --editable '.[dev]'
 	touch $@
 
+.venv-torch/.installed:
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install --quiet torch numpy
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-oldest build *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-torch build *.egg-info

@@ -5,7 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -37,21 +37,21 @@ class Worker:
             raise RuntimeError(f"the process that measures '{job}' has died: try a smaller --patch") from None
 
 
-def measure_step(patch: tuple[int, int, int], batch: int, repeats: int, threads: int = 0) -> dict[str, Any]:
+def measure_step(patch: tuple[int, int, int], batch: int, repeats: int) -> dict[str, Any]:
     """Measure both sides in turn and return medians, ratios (direct over reuse), peak memory and time by layer.
 
     Args:
         patch: voxels along x, y, z.
         batch: patches of a step.
         repeats: measured runs of each job, after one that is not counted.
-        threads: threads of an operation; 0 leaves it to TensorFlow.
     """
     times: dict[str, dict[str, list[float]]] = {job: {side: [] for side in SIDES} for job in JOBS}
     with ExitStack() as stack:
-        workers = {
-            side: stack.enter_context(_worker(implementation, patch, batch, threads))
-            for side, implementation in SIDES.items()
-        }
+        workers = {}
+        for side, implementation in SIDES.items():
+            options = {"implementation": implementation, "patch": patch, "batch": batch}
+            command = [sys.executable, "-m", "kseg.benchmark.worker", json.dumps(options)]
+            workers[side] = stack.enter_context(start_worker(command))
         rounds = [(job, number) for number in range(repeats + 1) for job in JOBS]
         for job, number in progress(rounds, "measuring"):
             for side, worker in workers.items():
@@ -73,10 +73,10 @@ def _with_ratio(sides: dict[str, float]) -> dict[str, float]:
 
 
 @contextmanager
-def _worker(implementation: str, patch: tuple[int, int, int], batch: int, threads: int) -> Iterator[Worker]:
-    options = {"implementation": implementation, "patch": patch, "batch": batch, "threads": threads}
+def start_worker(command: Sequence[str]) -> Iterator[Worker]:
+    """Start a process that answers jobs, and end it with the block."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "kseg.benchmark.worker", json.dumps(options)],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -23,10 +23,8 @@ from kseg.nn.segmenter import Segmenter
 REPEATS = 3
 
 
-def serve(implementation: str, patch: tuple[int, int, int], batch: int, threads: int) -> None:
+def serve(implementation: str, patch: tuple[int, int, int], batch: int) -> None:
     """Answer jobs until standard input ends."""
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
     keras.utils.set_random_seed(0)
     model = Segmenter(build_network("midl2021", implementation=implementation), SegmentationLoss(), ["foreground"])
     model.compile("adam")
@@ -68,4 +66,4 @@ def _layer_seconds(layer: keras.layers.Layer, shape: tuple[int, ...]) -> float:
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
-    serve(options["implementation"], tuple(options["patch"]), options["batch"], options["threads"])
+    serve(options["implementation"], tuple(options["patch"]), options["batch"])

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.console.files import whole_folder
+from kseg.nn.networks import with_implementation
 from kseg.nn.segmenter import Segmenter
 from kseg.records.intensity import PERCENTILES, intensity_statistics, normalise
 
@@ -44,7 +45,7 @@ def write_saved_model(model: Segmenter, path: Path, probe: np.ndarray) -> float:
     class Served(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = model.network
+            self.network = with_implementation(model.network, "direct")  # plain operations: a server may lack XLA
 
         @tf.function(input_signature=[voxels])
         def serve(self, voxels: tf.Tensor) -> dict[str, tf.Tensor]:

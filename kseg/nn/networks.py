@@ -99,6 +99,17 @@ def encoder_decoder(
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
 
 
+def with_implementation(network: keras.Model, implementation: str) -> keras.Model:
+    """Return the same network, weights copied, with another implementation of its convolutions."""
+    config = network.get_config()
+    for layer in config["layers"]:
+        if "implementation" in layer["config"]:
+            layer["config"]["implementation"] = implementation
+    twin = keras.Model.from_config(config)
+    twin.set_weights(network.get_weights())
+    return twin
+
+
 def _pools(pooling: int | Sequence[int | Sequence[int]], depth: int) -> list[tuple[int, int, int]]:
     sizes = [pooling] * depth if isinstance(pooling, int) else list(pooling)
     if len(sizes) != depth:

@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 from kseg import build_network
+from kseg.nn.networks import with_implementation
 
 SMALL = {"filters": (2, 3), "dilation_rates": (1, 2)}
 
@@ -60,6 +61,14 @@ def test_depth_follows_the_filters():
     names = {layer.name for layer in model.layers}
     assert {"encoder_3", "decoder_1"} <= names
     assert "encoder_4" not in names
+
+
+def test_implementations_exchange_weights_and_give_the_same_network():
+    fast = build_network("midl2021", implementation="reuse", num_classes=3, **SMALL)
+    plain = with_implementation(fast, "direct")
+    assert {layer.implementation for layer in plain.layers if hasattr(layer, "implementation")} == {"direct"}
+    voxels = np.random.default_rng(0).normal(size=(1, 9, 8, 7, 1)).astype(np.float32)
+    np.testing.assert_allclose(ops.convert_to_numpy(plain(voxels)), ops.convert_to_numpy(fast(voxels)), atol=1e-5)
 
 
 @pytest.mark.parametrize(
