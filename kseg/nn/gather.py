@@ -35,7 +35,7 @@ def gradients(
         ops.reshape(sum(products[1:], start=products[0]), (filters, *taps, channels)), (1, 2, 3, 4, 0)
     )
     # The adjoint of a convolution is one with the kernel turned round, channels and filters exchanged.
-    turned = ops.transpose(ops.flip(kernel, axis=(0, 1, 2)), (0, 1, 2, 4, 3))
+    turned = ops.transpose(kernel[::-1, ::-1, ::-1], (0, 1, 2, 4, 3))
     parts = ops.split(upstream, len(rates), axis=-1)
     spread = [convolve(part, turned, (rate,)) for part, rate in zip(parts, rates, strict=True)]
     return sum(spread[1:], start=spread[0]), kernel_gradient
