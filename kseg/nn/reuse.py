@@ -9,6 +9,7 @@ of the volume and one for that of the kernel. Where there are fewer channels tha
 input is gathered instead (`kseg.nn.gather`).
 """
 
+import atexit
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
@@ -70,6 +71,10 @@ def _fused(rates: tuple[int, ...], upsample: Sizes, backend_name: str) -> tuple[
     import tensorflow as tf
 
     return tf.function(forward, jit_compile=True), tf.function(backward, jit_compile=True)
+
+
+# Compiled functions that live until the interpreter's end outlive what TensorFlow 2.16 needs to let go of them.
+atexit.register(_fused.cache_clear)
 
 
 def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:
