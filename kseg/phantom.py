@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
 from kseg.console.errors import InputError
+from kseg.console.files import whole_file
 
 if TYPE_CHECKING:
     from kseg.volumes.phantom import Phantom
@@ -81,12 +82,10 @@ def write(phantom: "Phantom", image_path: Path, label_path: Path, case: str) -> 
 
 def write_manifest(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     """Write the CSV manifest that kseg.volumes.cases reads; paths are relative to it."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("case", "subject", "split", "image", "label"))
         table.writerows(rows)
-    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from kseg.console.errors import InputError
+from kseg.console.files import whole_file
 from kseg.volumes.geometry import ras_to_lps
 
 # Speckle hardly compresses, labels do at any level.
@@ -37,12 +38,12 @@ class SliceWriter:
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self.written = 0
-        self._partial = path.with_name(f".{path.name}.partial")
         self._open = ExitStack()
         self._header = header(path, self.shape, affine, self.dtype)
 
     def __enter__(self) -> "SliceWriter":
-        file: BinaryIO = self._open.enter_context(self._partial.open("wb"))
+        partial = self._open.enter_context(whole_file(self.path))
+        file: BinaryIO = self._open.enter_context(partial.open("wb"))
         if self.path.name.endswith(".gz"):
             packed = gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0)
             file = cast(BinaryIO, self._open.enter_context(packed))
@@ -63,14 +64,11 @@ class SliceWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._open.close()
-            if error is None and self.written < self.shape[2]:
+        with self._open:  # what is raised in here tells `whole_file` to leave no file
+            if error is not None:
+                raise error
+            if self.written < self.shape[2]:
                 raise ValueError(f"'{self.path.name}' needs {self.shape[2]} slices. Received {self.written}.")
-            if error is None:
-                self._partial.replace(self.path)
-        finally:
-            self._partial.unlink(missing_ok=True)
 
 
 def header(path: Path, shape: Sequence[int], affine: np.ndarray, dtype: np.dtype) -> bytes:
