@@ -16,7 +16,8 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/nn/test_layers.py tests/nn/test_losses.py tests/nn/test_reuse.py
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/nn/test_layers.py tests/nn/test_losses.py tests/nn/test_reuse.py \
+		tests/nn/test_pooling.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import keras
 
-from kseg.nn.choice import reuses
-from kseg.nn.layers import PadToMultiple, SharedDilatedConv3D
+from kseg.nn.choice import adds_shifted_inputs, reuses
+from kseg.nn.layers import MaxPool3D, PadToMultiple, SharedDilatedConv3D
 
 FLOAT_BYTES = 4
 
@@ -36,7 +36,7 @@ def dilated_layers(
     for layer in network.layers:
         if isinstance(layer, SharedDilatedConv3D):
             yield layer, shape
-        if isinstance(layer, SharedDilatedConv3D | PadToMultiple | keras.layers.MaxPooling3D):
+        if isinstance(layer, SharedDilatedConv3D | PadToMultiple | MaxPool3D):
             shape = tuple(layer.compute_output_shape(shape))
 
 
@@ -46,14 +46,15 @@ def cost_of(layer: SharedDilatedConv3D, shape: Sequence[int], implementation: st
     voxels = math.prod(shape[:-1])
     taps, rates = math.prod(layer.kernel_size), len(layer.dilation_rates)
     high = voxels * math.prod(layer.upsample)
-    if not reuses(implementation, channels, layer.upsample):
+    kernel_shape = (*layer.kernel_size, channels, layer.filters)
+    if not reuses(implementation, kernel_shape, layer.upsample):
         flop = 2 * high * taps * channels * layer.filters * rates
         upsampling = voxels * channels + high * channels if high > voxels else 0
         passes = rates * high * (channels + layer.filters) + 2 * high * rates * layer.filters
         return Cost(flop, FLOAT_BYTES * (upsampling + passes))
-    if channels < layer.filters and high == voxels:  # gathered inputs
+    if adds_shifted_inputs(kernel_shape, layer.upsample):
         flop = 2 * voxels * taps * channels * layer.filters * rates
-        return Cost(flop, FLOAT_BYTES * voxels * rates * (channels + 2 * taps * channels + 2 * layer.filters))
+        return Cost(flop, FLOAT_BYTES * voxels * (channels + 3 * rates * layer.filters))
     products = taps * layer.filters
     flop = 2 * voxels * channels * products
     floats = voxels * (channels + products)

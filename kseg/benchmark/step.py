@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from kseg.console.command import TENSORFLOW_SETTINGS
 from kseg.console.progress import progress
 
 SIDES = {"direct": "direct", "reuse": "auto"}
@@ -81,7 +82,7 @@ def start_worker(command: Sequence[str]) -> Iterator[Worker]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=TENSORFLOW_SETTINGS | os.environ,
     )
     with process:
         try:

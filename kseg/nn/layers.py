@@ -6,9 +6,15 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.choice import check_implementation, reuses
+from kseg.nn.choice import check_implementation, convolutions_are_fast, reuses
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
-from kseg.nn.normalisation import fast_batch_norm, plain_batch_norm, scale_and_shift
+from kseg.nn.normalisation import (
+    fast_batch_norm,
+    fast_scale_and_shift,
+    plain_batch_norm,
+    plain_scale_and_shift,
+)
+from kseg.nn.pooling import max_pool
 from kseg.nn.reuse import reused_convolutions
 
 
@@ -109,7 +115,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         if not training:
             mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
             mean = mean - ops.cast(bias, mean.dtype)
-            return ops.relu(scale_and_shift(maps, mean, variance, scale, shift, self.norm_epsilon))
+            apply = plain_scale_and_shift if self.implementation == "direct" else fast_scale_and_shift
+            return apply(maps, mean, variance, scale, shift, self.norm_epsilon)
         norm = plain_batch_norm if self.implementation == "direct" else fast_batch_norm
         maps, mean, variance = norm(maps, bias, scale, shift, self.norm_epsilon)
         keep = self.norm_momentum
@@ -120,7 +127,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
     def _convolve(self, x: KerasTensor) -> KerasTensor:
         kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables
         own = [] if self.share_kernel else ops.unstack(kernel, axis=0)
-        if reuses(self.implementation, x.shape[-1], self.upsample):
+        if reuses(self.implementation, self.kernel.shape[-5:], self.upsample):
             if self.share_kernel:
                 return reused_convolutions(x, kernel, rates, self.upsample)
             branches = zip(own, rates, strict=True)
@@ -170,9 +177,33 @@ class OutputConv3D(keras.layers.Conv3D):
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """Return the convolution of `inputs` `(batch, x, y, z, channels)`, without bias."""
-        if reuses(self.implementation, inputs.shape[-1]):
+        if reuses(self.implementation, kernel.shape):
             return reused_convolutions(inputs, ops.copy(kernel), (1,))
         return super().convolution_op(inputs, kernel)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "implementation": self.implementation}
+
+
+@keras.saving.register_keras_serializable("kseg")
+class MaxPool3D(keras.layers.MaxPooling3D):
+    """Keras' 3D max pooling of whole blocks, which TensorFlow without oneDNN computes in loops of its own.
+
+    Args:
+        implementation: `"direct"`, Keras' own; `"reuse"`, the loops (`kseg.nn.pooling`); `"auto"`, the faster one.
+    """
+
+    def __init__(self, pool_size: int | Sequence[int] = 2, implementation: str = "auto", **kwargs: Any):
+        super().__init__(pool_size, **{**kwargs, "strides": pool_size, "padding": "valid"})
+        check_implementation(implementation)
+        self.implementation = implementation
+
+    def call(self, x: KerasTensor) -> KerasTensor:
+        """Return `x` `(batch, x, y, z, channels)`, pooled."""
+        if self.implementation == "reuse" or (self.implementation == "auto" and not convolutions_are_fast()):
+            return max_pool(x, self.pool_size)
+        return super().call(x)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

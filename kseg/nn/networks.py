@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kseg.nn.layers import CropLike, OutputConv3D, PadToMultiple, SharedDilatedConv3D, triple
+from kseg.nn.layers import CropLike, MaxPool3D, OutputConv3D, PadToMultiple, SharedDilatedConv3D, triple
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Al Chanti et al., Efficient Strategies for Better Imbalance Image Segmentation, section 2 and figure 1.
@@ -89,7 +89,7 @@ def encoder_decoder(
     for level in levels:
         x = layer(level, "encoder")(x)
         skips.append(x)
-        x = keras.layers.MaxPooling3D(pools[level], name=f"pool_{level + 1}")(x)
+        x = MaxPool3D(pools[level], implementation=implementation, name=f"pool_{level + 1}")(x)
     for level in reversed(levels):
         x = layer(level, "decoder", upsample=pools[level])(x)
         if skip == "add":

@@ -7,6 +7,7 @@ the bias cancels against the batch's mean, so that it is never added to the maps
 
 from keras import KerasTensor, backend, ops
 
+from kseg.nn.compiled import compiled
 from kseg.nn.replicas import replica_count
 
 
@@ -24,7 +25,7 @@ def plain_batch_norm(
     """
     maps = maps + bias
     mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2, 3), synchronized=replica_count() > 1)
-    return ops.relu(scale_and_shift(maps, mean, variance, scale, shift, epsilon)), mean, variance
+    return plain_scale_and_shift(maps, mean, variance, scale, shift, epsilon), mean, variance
 
 
 def fast_batch_norm(
@@ -39,7 +40,7 @@ def fast_batch_norm(
     return ops.relu(maps), mean + bias, variance
 
 
-def scale_and_shift(
+def plain_scale_and_shift(
     maps: KerasTensor,
     mean: KerasTensor,
     variance: KerasTensor,
@@ -47,10 +48,22 @@ def scale_and_shift(
     shift: KerasTensor,
     epsilon: float,
 ) -> KerasTensor:
-    """Return `(maps - mean) / sqrt(variance + epsilon) * scale + shift` as one product and one sum."""
+    """Return `relu((maps - mean) / sqrt(variance + epsilon) * scale + shift)` as one product and one sum."""
     gain = scale * ops.rsqrt(variance + epsilon)
     offset = shift - mean * gain
-    return maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype)
+    return ops.relu(maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype))
+
+
+def fast_scale_and_shift(
+    maps: KerasTensor,
+    mean: KerasTensor,
+    variance: KerasTensor,
+    scale: KerasTensor,
+    shift: KerasTensor,
+    epsilon: float,
+) -> KerasTensor:
+    """Return what `plain_scale_and_shift` returns, in one pass over the maps."""
+    return compiled(plain_scale_and_shift, epsilon=epsilon)(maps, mean, variance, scale, shift)
 
 
 def _tensorflow_norm(

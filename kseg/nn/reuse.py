@@ -6,20 +6,19 @@ up-sampling by `u` commutes with the products: voxel `u n + p` of the up-sampled
 `n + floor((p + d o) / u)`, so that products are made at the low resolution, and where `u` divides `d` all phases `p`
 coincide. Zeros outside the volume stay zeros. The adjoint has the same shape, with one matrix product for the gradient
 of the volume and one for that of the kernel. Where there are fewer channels than filters, and nothing to up-sample, the
-input is gathered instead (`kseg.nn.gather`).
+shifted copies of the input are added instead (`kseg.nn.few_channels`).
 """
 
-import atexit
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
 from typing import Any
 
-from keras import KerasTensor, backend, ops
+from keras import KerasTensor, ops
 
-from kseg.nn import gather
+from kseg.nn import few_channels
+from kseg.nn.choice import adds_shifted_inputs
+from kseg.nn.compiled import compiled
 
 Sizes = Sequence[int]
-Compute = Callable[..., Any]
 X, Y, Z = 2, 3, 4  # axes of `(maps, batch, x, y, z)`: shifts and sums run over contiguous volumes
 
 
@@ -40,44 +39,34 @@ def reused_convolutions(
         `(batch, u x, u y, u z, rates * filters)`, the maps of the first rate first.
     """
     rates, factors = tuple(dilation_rates), tuple(upsample)
-    if x.shape[-1] < kernel.shape[-1] and max(factors) == 1:
-        forward: Compute = partial(gather.convolve, rates=rates)
-        backward: Compute = partial(gather.gradients, rates=rates)
-    else:
-        forward, backward = _fused(rates, factors, backend.backend())
+    few = adds_shifted_inputs(kernel.shape, factors)
 
     @ops.custom_gradient
     def convolve(x: KerasTensor, kernel: KerasTensor) -> Any:
         def gradient(*args: KerasTensor, upstream: KerasTensor = None) -> tuple[KerasTensor, KerasTensor]:
-            return backward(x, kernel, args[0] if upstream is None else upstream)
+            maps = args[0] if upstream is None else upstream
+            if few:  # two functions, so that a graph which needs one gradient does not compute the other
+                return few_channels.x_gradient(kernel, maps, rates), few_channels.kernel_gradient(
+                    x, kernel, maps, rates
+                )
+            return _gradients(x, kernel, maps, rates, factors)
 
-        return forward(x, kernel), gradient
+        if few:
+            return few_channels.convolve(x, kernel, rates), gradient
+        return _convolve(x, kernel, rates, factors), gradient
 
     return convolve(x, kernel)
 
 
-@cache
-def _fused(rates: tuple[int, ...], upsample: Sizes, backend_name: str) -> tuple[Compute, Compute]:
-    """Return value and gradients as functions in which shifts and sums are fused.
-
-    TensorFlow makes a copy for each of them unless XLA compiles the function; JAX compiles the whole step anyway.
-    """
-    forward, backward = (
-        partial(_convolve, rates=rates, upsample=upsample),
-        partial(_gradients, rates=rates, upsample=upsample),
-    )
-    if backend_name != "tensorflow":
-        return forward, backward
-    import tensorflow as tf
-
-    return tf.function(forward, jit_compile=True), tf.function(backward, jit_compile=True)
-
-
-# Compiled functions that live until the interpreter's end outlive what TensorFlow 2.16 needs to let go of them.
-atexit.register(_fused.cache_clear)
-
-
 def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:
+    maps = compiled(_products_and_sums, rates=rates, upsample=upsample)(x, kernel)
+    # Neighbours along z lie in memory as channels do, so that one transposition puts all phases in their places.
+    # It is not compiled: XLA would sum element by element in this order.
+    return _unfold(ops.transpose(maps, (1, 2, 3, 4, 0)), upsample[2])
+
+
+def _products_and_sums(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:
+    """Return the maps as `(uz * rates * filters, batch, ux x, uy y, z)`, phase along z first."""
     *space, channels = ops.shape(x)
     taps = kernel.shape[:3]
     flat = ops.matmul(ops.transpose(_as_matrix(kernel)), ops.transpose(ops.reshape(x, (-1, channels))))
@@ -88,17 +77,22 @@ def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsampl
         for axis in (X, Y):
             maps = _merge(_sum_taps(maps, axis, taps[axis - X], rate, upsample[axis - X]), axis)
         by_rate.append(_sum_taps(maps, Z, taps[2], rate, upsample[2]))
-    # Neighbours along z lie in memory as channels do, so that one transposition puts all phases in their places.
-    maps = ops.concatenate([phase for phases in zip(*by_rate, strict=True) for phase in phases], axis=0)
-    return _unfold(ops.transpose(maps, (1, 2, 3, 4, 0)), upsample[2])
+    return ops.concatenate([phase for phases in zip(*by_rate, strict=True) for phase in phases], axis=0)
 
 
 def _gradients(
     x: KerasTensor, kernel: KerasTensor, upstream: KerasTensor, rates: Sequence[int], upsample: Sizes
 ) -> tuple[KerasTensor, KerasTensor]:
+    maps = ops.transpose(_fold(upstream, upsample[2]), (4, 0, 1, 2, 3))
+    return compiled(_gradients_of_sums, rates=rates, upsample=upsample)(x, kernel, maps)
+
+
+def _gradients_of_sums(
+    x: KerasTensor, kernel: KerasTensor, maps: KerasTensor, rates: Sequence[int], upsample: Sizes
+) -> tuple[KerasTensor, KerasTensor]:
+    """Return the gradients of `x` and `kernel` for that of what `_products_and_sums` returns."""
     *space, channels = ops.shape(x)
     *taps, _, filters = kernel.shape
-    maps = ops.transpose(_fold(upstream, upsample[2]), (4, 0, 1, 2, 3))
     pieces = ops.split(maps, upsample[2] * len(rates), axis=0)
     products = 0.0
     for number, rate in enumerate(rates):
