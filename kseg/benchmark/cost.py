@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import keras
 
 from kseg.nn.choice import adds_shifted_inputs, reuses
-from kseg.nn.layers import MaxPool3D, PadToMultiple, SharedDilatedConv3D
+from kseg.nn.layers import SharedDilatedConv3D
+from kseg.nn.sizes import MaxPool3D, PadToMultiple
 
 FLOAT_BYTES = 4
 

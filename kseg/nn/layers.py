@@ -1,4 +1,4 @@
-"""The paper's layer: one kernel at several dilation rates, bias, batch norm and ReLU, concatenated."""
+"""The paper's layer: one kernel at several dilation rates, bias, norm and ReLU, concatenated."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,28 +6,19 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.choice import check_implementation, convolutions_are_fast, reuses
+from kseg.nn.choice import check_implementation, reuses
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
 from kseg.nn.normalisation import (
     fast_batch_norm,
     fast_scale_and_shift,
+    group_norm,
     plain_batch_norm,
     plain_scale_and_shift,
 )
-from kseg.nn.pooling import max_pool
 from kseg.nn.reuse import reused_convolutions
+from kseg.nn.sizes import triple
 
-
-def triple(value: int | Sequence[int], argument: str) -> tuple[int, int, int]:
-    """Return `value` as one positive number per axis (x, y, z).
-
-    Raises:
-        ValueError: names `argument` and what it received.
-    """
-    numbers = (value,) * 3 if isinstance(value, int) else tuple(int(number) for number in value)
-    if len(numbers) != 3 or min(numbers) < 1:
-        raise ValueError(f"`{argument}` must be a positive integer, or three for x, y, z. Received {value!r}.")
-    return numbers
+NORMS = ("batch", "instance", "group")
 
 
 @keras.saving.register_keras_serializable("kseg")
@@ -48,6 +39,9 @@ class SharedDilatedConv3D(keras.layers.Layer):
         implementation: `"direct"`, plain dilated convolutions of the up-sampled volume; `"reuse"`, the same numbers
             with the multiplications shared by rates and up-sampled voxels (`kseg.nn.reuse`); `"auto"`, the faster one
             for this layer (`kseg.nn.choice`). Weights are the same, so that one loads the other's.
+        norm: `"batch"`, statistics over the batch and space; `"instance"`, each sample's and map's own; `"group"`, each
+            sample's and branch's own. Only `"batch"` keeps moving averages.
+        negative_slope: 0 for ReLU; above, leaky ReLU.
         norm_momentum: share of the old value that the norm's moving averages keep at a step.
         norm_epsilon: added to the variance.
 
@@ -63,6 +57,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         share_kernel: bool = True,
         upsample: int | Sequence[int] = 1,
         implementation: str = "auto",
+        norm: str = "batch",
+        negative_slope: float = 0.0,
         norm_momentum: float = 0.9,
         norm_epsilon: float = 1e-3,
         **kwargs: Any,
@@ -73,6 +69,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         if not dilation_rates or min(dilation_rates) < 1:
             raise ValueError(f"`dilation_rates` must be positive integers, at least one. Received {dilation_rates!r}.")
         check_implementation(implementation)
+        if norm not in NORMS:
+            raise ValueError(f"`norm` must be one of {NORMS}. Received {norm!r}.")
         self.filters = filters
         self.kernel_size = triple(kernel_size, "kernel_size")
         if any(size % 2 == 0 for size in self.kernel_size):
@@ -81,6 +79,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         self.share_kernel = share_kernel
         self.upsample = triple(upsample, "upsample")
         self.implementation = implementation
+        self.norm = norm
+        self.negative_slope = negative_slope
         self.norm_momentum = norm_momentum
         self.norm_epsilon = norm_epsilon
         self.input_spec = keras.layers.InputSpec(ndim=5)
@@ -103,6 +103,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         norm = {"autocast": False, "dtype": "float32"}
         self.scale = self.add_weight(name="scale", shape=(*own, self.filters), initializer="ones", **norm)
         self.shift = self.add_weight(name="shift", shape=(*own, self.filters), initializer="zeros", **norm)
+        if self.norm != "batch":
+            return
         # Synchronised statistics are equal on all replicas, so that the mean of them is each of them.
         moving = {"shape": (branches * self.filters,), "trainable": False, "aggregation": "mean", **norm}
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
@@ -112,13 +114,17 @@ class SharedDilatedConv3D(keras.layers.Layer):
         """Return the concatenated maps of all branches, `(batch, u x, u y, u z, branches * filters)`."""
         maps = self._convolve(x)
         bias, scale, shift = (self._per_map(weight) for weight in (self.bias, self.scale, self.shift))
+        constants = {"epsilon": self.norm_epsilon, "negative_slope": self.negative_slope}
+        if self.norm != "batch":
+            groups = len(self.dilation_rates) * (self.filters if self.norm == "instance" else 1)
+            return group_norm(maps, bias, scale, shift, groups, **constants)
         if not training:
             mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
             mean = mean - ops.cast(bias, mean.dtype)
             apply = plain_scale_and_shift if self.implementation == "direct" else fast_scale_and_shift
-            return apply(maps, mean, variance, scale, shift, self.norm_epsilon)
+            return apply(maps, mean, variance, scale, shift, **constants)
         norm = plain_batch_norm if self.implementation == "direct" else fast_batch_norm
-        maps, mean, variance = norm(maps, bias, scale, shift, self.norm_epsilon)
+        maps, mean, variance = norm(maps, bias, scale, shift, **constants)
         keep = self.norm_momentum
         self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
         self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
@@ -157,6 +163,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
             "share_kernel": self.share_kernel,
             "upsample": self.upsample,
             "implementation": self.implementation,
+            "norm": self.norm,
+            "negative_slope": self.negative_slope,
             "norm_momentum": self.norm_momentum,
             "norm_epsilon": self.norm_epsilon,
         }
@@ -164,88 +172,38 @@ class SharedDilatedConv3D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kseg")
 class OutputConv3D(keras.layers.Conv3D):
-    """Keras' 3D convolution, "same" size, whose multiplications may be reused in the gradients.
+    """Keras' 3D convolution, "same" size, after nearest-neighbour up-sampling; its multiplications may be reused.
 
     Args:
+        upsample: as that of `SharedDilatedConv3D`.
         implementation: as that of `SharedDilatedConv3D`.
     """
 
-    def __init__(self, filters: int, kernel_size: int | Sequence[int], implementation: str = "auto", **kwargs: Any):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        upsample: int | Sequence[int] = 1,
+        implementation: str = "auto",
+        **kwargs: Any,
+    ):
         super().__init__(filters, kernel_size, **{**kwargs, "padding": "same"})
         check_implementation(implementation)
+        self.upsample = triple(upsample, "upsample")
         self.implementation = implementation
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """Return the convolution of `inputs` `(batch, x, y, z, channels)`, without bias."""
-        if reuses(self.implementation, kernel.shape):
-            return reused_convolutions(inputs, ops.copy(kernel), (1,))
-        return super().convolution_op(inputs, kernel)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "implementation": self.implementation}
-
-
-@keras.saving.register_keras_serializable("kseg")
-class MaxPool3D(keras.layers.MaxPooling3D):
-    """Keras' 3D max pooling of whole blocks, which TensorFlow without oneDNN computes in loops of its own.
-
-    Args:
-        implementation: `"direct"`, Keras' own; `"reuse"`, the loops (`kseg.nn.pooling`); `"auto"`, the faster one.
-    """
-
-    def __init__(self, pool_size: int | Sequence[int] = 2, implementation: str = "auto", **kwargs: Any):
-        super().__init__(pool_size, **{**kwargs, "strides": pool_size, "padding": "valid"})
-        check_implementation(implementation)
-        self.implementation = implementation
-
-    def call(self, x: KerasTensor) -> KerasTensor:
-        """Return `x` `(batch, x, y, z, channels)`, pooled."""
-        if self.implementation == "reuse" or (self.implementation == "auto" and not convolutions_are_fast()):
-            return max_pool(x, self.pool_size)
-        return super().call(x)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "implementation": self.implementation}
-
-
-@keras.saving.register_keras_serializable("kseg")
-class PadToMultiple(keras.layers.Layer):
-    """Zero voxels at the far end of x, y, z until each size is a multiple of `multiples`, as pooling needs."""
-
-    def __init__(self, multiples: Sequence[int], **kwargs: Any):
-        super().__init__(**kwargs)
-        self.multiples = triple(multiples, "multiples")
-
-    def call(self, x: KerasTensor) -> KerasTensor:
-        """Return `x` `(batch, x, y, z, channels)`, padded."""
-        sizes = ops.shape(x)[1:4]
-        padding = [(0, -size % multiple) for size, multiple in zip(sizes, self.multiples, strict=True)]
-        return ops.pad(x, [(0, 0), *padding, (0, 0)])
+        if reuses(self.implementation, kernel.shape, self.upsample):
+            return reused_convolutions(inputs, ops.copy(kernel), (1,), self.upsample)
+        return super().convolution_op(upsample_nearest(inputs, self.upsample), kernel)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return the padded shape."""
-        batch, *sizes, channels = input_shape
-        sizes = [size and size + -size % multiple for size, multiple in zip(sizes, self.multiples, strict=True)]
-        return (batch, *sizes, channels)
+        """Return the output's shape for `input_shape` `(batch, x, y, z, channels)`."""
+        batch, *sizes, _ = input_shape
+        sizes = [size and size * factor for size, factor in zip(sizes, self.upsample, strict=True)]
+        return (batch, *sizes, self.filters)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "multiples": self.multiples}
-
-
-@keras.saving.register_keras_serializable("kseg")
-class CropLike(keras.layers.Layer):
-    """Cut the far end of x, y, z off until the first input has the second one's size: undoes `PadToMultiple`."""
-
-    def call(self, inputs: Sequence[KerasTensor]) -> KerasTensor:
-        """Return `inputs[0]` `(batch, x, y, z, channels)`, cut to the x, y, z of `inputs[1]`."""
-        maps, like = inputs
-        x, y, z = ops.shape(like)[1:4]
-        return maps[:, :x, :y, :z]
-
-    def compute_output_shape(self, input_shape: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
-        """Return the cut shape."""
-        maps, like = input_shape
-        return (maps[0], *like[1:4], maps[4])
+        return {**super().get_config(), "upsample": self.upsample, "implementation": self.implementation}

@@ -6,12 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import KerasTensor
 
-from kseg.nn.layers import CropLike, MaxPool3D, OutputConv3D, PadToMultiple, SharedDilatedConv3D, triple
+from kseg.nn.layers import OutputConv3D, SharedDilatedConv3D
+from kseg.nn.sizes import CropLike, MaxPool3D, PadToMultiple, triple
+
+STEM_FILTERS_PER_FILTER = 2
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Al Chanti et al., Efficient Strategies for Better Imbalance Image Segmentation, section 2 and figure 1.
     "midl2021": {"filters": (4, 8, 16, 32, 64), "dilation_rates": (1, 2, 3, 4), "pooling": 2, "skip": "none"},
+    "kseg": {
+        "filters": (8, 16, 32),
+        "dilation_rates": (1, 2, 3, 4),
+        "pooling": 2,
+        "skip": "add",
+        "stem_stride": 2,
+        "residual": True,
+        "negative_slope": 0.01,
+    },
 }
 
 
@@ -19,7 +32,7 @@ def build_network(preset: str, num_classes: int = 2, input_channels: int = 1, **
     """Build a network that maps voxels `(batch, x, y, z, input_channels)` to class probabilities.
 
     Args:
-        preset: `"midl2021"`, the paper's network.
+        preset: `"midl2021"`, the paper's network; `"kseg"`, the one that gives the best masks for its time.
         num_classes: classes, the background (index 0) included.
         input_channels: channels of the volume.
         **overrides: any argument of `encoder_decoder`; for the paper's baseline, `share_kernel=False`.
@@ -49,7 +62,12 @@ def encoder_decoder(
     pooling: int | Sequence[int | Sequence[int]],
     skip: str,
     share_kernel: bool = True,
+    norm: str = "batch",
     norm_momentum: float = 0.9,
+    negative_slope: float = 0.0,
+    residual: bool = False,
+    stem_stride: int | Sequence[int] = 1,
+    dropout: float = 0.0,
     implementation: str = "auto",
     name: str | None = None,
 ) -> keras.Model:
@@ -63,38 +81,66 @@ def encoder_decoder(
         pooling: pool size after each level: a number, or for each level a number or one for each of x, y, z.
         skip: `"none"`, or `"add"` to add the encoder's maps to the decoder's of the same level.
         share_kernel: see `SharedDilatedConv3D`.
+        norm: see `SharedDilatedConv3D`.
         norm_momentum: see `SharedDilatedConv3D`.
+        negative_slope: see `SharedDilatedConv3D`.
+        residual: adds to the maps of each level, down and up, another layer of them (He et al., CVPR 2016).
+        stem_stride: above 1 all levels work at a lower resolution: a strided convolution stands before the first, and
+            the output convolution up-samples. Layers at full resolution are what costs time.
+        dropout: share of the maps, whole ones, that training leaves out at the bottom and in each decoder level
+            (Tompson et al., Efficient Object Localization, CVPR 2015).
         implementation: see `SharedDilatedConv3D`.
         name: the model's name.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
     if skip not in ("none", "add"):
         raise ValueError(f"`skip` must be 'none' or 'add'. Received {skip!r}.")
-    pools = _pools(pooling, len(filters))
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be a share below 1. Received {dropout!r}.")
+    pools, stride = _pools(pooling, len(filters)), triple(stem_stride, "stem_stride")
 
-    def layer(level: int, stage: str, upsample: Sequence[int] = (1, 1, 1)) -> SharedDilatedConv3D:
+    def layer(x: KerasTensor, level: int, stage: str, upsample: Sequence[int] = (1, 1, 1)) -> KerasTensor:
         return SharedDilatedConv3D(
             filters[level],
             dilation_rates=dilation_rates,
             share_kernel=share_kernel,
             upsample=upsample,
             implementation=implementation,
+            norm=norm,
             norm_momentum=norm_momentum,
+            negative_slope=negative_slope,
             name=f"{stage}_{level + 1}",
-        )
+        )(x)
+
+    def refine(x: KerasTensor, level: int, stage: str) -> KerasTensor:
+        if not residual:
+            return x
+        return keras.layers.Add(name=f"{stage}_{level + 1}_sum")([x, layer(x, level, f"{stage}_residual")])
+
+    def drop(x: KerasTensor, name: str) -> KerasTensor:
+        return keras.layers.SpatialDropout3D(dropout, name=name)(x) if dropout else x
 
     voxels = keras.Input((None, None, None, input_channels), name="voxels")
-    x = PadToMultiple([math.prod(pool[axis] for pool in pools) for axis in range(3)], name="pad")(voxels)
-    levels = range(len(filters))
+    multiples = [stride[axis] * math.prod(pool[axis] for pool in pools) for axis in range(3)]
+    x = PadToMultiple(multiples, name="pad")(voxels)
+    if max(stride) > 1:
+        stem = STEM_FILTERS_PER_FILTER * filters[0]
+        x = keras.layers.Conv3D(stem, 3, strides=stride, padding="same", name="stem")(x)
     skips = []
-    for level in levels:
-        x = layer(level, "encoder")(x)
+    for level, pool in enumerate(pools):
+        x = refine(layer(x, level, "encoder"), level, "encoder")
         skips.append(x)
-        x = MaxPool3D(pools[level], implementation=implementation, name=f"pool_{level + 1}")(x)
-    for level in reversed(levels):
-        x = layer(level, "decoder", upsample=pools[level])(x)
+        x = MaxPool3D(pool, implementation=implementation, name=f"pool_{level + 1}")(x)
+    x = drop(x, "dropout")
+    for level in reversed(range(len(pools))):
+        x = layer(x, level, "decoder", upsample=pools[level])
         if skip == "add":
             x = keras.layers.Add(name=f"skip_{level + 1}")([skips[level], x])
-    x = OutputConv3D(num_classes, 3, implementation=implementation, name="output")(x)
+        x = drop(refine(x, level, "decoder"), f"dropout_{level + 1}")
+        x = keras.layers.Identity(name=f"level_{level + 1}")(x)  # found by `kseg.nn.supervision`
+    x = OutputConv3D(num_classes, 3, upsample=stride, implementation=implementation, name="output")(x)
     x = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
 

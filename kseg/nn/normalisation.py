@@ -1,4 +1,4 @@
-"""Bias, batch norm and ReLU of all branches at once, in few passes over memory.
+"""Bias, norm and ReLU of all branches at once, in few passes over memory.
 
 The maps of a layer are large and each pass over them costs as much as a small convolution. Batch norm of the
 concatenated branches, with the shared scale and shift repeated, is the same function as branch by branch. In training
@@ -12,9 +12,14 @@ from kseg.nn.replicas import replica_count
 
 
 def plain_batch_norm(
-    maps: KerasTensor, bias: KerasTensor, scale: KerasTensor, shift: KerasTensor, epsilon: float
+    maps: KerasTensor,
+    bias: KerasTensor,
+    scale: KerasTensor,
+    shift: KerasTensor,
+    epsilon: float,
+    negative_slope: float = 0.0,
 ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
-    """Return `relu(batch_norm(maps + bias))`, and mean and (biased) variance of `maps + bias`, over all replicas.
+    """Return `activate(batch_norm(maps + bias))`, and mean and (biased) variance of `maps + bias`, over all replicas.
 
     Args:
         maps: `(batch, x, y, z, channels)`.
@@ -22,22 +27,28 @@ def plain_batch_norm(
         scale: the norm's gain.
         shift: the norm's offset.
         epsilon: added to the variance.
+        negative_slope: see `activate`.
     """
     maps = maps + bias
     mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2, 3), synchronized=replica_count() > 1)
-    return plain_scale_and_shift(maps, mean, variance, scale, shift, epsilon), mean, variance
+    return plain_scale_and_shift(maps, mean, variance, scale, shift, epsilon, negative_slope), mean, variance
 
 
 def fast_batch_norm(
-    maps: KerasTensor, bias: KerasTensor, scale: KerasTensor, shift: KerasTensor, epsilon: float
+    maps: KerasTensor,
+    bias: KerasTensor,
+    scale: KerasTensor,
+    shift: KerasTensor,
+    epsilon: float,
+    negative_slope: float = 0.0,
 ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
     """Return what `plain_batch_norm` returns, by the backend's fused operation where there is one."""
     if backend.backend() != "tensorflow" or replica_count() > 1:
-        return plain_batch_norm(maps, bias, scale, shift, epsilon)
+        return plain_batch_norm(maps, bias, scale, shift, epsilon, negative_slope)
     # The bias has no influence on the result; with a factor of zero its gradient is zero instead of missing.
     bias = ops.cast(bias, "float32")
     maps, mean, variance = _tensorflow_norm(maps, scale, shift + 0.0 * bias, epsilon)
-    return ops.relu(maps), mean + bias, variance
+    return activate(maps, negative_slope), mean + bias, variance
 
 
 def plain_scale_and_shift(
@@ -47,11 +58,12 @@ def plain_scale_and_shift(
     scale: KerasTensor,
     shift: KerasTensor,
     epsilon: float,
+    negative_slope: float = 0.0,
 ) -> KerasTensor:
-    """Return `relu((maps - mean) / sqrt(variance + epsilon) * scale + shift)` as one product and one sum."""
+    """Return `activate((maps - mean) / sqrt(variance + epsilon) * scale + shift)` as one product and one sum."""
     gain = scale * ops.rsqrt(variance + epsilon)
     offset = shift - mean * gain
-    return ops.relu(maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype))
+    return activate(maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype), negative_slope)
 
 
 def fast_scale_and_shift(
@@ -61,9 +73,37 @@ def fast_scale_and_shift(
     scale: KerasTensor,
     shift: KerasTensor,
     epsilon: float,
+    negative_slope: float = 0.0,
 ) -> KerasTensor:
     """Return what `plain_scale_and_shift` returns, in one pass over the maps."""
-    return compiled(plain_scale_and_shift, epsilon=epsilon)(maps, mean, variance, scale, shift)
+    return compiled(plain_scale_and_shift, epsilon=epsilon, negative_slope=negative_slope)(
+        maps, mean, variance, scale, shift
+    )
+
+
+def group_norm(
+    maps: KerasTensor,
+    bias: KerasTensor,
+    scale: KerasTensor,
+    shift: KerasTensor,
+    groups: int,
+    epsilon: float,
+    negative_slope: float = 0.0,
+) -> KerasTensor:
+    """Return `activate(group_norm(maps + bias))`: statistics of each sample's `groups` equal shares of the maps.
+
+    Wu and He, Group Normalization, ECCV 2018; as many groups as maps make it the instance norm.
+    """
+    shape = ops.shape(maps)
+    grouped = ops.cast(ops.reshape(maps + bias, (*shape[:4], groups, -1)), "float32")
+    mean, variance = ops.moments(grouped, axes=(1, 2, 3, 5), keepdims=True)
+    normalised = ops.reshape((grouped - mean) * ops.rsqrt(variance + epsilon), shape)
+    return activate(ops.cast(normalised * scale + shift, maps.dtype), negative_slope)
+
+
+def activate(maps: KerasTensor, negative_slope: float) -> KerasTensor:
+    """Return ReLU of `maps`, or with a `negative_slope` above 0 the leaky one."""
+    return ops.leaky_relu(maps, negative_slope) if negative_slope else ops.relu(maps)
 
 
 def _tensorflow_norm(

@@ -6,10 +6,12 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-import kseg.nn.layers  # noqa: F401 - registers what a saved network is made of
+import kseg.nn.layers
+import kseg.nn.sizes  # noqa: F401
 from kseg.nn.losses import SegmentationLoss
 from kseg.nn.metrics import SegmentationScores
 from kseg.nn.replicas import replica_count
+from kseg.nn.supervision import supervised_loss, supervised_network
 
 
 @keras.saving.register_keras_serializable("kseg")
@@ -20,11 +22,20 @@ class Segmenter(keras.Model):
         network: maps voxels `(batch, x, y, z, channels)` to probabilities `(batch, x, y, z, classes)`.
         loss: a layer called with labels `(batch, x, y, z)` and probabilities.
         class_names: names of the foreground classes, index 1 first.
+        deep_supervision: the loss also sees what the decoder's lower levels would predict (`kseg.nn.supervision`).
     """
 
-    def __init__(self, network: keras.Model, loss: SegmentationLoss, class_names: Sequence[str], **kwargs: Any):
+    def __init__(
+        self,
+        network: keras.Model,
+        loss: SegmentationLoss,
+        class_names: Sequence[str],
+        deep_supervision: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.network = network
+        self.supervised = supervised_network(network) if deep_supervision else None
         self.segmentation_loss = loss
         self.class_names = tuple(class_names)
         self.scores = SegmentationScores(self.class_names)
@@ -36,8 +47,9 @@ class Segmenter(keras.Model):
         """Nothing is left to make: network and loss have their weights already."""
 
     def call(self, voxels: KerasTensor, training: bool = False) -> KerasTensor:
-        """Return class probabilities `(batch, x, y, z, classes)`."""
-        return self.network(voxels, training=training)
+        """Return class probabilities `(batch, x, y, z, classes)`; with deep supervision, in training, all levels'."""
+        network = self.supervised if training and self.supervised is not None else self.network
+        return network(voxels, training=training)
 
     def compute_loss(
         self,
@@ -48,7 +60,8 @@ class Segmenter(keras.Model):
         training: bool = True,
     ) -> KerasTensor:
         """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
-        return self.segmentation_loss(y, y_pred) / replica_count()
+        levels = y_pred if isinstance(y_pred, list | tuple) else [y_pred]
+        return supervised_loss(self.segmentation_loss, y, levels) / replica_count()
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -59,7 +72,7 @@ class Segmenter(keras.Model):
         self, x: KerasTensor, y: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor = None
     ) -> dict[str, KerasTensor]:
         """Count the batch, and return loss, scores and the learned penalties by name."""
-        self.scores.update_state(y, y_pred)
+        self.scores.update_state(y, y_pred[0] if isinstance(y_pred, list | tuple) else y_pred)
         learned = self.segmentation_loss.learned
         penalties = {} if learned is None else {"alpha": learned.alpha, "beta": learned.beta}
         return self.get_metrics_result() | penalties
@@ -71,6 +84,7 @@ class Segmenter(keras.Model):
             "network": keras.saving.serialize_keras_object(self.network),
             "loss": keras.saving.serialize_keras_object(self.segmentation_loss),
             "class_names": self.class_names,
+            "deep_supervision": self.supervised is not None,
         }
 
     @classmethod

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kseg.nn.layers import CropLike, PadToMultiple, SharedDilatedConv3D
+from kseg.nn.convolution import dilated_convolutions
+from kseg.nn.layers import OutputConv3D, SharedDilatedConv3D
+from kseg.nn.sizes import CropLike, PadToMultiple
 
 
 def inflate(kernel, rate):
@@ -182,3 +184,47 @@ def test_padding_to_multiples_and_back():
     expected = np.pad(x, [(0, 0), (0, 3), (0, 0), (0, 2), (0, 0)])
     np.testing.assert_array_equal(ops.convert_to_numpy(padded), expected)
     np.testing.assert_array_equal(ops.convert_to_numpy(CropLike()([padded, x])), x)
+
+
+@pytest.mark.parametrize(("norm", "groups"), [("instance", 6), ("group", 2)])
+def test_instance_and_group_norm_equal_keras_own(norm, groups):
+    layer = SharedDilatedConv3D(3, dilation_rates=(1, 2), norm=norm, negative_slope=0.1)
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 6, 2)).astype(np.float32)
+    layer.build(x.shape)
+    rng = np.random.default_rng(1)
+    for weight in (layer.bias, layer.scale, layer.shift):
+        weight.assign(rng.normal(size=weight.shape))
+    maps = dilated_convolutions(x, [layer.kernel.value] * 2, (1, 2)) + ops.tile(layer.bias.value, 2)
+    reference = keras.layers.GroupNormalization(groups, epsilon=layer.norm_epsilon)
+    reference.build(maps.shape)
+    reference.set_weights([np.tile(layer.scale.numpy(), 2), np.tile(layer.shift.numpy(), 2)])
+    expected = ops.convert_to_numpy(reference(maps))
+    expected = np.where(expected > 0, expected, 0.1 * expected)
+    for training in (True, False):
+        np.testing.assert_allclose(ops.convert_to_numpy(layer(x, training=training)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["direct", "auto"])
+def test_leaky_relu_lets_a_share_of_the_negative_through(implementation):
+    x = np.random.default_rng(0).normal(size=(1, 4, 4, 4, 1)).astype(np.float32)
+    layers = [SharedDilatedConv3D(2, implementation=implementation, negative_slope=slope) for slope in (0.0, 0.25, 1.0)]
+    for layer in layers:
+        layer.build(x.shape)
+        layer.set_weights(layers[0].get_weights())
+    for training in (True, False):
+        relu, leaky, linear = (ops.convert_to_numpy(layer(x, training=training)) for layer in layers)
+        np.testing.assert_allclose(relu, np.maximum(linear, 0), atol=1e-5)
+        np.testing.assert_allclose(leaky, np.where(linear > 0, linear, 0.25 * linear), atol=1e-5)
+        for layer in layers:
+            layer.set_weights(layers[0].get_weights())
+
+
+@pytest.mark.parametrize("implementation", ["direct", "reuse"])
+def test_an_output_layer_upsamples_before_it_convolves(implementation):
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 2, 5)).astype(np.float32)
+    layer = OutputConv3D(2, 3, upsample=(2, 1, 3), implementation=implementation)
+    layer.build(x.shape)
+    up = x.repeat(2, axis=1).repeat(3, axis=3)
+    expected = ops.convert_to_numpy(ops.conv(up, layer.kernel, padding="same")) + layer.bias.numpy()
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, rtol=1e-4, atol=1e-5)
+    assert layer.compute_output_shape(x.shape) == expected.shape

@@ -71,6 +71,37 @@ def test_implementations_exchange_weights_and_give_the_same_network():
     np.testing.assert_allclose(ops.convert_to_numpy(plain(voxels)), ops.convert_to_numpy(fast(voxels)), atol=1e-5)
 
 
+def test_a_residual_layer_that_gives_zero_changes_nothing():
+    plain, residual = (build_network("midl2021", residual=flag, **SMALL) for flag in (False, True))
+    for layer in residual.layers:
+        if "_residual_" in layer.name:
+            layer.scale.assign(ops.zeros_like(layer.scale))
+        elif layer.weights:
+            layer.set_weights(plain.get_layer(layer.name).get_weights())
+    voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(ops.convert_to_numpy(residual(voxels)), ops.convert_to_numpy(plain(voxels)), atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [2, (2, 1, 2)])
+def test_a_stem_lowers_the_resolution_of_all_levels_and_the_output_raises_it_again(stride):
+    model = build_network("kseg", stem_stride=stride, num_classes=3, **SMALL)
+    voxels = np.random.default_rng(0).normal(size=(1, 11, 8, 9, 1)).astype(np.float32)
+    probabilities = ops.convert_to_numpy(model(voxels))
+    np.testing.assert_allclose(probabilities.sum(-1), np.ones((1, 11, 8, 9)), atol=1e-5)
+    plain = with_implementation(model, "direct")
+    np.testing.assert_allclose(ops.convert_to_numpy(plain(voxels)), probabilities, atol=1e-5)
+    strides = stride if isinstance(stride, tuple) else (stride,) * 3
+    assert tuple(model.get_layer("stem").strides) == strides
+
+
+def test_dropout_leaves_out_whole_maps_in_training_only():
+    model = build_network("kseg", dropout=0.5, **SMALL)
+    voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
+    first, second = (ops.convert_to_numpy(model(voxels, training=True)) for _ in range(2))
+    assert not np.allclose(first, second, atol=1e-4)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(voxels)), ops.convert_to_numpy(model(voxels)))
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -79,6 +110,8 @@ def test_implementations_exchange_weights_and_give_the_same_network():
         ({"preset": "midl2021", "skip": "concat"}, "skip"),
         ({"preset": "midl2021", "pooling": ((2, 2, 2),)}, "pooling"),
         ({"preset": "midl2021", "depth": 3}, "depth"),
+        ({"preset": "midl2021", "norm": "layer"}, "norm"),
+        ({"preset": "midl2021", "dropout": 1.0}, "dropout"),
     ],
 )
 def test_a_wrong_option_is_named(arguments, named):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kseg.nn.layers import MaxPool3D
+from kseg.nn.sizes import MaxPool3D
 from tests.nn.test_reuse import value_and_gradients
 
 SIZES = [(2, 2, 2), (1, 2, 3), (1, 1, 1)]

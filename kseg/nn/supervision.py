@@ -1,0 +1,52 @@
+"""Deep supervision: the decoder's lower levels are asked for the labels too, while training.
+
+Lee et al., Deeply-Supervised Nets, AISTATS 2015; weights that halve from level to level as in nnU-Net (Isensee et al.,
+Nature Methods 2021). The heads belong to the training, not to the network: a model that is put to work has none.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import keras
+from keras import KerasTensor, ops
+
+Loss = Callable[[KerasTensor, KerasTensor], KerasTensor]
+
+
+def supervised_network(network: keras.Model) -> keras.Model:
+    """Return `network` with further outputs: probabilities at each lower level of its decoder, the finest first.
+
+    Args:
+        network: made by `kseg.nn.networks.encoder_decoder`; its layers are shared, not copied.
+    """
+    levels = [layer for layer in network.layers if layer.name.startswith("level_")]
+    lower = sorted(levels, key=lambda layer: layer.name)[1:]
+    head = partial(keras.layers.Conv3D, network.output_shape[-1], 1, activation="softmax", dtype="float32")
+    heads = [head(name=f"head_of_{layer.name}")(layer.output) for layer in lower]
+    return keras.Model(network.input, [network.output, *heads], name="supervised")
+
+
+def supervised_loss(loss: Loss, labels: KerasTensor, outputs: Sequence[KerasTensor]) -> KerasTensor:
+    """Return the mean of the losses at all levels, each level's weight half that of the finer one.
+
+    Args:
+        loss: of labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`.
+        labels: at the resolution of `outputs[0]`.
+        outputs: what `supervised_network` returns.
+    """
+    weights = [0.5**level for level in range(len(outputs))]
+    losses = [loss(lower_resolution(labels, output), output) for output in outputs]
+    return sum(weight * value for weight, value in zip(weights, losses, strict=True)) / sum(weights)
+
+
+def lower_resolution(labels: KerasTensor, like: KerasTensor) -> KerasTensor:
+    """Return labels `(batch, x, y, z)` on the grid of `like`: the label in the middle of each block of voxels.
+
+    The blocks start at the first voxel; `like` may reach beyond the labels, where background is.
+    """
+    sizes, blocks = ops.shape(labels)[1:], ops.shape(like)[1:4]
+    factors = [-(-size // count) for size, count in zip(sizes, blocks, strict=True)]
+    padding = [(0, count * f - size) for size, count, f in zip(sizes, blocks, factors, strict=True)]
+    padded = ops.pad(labels, [(0, 0), *padding])
+    x, y, z = factors
+    return padded[:, x // 2 :: x, y // 2 :: y, z // 2 :: z]
