@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-oldest bench-torch lint format clean
+.PHONY: demo test test-oldest bench-torch bench-monai lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
@@ -33,6 +33,11 @@ test-oldest: .venv-oldest/.installed
 bench-torch: $(INSTALLED) .venv-torch/.installed
 	$(BIN)/python tests/benchmarks/step_beside_torch.py .venv-torch/bin/python
 
+# Masks beside MONAI's UNet, by hand: 30 minutes of training each. RECIPE is a recipe and changes to it.
+RECIPE ?= pipelines/phantom.toml phantom.difficulty=1
+bench-monai: $(INSTALLED) .venv-monai/.installed
+	$(BIN)/python tests/benchmarks/masks_beside_monai.py .venv-monai/bin/python $(RECIPE)
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -54,5 +59,10 @@ $(INSTALLED): setup.cfg pyproject.toml
 	.venv-torch/bin/python -m pip install --quiet torch numpy
 	touch $@
 
+.venv-monai/.installed:
+	$(PYTHON) -m venv .venv-monai
+	.venv-monai/bin/python -m pip install --quiet 'monai>=1.6,<1.7' 'torch>=2.8,<3' 'nibabel>=5.2,<6' 'numpy>=1.26,<3'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-torch build *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-torch .venv-monai build *.egg-info

@@ -1,0 +1,208 @@
+"""kseg's masks beside those of MONAI's UNet: the same scans, split, minutes, cores and scores.
+
+Usage: python tests/benchmarks/masks_beside_monai.py PYTHON_WITH_MONAI RECIPE [key=value ...] [--minutes 30]
+       [--subjects 25] [--cores 2] [--workers 0] [--patch 48 64 48] [--out build/beside-monai]
+
+The split is the one that kseg.prepare makes of the recipe, or, with --subjects, all its test subjects and that many of
+the others. Both sides read it from one CSV manifest and learn from these others alone: kseg validates on a part of
+them, MONAI trains on them all.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+
+from rich.table import Table
+
+from kseg import phantom
+from kseg.console.progress import stdout
+from kseg.evaluation.scores import score_case, summarise
+from kseg.recipe.load import load_recipe, split_arguments
+from kseg.records.scans import PHANTOM
+from kseg.records.splits import SPLITS, rank, split_by_subject
+from kseg.volumes.cases import find_cases
+from kseg.volumes.formats import NIFTI_EXTENSIONS
+from kseg.volumes.labels import LabelMap
+from kseg.volumes.phantom import LABELS
+from kseg.volumes.read import read_image, read_labels
+
+PEER = Path(__file__).parent / "monai_unet.py"
+
+
+def main():
+    options = parse()
+    path, overrides = split_arguments(options.words)
+    recipe = load_recipe(path, overrides)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # what is started below inherits it
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    out = options.out / f"{recipe.name}-{options.subjects or 'all'}"
+
+    cases, labels = labelled_cases(recipe, out / "scans")
+    splits = choose_subjects(cases, recipe, options.subjects)
+    cases = [case for case in cases if case.subject in splits]
+    tests = [case for case in cases if splits[case.subject] == "test"]
+    manifest = out / "cases.csv"
+    write_manifest(manifest, cases, splits)
+
+    sides = {
+        "kseg": run_kseg([*filter(None, [path]), *overrides], options.minutes, manifest, labels, tests, out / "kseg"),
+        "MONAI UNet": run_monai(options, recipe, manifest, labels, out / "monai"),
+    }
+    for name, folder in (("kseg", "kseg"), ("MONAI UNet", "monai")):
+        sides[name] |= score(tests, out / folder, labels, recipe.evaluation.surface_tolerance_mm)
+    learners = len(splits) - len({case.subject for case in tests})
+    stdout.print(comparison(sides, f"{recipe.name}: {learners} subjects to learn from, {len(tests)} test cases"))
+    print(json.dumps({"recipe": recipe.name, "learners": learners, "minutes": options.minutes, "sides": sides}))
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("python", help="a Python that has MONAI, PyTorch and nibabel")
+    parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
+    parser.add_argument("--minutes", type=float, default=30, help="for each side, from its scans to a trained network")
+    parser.add_argument("--subjects", type=int, help="subjects to learn from, validation included (default: all)")
+    parser.add_argument("--cores", type=int, default=2, help="processor cores for each side (default 2)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that augment for MONAI (default 0)")
+    parser.add_argument("--patch", type=int, nargs=3, default=(48, 64, 48), help="MONAI's patch (default 48 64 48)")
+    parser.add_argument("--out", type=Path, default=Path("build/beside-monai"), help="folder for all that is written")
+    options = parser.parse_intermixed_args()
+    if options.subjects is not None and options.subjects < 2:
+        parser.error(f"--subjects must be 2 or more, one to train and one to validate: received {options.subjects}")
+    return options
+
+
+def labelled_cases(recipe, folder):
+    """Cases of the recipe's source and its label map; the phantom is written to `folder` first."""
+    if recipe.data.source == PHANTOM:
+        made = recipe.phantom
+        shape = map(str, made.shape)
+        amount = ["--subjects", str(made.subjects), "--shape", *shape, "--difficulty", str(made.difficulty)]
+        phantom.main(["--out", str(folder), *amount, "--seed", str(recipe.seed), "--force"])
+        return find_cases(folder / "manifest.csv").cases, LABELS
+    found = find_cases(Path(recipe.data.source))
+    for case in found.cases:
+        if len(case.images) > 1 or not case.images[0].name.endswith(NIFTI_EXTENSIONS):
+            sys.exit(f"case '{case.case}' must be one NIfTI file: monai_unet.py reads no other.")
+    return found.cases, LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
+
+
+def choose_subjects(cases, recipe, count):
+    """Split of each subject that takes part: all test subjects, and `count` of the others (None: all).
+
+    Of training and validation each its share, the first by the hash that drew the split: smaller sets are nested in
+    larger ones.
+    """
+    splits = split_by_subject(cases, recipe.data.val_fraction, recipe.data.test_fraction, recipe.seed)
+    ranked = sorted(splits, key=lambda subject: rank(subject, recipe.seed))
+    subjects = {split: [subject for subject in ranked if splits[subject] == split] for split in SPLITS}
+    learners = len(subjects["train"]) + len(subjects["val"])
+    if count is None or count >= learners:
+        return splits
+    validating = max(1, round(count * len(subjects["val"]) / learners))
+    kept = [*subjects["test"], *subjects["val"][:validating], *subjects["train"][: count - validating]]
+    return {subject: splits[subject] for subject in kept}
+
+
+def write_manifest(path, cases, splits):
+    """The CSV that both sides read."""
+    rows = [(c.case, c.subject, splits[c.subject], str(c.images[0].resolve()), str(c.label.resolve())) for c in cases]
+    phantom.write_manifest(path, rows)
+
+
+def run_kseg(words, minutes, manifest, labels, tests, out):
+    """Prepare, train for what is then left of the minutes, predict: by the commands that a user types."""
+    began = time.monotonic()
+    name = f"beside-monai-{manifest.parent.name}"
+    data = [f"data.source={json.dumps(str(manifest))}", f"data.records={json.dumps(f'{out}-records')}"]
+    table = ", ".join(f"{json.dumps(key)} = {value}" for key, value in labels.to_json().items())
+    recipe = [*map(str, words), *data, f"data.labels={{{table}}}", f"name={json.dumps(name)}"]
+    kseg("prepare", *recipe, "--force")
+    left = minutes - (time.monotonic() - began) / 60
+    report = kseg("train", *recipe, f"train.max_minutes={left}", "--force", "--json")
+    trained = time.monotonic()
+    kseg("predict", name, *(str(case.images[0]) for case in tests), "--out", str(out), "--force")
+    return {
+        "parameters": report["parameters"],
+        "minutes": (trained - began) / 60,
+        "predict_minutes": (time.monotonic() - trained) / 60,
+    }
+
+
+def kseg(command, *arguments):
+    """Run a command of kseg; returns the object that it prints with --json, else None."""
+    printed = run([sys.executable, "-m", f"kseg.{command}", *arguments])
+    return json.loads(printed.splitlines()[-1]) if "--json" in arguments else None
+
+
+def run_monai(options, recipe, manifest, labels, out):
+    """Train and predict in the peer's environment; it is told which axes may be flipped, as kseg is."""
+    began = time.monotonic()
+    given = [str(manifest), "--out", str(out), "--labels", json.dumps(labels.to_json()), "--seed", str(recipe.seed)]
+    patch = ["--patch", *map(str, options.patch)]
+    flip = ["--flip", *(str("xyz".index(axis)) for axis in recipe.patches.flip_axes)]
+    limits = ["--minutes", str(options.minutes), "--threads", str(options.cores), "--workers", str(options.workers)]
+    report = json.loads(run([options.python, str(PEER), *given, *patch, *flip, *limits]).splitlines()[-1])
+    return report | {"predict_minutes": (time.monotonic() - began) / 60 - report["minutes"]}
+
+
+def run(command):
+    """Standard output of a command; where it fails its own complaint stands on standard error already."""
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"failed with status {done.returncode}: {' '.join(command)}")
+    return done.stdout
+
+
+def score(tests, folder, labels, tolerance_mm):
+    """Scores of the label maps in `folder`, by kseg's code: in the scans' own grid, which they must share."""
+    names = labels.names[1:]
+    scores = {}
+    for case in tests:
+        image = read_image(case.images, case.case)
+        truth = read_labels(case.label, labels, image, case.case)
+        predicted = read_labels(folder / case.images[0].name, labels, image, case.case)
+        scores[case.case] = score_case(truth, predicted, image.spacing_mm, names, tolerance_mm)
+    of_class = {name: [row for rows in scores.values() for row in rows if row.class_name == name] for name in names}
+    return {
+        "summary": asdict(summarise(scores)),
+        # The mean of signed errors hides those that cancel.
+        "absolute_volume_error_percent": {name: absolute_volume_error(rows) for name, rows in of_class.items()},
+    }
+
+
+def absolute_volume_error(rows):
+    errors = [abs(row.volume_error_percent) for row in rows if row.volume_error_percent is not None]
+    return fmean(errors) if errors else None
+
+
+def comparison(sides, title):
+    table = Table(title=title)
+    table.add_column("")
+    for heading in ("class", "Dice", "HD95 mm", "volume error %", "|error| %", "parameters", "minutes"):
+        table.add_column(heading, justify="right")
+    for name, side in sides.items():
+        for class_name, statistics in side["summary"]["classes"].items():
+            sizes = side["absolute_volume_error_percent"]
+            table.add_row(name, class_name, *means(statistics), f"{sizes[class_name]:.1f}")
+        foreground = means(side["summary"]["foreground"])
+        size = fmean(side["absolute_volume_error_percent"].values())
+        spent = (f"{side['parameters']:,}", f"{side['minutes']:.1f}")
+        table.add_row(name, "all classes", *foreground, f"{size:.1f}", *spent, style="bold", end_section=True)
+    return table
+
+
+def means(statistics):
+    return [
+        f"{statistics[key]['mean']:{form}}"
+        for key, form in (("dice", ".3f"), ("hd95_mm", ".2f"), ("volume_error_percent", "+.1f"))
+    ]
+
+
+if __name__ == "__main__":
+    main()
