@@ -1,4 +1,4 @@
-"""`python -m kseg.evaluate`: a run's model on the whole volumes of a split, scored in the original voxel grid."""
+"""`python -m kseg.evaluate`: a run on the whole volumes of a split, scored in the original voxel grid."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,41 +12,50 @@ MOST_PICTURES = 5
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Segment and score every case of a split; write CSV, JSON and pictures into the run's folder."""
+    """Segment and score every case of a split; write CSV, JSON and pictures into the run's folder.
+
+    Validation cases are scored as the network segments them, and choose the post-processing; other cases are scored
+    after it.
+    """
     arguments = _parse(argv)
 
+    from kseg.inference.trained import open_trained
     from kseg.records.manifest import load_manifest
-    from kseg.training.run_folder import open_run
 
-    folder = open_run(arguments.run)
-    recipe, contract = folder.load_recipe(), folder.load_contract()
+    trained = open_trained(arguments.run, arguments.changes)
+    folder, recipe, contract = trained.folder, trained.recipe, trained.contract
     records = arguments.records or recipe.records_folder
     manifest = load_manifest(records)
     if (manifest.channels, manifest.label_map) != (contract.channels, contract.label_map):
         raise InputError(f"'{records}' has other channels or labels than run '{folder.path}' was trained on")
-    if not manifest.of_split(arguments.split):
+    cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
+    if not cases:
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
+    validating = arguments.split == "val"
+    choosing = validating and arguments.records is None and recipe.evaluation.postprocessing == "validated"
 
     start_tensorflow()
     from kseg.console.progress import progress, stdout
     from kseg.evaluation.picture import three_planes
     from kseg.evaluation.report import score_table, write_report
     from kseg.evaluation.scores import score_case, summarise
-    from kseg.inference.volumes import volume_segmenter
-    from kseg.records.read import read_records
+    from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
+    from kseg.inference.volumes import chosen_postprocessing, describe, segment_cases
 
-    segment = volume_segmenter(folder.load_model(), recipe)
+    postprocessing = None if validating else chosen_postprocessing(trained)
+    if not validating:
+        say(describe(trained, postprocessing))
     names = contract.label_map.names[1:]
-    scores = {}
+    scores, trials = {}, []
     pictures: list[str] = []
-    cases = len(manifest.of_split(arguments.split))
-    records_of_split = read_records(records, manifest, arguments.split)
-    for record in progress(records_of_split, f"evaluating {arguments.split}", cases):
-        prediction = segment(record.image.array, iter)
+    segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
+    for record, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
         spacing_mm = record.image.spacing_mm
         scores[record.case] = score_case(
             record.labels, prediction, spacing_mm, names, recipe.evaluation.surface_tolerance_mm
         )
+        if choosing:
+            trials.append(try_operations(record.labels, prediction, contract.label_map.num_classes))
         if len(pictures) < MOST_PICTURES:
             pictures.append(str(folder.evaluation / f"{arguments.split}-{record.case}.png"))
             three_planes(
@@ -62,13 +71,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_report(scores, summary, folder.evaluation, arguments.split)
     stdout.print(score_table(summary))
     say(f"scores: {folder.evaluation / arguments.split}.csv and .json; pictures: {', '.join(pictures)}")
+    if choosing:
+        postprocessing = choose_operations(trials, names, trained.model_hashes())
+        save_postprocessing(postprocessing, folder.path)
+        say(f"{describe(trained, postprocessing)}; used by kseg.predict and for other splits from now on")
     if arguments.json:
-        print_json({"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)})
+        operations = postprocessing.operations if postprocessing else {}
+        report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
+        print_json(report | {"postprocessing": operations})
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("evaluate", "Score a trained run on whole volumes.")
+    parser = command_parser("evaluate", "Score a trained run, or the folds of one together, on whole volumes.")
     parser.add_argument("run", metavar="RUN", help="name or folder of the run")
+    parser.add_argument(
+        "changes", nargs="*", metavar="evaluation.KEY=VALUE", help="a change to how volumes are segmented and scored"
+    )
     parser.add_argument("--split", choices=("val", "test", "train"), default="test", help="cases to score (test)")
     parser.add_argument("--records", type=Path, metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)

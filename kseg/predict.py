@@ -13,7 +13,9 @@ from kseg.console.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from kseg.inference.volumes import Segment
     from kseg.training.run_folder import Contract
+    from kseg.volumes.inputs import Input
     from kseg.volumes.volume import Volume
 
 
@@ -21,53 +23,67 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Segment every input; a bad one does not stop the others, but is the exit status's business at the end."""
     arguments = _parse(argv)
 
-    from kseg.training.run_folder import open_run
+    from kseg.inference.trained import open_trained
     from kseg.volumes.inputs import find_inputs
 
-    folder = open_run(arguments.run)
-    recipe, contract = folder.load_recipe(), folder.load_contract()
-    inputs = find_inputs(arguments.inputs, len(contract.channels))
+    changes = [word for word in arguments.words if word.startswith("evaluation.") and "=" in word]
+    paths = [Path(word) for word in arguments.words if word not in changes]
+    trained = open_trained(arguments.run, changes)
+    inputs = find_inputs(paths, len(trained.contract.channels))
+    if not inputs:
+        raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
 
     start_tensorflow()
-    from kseg.console.progress import progress
-    from kseg.inference.volumes import volume_segmenter
-    from kseg.volumes.read import read_image
-    from kseg.volumes.write import output_name, write_label_map
+    from kseg.inference.volumes import chosen_postprocessing, describe, volume_segmenter
 
-    segment = volume_segmenter(folder.load_model(), recipe)
+    chosen = chosen_postprocessing(trained)
+    segment = volume_segmenter(trained, postprocessing=chosen)
+    say(describe(trained, chosen))
     written, failed = [], []
     for scan in inputs:
         try:
-            image = read_image(scan.channels, scan.path.name)
-            _check_channels(scan.path, image, contract)
-            target = arguments.out / output_name(scan.path, image.stored)
-            if target.exists() and not arguments.force:
-                raise InputError(f"'{target}' exists already: pass --force to overwrite it, or choose another --out")
-            bar = partial(progress, description=scan.path.name)
-            indices = segment(image.array, bar)
-            write_label_map(target, contract.label_map.to_values(indices), image.stored)
+            target = _segment_file(scan, segment, trained.contract, arguments.out, arguments.force)
         except InputError as error:
             say(f"kseg.predict: {error}")
             failed.append(str(scan.path))
         else:
             written.append(str(target))
-            say(f"{target}: {_volumes(indices, image.spacing_mm, contract)}")
     if arguments.json:
-        print_json({"run": str(folder.path), "written": written, "failed": failed})
+        print_json({"run": str(trained.folder.path), "written": written, "failed": failed})
     if failed:
         raise InputError(f"{len(failed)} of {len(inputs)} inputs failed: {', '.join(failed)}; mend them, see above")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("predict", "Segment new scans with a trained run.")
+    parser = command_parser("predict", "Segment new scans with a trained run, or with the folds of one together.")
     parser.add_argument("run", metavar="RUN", help="name or folder of the run")
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="volume, DICOM folder, or folder of volumes"
+        "words",
+        nargs="+",
+        metavar="INPUT|evaluation.KEY=VALUE",
+        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="overwrite label maps that are there already")
     add_json_option(parser)
     return parser.parse_args(argv)
+
+
+def _segment_file(scan: "Input", segment: "Segment", contract: "Contract", out: Path, force: bool) -> Path:
+    """Segment one scan and return where its label map is; nothing of it stays in memory."""
+    from kseg.console.progress import progress
+    from kseg.volumes.read import read_image
+    from kseg.volumes.write import output_name, write_label_map
+
+    image = read_image(scan.channels, scan.path.name)
+    _check_channels(scan.path, image, contract)
+    target = out / output_name(scan.path, image.stored)
+    if target.exists() and not force:
+        raise InputError(f"'{target}' exists already: pass --force to overwrite it, or choose another --out")
+    indices = segment(image.array, partial(progress, description=scan.path.name))
+    write_label_map(target, contract.label_map.to_values(indices), image.stored)
+    say(f"{target}: {_volumes(indices, image.spacing_mm, contract)}")
+    return target
 
 
 def _check_channels(path: Path, image: "Volume", contract: "Contract") -> None:
@@ -81,9 +97,12 @@ def _check_channels(path: Path, image: "Volume", contract: "Contract") -> None:
 
 def _volumes(indices: "np.ndarray", spacing_mm: Sequence[float], contract: "Contract") -> str:
     """Say how large each structure is, in ml: the number a sonographer knows by heart."""
+    from kseg.records.schema import voxels_by_x
+
     voxel_ml = math.prod(spacing_mm) / 1000
-    names = enumerate(contract.label_map.names[1:], start=1)
-    return ", ".join(f"{name} {(indices == index).sum() * voxel_ml:.1f} ml" for index, name in names)
+    voxels = voxels_by_x(indices, contract.label_map.num_classes).sum(axis=1)
+    foreground = zip(contract.label_map.names[1:], voxels[1:], strict=True)
+    return ", ".join(f"{name} {count * voxel_ml:.1f} ml" for name, count in foreground)
 
 
 if __name__ == "__main__":

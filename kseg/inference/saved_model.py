@@ -1,5 +1,6 @@
 """The SavedModel that TF Serving loads: raw voxels in, class probabilities out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from kseg.console.files import whole_folder
 from kseg.nn.networks import with_implementation
 from kseg.nn.segmenter import Segmenter
-from kseg.records.intensity import PERCENTILES, intensity_statistics, normalise
+from kseg.records.intensity import PERCENTILES, Statistics, intensity_statistics, normalise, with_fixed
 
 SIGNATURE = "serving_default"
 TOLERANCE = 1e-4
@@ -21,17 +22,20 @@ def next_version(folder: Path) -> Path:
     return folder / str(max(versions, default=0) + 1)
 
 
-def write_saved_model(model: Segmenter, path: Path, probe: np.ndarray) -> float:
+def write_saved_model(
+    model: Segmenter, path: Path, probe: np.ndarray, fixed_statistics: Sequence[Statistics | None] = ()
+) -> float:
     """Write `model` with the signature `serving_default`.
 
     It maps `voxels` `(batch, x, y, z, channels)`, float32, raw intensities of whole volumes of any size, to
-    `probabilities` `(batch, x, y, z, classes)`, float32. Each volume is normalised by its own statistics; the
-    network then sees it in one piece, so that memory bounds its size.
+    `probabilities` `(batch, x, y, z, classes)`, float32. Each volume is normalised by its own statistics,
+    save where `fixed_statistics` stand for them; the network then sees it in one piece, so that memory bounds its size.
 
     Args:
         model: the trained model.
         path: the version's folder.
         probe: raw voxels `(x, y, z, channels)` on which the SavedModel, loaded anew, is compared with `model`.
+        fixed_statistics: for each channel the dataset's intensities, or None for the volume's own (`with_fixed`).
 
     Returns:
         The largest difference in a probability.
@@ -49,22 +53,28 @@ def write_saved_model(model: Segmenter, path: Path, probe: np.ndarray) -> float:
 
         @tf.function(input_signature=[voxels])
         def serve(self, voxels: tf.Tensor) -> dict[str, tf.Tensor]:
-            normalised = tf.map_fn(lambda volume: normalise(volume, _statistics(volume), tf), voxels)
+            normalised = tf.map_fn(self.normalise, voxels)
             return {"probabilities": self.network(normalised, training=False)}
+
+        def normalise(self, volume: tf.Tensor) -> tf.Tensor:
+            return normalise(volume, with_fixed(_statistics(volume), fixed_statistics, tf), tf)
 
     served = Served()
     with whole_folder(path) as folder:
         tf.saved_model.save(served, str(folder), signatures={SIGNATURE: served.serve})
-        difference = _difference(model, folder, probe)
+        difference = _difference(model, folder, probe, fixed_statistics)
         if difference > TOLERANCE:
             raise RuntimeError(f"the SavedModel differs from the Keras model by {difference:.1e}: it is not kept")
     return difference
 
 
-def _difference(model: Segmenter, path: Path, image: np.ndarray) -> float:
+def _difference(
+    model: Segmenter, path: Path, image: np.ndarray, fixed_statistics: Sequence[Statistics | None]
+) -> float:
     """Load the SavedModel anew and return its largest difference from `model` in a probability of `image`."""
     voxels = image[np.newaxis].astype(np.float32)
-    expected = model.predict_on_batch(normalise(voxels, intensity_statistics(image)).astype(np.float32))
+    statistics = with_fixed(intensity_statistics(image), fixed_statistics)
+    expected = model.predict_on_batch(normalise(voxels, statistics).astype(np.float32))
     signature = tf.saved_model.load(str(path)).signatures[SIGNATURE]
     return float(np.abs(signature(voxels=tf.constant(voxels))["probabilities"].numpy() - expected).max())
 

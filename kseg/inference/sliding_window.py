@@ -1,4 +1,4 @@
-"""Segment a volume of any size, tile by tile, in memory that depends on the patch, not on the length.
+"""Segment a volume of any size, tile by tile, in memory that depends on neither its length nor the number of classes.
 
 Overlapping tiles are blended with Gaussian weights of sigma = patch / 8, centred on the tile (Isensee et al.,
 nnU-Net, Nature Methods 2021): a network sees least at a tile's border. The Gaussian is a product over the
@@ -6,21 +6,37 @@ axes, and the tiles form a grid. So the weights are normalised axis by axis to s
 every voxel, and a blended probability is a plain weighted sum: nothing to divide by, and no weight that
 vanishes in a corner which only one tile reaches.
 
-The window travels along the volume's longest axis. What it leaves behind no later tile touches: that slab is
-handed out and its memory reused, so probabilities exist for one patch thickness only.
+A window travels along the volume's longest axis. What it leaves behind no later tile touches: these planes are
+handed out and their memory is used again, so that probabilities exist for one patch thickness only
+(`kseg.inference.blend_buffer`). Where even that is too much, the planes are cut into columns, swept one after
+another. Tiles keep their places; those that lie in two columns are predicted twice, with the same result.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
+from kseg.inference.blend_buffer import BlendBuffer
+from kseg.inference.columns import Window, cut_columns, touches
 from kseg.patches.grid import Start, tile_starts, tiles
 
-Window = tuple[slice, slice, slice]
+BUFFER_BYTES = 400 * 10**6
+
 Predict = Callable[[np.ndarray], np.ndarray]
 Normalise = Callable[[np.ndarray], np.ndarray]
-Progress = Callable[[Sequence[list[Start]]], Iterable[list[Start]]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles that are predicted at once: first voxels (x, y, z), and the column that their result goes to."""
+
+    column: Window
+    starts: tuple[Start, ...]
+
+
+Progress = Callable[[Sequence[Batch]], Iterable[Batch]]
 
 
 def segment(
@@ -32,14 +48,15 @@ def segment(
     overlap: float = 0.5,
     normalise: Normalise,
     batch_size: int = 1,
+    buffer_bytes: int = BUFFER_BYTES,
     progress: Progress = iter,
 ) -> np.ndarray:
     """Most probable class index of every voxel, (x, y, z), uint8 or, beyond 256 classes, uint16.
 
-    Arguments are those of `probability_slabs`.
+    Of equal probabilities the lowest index wins. Arguments are those of `probability_planes`.
     """
     labels = np.empty(image.shape[:3], np.uint8 if num_classes <= 256 else np.uint16)
-    slabs = probability_slabs(
+    planes = probability_planes(
         predict,
         image,
         patch_size,
@@ -47,14 +64,15 @@ def segment(
         overlap=overlap,
         normalise=normalise,
         batch_size=batch_size,
+        buffer_bytes=buffer_bytes,
         progress=progress,
     )
-    for window, probabilities in slabs:
+    for window, probabilities in planes:
         labels[window] = probabilities.argmax(axis=-1)
     return labels
 
 
-def probability_slabs(
+def probability_planes(
     predict: Predict,
     image: np.ndarray,
     patch_size: Sequence[int],
@@ -63,9 +81,12 @@ def probability_slabs(
     overlap: float = 0.5,
     normalise: Normalise,
     batch_size: int = 1,
+    buffer_bytes: int = BUFFER_BYTES,
     progress: Progress = iter,
 ) -> Iterator[tuple[Window, np.ndarray]]:
-    """Blended probabilities in slabs that partition the volume, in order along its longest axis.
+    """Blended probabilities in planes across the longest axis that together make up the volume.
+
+    A voxel's tiles are added up in one order, that of their first voxels, whatever the batches and columns are.
 
     Args:
         predict: (n, x, y, z, channels) float32 -> (n, x, y, z, num_classes) probabilities; x, y, z are
@@ -78,34 +99,35 @@ def probability_slabs(
             smaller than the patch is padded with zeros afterwards, in equal parts on both sides (the odd
             voxel behind), and cropped back at the end.
         batch_size: tiles a call of `predict`; batches never mix positions along the longest axis.
+        buffer_bytes: most memory for blended probabilities, unless columns as narrow as a tile's step need more.
         progress: wraps the list of batches, for example in a progress bar.
 
     Yields:
-        The slab's place (three slices of the volume) and its probabilities (x, y, z, num_classes) float32.
+        The plane's place (three slices of the volume) and its probabilities (x, y, z, num_classes) float32.
     """
     shape = image.shape[:3]
     axis = int(np.argmax(shape))
     shares = [blend_shares(n, patch, overlap) for n, patch in zip(shape, patch_size, strict=True)]
-    thickness = min(patch_size[axis], shape[axis])
-    # Slab axis first, so that rolling moves contiguous memory.
-    rolling = np.zeros((thickness, *np.delete(shape, axis), num_classes), np.float32)
-    blended = np.moveaxis(rolling, 0, axis)
-    front = 0
-
-    for batch in progress(_batches(tiles(shape, patch_size, overlap), axis, batch_size)):
-        step = batch[0][axis] - front
-        if step:
-            yield _slab(shape, axis, front, step), np.moveaxis(rolling[:step].copy(), 0, axis)
-            rolling[:-step] = rolling[step:]
-            rolling[-step:] = 0
-            front += step
-        patches = np.stack([_cut(image, start, patch_size, normalise) for start in batch])
-        for start, probabilities in zip(batch, np.asarray(predict(patches)), strict=True):
-            weights = np.einsum("x,y,z->xyz", *(share[s] for share, s in zip(shares, start, strict=True)))
-            place = list(_place(start, weights.shape))
-            place[axis] = slice(0, thickness)
-            blended[tuple(place)] += weights[..., None] * probabilities[_inside(shape, patch_size)]
-    yield _slab(shape, axis, front, thickness), np.moveaxis(rolling, 0, axis)
+    extents = [min(n, patch) for n, patch in zip(shape, patch_size, strict=True)]
+    starts = sorted(tiles(shape, patch_size, overlap), key=lambda start: (start[axis], start))
+    most_voxels = buffer_bytes // (num_classes * np.dtype(np.float32).itemsize)
+    columns = cut_columns(shape, extents, [list(share) for share in shares], axis, most_voxels)
+    batches = [
+        batch
+        for column in columns
+        for batch in _batches(column, [s for s in starts if touches(s, extents, column)], axis, batch_size)
+    ]
+    buffer = None
+    for column, members in groupby(progress(batches), key=lambda batch: batch.column):
+        del buffer  # else it would stay in memory until the next is made
+        buffer = BlendBuffer(column, axis, extents[axis], num_classes)
+        for batch in members:
+            yield from buffer.finished(batch.starts[0][axis])
+            patches = np.stack([_cut(image, start, patch_size, normalise) for start in batch.starts])
+            for start, probabilities in zip(batch.starts, np.asarray(predict(patches)), strict=True):
+                weights = np.einsum("x,y,z->xyz", *(share[s] for share, s in zip(shares, start, strict=True)))
+                buffer.add(start, weights, probabilities[_inside(shape, patch_size)])
+        yield from buffer.finished(shape[axis])
 
 
 def blend_shares(length: int, patch: int, overlap: float) -> dict[int, np.ndarray]:
@@ -123,13 +145,12 @@ def blend_shares(length: int, patch: int, overlap: float) -> dict[int, np.ndarra
     return {start: (gaussian / total[start : start + extent]).astype(np.float32) for start in starts}
 
 
-def _batches(starts: list[Start], axis: int, batch_size: int) -> list[list[Start]]:
+def _batches(column: Window, starts: list[Start], axis: int, batch_size: int) -> Iterator[Batch]:
     """Tiles in order along `axis`, in batches whose tiles all begin at the same place of that axis."""
-    batches = []
-    for _, plane in groupby(sorted(starts, key=lambda start: start[axis]), key=lambda start: start[axis]):
-        members = list(plane)
-        batches += [members[i : i + batch_size] for i in range(0, len(members), batch_size)]
-    return batches
+    for _, plane in groupby(starts, key=lambda start: start[axis]):
+        members = tuple(plane)
+        for first in range(0, len(members), batch_size):
+            yield Batch(column, members[first : first + batch_size])
 
 
 def _cut(image: np.ndarray, start: Start, patch_size: Sequence[int], normalise: Normalise) -> np.ndarray:
@@ -150,9 +171,3 @@ def _inside(shape: Sequence[int], patch_size: Sequence[int]) -> Window:
 def _place(start: Sequence[int], extent: Sequence[int]) -> Window:
     x, y, z = (slice(first, first + n) for first, n in zip(start, extent, strict=True))
     return x, y, z
-
-
-def _slab(shape: Sequence[int], axis: int, first: int, thickness: int) -> Window:
-    start, extent = [0, 0, 0], list(shape)
-    start[axis], extent[axis] = first, thickness
-    return _place(start, extent)

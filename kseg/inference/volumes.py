@@ -1,35 +1,115 @@
-"""Whole volumes through a trained model."""
+"""Whole volumes through a trained run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from kseg.inference.averaging import mean_of, mean_over_flips
+from kseg.inference.postprocessing_choice import (
+    PostProcessing,
+    choose_operations,
+    load_postprocessing,
+    try_operations,
+)
 from kseg.inference.sliding_window import Progress, segment
-from kseg.nn.segmenter import Segmenter
-from kseg.recipe import Recipe
-from kseg.records.intensity import intensity_statistics, normalise
+from kseg.inference.trained import TrainedRun
+from kseg.records.intensity import intensity_statistics, normalise, with_fixed
+from kseg.records.manifest import Manifest
+from kseg.records.read import read_records
+from kseg.records.schema import Record
+from kseg.training.run_folder import RunFolder
 
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
 
+BYTES_PER_MB = 10**6
 
-def volume_segmenter(model: Segmenter, recipe: Recipe) -> Segment:
+
+def volume_segmenter(
+    run: TrainedRun, members: Sequence[RunFolder] | None = None, postprocessing: PostProcessing | None = None
+) -> Segment:
     """Return a function from a volume `(x, y, z, channels)` of any size to its class indices `(x, y, z)`.
 
-    Windows have the training's patch size and are normalised by the volume's own statistics, as in training.
+    Windows have the training's patch size and are normalised as in training. The recipe's section 'evaluation' says how
+    they overlap, and over which flips their probabilities are averaged, beside the members.
+
+    Args:
+        run: the run.
+        members: those of its members that are asked; None for all.
+        postprocessing: applied at the end.
     """
-    options = recipe.evaluation
+    options, contract = run.recipe.evaluation, run.contract
+    models = [member.load_model() for member in members or run.members]
+    predict = mean_over_flips(mean_of([model.predict_on_batch for model in models]), options.flip_axes)
 
     def of_volume(image: np.ndarray, progress: Progress) -> np.ndarray:
-        statistics = intensity_statistics(image)
-        return segment(
-            model.predict_on_batch,
+        statistics = with_fixed(intensity_statistics(image), contract.fixed_statistics)
+        labels = segment(
+            predict,
             image,
-            recipe.patches.size,
-            len(model.class_names) + 1,
+            run.recipe.patches.size,
+            contract.label_map.num_classes,
             overlap=options.overlap,
             normalise=lambda tile: normalise(tile, statistics),
             batch_size=options.batch_size,
+            buffer_bytes=options.buffer_mb * BYTES_PER_MB,
             progress=progress,
         )
+        if postprocessing:
+            postprocessing.apply(labels)
+        return labels
 
     return of_volume
+
+
+def segment_cases(
+    run: TrainedRun, records: Path, manifest: Manifest, split: str, postprocessing: PostProcessing | None = None
+) -> Iterator[tuple[Record, np.ndarray]]:
+    """Yield each case of a prepared dataset's split with its segmentation, class indices `(x, y, z)`.
+
+    A fold of a cross-validation segments its own validation cases (`TrainedRun.share_out`).
+
+    Raises:
+        InputError: a shard or a model is damaged.
+    """
+    for members, cases in run.share_out(manifest, split):
+        if cases.of_split(split):
+            segment_volume = volume_segmenter(run, members, postprocessing)
+            for record in read_records(records, cases, split):
+                yield record, segment_volume(record.image.array, iter)
+
+
+def choose_postprocessing(run: TrainedRun, records: Path, manifest: Manifest) -> PostProcessing:
+    """Segment the validation cases of a run's own dataset and choose its post-processing; nothing is stored.
+
+    Raises:
+        InputError: a shard or a model is damaged.
+    """
+    labels = run.contract.label_map
+    trials = [
+        try_operations(record.labels, prediction, labels.num_classes)
+        for record, prediction in segment_cases(run, records, manifest, "val")
+    ]
+    return choose_operations(trials, labels.names[1:], run.model_hashes())
+
+
+def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
+    """Say in a line what a user should know of how volumes are segmented."""
+    models = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
+    if postprocessing:
+        return f"{models}post-processing: {postprocessing}"
+    if run.recipe.evaluation.postprocessing == "none":
+        return f"{models}no post-processing, as evaluation.postprocessing says"
+    command = f"python -m kseg.evaluate {run.folder.path} --split val"
+    return f"{models}no post-processing was chosen for this run: {command} does it"
+
+
+def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
+    """Return the post-processing that the run's validation cases chose; None before, or where the recipe wants none.
+
+    Raises:
+        InputError: the run's `postprocessing.json` is damaged.
+    """
+    if run.recipe.evaluation.postprocessing == "none":
+        return None
+    return load_postprocessing(run.folder.path, run.contract.label_map.names[1:], run.model_hashes())

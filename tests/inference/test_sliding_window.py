@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kseg.inference.sliding_window import blend_shares, probability_slabs, segment
-from kseg.patches.grid import tile_starts
+from kseg.inference import sliding_window
+from kseg.inference.sliding_window import blend_shares, probability_planes, segment
+from kseg.patches.grid import tile_starts, tiles
 
 SHAPES = [
     ((30, 14, 11), (8, 8, 8)),
@@ -34,10 +35,10 @@ def logistic(weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return predict
 
 
-def blended(image: np.ndarray, slabs: list[tuple[tuple[slice, ...], np.ndarray]], num_classes: int) -> np.ndarray:
+def blended(image: np.ndarray, planes: list[tuple[tuple[slice, ...], np.ndarray]], num_classes: int) -> np.ndarray:
     whole = np.full((*image.shape[:3], num_classes), np.nan)
-    for window, probabilities in slabs:
-        assert np.isnan(whole[window]).all(), "slabs overlap"
+    for window, probabilities in planes:
+        assert np.isnan(whole[window]).all(), "planes overlap"
         whole[window] = probabilities
     return whole
 
@@ -77,9 +78,9 @@ def test_equals_a_naive_accumulation_over_the_whole_volume(
     def normalise(tile: np.ndarray) -> np.ndarray:
         return (tile - 100) / 50
 
-    slabs = list(probability_slabs(predict, image, patch, 3, overlap=overlap, normalise=normalise))
+    planes = list(probability_planes(predict, image, patch, 3, overlap=overlap, normalise=normalise))
     expected = naive(predict, image, patch, 3, normalise=normalise, overlap=overlap)
-    np.testing.assert_allclose(blended(image, slabs, 3), expected, atol=2e-6)
+    np.testing.assert_allclose(blended(image, planes, 3), expected, atol=2e-6)
     labels = segment(predict, image, patch, 3, overlap=overlap, normalise=normalise)
     first, second = np.sort(expected, axis=-1)[..., -1], np.sort(expected, axis=-1)[..., -2]
     clear = first - second > 1e-5
@@ -89,8 +90,8 @@ def test_equals_a_naive_accumulation_over_the_whole_volume(
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 def test_a_ramp_predicted_as_it_is_comes_back_exactly(shape: tuple[int, ...], patch: tuple[int, ...]) -> None:
     ramp = np.stack(np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij"), axis=-1)
-    slabs = list(probability_slabs(identity, ramp, patch, 3, normalise=identity, batch_size=3))
-    np.testing.assert_allclose(blended(ramp, slabs, 3), ramp, atol=1e-5)
+    planes = list(probability_planes(identity, ramp, patch, 3, normalise=identity, batch_size=3))
+    np.testing.assert_allclose(blended(ramp, planes, 3), ramp, atol=1e-5)
 
 
 def test_weights_of_all_tiles_add_up_to_one_and_favour_the_nearest_centre() -> None:
@@ -106,7 +107,7 @@ def test_weights_of_all_tiles_add_up_to_one_and_favour_the_nearest_centre() -> N
 
 
 @pytest.mark.parametrize("batch_size", [2, 5, 100])
-def test_the_batch_size_changes_nothing_and_is_never_exceeded(batch_size: int) -> None:
+def test_the_batch_size_changes_no_bit_and_is_never_exceeded(batch_size: int) -> None:
     image = np.random.default_rng(1).normal(size=(20, 13, 12, 1))
     predict = logistic(np.array([1.0, -1.0]))
     sizes = []
@@ -115,19 +116,48 @@ def test_the_batch_size_changes_nothing_and_is_never_exceeded(batch_size: int) -
         sizes.append(len(batch))
         return predict(batch)
 
-    one = list(probability_slabs(predict, image, (8, 8, 8), 2, normalise=identity))
-    many = list(probability_slabs(counted, image, (8, 8, 8), 2, normalise=identity, batch_size=batch_size))
-    np.testing.assert_allclose(blended(image, many, 2), blended(image, one, 2), atol=1e-6)
+    one = list(probability_planes(predict, image, (8, 8, 8), 2, normalise=identity))
+    many = list(probability_planes(counted, image, (8, 8, 8), 2, normalise=identity, batch_size=batch_size))
+    np.testing.assert_array_equal(blended(image, many, 2), blended(image, one, 2))
     assert 1 < max(sizes) <= batch_size
+
+
+@pytest.mark.parametrize(("shape", "patch"), SHAPES)
+def test_columns_change_no_bit(shape: tuple[int, ...], patch: tuple[int, ...]) -> None:
+    """With memory for a byte the volume is cut as finely as can be: tiles are predicted again, to the same sums."""
+    image = np.random.default_rng(2).normal(size=(*shape, 1))
+    predict = logistic(np.array([1.0, -1.0, 0.3]))
+    columns: set[tuple[tuple[int, int], ...]] = set()
+
+    def watch(batches):  # type: ignore[no-untyped-def]
+        columns.update(tuple((piece.start, piece.stop) for piece in batch.column) for batch in batches)
+        return iter(batches)
+
+    whole = list(probability_planes(predict, image, patch, 3, normalise=identity))
+    cut = list(probability_planes(predict, image, patch, 3, normalise=identity, buffer_bytes=1, progress=watch))
+    np.testing.assert_array_equal(blended(image, cut, 3), blended(image, whole, 3))
+    grid = [len(tile_starts(n, p, 0.5)) for n, p in zip(shape, patch, strict=True)]
+    assert len(columns) == np.prod(np.delete(grid, np.argmax(shape)))
+
+
+def test_the_order_of_the_tiles_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(3).normal(size=(26, 12, 10, 1))
+    predict = logistic(np.array([1.0, -1.0]))
+    one = blended(image, list(probability_planes(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
+    grid = tiles(image.shape[:3], (8, 8, 8), 0.5)
+    shuffled = [grid[place] for place in np.random.default_rng(4).permutation(len(grid))]
+    monkeypatch.setattr(sliding_window, "tiles", lambda *_: shuffled)
+    other = blended(image, list(probability_planes(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
+    np.testing.assert_array_equal(other, one)
 
 
 def test_permuted_axes_give_permuted_probabilities() -> None:
     """Along another axis tiles come in another order: the result must not notice."""
     image = np.random.default_rng(2).normal(size=(26, 12, 10, 1))
     predict = logistic(np.array([1.0, -1.0]))
-    along_x = blended(image, list(probability_slabs(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
+    along_x = blended(image, list(probability_planes(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
     turned = image.transpose(2, 1, 0, 3)
-    along_z = blended(turned, list(probability_slabs(predict, turned, (8, 8, 8), 2, normalise=identity)), 2)
+    along_z = blended(turned, list(probability_planes(predict, turned, (8, 8, 8), 2, normalise=identity)), 2)
     np.testing.assert_allclose(along_z.transpose(2, 1, 0, 3), along_x, atol=1e-6)
 
 
@@ -166,33 +196,32 @@ def test_progress_sees_every_batch_once() -> None:
 
     def watch(batches):  # type: ignore[no-untyped-def]
         for batch in batches:
-            seen.extend(batch)
+            seen.extend(batch.starts)
             yield batch
 
     segment(lambda x: x, np.zeros((16, 8, 8, 1)), (8, 8, 8), 1, normalise=identity, progress=watch)
     assert seen == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
 
 
+BUFFER = 4 * 10**5
+
+
 def peak_bytes(length: int, num_classes: int) -> int:
     """Peak traced memory of a segmentation, less the label map that it returns."""
-    image = np.zeros((24, 24, length, 1), np.uint8)
-
-    def predict(batch: np.ndarray) -> np.ndarray:
-        return np.zeros((*batch.shape[:4], num_classes), np.float32)
-
+    image = np.zeros((48, 48, length, 1), np.uint8)
+    probabilities = np.zeros((1, 16, 16, 16, num_classes), np.float32)
     tracemalloc.start()
-    labels = segment(predict, image, (16, 16, 16), num_classes, normalise=identity)
+    labels = segment(lambda _: probabilities, image, (16, 16, 16), num_classes, normalise=identity, buffer_bytes=BUFFER)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak - labels.nbytes
 
 
-def test_memory_follows_the_patch_and_the_classes_not_the_length() -> None:
+def test_memory_follows_neither_the_length_nor_the_classes() -> None:
     peak_bytes(32, 2)  # imports and caches
-    short, long = peak_bytes(200, 8), peak_bytes(2000, 8)
-    slab = 24 * 24 * 16 * 8 * 4
-    whole = 24 * 24 * 2000 * 8 * 4
-    assert long < 1.1 * short + 2000 * 200  # a list of tile starts is all that grows
-    assert long < 4 * slab < whole / 10
-    per_class = (peak_bytes(200, 8) - peak_bytes(200, 2)) / 6
-    assert per_class < 4 * slab / 8
+    few, many, long = peak_bytes(100, 2), peak_bytes(100, 8), peak_bytes(1000, 8)
+    uncut = 48 * 48 * 16 * 8 * 4
+    assert abs(many - few) < BUFFER / 2
+    assert many < 2 * BUFFER < uncut
+    tiles_of_long = 124 * 5 * 5 * 2  # most of them lie in two columns
+    assert long < many + 300 * tiles_of_long < 48 * 48 * 1000 * 8 * 4 / 10, "more than the list of tiles grows"

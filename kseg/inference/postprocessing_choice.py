@@ -1,0 +1,153 @@
+"""Which post-processing a run uses: for each class the operations that improve its validation cases.
+
+What helps one structure harms another: the largest component is right for a muscle and wrong for vessels. So each
+operation is tried on the validation cases, and used where it raises the class's mean Dice and worsens no more cases
+than it improves. Test cases never take part.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from kseg.console.errors import InputError
+from kseg.console.files import whole_file
+from kseg.inference.postprocessing import OPERATIONS, Operation, class_box, postprocess
+
+FILE = "postprocessing.json"
+
+Operations = tuple[Operation, ...]
+Trial = Mapping[Operations, float | None]
+"""Dice of one class in one case after some operations; None where the class is in neither mask."""
+
+
+class ClassChoice(BaseModel):
+    """A class's operations, and its mean Dice on the validation cases without and with them; None if it is in none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    operations: Operations
+    dice_before: float | None
+    dice_after: float | None
+
+
+class PostProcessing(BaseModel):
+    """All of `postprocessing.json`: what was chosen for each foreground class, in their order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cases: PositiveInt
+    """Validation cases that chose."""
+    models: tuple[str, ...]
+    """SHA-256 of the models that were validated: the choice holds for no others."""
+    classes: dict[str, ClassChoice]
+
+    @property
+    def operations(self) -> dict[str, Operations]:
+        """The chosen operations by the name of the class."""
+        return {name: choice.operations for name, choice in self.classes.items()}
+
+    def apply(self, labels: np.ndarray) -> None:
+        """Apply the chosen operations to class indices `(x, y, z)`, in place."""
+        postprocess(labels, list(self.operations.values()))
+
+    def __str__(self) -> str:
+        """Say in a line what was chosen, and what it brought."""
+        chosen = [
+            f"{name} {' + '.join(choice.operations)} (Dice {choice.dice_before:.4f} -> {choice.dice_after:.4f})"
+            for name, choice in self.classes.items()
+            if choice.operations
+        ]
+        cases = f"{self.cases} validation case{'s' if self.cases > 1 else ''}"
+        return f"{', '.join(chosen)}; chosen on {cases}" if chosen else f"none, since none helped on {cases}"
+
+
+def try_operations(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> list[Trial]:
+    """Return for each foreground class of a case its Dice after every combination of operations.
+
+    Args:
+        truth: class indices `(x, y, z)`, 0 is background.
+        prediction: class indices `(x, y, z)` on the same grid, not post-processed.
+        num_classes: classes, background included.
+    """
+    return [_try_class(truth, prediction, index) for index in range(1, num_classes)]
+
+
+def choose_operations(
+    trials: Sequence[Sequence[Trial]], class_names: Sequence[str], models: Sequence[str]
+) -> PostProcessing:
+    """Choose each class's operations, one after the other in the order of `OPERATIONS`.
+
+    An operation is used if it raises the mean Dice over the cases that have the class, beside what is used already, and
+    lowers that of no more cases than it raises.
+
+    Args:
+        trials: `try_operations` of each validation case, one or more.
+        class_names: names of the foreground classes.
+        models: SHA-256 of the models that made the predictions.
+    """
+    by_class = zip(class_names, zip(*trials, strict=True), strict=True)
+    classes = {name: _choose(of_class) for name, of_class in by_class}
+    return PostProcessing(cases=len(trials), models=tuple(models), classes=classes)
+
+
+def save_postprocessing(choice: PostProcessing, run_folder: Path) -> None:
+    """Write `postprocessing.json` into a run's folder, all or not at all."""
+    with whole_file(run_folder / FILE) as path:
+        path.write_text(choice.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load_postprocessing(run_folder: Path, class_names: Sequence[str], models: Sequence[str]) -> PostProcessing | None:
+    """Read a run's choice; None where none was made, or for other models than the run's of now.
+
+    Raises:
+        InputError: the file is damaged, or is for other classes.
+    """
+    path = run_folder / FILE
+    try:
+        choice = PostProcessing.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise InputError(f"'{path}' is damaged ({problem['msg']}): delete it, or evaluate --split val anew") from None
+    if tuple(choice.classes) != tuple(class_names):
+        raise InputError(f"'{path}' is for the classes {', '.join(choice.classes)}, not the run's: delete it")
+    return choice if choice.models == tuple(models) else None
+
+
+def _try_class(truth: np.ndarray, prediction: np.ndarray, index: int) -> Trial:
+    box = class_box(prediction, index)
+    truth_size, truth_in_box = np.count_nonzero(truth == index), truth[box] == index
+    trial: dict[Operations, float | None] = {}
+    for count in range(len(OPERATIONS) + 1):
+        for operations in combinations(OPERATIONS, count):
+            tried = prediction[box].copy()
+            for operation in operations:
+                OPERATIONS[operation](tried, index)
+            mask = tried == index
+            sizes = truth_size + np.count_nonzero(mask)
+            trial[operations] = 2 * np.count_nonzero(mask & truth_in_box) / sizes if sizes else None
+    return trial
+
+
+def _choose(trials: Sequence[Trial]) -> ClassChoice:
+    chosen: Operations = ()
+    for operation in OPERATIONS:
+        more = (*chosen, operation)
+        if _helps([(trial[chosen], trial[more]) for trial in trials]):
+            chosen = more
+    return ClassChoice(operations=chosen, dice_before=_mean(trials, ()), dice_after=_mean(trials, chosen))
+
+
+def _helps(before_and_after: Sequence[tuple[float | None, float | None]]) -> bool:
+    gains = [after - before for before, after in before_and_after if before is not None and after is not None]
+    return sum(gains) > 0 and sum(gain > 0 for gain in gains) >= sum(gain < 0 for gain in gains)
+
+
+def _mean(trials: Sequence[Trial], operations: Operations) -> float | None:
+    scored = [dice for trial in trials if (dice := trial[operations]) is not None]
+    return fmean(scored) if scored else None
