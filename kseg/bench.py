@@ -2,23 +2,55 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
+from kseg.recipe.keys import keys_help
+from kseg.recipe.load import load_recipe, split_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for, print a table, and with `--json` the numbers."""
     arguments = _parse(argv)
+    measure: Callable[[argparse.Namespace], tuple[dict[str, Any], Any]] = arguments.measure
+    report, table = measure(arguments)
+
+    from kseg.console.progress import stdout
+
+    stdout.print(table)
+    if arguments.json:
+        print_json(report | {"machine": _machine()})
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command_parser("bench", "Measure kseg on this machine.")
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    step = benches.add_parser("step", help="a training step and a forward pass, plain beside fast layers")
+    step.add_argument("--patch", type=int, nargs=3, default=(96, 96, 96), metavar=("X", "Y", "Z"), help="voxels")
+    step.add_argument("--batch", type=int, default=1, help="patches of a step")
+    step.set_defaults(measure=_step)
+    patches = benches.add_parser(
+        "input",
+        help="the patches of a recipe, with and without augmentation, and what each transform costs",
+        epilog=keys_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    patches.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
+    patches.set_defaults(measure=_input)
+    for bench in (step, patches):
+        bench.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
+        add_json_option(bench)
+    return parser.parse_args(argv)
+
+
+def _step(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     if min(*arguments.patch, arguments.batch, arguments.repeats) < 1:
         raise InputError("--patch, --batch and --repeats must be 1 or more")
-
     start_tensorflow()
     from kseg.benchmark.cost import network_cost
     from kseg.benchmark.step import SIDES, measure_step
-    from kseg.console.progress import stdout
     from kseg.nn.networks import build_network
 
     patch = tuple(arguments.patch)
@@ -31,22 +63,41 @@ def main(argv: Sequence[str] | None = None) -> None:
         "forward_gbytes": {side: cost.bytes / 1e9 for side, cost in costs.items()},
         "patch": patch,
         "batch": arguments.batch,
-        "machine": _machine(),
     }
-    stdout.print(_table(report))
-    if arguments.json:
-        print_json(report)
+    return report, _step_table(report)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("bench", "Measure kseg on this machine.")
-    benches = parser.add_subparsers(dest="bench", required=True, metavar="WHAT")
-    step = benches.add_parser("step", help="a training step and a forward pass, plain beside fast layers")
-    step.add_argument("--patch", type=int, nargs=3, default=(96, 96, 96), metavar=("X", "Y", "Z"), help="voxels")
-    step.add_argument("--batch", type=int, default=1, help="patches of a step")
-    step.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
-    add_json_option(step)
-    return parser.parse_args(argv)
+def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    if arguments.repeats < 1:
+        raise InputError("--repeats must be 1 or more")
+    recipe = load_recipe(*split_arguments(arguments.words))
+
+    from kseg.records.manifest import load_manifest
+
+    manifest = load_manifest(recipe.records_folder)
+    if not manifest.of_split("train"):
+        raise InputError(f"'{recipe.records_folder}' has no train cases: prepare it with other shares to hold out")
+    start_tensorflow()
+    from kseg.benchmark.input import measure_pipeline, price_transforms
+    from kseg.nn.networks import PRESETS
+    from kseg.patches.pipeline import PatchSource
+    from kseg.records.plan import fixed_statistics, planned
+
+    recipe = planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+    fixed = fixed_statistics(recipe.data.normalisation or (), manifest.plan)
+    patches, augmentation = recipe.patches, recipe.augmentation
+    source = PatchSource(recipe.records_folder, manifest, "train", patches, recipe.seed, fixed, augmentation)
+    say(f"patches of {patches.size}, batch {patches.batch_size}, from '{recipe.records_folder}'")
+    cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), arguments.repeats)
+    report = {
+        **measure_pipeline(source, arguments.repeats),
+        "cut_ms": cut_ms,
+        "transforms_ms": prices_ms,
+        "probabilities": {name: getattr(augmentation, name) for name in prices_ms},
+        "patch": patches.size,
+        "batch": patches.batch_size,
+    }
+    return report, _input_table(report)
 
 
 def _machine() -> dict[str, Any]:
@@ -65,7 +116,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _table(report: dict[str, Any]) -> Any:
+def _step_table(report: dict[str, Any]) -> Any:
     from rich.table import Table
 
     table = Table(title="direct: plain dilated convolutions; reuse: what implementation='auto' picks")
@@ -87,6 +138,22 @@ def _table(report: dict[str, Any]) -> Any:
     table.add_section()
     for name, sides in report["layers_s"].items():
         row(f"{name}, both ways, ms", sides, 1e-3)
+    return table
+
+
+def _input_table(report: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="augmented: as the recipe says; transforms: price on one core x probability in the recipe")
+    for heading in ("", "plain", "augmented"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, key in {"patches a second": "patches_per_s", "MB a second": "mb_per_s"}.items():
+        table.add_row(name, *(f"{report[key][side]:.3g}" for side in ("plain", "augmented")), style="bold")
+    table.add_section()
+    table.add_row("cutting a patch, ms", f"{report['cut_ms']:.2f}")
+    for name, price in report["transforms_ms"].items():
+        probability = report["probabilities"][name]
+        table.add_row(f"{name}, ms more", "", f"{price:.2f}" + (f" x {probability:g}" if probability else ", off"))
     return table
 
 

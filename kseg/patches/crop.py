@@ -13,14 +13,16 @@ from kseg.records.schema import DTYPES
 
 
 def crop(
-    example: dict[str, Any], start: tf.Tensor, patch_size: Sequence[int], channels: int, label_dtype: str
+    example: dict[str, Any], start: tf.Tensor, patch_size: Sequence[int] | tf.Tensor, channels: int, label_dtype: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Cut the patch that starts at voxel `start` `(x, y, z)`; outside the volume it is zero and background.
+
+    A size known only as a tensor leaves the returned shapes open.
 
     Returns:
         The normalised image `(x, y, z, channels)`, float32, and the labels `(x, y, z)`.
     """
-    size = tf.constant(patch_size, tf.int64)
+    size = tf.cast(patch_size, tf.int64)
     shape = example["shape"][:3]
     low = tf.clip_by_value(start, 0, shape)
     high = tf.clip_by_value(start + size, low, shape)
@@ -35,7 +37,8 @@ def crop(
     image = tf.pad(image, tf.concat([padding, [[0, 0]]], axis=0))
     labels = _decode(example["labels"], label_dtype, tf.concat([shape, [1]], axis=0), low, high)
     labels = tf.pad(labels[..., 0], padding)
-    return tf.ensure_shape(image, (*patch_size, channels)), tf.ensure_shape(labels, patch_size)
+    known = (None, None, None) if tf.is_tensor(patch_size) else tuple(patch_size)
+    return tf.ensure_shape(image, (*known, channels)), tf.ensure_shape(labels, known)
 
 
 def label_plane(example: dict[str, Any], x: tf.Tensor, label_dtype: str) -> tf.Tensor:

@@ -1,16 +1,16 @@
-"""The tf.data graph: shards in, batches of normalised patches out, the same for the same seed."""
+"""The tf.data graph: shards in, batches of patches out, the same for the same seed."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tensorflow as tf
 
-from kseg.patches.augment import draw_flips, flip
-from kseg.patches.crop import crop
-from kseg.patches.sampling import draw_start
-from kseg.recipe import Patches
+from kseg.patches.patch import Patch, PatchCutter
+from kseg.recipe.augmentation import Augmentation
+from kseg.recipe.sections import Patches
+from kseg.records.intensity import Statistics, with_fixed
 from kseg.records.manifest import Manifest
 from kseg.records.schema import label_dtype, parse
 
@@ -23,7 +23,9 @@ WORKING_BYTES = 4 * 2**30  # or fewer, where they are large
 class PatchSource:
     """Patches of one split of a prepared dataset.
 
-    `folder` holds the shards of `manifest`; `options` is the recipe's section; `seed` decides every draw.
+    `folder` holds the shards of `manifest`; `options` is the recipe's section; `seed` decides every draw. Where
+    `fixed_statistics` has a channel's, they normalise it in the place of each volume's own (`with_fixed`). Patches of
+    the split `train` alone are flipped and augmented, whatever the options say.
     """
 
     folder: Path
@@ -31,6 +33,8 @@ class PatchSource:
     split: str
     options: Patches
     seed: int
+    fixed_statistics: tuple[Statistics | None, ...] = ()
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def batches(self, epochs: Sequence[int] | range, steps_per_epoch: int) -> tf.data.Dataset:
         """Return batches of (image `(batch, x, y, z, channels)` float32, labels `(batch, x, y, z)`).
@@ -63,39 +67,44 @@ class PatchSource:
         )
 
     def _record(self, number: tf.Tensor) -> tf.data.Dataset:
-        """Return the serialised record that is the run's `number`-th; each pass over the cases has its own order.
+        """Return the run's `number`-th record, serialised, and its spacing; each pass over the cases has its own order.
 
         Records are found by their place in a shard: what comes before is skipped, not read, and there is no buffer
         to shuffle in, which could hold but one or two large volumes.
         """
-        shards = self.manifest.shards_of(self.split)
-        files = [str(self.folder / shard.file) for shard in shards for _ in range(shard.records)]
-        places = [place for shard in shards for place in range(shard.records)]
+        found = self.manifest.places_of(self.split)
+        files = [str(self.folder / place.shard.file) for place in found]
+        places = [place.before for place in found]
         turn, index = number // len(files), number % len(files)
         seed = tf.stack([tf.cast(self.seed, tf.int64), turn])
         case = tf.random.experimental.stateless_shuffle(tf.range(len(files)), seed=seed)[index]
-        return tf.data.TFRecordDataset(tf.constant(files)[case]).skip(tf.constant(places, tf.int64)[case]).take(1)
+        record = tf.data.TFRecordDataset(tf.constant(files)[case]).skip(tf.constant(places, tf.int64)[case]).take(1)
+        spacings_mm = tf.constant([place.case.spacing_mm for place in found], tf.float32)
+        return tf.data.Dataset.zip(record, tf.data.Dataset.from_tensors(spacings_mm[case]))
 
     @property
-    def _label_dtype(self) -> str:
-        return label_dtype(self.manifest.label_map.num_classes).name
+    def _cutter(self) -> PatchCutter:
+        augmentation = self.augmentation if self.split == "train" else None
+        dtype = label_dtype(self.manifest.label_map.num_classes)
+        return PatchCutter(self.options, augmentation, len(self.manifest.channels), dtype.name)
 
     def _at_work(self) -> int:
         """Return from how many records patches are cut at once: each is held serialised, parsed and unpacked."""
-        largest = max(shard.bytes // shard.records for shard in self.manifest.shards_of(self.split))
+        shards = [place.shard for place in self.manifest.places_of(self.split)]
+        largest = max(shard.bytes // shard.records for shard in shards)
         return max(1, min(MOST_AT_WORK, WORKING_BYTES // (3 * largest)))
 
-    def _cut(self, record: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Cut `per_volume` patches from a serialised record; each has a seed of its own."""
-        example = parse(record)
+    def _cut(self, record: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> Patch:
+        """Cut `per_volume` patches from a serialised record and its spacing; each patch has a seed of its own."""
+        serialized, spacing_mm = record
+        example = parse(serialized)
+        example["statistics"] = with_fixed(example["statistics"], self.fixed_statistics, tf)
         seeds = seed + [[0, number] for number in range(self.options.per_volume)]
-        types = (tf.float32, tf.as_dtype(self._label_dtype))
-        return tf.map_fn(lambda one: self._patch(example, one), seeds, fn_output_signature=types)  # traced once
+        cutter = self._cutter
+        types = (tf.float32, tf.as_dtype(cutter.label_dtype))
 
-    def _patch(self, example: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        seeds = tf.random.experimental.stateless_split(seed, 2)
-        size, dtype = self.options.size, self._label_dtype
-        start = draw_start(example, size, self.options.foreground_oversampling, dtype, seeds[0])
-        image, labels = crop(example, start, size, len(self.manifest.channels), dtype)
-        flips = draw_flips(self.options.flip_axes, seeds[1])
-        return flip(image, flips), flip(labels, flips)
+        def cut(one: tf.Tensor) -> Patch:
+            return cutter(example, spacing_mm, one)
+
+        # Traced once, and one after another: records are at work side by side, each with the memory of one patch.
+        return tf.map_fn(cut, seeds, parallel_iterations=1, fn_output_signature=types)

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from kseg.patches import pipeline
 from kseg.patches.pipeline import PatchSource
-from kseg.recipe import Patches, load_recipe
+from kseg.recipe.load import load_recipe
+from kseg.recipe.sections import Patches
 from kseg.records.intensity import normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import read_records
@@ -158,7 +159,7 @@ def test_tensorflows_global_seed_has_no_part_in_it(prepared: tuple[Path, Manifes
 def test_another_process_sees_the_same_patches(prepared: tuple[Path, Manifest], undisturbed: Batches) -> None:
     program = (
         "import sys, zlib; from pathlib import Path; from kseg.patches.pipeline import PatchSource; "
-        "from kseg.recipe import Patches; from kseg.records.manifest import load_manifest; "
+        "from kseg.recipe.sections import Patches; from kseg.records.manifest import load_manifest; "
         "folder = Path(sys.argv[1]); options = Patches(size=(4, 5, 6), batch_size=2, per_volume=3); "
         "found = PatchSource(folder, load_manifest(folder), 'train', options, 1).batches([2], 4); "
         "print(*(zlib.crc32(image.numpy().tobytes()) for image, _ in found))"

@@ -1,0 +1,71 @@
+"""One patch: where it lies is drawn, it is cut, and for training it is warped, flipped and its intensities are changed.
+
+These are tf.data graphs over a parsed record (`kseg.records.schema.parse`); everything follows from a seed of two
+integers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from kseg.patches.augmentation.chain import SPATIAL, Drawn, change_intensities, draw, warped_points, warps
+from kseg.patches.augmentation.spatial import draw_flips, flip, resample
+from kseg.patches.crop import crop
+from kseg.patches.sampling import draw_start
+from kseg.recipe.augmentation import Augmentation
+from kseg.recipe.sections import Patches
+
+Patch = tuple[tf.Tensor, tf.Tensor]
+"""The normalised image `(x, y, z, channels)`, float32, and the labels `(x, y, z)`."""
+
+
+@dataclass(frozen=True)
+class PatchCutter:
+    """Cuts patches of a dataset's records.
+
+    `options` is the recipe's section; `channels` and `label_dtype` are the dataset's. Without `augmentation` patches
+    are neither flipped nor changed: validation sees what there is.
+    """
+
+    options: Patches
+    augmentation: Augmentation | None
+    channels: int
+    label_dtype: str
+
+    @tf.autograph.experimental.do_not_convert  # it is traced as it stands, in half the time
+    def __call__(self, example: dict[str, Any], spacing_mm: tf.Tensor, seed: tf.Tensor) -> Patch:
+        """Cut the patch of a seed from a record whose voxels measure `spacing_mm` `(3,)`, float32."""
+        seeds = tf.random.experimental.stateless_split(seed, 3)
+        oversampling = self.options.foreground_oversampling
+        start = draw_start(example, self.options.size, oversampling, self.label_dtype, seeds[0])
+        if self.augmentation is None:
+            return self._cut(example, start, self.options.size)
+        flips = draw_flips(self.options.flip_axes, seeds[1])
+        drawn = draw(self.augmentation, (*self.options.size, self.channels), seeds[2])
+        image, labels = self._warp_or_cut(example, start, drawn, spacing_mm)
+        return change_intensities(flip(image, flips), drawn), flip(labels, flips)
+
+    def _cut(self, example: dict[str, Any], start: tf.Tensor, size: Sequence[int] | tf.Tensor) -> Patch:
+        return crop(example, start, size, self.channels, self.label_dtype)
+
+    def _warp_or_cut(
+        self, example: dict[str, Any], start: tf.Tensor, drawn: dict[str, Drawn], spacing_mm: tf.Tensor
+    ) -> Patch:
+        size = self.options.size
+        if SPATIAL.keys().isdisjoint(drawn):
+            return self._cut(example, start, size)
+        image, labels = tf.cond(
+            warps(drawn),
+            lambda: self._warp(example, start, warped_points(drawn, size, spacing_mm)),
+            lambda: self._cut(example, start, size),
+        )
+        return tf.ensure_shape(image, (*size, self.channels)), tf.ensure_shape(labels, size)
+
+    def _warp(self, example: dict[str, Any], start: tf.Tensor, points: tf.Tensor) -> Patch:
+        """Cut the box that holds all points `(3, x, y, z)`, and read the patch from it, so that no corner is empty."""
+        low = tf.floor(tf.reduce_min(points, (1, 2, 3)))
+        end = tf.floor(tf.reduce_max(points, (1, 2, 3))) + 3  # linear reading needs the next voxel, rounding one more
+        image, labels = self._cut(example, start + tf.cast(low, tf.int64), tf.cast(end - low, tf.int64))
+        return resample(image, labels, points - low[:, tf.newaxis, tf.newaxis, tf.newaxis])
