@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kseg.nn.losses import tversky_index as tversky_index
     from kseg.nn.networks import build_network as build_network
     from kseg.nn.segmenter import Segmenter as Segmenter
-    from kseg.recipe import load_recipe as load_recipe
+    from kseg.recipe.load import load_recipe as load_recipe
     from kseg.volumes.read import read_volume as read_volume
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ _ROOMS = {
     "Segmenter": "kseg.nn.segmenter",
     "SharedDilatedConv3D": "kseg.nn.layers",
     "build_network": "kseg.nn.networks",
-    "load_recipe": "kseg.recipe",
+    "load_recipe": "kseg.recipe.load",
     "read_volume": "kseg.volumes.read",
     "tversky_index": "kseg.nn.losses",
 }

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
-from kseg.recipe import Recipe, keys_help, load_recipe, split_arguments
+from kseg.recipe.keys import keys_help
+from kseg.recipe.load import load_recipe, split_arguments
+from kseg.recipe.sections import Recipe
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if target.exists() and not arguments.force:
         raise InputError(f"'{target}' exists already: pass --force to prepare it anew, or set data.records")
 
+    from kseg.console.progress import stdout
+    from kseg.records.plan_table import class_table, plan_table
     from kseg.records.scans import find_scans
     from kseg.records.write import write_dataset
 
@@ -28,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     fractions = {name: count / sum(voxels) for name, count in zip(manifest.labels, voxels, strict=True)}
     say(f"prepared {target}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
     say("class fractions: " + ", ".join(f"{name} {fraction:.2%}" for name, fraction in fractions.items()))
+    stdout.print(class_table(manifest))
+    stdout.print(plan_table(manifest.plan, recipe))
+    for warning in manifest.plan.warnings:
+        say(f"note: {warning}")
     for left_out in manifest.left_out:
         say(f"left out {left_out.case}: {left_out.reason}")
     if arguments.json:
@@ -37,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "records": str(target),
                 "cases": counts,
                 "class_fractions": fractions,
+                "plan": manifest.plan.model_dump(mode="json"),
                 "left_out": left_out_cases,
             }
         )

@@ -1,51 +1,63 @@
 """`python -m kseg.train`: prepared shards become a trained network, its checkpoints and its TensorBoard logs."""
 
 import argparse
+import shutil
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
-from kseg.recipe import Recipe, keys_help, load_recipe, split_arguments
+from kseg.recipe.keys import keys_help
+from kseg.recipe.load import load_recipe, split_arguments
+from kseg.recipe.sections import Recipe
 
 if TYPE_CHECKING:
-    from kseg.training.run_folder import Contract, RunFolder
+    from kseg.records.manifest import Manifest
+    from kseg.training.runs import Run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train the recipe's network on the prepared dataset."""
+    """Train the recipe's network on the prepared dataset, once or once for each fold."""
     began = time.monotonic()
     arguments = _parse(argv)
     recipe = load_recipe(*split_arguments(arguments.words))
 
+    from kseg.records.folds import validation_folds
     from kseg.records.manifest import load_manifest
-    from kseg.training.run_folder import Contract, RunFolder
 
     manifest = load_manifest(recipe.records_folder)
-    for split in ("train", "val"):
-        if not manifest.of_split(split):
-            raise InputError(
-                f"'{recipe.records_folder}' has no {split} cases: prepare it with data.{split}_fraction above 0"
-            )
-    folder = RunFolder(recipe.run_folder)
-    contract = Contract(channels=manifest.channels, labels=manifest.labels)
-    if arguments.resume:
-        _check_resumable(recipe, folder, contract)
-    elif folder.path.exists() and not arguments.force:
-        raise InputError(
-            f"run '{folder.path}' exists already: pass --resume to go on with it, --force to replace it, "
-            "or choose another name=..."
-        )
-    start_tensorflow()
-    from kseg.training.fit import fit
+    if arguments.folds is None:
+        _check_splits(recipe, manifest)
+    else:
+        validation_folds(manifest, arguments.folds, recipe.seed)  # an impossible number is refused at once
+    _check_target(recipe, arguments)
 
-    report = fit(recipe, manifest, folder, contract, resume=arguments.resume, began=began)
-    best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
-    say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")
-    say(
-        f"model {folder.model}; curves: tensorboard --logdir {folder.logs}; next: python -m kseg.evaluate {recipe.name}"
-    )
+    start_tensorflow()
+    import keras
+
+    from kseg.nn.networks import PRESETS
+    from kseg.records.plan import planned
+    from kseg.training.runs import check_resumable, make_runs, summarise_folds
+
+    recipe = planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+    runs = make_runs(recipe, manifest, arguments.folds or 0)
+    resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
+    for one in resumed:
+        check_resumable(recipe, one)
+    if arguments.folds and arguments.force:
+        shutil.rmtree(recipe.run_folder, ignore_errors=True)  # folds of before would join the ensemble of these
+    reports = []
+    for one in runs:
+        reports.append(_train(recipe, one, one in resumed, began))
+        keras.utils.clear_session()
+        began = time.monotonic()
+    if arguments.folds is None:
+        report = reports[0]
+    else:
+        report = summarise_folds(recipe, reports)
+        say(f"mean of the folds' best validation Dice {report['best_val_dice']:.3f}")
+    say(f"next: python -m kseg.evaluate {recipe.name}")
     if arguments.json:
         print_json(report)
 
@@ -53,29 +65,54 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("train", "Train a network on a prepared dataset.", epilog=keys_help())
     parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K networks, each validated on other subjects; train.max_minutes holds for each",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--force", action="store_true", help="replace a run of the same name")
     add_json_option(parser)
     return parser.parse_args(argv)
 
 
-def _check_resumable(recipe: Recipe, folder: "RunFolder", contract: "Contract") -> None:
-    """A run goes on only as what it was; how long it trains may change."""
-    if not folder.recipe.is_file():
-        raise InputError(f"there is no run '{folder.path}' to resume: start it without --resume")
-    if folder.load_contract() != contract:
-        raise InputError(
-            f"run '{folder.path}' was trained on other channels or labels than '{recipe.data.records}' holds"
-        )
-    before, now = folder.load_recipe().model_dump(), recipe.model_dump()
-    for bound in ("epochs", "max_minutes"):
-        before["train"].pop(bound), now["train"].pop(bound)
-    for section, value in now.items():
-        if before[section] != value:
+def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
+    for split in ("train", "val"):
+        if not manifest.of_split(split):
             raise InputError(
-                f"'{section}' of the recipe differs from that of run '{folder.path}', {folder.recipe}: resume with the "
-                "same recipe (train.epochs and train.max_minutes may change), or choose another name=..."
+                f"'{recipe.records_folder}' has no {split} cases: prepare it with data.{split}_fraction above 0"
             )
+
+
+def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    """What is there already stays, unless the user says otherwise."""
+    folder = recipe.run_folder
+    if not folder.exists():
+        if arguments.resume:
+            raise InputError(f"there is no run '{folder}' to resume: start it without --resume")
+    elif not arguments.resume and not arguments.force:
+        raise InputError(
+            f"run '{folder}' exists already: pass --resume to go on with it, --force to replace it, "
+            "or choose another name=..."
+        )
+    elif arguments.resume and arguments.folds and (folder / "recipe.toml").is_file():
+        raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
+
+
+def _train(recipe: Recipe, one: "Run", resume: bool, began: float) -> dict[str, Any]:
+    """Train a run, or go on with it, and report; one that is finished is left as it is."""
+    from kseg.training.fit import fit
+    from kseg.training.runs import finished_report, write_report
+
+    report = finished_report(recipe, one) if resume else None
+    if report is None:
+        report = fit(recipe, one.manifest, one.folder, one.contract, resume=resume, began=began)
+        write_report(recipe, one, report)
+    best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
+    say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")
+    say(f"model {one.folder.model}; curves: tensorboard --logdir {one.folder.logs}")
+    return report
 
 
 if __name__ == "__main__":

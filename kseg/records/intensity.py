@@ -1,12 +1,17 @@
 """Robust intensity statistics of a volume, and the normalisation that follows from them."""
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+from pydantic import FiniteFloat, PositiveFloat
 
 PERCENTILES = (0.5, 99.5)
 LOW, HIGH, MEAN, STD = range(4)
+
+Statistics = tuple[FiniteFloat, FiniteFloat, FiniteFloat, PositiveFloat]
+"""Low, high, mean and standard deviation of a channel, as `intensity_statistics` has them."""
 
 
 def intensity_statistics(image: np.ndarray) -> np.ndarray:
@@ -32,6 +37,23 @@ def normalise(voxels: Any, statistics: Any, xp: ModuleType = np) -> Any:
     """
     clipped = xp.minimum(xp.maximum(voxels, statistics[:, LOW]), statistics[:, HIGH])
     return (clipped - statistics[:, MEAN]) / statistics[:, STD]
+
+
+def with_fixed(statistics: Any, fixed: Sequence[Statistics | None], xp: ModuleType = np) -> Any:
+    """Put the dataset's statistics in the place of a volume's own, for the channels that have them.
+
+    Intensities with a unit, such as the Hounsfield units of CT, mean the same in every volume: one scale for all keeps
+    that meaning (Isensee et al., nnU-Net, Nature Methods 2021).
+
+    Args:
+        statistics: `(channels, 4)`, the volume's own.
+        fixed: for each channel the dataset's, or None to keep the volume's; empty keeps all.
+        xp: the module that computes, NumPy or TensorFlow.
+    """
+    if not any(fixed):
+        return statistics
+    rows = [statistics[channel] if row is None else np.array(row, np.float32) for channel, row in enumerate(fixed)]
+    return xp.stack(rows)
 
 
 def _channel_statistics(voxels: np.ndarray) -> np.ndarray:

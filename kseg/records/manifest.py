@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
+from kseg.records.fingerprint import Fingerprint
+from kseg.records.plan import Plan
 from kseg.records.splits import SPLITS, Split
 from kseg.volumes.labels import LabelMap
 
@@ -18,15 +21,14 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CaseEntry(_Entry):
-    """A case in a shard."""
-
+class _Named(_Entry):
     case: str
     subject: str
     split: Split
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
-    spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    class_voxels: tuple[NonNegativeInt, ...]
+
+
+class CaseEntry(Fingerprint, _Named):
+    """A case in a shard: whose it is, what it is for, and what was measured of it."""
 
 
 class Shard(_Entry):
@@ -46,15 +48,24 @@ class LeftOut(_Entry):
     reason: str
 
 
-class Manifest(_Entry):
-    """All of `manifest.json`."""
+class Place(NamedTuple):
+    """Where a case is: the shard, and how many records stand before it there."""
 
-    schema_version: Literal[1] = 1
+    shard: Shard
+    before: int
+    case: CaseEntry
+
+
+class Manifest(_Entry):
+    """All of `manifest.json`; the cases stand in the order of the shards' records."""
+
+    schema_version: Literal[2] = 2
     kseg_version: str
     source: str
     seed: NonNegativeInt
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
+    plan: Plan
     shards: tuple[Shard, ...] = Field(min_length=1)
     cases: tuple[CaseEntry, ...] = Field(min_length=1)
     left_out: tuple[LeftOut, ...] = ()
@@ -71,6 +82,20 @@ class Manifest(_Entry):
     def shards_of(self, split: str) -> list[Shard]:
         """Return the shards of a split, in order."""
         return [shard for shard in self.shards if shard.split == split]
+
+    def places_of(self, split: str) -> list[Place]:
+        """Return where the cases of a split are, in the order of the shards."""
+        places = [(shard, before) for shard in self.shards for before in range(shard.records)]
+        return [Place(*place, case) for place, case in zip(places, self.cases, strict=True) if case.split == split]
+
+    def with_validation(self, subjects: Collection[str]) -> "Manifest":
+        """Return the manifest with `subjects` to validate on and all others, but the test's, to train on."""
+
+        def moved(case: CaseEntry) -> CaseEntry:
+            split = "val" if case.subject in subjects else "train"
+            return case if case.split == "test" else case.model_copy(update={"split": split})
+
+        return self.model_copy(update={"cases": tuple(moved(case) for case in self.cases)})
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -120,6 +145,10 @@ def load_manifest(folder: Path) -> Manifest:
         records, cases = sum(shard.records for shard in manifest.shards_of(split)), len(manifest.of_split(split))
         if records != cases:
             raise InputError(f"'{path}' lists {cases} {split} cases, its shards hold {records}: prepare again")
+    for split in SPLITS:
+        for place in manifest.places_of(split):
+            if place.shard.split != split:
+                raise InputError(f"'{path}' lists case '{place.case.case}' out of the shards' order: prepare again")
     for case in manifest.cases:
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")

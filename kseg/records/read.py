@@ -1,6 +1,7 @@
 """Reading shards record by record, and finding the one that is damaged."""
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from kseg.console.errors import InputError
@@ -14,8 +15,11 @@ def read_records(folder: Path, manifest: Manifest, split: str) -> Iterator[Recor
     Raises:
         InputError: a shard is damaged or holds something else; the message names it.
     """
-    for shard in manifest.shards_of(split):
-        yield from _read_shard(folder / shard.file, shard, manifest.label_map.num_classes)
+    for shard, places in groupby(manifest.places_of(split), key=lambda place: place.shard):
+        wanted = {place.before for place in places}
+        for number, record in enumerate(_read_shard(folder / shard.file, shard, manifest.label_map.num_classes)):
+            if number in wanted:
+                yield record
 
 
 def check_shards(folder: Path, manifest: Manifest) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.recipe import Recipe
+from kseg.recipe.sections import Recipe
 from kseg.volumes.cases import Case, find_cases
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms

@@ -23,7 +23,7 @@ def split_by_subject(scans: Sequence[Scan], val_fraction: float, test_fraction: 
     """
     splits = {scan.subject: scan.split for scan in scans if scan.split}
     named = set(splits.values())
-    undecided = sorted({scan.subject for scan in scans} - set(splits), key=lambda subject: _rank(subject, seed))
+    undecided = sorted({scan.subject for scan in scans} - set(splits), key=lambda subject: rank(subject, seed))
     drawn = iter(undecided)
     for split, fraction in (("test", test_fraction), ("val", val_fraction)):
         if fraction > 0 and split not in named and undecided:
@@ -39,5 +39,6 @@ def split_by_subject(scans: Sequence[Scan], val_fraction: float, test_fraction: 
     return splits
 
 
-def _rank(subject: str, seed: int) -> bytes:
+def rank(subject: str, seed: int) -> bytes:
+    """Return what subjects are ordered by when a draw among them is made: their order and number play no part."""
     return hashlib.sha256(f"{seed}/{subject}".encode()).digest()

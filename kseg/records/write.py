@@ -9,9 +9,11 @@ from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.files import whole_folder
 from kseg.console.progress import progress
-from kseg.recipe import Recipe
+from kseg.recipe.sections import Recipe
+from kseg.records.fingerprint import take_fingerprint
 from kseg.records.intensity import intensity_statistics
 from kseg.records.manifest import MANIFEST, CaseEntry, LeftOut, Manifest, Shard, manifest_text, sha256_of
+from kseg.records.plan import make_plan
 from kseg.records.scans import Scan, ScanList
 from kseg.records.schema import Record, encode
 from kseg.records.splits import SPLITS, Split, split_by_subject
@@ -56,6 +58,9 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False) -> Ma
             seed=recipe.seed,
             channels=found.channels,
             labels=found.labels.to_json(),
+            plan=make_plan(
+                [case for case in cases if case.split != "test"], found.channels, found.labels.names, data.memory_gb
+            ),
             shards=tuple(shards),
             cases=tuple(cases),
             left_out=tuple(left_out),
@@ -100,9 +105,7 @@ def _write_shard(path: Path, records: Iterable[Record], split: Split, num_classe
                     case=record.case,
                     subject=record.subject,
                     split=split,
-                    shape=record.image.shape,
-                    spacing_mm=record.image.spacing_mm,
-                    class_voxels=tuple(record.class_voxels(num_classes)),
+                    **dict(take_fingerprint(record.image, record.labels, record.class_voxels(num_classes))),
                 )
             )
     if not entries:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Va
 from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.files import whole_file, whole_folder
+from kseg.training.averaging import averaged_weights
 from kseg.training.run_folder import Contract, RunFolder, load_segmenter
 from kseg.training.schedule import Budget
 
@@ -50,7 +51,7 @@ class Checkpoint(keras.callbacks.Callback):
         dice = float((logs or {})["val_dice"])
         if dice > self.best_dice:
             self.best_dice = dice
-            with whole_file(self.folder.model) as path:
+            with averaged_weights(self.model), whole_file(self.folder.model) as path:
                 self.model.save(path)
         state = State(epochs_done=epoch + 1, spent_seconds=self.budget.spent_seconds, best_dice=self.best_dice)
         with whole_folder(self.folder.checkpoints / f"epoch-{epoch + 1:06d}") as path:

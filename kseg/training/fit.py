@@ -12,12 +12,15 @@ from kseg.nn.losses import SegmentationLoss
 from kseg.nn.networks import build_network
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.pipeline import PatchSource
-from kseg.recipe import Recipe, dump_recipe
+from kseg.recipe.load import dump_recipe
+from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
+from kseg.training.averaging import ValidateAverage
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
 from kseg.training.devices import choose_strategy
 from kseg.training.display import Display
+from kseg.training.optimizer import build_optimizer
 from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
 
@@ -52,10 +55,12 @@ def fit(
     )
     records = recipe.records_folder
     epochs = range(state.epochs_done, options.epochs)
-    train = PatchSource(records, manifest, "train", recipe.patches, recipe.seed)
+    train = PatchSource(
+        records, manifest, "train", recipe.patches, recipe.seed, contract.fixed_statistics, recipe.augmentation
+    )
     val_per_volume = max(1, options.validation_patches // len(manifest.of_split("val")))  # no case is left out
     val_patches = recipe.patches.model_copy(update={"per_volume": val_per_volume})
-    val = PatchSource(records, manifest, "val", val_patches, recipe.seed)
+    val = PatchSource(records, manifest, "val", val_patches, recipe.seed, contract.fixed_statistics)
     val_steps = -(-options.validation_patches // recipe.patches.batch_size)
     budget = Budget(options, state.epochs_done, state.spent_seconds + time.monotonic() - began)
     nothing_left = resume and budget.progress == 1.0
@@ -74,6 +79,8 @@ def fit(
                 keras.callbacks.CSVLogger(folder.history, append=resume),
                 checkpoint,
                 display,
+                ValidateAverage(),
+                *_early_stop(options.patience, state.best_dice),
             ],
             shuffle=False,
             verbose=0,
@@ -98,18 +105,19 @@ def compiled_model(recipe: Recipe, contract: Contract) -> Segmenter:
     Raises:
         InputError: the network's options contradict each other.
     """
-    options = recipe.train
-    optimizers: dict[str, keras.Optimizer] = {
-        "adam": keras.optimizers.Adam(options.learning_rate),
-        "adamw": keras.optimizers.AdamW(options.learning_rate),
-        "sgd": keras.optimizers.SGD(options.learning_rate, momentum=0.9, nesterov=True),
-    }
     labels = contract.label_map
     classes, channels = labels.num_classes, len(contract.channels)
     try:
         network = build_network(recipe.network.preset, classes, channels, **recipe.network.overrides())
     except ValueError as error:
         raise InputError(f"section 'network' of the recipe: {error}") from None
-    model = Segmenter(network, SegmentationLoss(**recipe.loss.model_dump()), labels.names[1:])
-    model.compile(optimizers[options.optimizer])
+    loss = SegmentationLoss(**recipe.loss.model_dump())
+    model = Segmenter(network, loss, labels.names[1:], deep_supervision=recipe.train.deep_supervision)
+    model.compile(build_optimizer(recipe.train))
     return model
+
+
+def _early_stop(patience: int, best_dice: float) -> list[keras.callbacks.Callback]:
+    if not patience:
+        return []
+    return [keras.callbacks.EarlyStopping("val_dice", mode="max", patience=patience, baseline=best_dice)]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.recipe import Recipe, load_recipe
+from kseg.recipe.load import load_recipe
+from kseg.recipe.sections import Recipe
+from kseg.records.intensity import Statistics
 from kseg.volumes.labels import LabelMap
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ class Contract(BaseModel):
 
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
+    fixed_statistics: tuple[Statistics | None, ...] = ()
+    """For each channel the dataset's intensities where they count, not the volume's (`with_fixed`); empty for none."""
+    val_subjects: tuple[str, ...] = ()
+    """Subjects on whom a fold validated, instead of the dataset's own; empty where the run is no fold."""
 
     @property
     def label_map(self) -> LabelMap:
@@ -65,6 +71,11 @@ class RunFolder:
     def history(self) -> Path:
         """Loss and scores, a row an epoch."""
         return self.path / "history.csv"
+
+    @property
+    def report(self) -> Path:
+        """What training reports at its end, and within which bounds; there is none before."""
+        return self.path / "report.json"
 
     @property
     def evaluation(self) -> Path:

@@ -5,7 +5,7 @@ import time
 
 import keras
 
-from kseg.recipe import Train
+from kseg.recipe.sections import Train
 
 
 def learning_rate(options: Train, progress: float) -> float:

@@ -1,0 +1,43 @@
+"""The recipe's keys as a table: for `--help` and the README."""
+
+from typing import Any
+
+from kseg.recipe.sections import Recipe
+from kseg.recipe.types import PLANNED, Section
+
+
+def recipe_keys() -> list[tuple[str, str, str]]:
+    """Return (key, default as TOML, description) of every key: for `--help` and the README."""
+    rows = [_row(key, field) for key, field in Recipe.model_fields.items() if not _is_section(field)]
+    for section, outer in Recipe.model_fields.items():
+        if _is_section(outer):
+            fields = type(outer.default).model_fields
+            rows += [_row(f"{section}.{key}", field) for key, field in fields.items()]
+    return rows
+
+
+def keys_help() -> str:
+    """Return the recipe's keys as the closing text of a command's `--help`."""
+    rows = recipe_keys()
+    width = max(len(f"{key}={default}") for key, default, _ in rows)
+    lines = [f"  {f'{key}={default}':<{width}}  {text}" for key, default, text in rows]
+    return "overrides, with their defaults:\n" + "\n".join(lines)
+
+
+def _row(key: str, field: Any) -> tuple[str, str, str]:
+    if field.json_schema_extra == PLANNED:
+        return key, "plan", field.description
+    default = "preset" if field.default is None else _toml_value(field.default)
+    return key, default, field.description
+
+
+def _is_section(field: Any) -> bool:
+    return isinstance(field.default, Section)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

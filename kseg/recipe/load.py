@@ -1,0 +1,103 @@
+"""Recipes read from TOML, changed by arguments, and written.
+
+A recipe file holds only what differs from the defaults; an override is one `section.key=value` argument whose value
+is written as in TOML (quotes may be left out).
+"""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+from kseg.console.errors import InputError
+from kseg.recipe.keys import recipe_keys
+from kseg.recipe.sections import Recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file (`None`: the defaults), apply `key=value` overrides and check the result.
+
+    Raises:
+        InputError: names the file, the key, the value received and what is allowed.
+    """
+    table = _read_toml(path) if path is not None else {}
+    for override in overrides:
+        _merge(table, _parse_override(override))
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        where = "the recipe" if path is None else f"recipe '{path}'"
+        raise InputError(f"{where}: " + "; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+def split_arguments(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Sort a command's free arguments `[RECIPE] [key=value ...]` into the recipe's path and the overrides.
+
+    Raises:
+        InputError: there is more than one recipe.
+    """
+    overrides = [word for word in words if "=" in word]
+    others = [word for word in words if "=" not in word]
+    if len(others) > 1:
+        raise InputError(f"one recipe at a time, received {others}: changes are written section.key=value")
+    return (Path(others[0]) if others else None), overrides
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the whole recipe, defaults included, as TOML that `load_recipe` reads back."""
+    import tomli_w
+
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"recipe '{path}' does not exist: give the path of a .toml file, see pipelines/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe '{path}' cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"recipe '{path}' is not valid TOML: {error}") from None
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, equals, value = override.partition("=")
+    if not equals or key.startswith("-"):
+        raise InputError(f"override '{override}' is not understood: write section.key=value, e.g. train.max_minutes=20")
+    try:
+        return tomllib.loads(f"{key} = {value}")
+    except tomllib.TOMLDecodeError:
+        table: Any = value  # not a TOML value: an unquoted string, such as a path
+    for part in reversed(key.strip().split(".")):
+        table = {part: table}
+    return table
+
+
+def _merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(table.get(key), dict):
+            _merge(table[key], value)
+        else:
+            table[key] = value
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = [name for name, _, _ in recipe_keys()]
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "python -m kseg.train --help lists the keys"
+        return f"'{key}' is no key of a recipe: {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"'{key}': {message[0].lower()}{message[1:]}. Received {problem['input']!r}" if key else message

@@ -1,0 +1,186 @@
+"""The sections of a recipe and their keys, each with its default and a line of description.
+
+Nothing here imports TensorFlow.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from kseg.recipe.augmentation import Augmentation
+from kseg.recipe.types import (
+    PLANNED,
+    Fraction,
+    Name,
+    Normalisation,
+    Section,
+    Share,
+    Sizes,
+)
+
+
+class Data(Section):
+    """Where the scans are, and how they are split."""
+
+    source: str = Field(
+        "phantom", description="'phantom', or the path of an nnU-Net or Decathlon folder, or a CSV manifest"
+    )
+    records: str = Field("tfrecords/phantom", description="folder of the prepared shards and their manifest.json")
+    labels: dict[str, int] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
+    val_fraction: Fraction = Field(0.15, description="share of the subjects without a split that validate")
+    test_fraction: Fraction = Field(0.15, description="share of the subjects without a split that test")
+    shards: PositiveInt = Field(5, description="shards a split is written to (never more than its cases)")
+    memory_gb: Annotated[float, Field(ge=1)] = Field(4.0, description="memory for which patch and batch are planned")
+    normalisation: tuple[Normalisation, ...] | None = Field(
+        None,
+        description="for each channel 'zscore', by the volume's own range, or 'ct', by that of all foregrounds",
+        json_schema_extra=PLANNED,
+    )
+
+    @model_validator(mode="after")
+    def _some_train(self) -> "Data":
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction + test_fraction must leave subjects to train on (sum below 1)")
+        return self
+
+
+class Phantom(Section):
+    """The synthetic leg that `data.source = "phantom"` prepares."""
+
+    subjects: Annotated[int, Field(ge=3)] = Field(12, description="number of synthetic subjects")
+    shape: Sizes = Field((64, 64, 96), description="voxels along x, y, z")
+    difficulty: Share = Field(0.3, description="0 clear, 1 as hard as freehand ultrasound gets")
+
+
+class Patches(Section):
+    """What the network sees in one step."""
+
+    size: Sizes = Field((96, 96, 96), description="voxels of a patch along x, y, z", json_schema_extra=PLANNED)
+    batch_size: PositiveInt = Field(
+        1, description="patches of a step, over all replicas together", json_schema_extra=PLANNED
+    )
+    foreground_oversampling: Share = Field(
+        0.5, description="share of the patches centred on a foreground voxel", json_schema_extra=PLANNED
+    )
+    per_volume: PositiveInt = Field(4, description="patches cut from a volume each time it is read")
+    flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
+        (), description="axes flipped at random; none whose two sides differ"
+    )
+
+
+class Network(Section):
+    """The network; what a preset sets may be changed key by key."""
+
+    preset: Literal["midl2021", "kseg"] = Field(
+        "midl2021", description="'midl2021', the paper's network, or 'kseg', better masks in the same time"
+    )
+    filters: tuple[PositiveInt, ...] | None = Field(None, description="filters per level; its length is the depth")
+    dilation_rates: tuple[PositiveInt, ...] | None = Field(None, description="rates at which a kernel is applied")
+    share_kernel: bool | None = Field(None, description="one kernel for all rates, or one each")
+    pooling: tuple[Sizes, ...] | None = Field(
+        None,
+        description="pooling per level and axis, e.g. [[2, 2, 1], [2, 2, 2]]; with own filters the preset's",
+        json_schema_extra=PLANNED,
+    )
+    skip: Literal["none", "add"] | None = Field(None, description="'add' adds encoder maps to the decoder's")
+    norm: Literal["batch", "instance", "group"] | None = Field(
+        None, description="statistics over the batch, or each sample's by map, or by branch"
+    )
+    norm_momentum: Fraction | None = Field(None, description="memory of the norm's moving statistics")
+    negative_slope: Share | None = Field(None, description="0 for ReLU, above for leaky ReLU")
+    residual: bool | None = Field(None, description="a second layer on each level, added to the first")
+    stem_stride: Sizes | PositiveInt | None = Field(
+        None, description="work at a resolution so many times lower, per axis or for all"
+    )
+    dropout: Fraction | None = Field(None, description="share of the decoder's maps that a step leaves out")
+    implementation: Literal["auto", "direct", "reuse"] | None = Field(
+        None, description="how the dilated convolutions run"
+    )
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the keys that differ from the preset, as `kseg.build_network` takes them."""
+        return self.model_dump(exclude={"preset"}, exclude_none=True)
+
+
+class Loss(Section):
+    """The loss is the sum of the terms below, each times its weight; a weight of 0 leaves a term out."""
+
+    parametric_tversky: NonNegativeFloat = Field(
+        1.0, description="weight of the Tversky loss with learned alpha and beta"
+    )
+    tversky: NonNegativeFloat = Field(0.0, description="weight of the Tversky loss with fixed alpha and beta")
+    dice: NonNegativeFloat = Field(0.0, description="weight of the Dice loss")
+    cross_entropy: NonNegativeFloat = Field(0.0, description="weight of the cross-entropy")
+    alpha: Share = Field(0.5, description="penalty of false positives in `tversky`; beta is 1 - alpha")
+
+    @model_validator(mode="after")
+    def _some_term(self) -> "Loss":
+        if not (self.parametric_tversky or self.tversky or self.dice or self.cross_entropy):
+            raise ValueError("at least one term must have a weight above 0")
+        return self
+
+
+class Train(Section):
+    """How long and how fast to learn."""
+
+    epochs: PositiveInt = Field(100, description="epochs at most")
+    steps_per_epoch: PositiveInt = Field(50, description="steps of an epoch; validation and checkpoint follow each")
+    max_minutes: NonNegativeFloat = Field(0.0, description="wall-clock bound of the whole command; 0 for none")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Keras optimiser (sgd: Nesterov 0.9)")
+    learning_rate: PositiveFloat = Field(1e-3, description="learning rate at its peak")
+    schedule: Literal["constant", "cosine", "polynomial"] = Field(
+        "cosine", description="decay over the run, by steps or time"
+    )
+    weight_decay: NonNegativeFloat = Field(0.004, description="decay of the weights, times the learning rate (adamw)")
+    clip_norm: NonNegativeFloat = Field(0.0, description="norm to which a step's gradients are clipped; 0 for never")
+    ema: Fraction = Field(0.0, description="memory of the averaged weights that are validated and kept; 0 for none")
+    patience: NonNegativeInt = Field(0, description="epochs without a better validation that end the run; 0 for all")
+    deep_supervision: bool = Field(False, description="ask the decoder's lower levels for the labels too")
+    warmup: Fraction = Field(0.02, description="share of the run in which the learning rate rises")
+    validation_patches: PositiveInt = Field(16, description="patches, always the same, that choose the best model")
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        "float32", description="Keras dtype policy"
+    )
+
+
+class Evaluation(Section):
+    """How whole volumes are segmented and scored."""
+
+    overlap: Fraction = Field(0.5, description="share by which neighbouring windows overlap")
+    batch_size: PositiveInt = Field(1, description="windows segmented at once")
+    buffer_mb: PositiveInt = Field(
+        400, description="memory for overlapping windows; what needs more is cut, and windows at a cut run twice"
+    )
+    flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
+        (), description="axes along which windows are flipped too: the mean over 2, 4 or 8 flips"
+    )
+    postprocessing: Literal["validated", "none"] = Field(
+        "validated", description="apply to each class what kseg.evaluate --split val found to help it, or nothing"
+    )
+    surface_tolerance_mm: PositiveFloat = Field(1.0, description="tolerance of the normalised surface Dice")
+
+
+class Recipe(Section):
+    """A whole experiment."""
+
+    name: Name = Field("phantom", description="the run: everything of it goes to saved_models/<name>")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(1, description="splits, patches and weights follow from it")
+    data: Data = Data()
+    phantom: Phantom = Phantom()
+    patches: Patches = Patches()
+    augmentation: Augmentation = Augmentation()
+    network: Network = Network()
+    loss: Loss = Loss()
+    train: Train = Train()
+    evaluation: Evaluation = Evaluation()
+
+    @property
+    def records_folder(self) -> Path:
+        """Folder of the prepared shards."""
+        return Path(self.data.records)
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder of everything that training writes."""
+        return Path("saved_models") / self.name

@@ -1,0 +1,34 @@
+"""What a value of a recipe may be, and the table that holds values."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Sizes = tuple[PositiveInt, PositiveInt, PositiveInt]
+Degrees = Annotated[float, Field(ge=0, le=180)]
+Factor = Annotated[float, Field(ge=1, le=10)]
+Normalisation = Literal["zscore", "ct"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("the lower bound must come first")
+    return bounds
+
+
+Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
+Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
+Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]
+Factors = Annotated[tuple[Factor, Factor], AfterValidator(_in_order)]
+
+PLANNED: dict[str, Any] = {"planned": True}
+"""Marks a key whose value, where the recipe gives none, is planned from the dataset (`kseg.records.plan.planned`)."""
+
+
+class Section(BaseModel):
+    """A table of the recipe: unknown keys are refused, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,266 @@
+"""The plan: what a dataset's measurements say about patches, pooling, normalisation and sampling.
+
+Every value is a proposal: `planned` puts it where the recipe says nothing. The rules follow nnU-Net (Isensee et al.,
+Nature Methods 2021), with figures for a network that is trained on a workstation in minutes or hours.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from kseg.console.errors import InputError
+from kseg.recipe.sections import Recipe
+from kseg.recipe.types import Normalisation, Share, Sizes
+from kseg.records.fingerprint import Fingerprint
+from kseg.records.intensity import HIGH, LOW, Statistics
+
+MOST_LEVELS = 5
+LEAST_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved five times
+COARSE = 3.0  # an axis whose voxels are so many times longer than the others' is coarse
+COVERED = 95  # per cent of the volumes that a patch would hold whole, if memory allowed
+LEAST_BATCH, MOST_BATCH = 2, 4  # beyond, more steps teach more than larger ones
+SPACINGS_DIFFER = 0.1
+RANGES_DIFFER = 5.0
+
+# Measured: the paper's network, float32, batches of 96^3 patches, on two cores of a server (`kseg.bench step`).
+BASE_BYTES, BYTES_PER_VOXEL = 0.5e9, 1900
+SECONDS_PER_VOXEL = 0.7e-6
+
+
+class Plan(BaseModel):
+    """Proposals for a dataset.
+
+    `pooling` holds up to `MOST_LEVELS` levels, from the finest; a network takes as many as it has. `foreground` holds
+    for each channel low, high, mean and standard deviation of the foreground, in the median over the cases (empty where
+    no case has any). `step_seconds` is a rough estimate for two CPU cores. `warnings` are sentences for the user.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target_spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    patch_size: Sizes
+    batch_size: PositiveInt
+    pooling: tuple[Sizes, ...]
+    normalisation: tuple[Normalisation, ...]
+    foreground: tuple[Statistics, ...]
+    foreground_oversampling: Share
+    step_seconds: NonNegativeFloat
+    warnings: tuple[str, ...] = ()
+
+
+def make_plan(
+    cases: Sequence[Fingerprint], channels: Sequence[str], class_names: Sequence[str], memory_gb: float
+) -> Plan:
+    """Plan for `cases`, at least one, whose volumes have `channels`; `class_names` begin with the background's.
+
+    A training step of the planned batch is to take no more than `memory_gb` GB.
+    """
+    spacings_mm = np.array([case.spacing_mm for case in cases])
+    target_mm = target_spacing(spacings_mm)
+    extent = np.percentile([case.shape for case in cases], COVERED, axis=0)
+    patch_size, pooling = fit_patch(np.ceil(extent).astype(int).tolist(), target_mm, memory_gb)
+    batch_size = fit_batch(patch_size, memory_gb)
+    differing = [_range_ratio(cases, channel) for channel in range(len(channels))]
+    foreground = _median_foreground(cases)
+    return Plan(
+        target_spacing_mm=target_mm,
+        patch_size=patch_size,
+        batch_size=batch_size,
+        pooling=pooling,
+        normalisation=tuple(
+            "ct" if _is_ct(name) and ratio < RANGES_DIFFER and foreground else "zscore"
+            for name, ratio in zip(channels, differing, strict=True)
+        ),
+        foreground=foreground,
+        foreground_oversampling=oversampling(_rarest_fraction(cases)),
+        step_seconds=float(f"{math.prod(patch_size) * batch_size * SECONDS_PER_VOXEL:.2g}"),
+        warnings=(
+            *_spacing_warnings(spacings_mm, target_mm),
+            *_range_warnings(channels, differing),
+            *_absence_warnings(cases, class_names),
+        ),
+    )
+
+
+def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:
+    """Return the recipe with the plan's values for the keys that it does not give.
+
+    Args:
+        recipe: the recipe as the user wrote it.
+        plan: of the dataset that it is trained on.
+        network: arguments of the network that the preset and the recipe's section make: `filters`, `stem_stride`.
+
+    Raises:
+        InputError: `data.normalisation` does not fit the dataset.
+    """
+    given = recipe.patches.model_fields_set
+    size = recipe.patches.size if "size" in given else plan.patch_size
+    patches: dict[str, Any] = {
+        "size": size,
+        "batch_size": fit_batch(size, recipe.data.memory_gb),
+        "foreground_oversampling": plan.foreground_oversampling,
+    }
+    normalisation = recipe.data.normalisation or plan.normalisation
+    if len(normalisation) != len(plan.normalisation):
+        raise InputError(
+            f"data.normalisation names {len(normalisation)} channels, '{recipe.data.records}' has "
+            f"{len(plan.normalisation)}: give one word for each channel"
+        )
+    if "ct" in normalisation and not plan.foreground:
+        raise InputError(f"data.normalisation: 'ct' needs foreground, and '{recipe.data.records}' has none")
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"normalisation": normalisation}),
+            "patches": recipe.patches.model_copy(update={k: v for k, v in patches.items() if k not in given}),
+            "network": recipe.network.model_copy(update=_planned_pooling(recipe, plan, network)),
+        }
+    )
+
+
+def fixed_statistics(normalisation: Sequence[Normalisation], plan: Plan) -> tuple[Statistics | None, ...]:
+    """Return for each channel the dataset's statistics, or None where each volume's own count (`with_fixed`)."""
+    return tuple(plan.foreground[number] if kind == "ct" else None for number, kind in enumerate(normalisation))
+
+
+def target_spacing(spacings_mm: np.ndarray) -> tuple[float, float, float]:
+    """Return the spacing, in mm, that suits `(cases, 3)` spacings: the median of each axis.
+
+    Along an axis that is coarse beside the others the 10th percentile, so that the finer volumes keep their detail.
+    """
+    target = np.median(spacings_mm, axis=0)
+    axis = int(np.argmax(target))
+    others = np.delete(target, axis).max()
+    if target[axis] >= COARSE * others:
+        target[axis] = max(np.percentile(spacings_mm[:, axis], 10), others)
+    x, y, z = (float(f"{value:.6g}") for value in target)
+    return x, y, z
+
+
+def fit_patch(extent: Sequence[int], spacing_mm: Sequence[float], memory_gb: float) -> tuple[Sizes, tuple[Sizes, ...]]:
+    """Return patch size and pooling for volumes of `extent` voxels along x, y, z.
+
+    The patch holds the whole extent, rounded up to what pooling divides, if `LEAST_BATCH` of it fit into the memory;
+    else the axis that is longest in mm gives way until they do.
+    """
+    extent = list(extent)
+    while True:
+        pooling = plan_pooling(extent, spacing_mm)
+        multiples = [math.prod(level[axis] for level in pooling) for axis in range(3)]
+        x, y, z = (-(-voxels // multiple) * multiple for voxels, multiple in zip(extent, multiples, strict=True))
+        if x * y * z * LEAST_BATCH <= _voxels_in(memory_gb):
+            return (x, y, z), pooling
+        longest = int(np.argmax(np.multiply((x, y, z), spacing_mm)))
+        extent[longest] = (x, y, z)[longest] - multiples[longest]
+
+
+def fit_batch(patch_size: Sequence[int], memory_gb: float) -> int:
+    """Return how many patches a step takes: as many as fit into the memory, at most `MOST_BATCH`, at least one."""
+    return max(1, min(MOST_BATCH, int(_voxels_in(memory_gb) // math.prod(patch_size))))
+
+
+def plan_pooling(extent: Sequence[int], spacing_mm: Sequence[float]) -> tuple[Sizes, ...]:
+    """Return the pooling of each level, from the finest: 2 or 1 for each of x, y, z.
+
+    An axis is halved while `LEAST_VOXELS` are left of it and its voxels are less than twice as long as the shortest
+    that can still be halved: pooling brings voxels nearer to cubes.
+    """
+    sizes, lengths = np.array(extent), np.array(spacing_mm, float)
+    levels: list[Sizes] = []
+    for _ in range(MOST_LEVELS):
+        halvable = -(-sizes // 2) >= LEAST_VOXELS
+        if not halvable.any():
+            break
+        halved = halvable & (lengths < 2 * lengths[halvable].min())
+        x, y, z = np.where(halved, 2, 1).tolist()
+        levels.append((x, y, z))
+        sizes, lengths = -(-sizes // levels[-1]), lengths * levels[-1]
+    return tuple(levels)
+
+
+def oversampling(rarest_fraction: float) -> float:
+    """Return the share of patches to centre on foreground, given the share of voxels in the rarest class.
+
+    A third, as nnU-Net, for a tenth of the voxels or more, and a sixth more for each factor of ten below; 0.9 at most.
+    """
+    if rarest_fraction <= 0:
+        return 0.9
+    return round(min(0.9, 1 / 3 + max(0.0, math.log10(0.1 / rarest_fraction)) / 6), 2)
+
+
+def _voxels_in(memory_gb: float) -> float:
+    return (memory_gb * 1e9 - BASE_BYTES) / BYTES_PER_VOXEL
+
+
+def _planned_pooling(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> dict[str, Any]:
+    """Changes to the section 'network': none where the recipe says itself how deep its network is and how it pools."""
+    if recipe.network.model_fields_set & {"filters", "pooling", "stem_stride"}:
+        return {}
+    levels = len(network["filters"])
+    has_stem = network.get("stem_stride", 1) != 1
+    pools = [*plan.pooling, *[(1, 1, 1)] * (levels + 1)]
+    return {"pooling": tuple(pools[has_stem : has_stem + levels])} | ({"stem_stride": pools[0]} if has_stem else {})
+
+
+def _is_ct(channel: str) -> bool:
+    return re.search(r"(?<![a-z])ct(?![a-z])", channel.casefold()) is not None
+
+
+def _median_foreground(cases: Sequence[Fingerprint]) -> tuple[Statistics, ...]:
+    rows = [case.inside for case in cases if case.inside]
+    if not rows:
+        return ()
+    return tuple(tuple(map(float, channel)) for channel in np.median(rows, axis=0))  # type: ignore[misc]
+
+
+def _range_ratio(cases: Sequence[Fingerprint], channel: int) -> float:
+    """How many times the widest range of intensities, 0.5 to 99.5 percentile, is wider than the narrowest."""
+    rows = [(case.outside or case.inside)[channel] for case in cases]
+    ranges = [row[HIGH] - row[LOW] for row in rows if row[HIGH] > row[LOW]]
+    return max(ranges) / min(ranges) if ranges else 1.0
+
+
+def _fractions(cases: Sequence[Fingerprint]) -> np.ndarray:
+    """Share of the voxels of each case in each class, `(cases, classes)`."""
+    return np.array([np.divide(case.class_voxels, math.prod(case.shape)) for case in cases])
+
+
+def _rarest_fraction(cases: Sequence[Fingerprint]) -> float:
+    """Share of the voxels in the rarest foreground class, where it occurs: the median over the cases."""
+    present = [column[column > 0] for column in _fractions(cases)[:, 1:].T]
+    return min((float(np.median(column)) for column in present if len(column)), default=0.0)
+
+
+def _spacing_warnings(spacings_mm: np.ndarray, target_mm: Sequence[float]) -> list[str]:
+    if np.abs(spacings_mm / target_mm - 1).max() <= SPACINGS_DIFFER:
+        return []
+    low, high = (
+        " x ".join(f"{value:g}" for value in row) for row in (spacings_mm.min(axis=0), spacings_mm.max(axis=0))
+    )
+    target = " x ".join(f"{value:g}" for value in target_mm)
+    return [
+        f"voxels differ between cases, from {low} to {high} mm, and kseg does not resample: bring the scans (and those "
+        f"to be predicted) to {target} mm for better masks"
+    ]
+
+
+def _range_warnings(channels: Sequence[str], ratios: Sequence[float]) -> list[str]:
+    return [
+        f"intensities of '{name}' range {ratio:.0f} times wider in some cases than in others: "
+        + ("is it really CT? " if _is_ct(name) else "")
+        + "each volume is normalised by its own percentiles"
+        for name, ratio in zip(channels, ratios, strict=True)
+        if ratio >= RANGES_DIFFER
+    ]
+
+
+def _absence_warnings(cases: Sequence[Fingerprint], class_names: Sequence[str]) -> list[str]:
+    found = np.sum([case.class_voxels for case in cases], axis=0)
+    return [
+        f"no case to train on has a voxel of '{name}': leave it out of the labels, or add scans with it"
+        for name, voxels in zip(class_names, found, strict=True)
+        if not voxels
+    ]

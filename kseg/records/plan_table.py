@@ -1,0 +1,63 @@
+"""The plan as a table on the terminal, beside what the recipe says otherwise."""
+
+import math
+from collections.abc import Iterable
+from statistics import median
+
+from rich.markup import escape
+from rich.table import Table
+
+from kseg.recipe.sections import Recipe
+from kseg.records.manifest import Manifest
+from kseg.records.plan import Plan
+
+
+def class_table(manifest: Manifest) -> Table:
+    """What was measured of each foreground class: medians over the cases that have it."""
+    table = Table(title=f"Measured in {len(manifest.cases)} cases (medians where the class is there)")
+    table.add_column("class")
+    for heading in ("cases", "share of voxels", "pieces", "largest piece"):
+        table.add_column(heading, justify="right")
+    for index, name in enumerate(list(manifest.labels)[1:]):
+        having = [case for case in manifest.cases if case.class_voxels[index + 1]]
+        cells = [
+            f"{_median(case.class_voxels[index + 1] / math.prod(case.shape) for case in having):.2%}",
+            f"{_median(case.components[index] for case in having):g}",
+            f"{_median(case.largest_component[index] for case in having):.0%}",
+        ]
+        table.add_row(escape(name), str(len(having)), *(cells if having else ["-"] * 3))
+    return table
+
+
+def plan_table(plan: Plan, recipe: Recipe) -> Table:
+    """The plan's values, and the recipe's where it overrides them."""
+    table = Table(title="Plan")
+    for heading in ("", "planned", "the recipe's own"):
+        table.add_column(heading)
+    patches, network = recipe.patches.model_dump(exclude_unset=True), recipe.network.model_dump(exclude_unset=True)
+    rows = {
+        "patches.size": (plan.patch_size, patches.get("size")),
+        "patches.batch_size": (plan.batch_size, patches.get("batch_size")),
+        "patches.foreground_oversampling": (plan.foreground_oversampling, patches.get("foreground_oversampling")),
+        "network.pooling": (plan.pooling, network.get("pooling") or (network.get("filters") and "with filters")),
+        "data.normalisation": (plan.normalisation, recipe.data.normalisation),
+        "target spacing, mm": (plan.target_spacing_mm, None),
+        "training step, s (rough, 2 CPU cores)": (plan.step_seconds, None),
+    }
+    for name, (value, own) in rows.items():
+        table.add_row(name, _text(value), "" if own is None else _text(own))
+    return table
+
+
+def _median(values: Iterable[float]) -> float:
+    found = list(values)
+    return median(found) if found else math.nan
+
+
+def _text(value: object) -> str:
+    """`(48, 64, 48)` becomes `48 x 64 x 48`, levels of pooling are set apart by commas."""
+    if not isinstance(value, tuple):
+        return str(value)
+    if value and isinstance(value[0], tuple):
+        return ", ".join("x".join(map(str, level)) for level in value)
+    return (", " if value and isinstance(value[0], str) else " x ").join(map(str, value))

@@ -1,0 +1,111 @@
+"""The runs that a command trains: one, or one for each fold; which of them go on, and which are finished."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from kseg.console.errors import InputError
+from kseg.console.files import whole_file
+from kseg.recipe.sections import Recipe
+from kseg.records.folds import validation_folds
+from kseg.records.manifest import Manifest
+from kseg.records.plan import fixed_statistics
+from kseg.training.run_folder import Contract, RunFolder
+
+BOUNDS = ("epochs", "max_minutes")
+"""Keys of the section 'train' that may change when a run goes on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: its folder, the dataset with the run's own cases to train and to validate on, and its contract."""
+
+    folder: RunFolder
+    manifest: Manifest
+    contract: Contract
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any(self.folder.checkpoints.glob("epoch-*"))
+
+
+def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
+    """Return the run in `saved_models/<name>`, or with `folds` above 0 those in its folders `fold-1`, `fold-2` ...
+
+    Args:
+        recipe: all choices, with the plan's values (`planned`).
+        manifest: of the dataset.
+        folds: number of folds; their subjects to validate on are dealt from all but the test's.
+
+    Raises:
+        InputError: `folds` does not suit the number of subjects.
+    """
+    fixed = fixed_statistics(recipe.data.normalisation or (), manifest.plan)
+    contract = Contract(channels=manifest.channels, labels=manifest.labels, fixed_statistics=fixed)
+    if not folds:
+        return [Run(RunFolder(recipe.run_folder), manifest, contract)]
+    return [
+        Run(
+            RunFolder(recipe.run_folder / f"fold-{number}"),
+            manifest.with_validation(subjects),
+            contract.model_copy(update={"val_subjects": tuple(subjects)}),
+        )
+        for number, subjects in enumerate(validation_folds(manifest, folds, recipe.seed), start=1)
+    ]
+
+
+def check_resumable(recipe: Recipe, run: Run) -> None:
+    """A run goes on only as what it was; how long it trains may change.
+
+    Raises:
+        InputError: there is nothing to go on with, or it was another dataset, fold or recipe.
+    """
+    folder = run.folder
+    if not folder.recipe.is_file():
+        raise InputError(f"there is no run '{folder.path}' to resume: start it without --resume")
+    contract = folder.load_contract()
+    if contract.val_subjects != run.contract.val_subjects:
+        raise InputError(
+            f"run '{folder.path}' validated on other subjects: resume with the same --folds, seed and dataset"
+        )
+    if contract != run.contract:
+        raise InputError(
+            f"run '{folder.path}' was trained on other channels, labels or intensities than those of "
+            f"'{recipe.data.records}'"
+        )
+    before, now = folder.load_recipe().model_dump(), recipe.model_dump()
+    for bound in BOUNDS:
+        before["train"].pop(bound), now["train"].pop(bound)
+    for section, value in now.items():
+        if before[section] != value:
+            raise InputError(
+                f"'{section}' of the recipe differs from that of run '{folder.path}', {folder.recipe}: resume with the "
+                "same recipe (train.epochs and train.max_minutes may change), or choose another name=..."
+            )
+
+
+def write_report(recipe: Recipe, run: Run, report: dict[str, Any]) -> None:
+    """Keep what training reported, with the bounds it kept to: it marks the run as finished within these."""
+    with whole_file(run.folder.report) as path:
+        path.write_text(json.dumps({"bounds": _bounds(recipe), "report": report}, indent=2) + "\n", encoding="utf-8")
+
+
+def finished_report(recipe: Recipe, run: Run) -> dict[str, Any] | None:
+    """Return what training reported at its end; None if it has not ended, or within other bounds than the recipe's."""
+    try:
+        content = json.loads(run.folder.report.read_bytes())
+        return dict(content["report"]) if content["bounds"] == _bounds(recipe) else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # a report that cannot be read proves nothing: training goes on
+
+
+def summarise_folds(recipe: Recipe, reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the report of a cross-validation: mean validation Dice, and the folds' own reports."""
+    mean_dice = math.fsum(report["best_val_dice"] for report in reports) / len(reports)
+    return {"run": str(recipe.run_folder), "best_val_dice": mean_dice, "folds": reports}
+
+
+def _bounds(recipe: Recipe) -> dict[str, Any]:
+    return recipe.train.model_dump(include=set(BOUNDS))
