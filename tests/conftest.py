@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kseg.recipe import Recipe, load_recipe
+from kseg.recipe.load import load_recipe
+from kseg.recipe.sections import Recipe
 
 TINY = (
     "name=tiny",

@@ -1,6 +1,7 @@
 """The whole path a laboratory walks, on the phantom: prepare, train, resume, evaluate, predict, export."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -107,6 +108,13 @@ def test_time_bounds_training(capsys):
     assert Path("saved_models/brief/model.keras").is_file()
 
 
+def test_training_ends_where_validation_no_longer_gains(capsys):
+    # A step of 1e-12 changes no voxel: the first validation stays the best.
+    still = ["train.epochs=9", "train.patience=2", "train.learning_rate=1e-12", "train.ema=0.5", "train.clip_norm=1"]
+    train.main(["leg.toml", "name=still", *still, "train.deep_supervision=true", "network.norm=group", "--json"])
+    assert report(capsys)["epochs"] == 3
+
+
 def test_evaluation_scores_whole_volumes(capsys):
     evaluate.main(["leg", "--json"])
     summary = report(capsys)["summary"]
@@ -115,6 +123,20 @@ def test_evaluation_scores_whole_volumes(capsys):
     written = json.loads(Path("saved_models/leg/evaluation/test.json").read_text(encoding="utf-8"))
     assert written["summary"] == summary
     assert len(list(Path("saved_models/leg/evaluation").glob("test-*.png"))) == 1
+
+
+def test_validation_chooses_the_postprocessing_that_other_cases_get(capsys):
+    evaluate.main(["leg", "--split", "val", "--json"])
+    out, err = capsys.readouterr()
+    chosen = json.loads(out.splitlines()[-1])["postprocessing"]
+    stored = json.loads(Path("saved_models/leg/postprocessing.json").read_text(encoding="utf-8"))
+    assert {name: choice["operations"] for name, choice in stored["classes"].items()} == chosen
+    assert set(chosen) == {"soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"}
+    assert "1 validation case;" in err
+    evaluate.main(["leg", "--json"])
+    assert report(capsys)["postprocessing"] == chosen
+    evaluate.main(["leg", "evaluation.postprocessing=none", "--json"])
+    assert report(capsys)["postprocessing"] == {}
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +183,17 @@ def test_the_voxel_order_of_a_file_does_not_change_its_segmentation(laboratory, 
     np.testing.assert_array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
 
 
+def test_folds_with_one_model_predict_as_the_model_does(scans, tmp_path):
+    for fold in ("fold-1", "fold-2"):
+        shutil.copytree("saved_models/leg", f"saved_models/twice/{fold}")
+    for name in ("leg", "twice"):
+        words = [name, str(scans / "leg.mha"), "evaluation.postprocessing=none", "evaluation.flip_axes=['z']"]
+        predict.main([*words, "--out", str(tmp_path / name)])
+    one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg.mha"))) for name in ("leg", "twice"))
+    assert len(np.unique(one)) > 1
+    np.testing.assert_array_equal(one, other)
+
+
 def test_predict_refuses_to_overwrite(scans, tmp_path):
     words = ["leg", str(scans / "leg.mha"), "--out", str(tmp_path)]
     predict.main(words)
@@ -173,7 +206,7 @@ def test_predict_refuses_to_overwrite(scans, tmp_path):
 
 
 def test_export_counts_versions_and_serves_raw_voxels(capsys):
-    from kseg.recipe import load_recipe
+    from kseg.recipe.load import load_recipe
     from kseg.records.intensity import intensity_statistics, normalise
     from kseg.training.run_folder import open_run
 

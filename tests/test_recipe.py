@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from kseg import InputError
-from kseg.recipe import Recipe, dump_recipe, keys_help, load_recipe, recipe_keys, split_arguments
+from kseg.recipe.keys import keys_help, recipe_keys
+from kseg.recipe.load import dump_recipe, load_recipe, split_arguments
+from kseg.recipe.sections import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "pipelines").glob("*.toml"))

@@ -22,7 +22,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pooling": 2,
         "skip": "add",
         "stem_stride": 2,
-        "residual": True,
         "negative_slope": 0.01,
     },
 }

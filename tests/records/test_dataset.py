@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.recipe import Recipe, load_recipe
+from kseg.recipe.load import load_recipe
+from kseg.recipe.sections import Recipe
 from kseg.records.intensity import intensity_statistics
 from kseg.records.manifest import Manifest, load_manifest, sha256_of
 from kseg.records.read import check_shards, read_records

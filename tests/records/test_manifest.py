@@ -9,12 +9,22 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.records.manifest import MANIFEST, CaseEntry, LeftOut, Manifest, Shard, load_manifest, manifest_text, sha256_of
+from kseg.records.plan import make_plan
 
 
 def entry(case: str, split: str) -> CaseEntry:
-    voxels = (100, 20, 0)
+    intensities = ((1.0, 9.0, 5.0, 2.0), (0.0, 99.5, 50.0, 20.25))
     return CaseEntry(
-        case=case, subject=case, split=split, shape=(6, 5, 4), spacing_mm=(0.3, 0.3, 0.7), class_voxels=voxels
+        case=case,
+        subject=case,
+        split=split,
+        shape=(6, 5, 4),
+        spacing_mm=(0.3, 0.3, 0.7),
+        class_voxels=(100, 20, 0),
+        inside=intensities,
+        outside=intensities,
+        components=(2, 0),
+        largest_component=(0.75, 0.0),
     )
 
 
@@ -25,14 +35,16 @@ def shard(number: int, split: str, records: int) -> Shard:
 
 def prepared(folder: Path) -> Manifest:
     """Write a manifest of two shards to train on and one to validate on, and files of their sizes."""
+    cases = (entry("a", "train"), entry("b", "train"), entry("c", "train"), entry("d", "val"))
     manifest = Manifest(
         kseg_version="1.0",
         source="somewhere",
         seed=3,
         channels=("T1", "T2"),
         labels={"background": 0, "muscle": 100, "bone": 7},
+        plan=make_plan(cases, ("T1", "T2"), ("background", "muscle", "bone"), memory_gb=4),
         shards=(shard(0, "train", 2), shard(1, "train", 1), shard(0, "val", 1)),
-        cases=(entry("a", "train"), entry("b", "train"), entry("c", "train"), entry("d", "val")),
+        cases=cases,
         left_out=(LeftOut(case="e", reason='it is "empty"\nwith two lines'),),
     )
     (folder / MANIFEST).write_text(manifest_text(manifest))
@@ -47,7 +59,19 @@ def test_it_comes_back_and_knows_its_splits_in_order(tmp_path: Path) -> None:
     assert found == manifest
     assert [case.case for case in found.of_split("train")] == ["a", "b", "c"]
     assert [one.records for one in found.shards_of("train")] == [2, 1]
+    places = [(place.shard.file[:11], place.before, place.case.case) for place in found.places_of("train")]
+    assert places == [("train-00000", 0, "a"), ("train-00000", 1, "b"), ("train-00001", 0, "c")]
     assert found.label_map.values == (0, 100, 7)
+
+
+def test_other_subjects_validate_where_their_records_are(tmp_path: Path) -> None:
+    found = prepared(tmp_path).with_validation({"b"})
+    where = {
+        split: [(place.case.case, place.shard.file[:11], place.before) for place in found.places_of(split)]
+        for split in ("train", "val")
+    }
+    assert where["val"] == [("b", "train-00000", 1)]
+    assert where["train"] == [("a", "train-00000", 0), ("c", "train-00001", 0), ("d", "val-00000-o", 0)]
 
 
 def test_each_shard_and_each_case_has_a_line_of_its_own(tmp_path: Path) -> None:
@@ -73,8 +97,18 @@ def put(value: Any, *path: Any) -> Callable[[dict], None]:
     return change
 
 
+def swap(one: int, other: int) -> Callable[[dict], None]:
+    def change(table: Any) -> None:
+        cases = table["cases"]
+        cases[one], cases[other] = cases[other], cases[one]
+
+    return change
+
+
 BAD_MANIFESTS = {
-    "another version": (put(2, "schema_version"), "schema_version"),
+    "the version before": (put(1, "schema_version"), "schema_version.*prepare again"),
+    "no plan": (put({}, "plan"), "plan"),
+    "cases out of the shards' order": (swap(2, 3), "case 'c' out of the shards' order"),
     "a key too many": (put(2, "extra"), "extra"),
     "a shard elsewhere": (put("../train-00000-of-00002.tfrecord", "shards", 0, "file"), "file"),
     "a shard at an absolute path": (put("/etc/train-00000-of-00002.tfrecord", "shards", 0, "file"), "file"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.recipe import Recipe, dump_recipe
+from kseg.recipe.load import dump_recipe
+from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
 from kseg.training.display import Display

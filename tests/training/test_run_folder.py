@@ -10,7 +10,8 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.nn.segmenter import Segmenter
-from kseg.recipe import Recipe, dump_recipe
+from kseg.recipe.load import dump_recipe
+from kseg.recipe.sections import Recipe
 from kseg.training.fit import compiled_model
 from kseg.training.run_folder import Contract, RunFolder, open_run
 

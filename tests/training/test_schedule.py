@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kseg.recipe import Train
+from kseg.recipe.sections import Train
 from kseg.training.schedule import Budget, learning_rate
 
 

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from kseg import phantom as command
 from kseg.console.errors import InputError
-from kseg.recipe import load_recipe
+from kseg.recipe.load import load_recipe
 from kseg.volumes.calf import FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg
 from kseg.volumes.cases import find_cases
 from kseg.volumes.phantom import DYNAMIC_RANGE_DB, LABELS, Look, Phantom, phantom_volume, phantoms

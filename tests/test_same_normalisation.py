@@ -1,0 +1,99 @@
+"""One normalisation: what training sees, prediction and the SavedModel see too, on whichever scale."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kseg.inference.saved_model import SIGNATURE, write_saved_model
+from kseg.inference.trained import open_trained
+from kseg.inference.volumes import volume_segmenter
+from kseg.nn.segmenter import Segmenter
+from kseg.patches.pipeline import PatchSource
+from kseg.recipe.load import dump_recipe, load_recipe
+from kseg.recipe.sections import Recipe
+from kseg.recipe.types import Normalisation
+from kseg.records.intensity import Statistics
+from kseg.records.manifest import Manifest
+from kseg.records.plan import fixed_statistics
+from kseg.records.scans import Scan, ScanList
+from kseg.records.write import write_dataset
+from kseg.training.fit import compiled_model
+from kseg.training.run_folder import Contract, RunFolder
+from kseg.volumes.labels import LabelMap
+from kseg.volumes.volume import StoredGeometry, Volume
+
+SIZE = (8, 9, 10)
+CHANNELS = ("CT", "MR")
+LABELS = LabelMap(("background", "organ"), (0, 1))
+
+
+def voxels(number: int) -> np.ndarray:
+    """Two channels; the second is a thousand times wider in some cases."""
+    rng = np.random.default_rng(number)
+    image = rng.normal(40, 300, (*SIZE, 2)) * (1, 1000 ** (number % 2))
+    return image.astype(np.float32)
+
+
+def load(number: int) -> tuple[Volume, np.ndarray]:
+    geometry = StoredGeometry(SIZE, np.eye(4), ".nii.gz")
+    labels = np.random.default_rng(number).integers(0, 2, SIZE).astype(np.uint8)
+    return Volume(voxels(number), np.eye(4), geometry), labels
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Manifest]:
+    folder = tmp_path_factory.mktemp("normalisation") / "records"
+    scans = tuple(Scan(f"case_{n}", f"case_{n}", "val" if n == 3 else "train", partial(load, n)) for n in range(4))
+    options = [f"data.records={folder}", f"patches.size={list(SIZE)}", "patches.batch_size=1", "network.filters=[2]"]
+    recipe = load_recipe(None, [*options, "patches.foreground_oversampling=0", "network.dilation_rates=[1]"])
+    return recipe, write_dataset(recipe, ScanList(CHANNELS, LABELS, scans))
+
+
+def test_ct_keeps_its_unit_and_other_channels_their_own_range(prepared: tuple[Recipe, Manifest]) -> None:
+    recipe, manifest = prepared
+    assert manifest.plan.normalisation == ("ct", "zscore")
+    low, high, mean, std = manifest.plan.foreground[0]
+    image = training_patch(recipe, manifest, fixed_statistics(("ct", "zscore"), manifest.plan))
+    np.testing.assert_allclose(image[..., 0], (voxels(3)[..., 0].clip(low, high) - mean) / std, atol=1e-4)
+    assert abs(image[..., 1].mean()) < 1e-3
+    assert image[..., 1].std() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("kinds", [("zscore", "zscore"), ("ct", "zscore"), ("ct", "ct")])
+def test_training_prediction_and_saved_model_agree(
+    kinds: tuple[Normalisation, ...],
+    prepared: tuple[Recipe, Manifest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe, manifest = prepared
+    fixed = fixed_statistics(kinds, manifest.plan)
+    trained = training_patch(recipe, manifest, fixed)
+    contract = Contract(channels=CHANNELS, labels=LABELS.to_json(), fixed_statistics=fixed)
+    model = compiled_model(recipe, contract)
+    folder = RunFolder(tmp_path / "run")
+    folder.create(dump_recipe(recipe), contract)
+    model.save(folder.model)
+    seen: list[np.ndarray] = []
+
+    def predict_and_keep(model: Segmenter, batch: np.ndarray) -> np.ndarray:
+        seen.append(batch)
+        return model.network(batch).numpy()
+
+    monkeypatch.setattr(Segmenter, "predict_on_batch", predict_and_keep)
+    volume_segmenter(open_trained(str(folder.path)))(voxels(3), iter)
+    np.testing.assert_allclose(seen[0][0], trained, atol=1e-4)
+
+    write_saved_model(model, tmp_path / "1", voxels(3), fixed)
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures[SIGNATURE](voxels=tf.constant(voxels(3)[np.newaxis]))
+    np.testing.assert_allclose(served["probabilities"][0], model.network(trained[np.newaxis])[0], atol=1e-4)
+
+
+def training_patch(recipe: Recipe, manifest: Manifest, fixed: tuple[Statistics | None, ...]) -> np.ndarray:
+    """What training sees of case 3, whose volume is one patch."""
+    source = PatchSource(recipe.records_folder, manifest, "val", recipe.patches, recipe.seed, fixed)
+    ((image, _),) = source.batches([0], 1)
+    return image[0].numpy()
