@@ -79,12 +79,11 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         raise InputError(f"'{recipe.records_folder}' has no train cases: prepare it with other shares to hold out")
     start_tensorflow()
     from kseg.benchmark.input import measure_pipeline, price_transforms
-    from kseg.nn.networks import PRESETS
     from kseg.patches.pipeline import PatchSource
-    from kseg.records.plan import fixed_statistics, planned
+    from kseg.training.runs import make_runs, planned_recipe
 
-    recipe = planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
-    fixed = fixed_statistics(recipe.data.normalisation or (), manifest.plan)
+    recipe = planned_recipe(recipe, manifest)
+    fixed = make_runs(recipe, manifest, folds=0)[0].contract.fixed_statistics
     patches, augmentation = recipe.patches, recipe.augmentation
     source = PatchSource(recipe.records_folder, manifest, "train", patches, recipe.seed, fixed, augmentation)
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{recipe.records_folder}'")

@@ -36,11 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_tensorflow()
     import keras
 
-    from kseg.nn.networks import PRESETS
-    from kseg.records.plan import planned
-    from kseg.training.runs import check_resumable, make_runs, summarise_folds
+    from kseg.training.runs import check_resumable, make_runs, planned_recipe, summarise_folds
 
-    recipe = planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+    recipe = planned_recipe(recipe, manifest)
     runs = make_runs(recipe, manifest, arguments.folds or 0)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
     for one in resumed:

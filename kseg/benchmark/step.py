@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import IO, Any, cast
 
 from kseg.console.command import TENSORFLOW_SETTINGS
 from kseg.console.progress import progress
@@ -20,8 +20,9 @@ JOBS = {"train": "train_step_s", "forward": "forward_s"}
 class Worker:
     """A process that holds one side; see `kseg.benchmark.worker`."""
 
-    def __init__(self, process: "subprocess.Popen[str]"):
-        self._process = process
+    def __init__(self, jobs: IO[str], answers: IO[str]):
+        self._jobs = jobs
+        self._answers = answers
 
     def ask(self, job: str) -> Any:
         """Have a job done and return its answer.
@@ -29,11 +30,9 @@ class Worker:
         Raises:
             RuntimeError: the process has died, most likely for want of memory.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
-            print(job, file=self._process.stdin, flush=True)
-            return json.loads(self._process.stdout.readline())
+            print(job, file=self._jobs, flush=True)
+            return json.loads(self._answers.readline())
         except (BrokenPipeError, json.JSONDecodeError):
             raise RuntimeError(f"the process that measures '{job}' has died: try a smaller --patch") from None
 
@@ -86,6 +85,6 @@ def start_worker(command: Sequence[str]) -> Iterator[Worker]:
     )
     with process:
         try:
-            yield Worker(process)
+            yield Worker(cast(IO[str], process.stdin), cast(IO[str], process.stdout))  # both are pipes
         finally:
             process.kill()

@@ -7,13 +7,13 @@ import keras
 from keras import KerasTensor, ops
 
 from kseg.nn.choice import check_implementation, reuses
+from kseg.nn.compiled import compiled
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
 from kseg.nn.normalisation import (
     fast_batch_norm,
-    fast_scale_and_shift,
     group_norm,
     plain_batch_norm,
-    plain_scale_and_shift,
+    scale_and_shift,
 )
 from kseg.nn.reuse import reused_convolutions
 from kseg.nn.sizes import triple
@@ -121,8 +121,9 @@ class SharedDilatedConv3D(keras.layers.Layer):
         if not training:
             mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
             mean = mean - ops.cast(bias, mean.dtype)
-            apply = plain_scale_and_shift if self.implementation == "direct" else fast_scale_and_shift
-            return apply(maps, mean, variance, scale, shift, **constants)
+            if self.implementation == "direct":
+                return scale_and_shift(maps, mean, variance, scale, shift, **constants)
+            return compiled(scale_and_shift, **constants)(maps, mean, variance, scale, shift)  # one pass over the maps
         norm = plain_batch_norm if self.implementation == "direct" else fast_batch_norm
         maps, mean, variance = norm(maps, bias, scale, shift, **constants)
         keep = self.norm_momentum

@@ -7,7 +7,6 @@ the bias cancels against the batch's mean, so that it is never added to the maps
 
 from keras import KerasTensor, backend, ops
 
-from kseg.nn.compiled import compiled
 from kseg.nn.replicas import replica_count
 
 
@@ -31,7 +30,7 @@ def plain_batch_norm(
     """
     maps = maps + bias
     mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2, 3), synchronized=replica_count() > 1)
-    return plain_scale_and_shift(maps, mean, variance, scale, shift, epsilon, negative_slope), mean, variance
+    return scale_and_shift(maps, mean, variance, scale, shift, epsilon, negative_slope), mean, variance
 
 
 def fast_batch_norm(
@@ -51,7 +50,7 @@ def fast_batch_norm(
     return activate(maps, negative_slope), mean + bias, variance
 
 
-def plain_scale_and_shift(
+def scale_and_shift(
     maps: KerasTensor,
     mean: KerasTensor,
     variance: KerasTensor,
@@ -64,21 +63,6 @@ def plain_scale_and_shift(
     gain = scale * ops.rsqrt(variance + epsilon)
     offset = shift - mean * gain
     return activate(maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype), negative_slope)
-
-
-def fast_scale_and_shift(
-    maps: KerasTensor,
-    mean: KerasTensor,
-    variance: KerasTensor,
-    scale: KerasTensor,
-    shift: KerasTensor,
-    epsilon: float,
-    negative_slope: float = 0.0,
-) -> KerasTensor:
-    """Return what `plain_scale_and_shift` returns, in one pass over the maps."""
-    return compiled(plain_scale_and_shift, epsilon=epsilon, negative_slope=negative_slope)(
-        maps, mean, variance, scale, shift
-    )
 
 
 def group_norm(

@@ -6,6 +6,7 @@ from typing import Any
 from keras import KerasTensor, ops
 
 from kseg.nn.compiled import compiled
+from kseg.nn.phases import merge, part
 
 AXES = (3, 2, 1)  # of `(batch, x, y, z, channels)`
 
@@ -44,7 +45,7 @@ def _stages(x: KerasTensor, sizes: Sequence[int]) -> list[KerasTensor]:
     """Return `x`, and `x` pooled along one more axis each time."""
     stages = [x]
     for axis in AXES:
-        first, *others = _neighbours(stages[-1], axis, sizes[axis - 1])
+        first, *others = part(stages[-1], axis, sizes[axis - 1])
         for other in others:
             first = ops.maximum(first, other)
         stages.append(first)
@@ -55,14 +56,8 @@ def _spread(maps: KerasTensor, largest: KerasTensor, upstream: KerasTensor, axis
     """Give the gradient of `largest` to the first of the neighbours along `axis` that equals it."""
     left = upstream
     parts = []
-    for neighbour in _neighbours(maps, axis, size):
+    for neighbour in part(maps, axis, size):
         chosen = ops.equal(neighbour, largest)
         parts.append(ops.where(chosen, left, 0.0))
         left = ops.where(chosen, 0.0, left)
-    return ops.reshape(ops.stack(parts, axis=axis + 1), ops.shape(maps))
-
-
-def _neighbours(x: KerasTensor, axis: int, size: int) -> list[KerasTensor]:
-    shape = ops.shape(x)
-    parted = ops.reshape(x, (*shape[:axis], shape[axis] // size, size, *shape[axis + 1 :]))
-    return ops.unstack(parted, size, axis=axis + 1)
+    return merge(parts, axis)

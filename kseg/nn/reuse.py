@@ -17,6 +17,7 @@ from keras import KerasTensor, ops
 from kseg.nn import few_channels
 from kseg.nn.choice import adds_shifted_inputs
 from kseg.nn.compiled import compiled
+from kseg.nn.phases import merge, part
 
 Sizes = Sequence[int]
 X, Y, Z = 2, 3, 4  # axes of `(maps, batch, x, y, z)`: shifts and sums run over contiguous volumes
@@ -75,7 +76,7 @@ def _products_and_sums(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int]
     for rate in rates:
         maps = products
         for axis in (X, Y):
-            maps = _merge(_sum_taps(maps, axis, taps[axis - X], rate, upsample[axis - X]), axis)
+            maps = merge(_sum_taps(maps, axis, taps[axis - X], rate, upsample[axis - X]), axis)
         by_rate.append(_sum_taps(maps, Z, taps[2], rate, upsample[2]))
     return ops.concatenate([phase for phases in zip(*by_rate, strict=True) for phase in phases], axis=0)
 
@@ -98,7 +99,7 @@ def _gradients_of_sums(
     for number, rate in enumerate(rates):
         spread = _spread_taps(pieces[number :: len(rates)], Z, taps[2], rate)
         for axis in (Y, X):
-            spread = _spread_taps(_part(spread, axis, upsample[axis - X]), axis, taps[axis - X], rate)
+            spread = _spread_taps(part(spread, axis, upsample[axis - X]), axis, taps[axis - X], rate)
         products = products + spread
     matrix = _as_matrix(kernel)
     flat = ops.reshape(products, (matrix.shape[1], -1))
@@ -163,24 +164,6 @@ def _shift(x: KerasTensor, offset: int, axis: int) -> KerasTensor:
     padded = ops.pad(x, padding)
     start = max(offset, 0)
     return padded[(slice(None),) * axis + (slice(start, start + size),)]
-
-
-def _merge(phases: Sequence[KerasTensor], axis: int) -> KerasTensor:
-    """Interleave phases along `axis`, whose size grows by their number."""
-    if len(phases) == 1:
-        return phases[0]
-    stacked = ops.stack(phases, axis=axis + 1)
-    shape = ops.shape(stacked)
-    return ops.reshape(stacked, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
-
-
-def _part(x: KerasTensor, axis: int, factor: int) -> list[KerasTensor]:
-    """Undo `_merge`."""
-    if factor == 1:
-        return [x]
-    shape = ops.shape(x)
-    parted = ops.reshape(x, (*shape[:axis], shape[axis] // factor, factor, *shape[axis + 1 :]))
-    return ops.unstack(parted, factor, axis=axis + 1)
 
 
 def _fold(x: KerasTensor, factor: int) -> KerasTensor:

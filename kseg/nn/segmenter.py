@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-import kseg.nn.layers
+import kseg.nn.layers  # registers, as the next does, what a saved network is made of
 import kseg.nn.sizes  # noqa: F401
 from kseg.nn.losses import SegmentationLoss
 from kseg.nn.metrics import SegmentationScores
@@ -60,8 +60,7 @@ class Segmenter(keras.Model):
         training: bool = True,
     ) -> KerasTensor:
         """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
-        levels = y_pred if isinstance(y_pred, list | tuple) else [y_pred]
-        return supervised_loss(self.segmentation_loss, y, levels) / replica_count()
+        return supervised_loss(self.segmentation_loss, y, _levels(y_pred)) / replica_count()
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -72,7 +71,7 @@ class Segmenter(keras.Model):
         self, x: KerasTensor, y: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor = None
     ) -> dict[str, KerasTensor]:
         """Count the batch, and return loss, scores and the learned penalties by name."""
-        self.scores.update_state(y, y_pred[0] if isinstance(y_pred, list | tuple) else y_pred)
+        self.scores.update_state(y, _levels(y_pred)[0])
         learned = self.segmentation_loss.learned
         penalties = {} if learned is None else {"alpha": learned.alpha, "beta": learned.beta}
         return self.get_metrics_result() | penalties
@@ -92,3 +91,8 @@ class Segmenter(keras.Model):
         """Rebuild a model from `get_config`."""
         parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in ("network", "loss")}
         return cls(**{**config, **parts})
+
+
+def _levels(outputs: KerasTensor | Sequence[KerasTensor]) -> Sequence[KerasTensor]:
+    """Return what the model gave level by level, the finest first, whether it was asked for one or for all."""
+    return outputs if isinstance(outputs, list | tuple) else [outputs]

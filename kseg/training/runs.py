@@ -7,10 +7,11 @@ from typing import Any
 
 from kseg.console.errors import InputError
 from kseg.console.files import whole_file
+from kseg.nn.networks import PRESETS
 from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
-from kseg.records.plan import fixed_statistics
+from kseg.records.plan import fixed_statistics, planned
 from kseg.training.run_folder import Contract, RunFolder
 
 BOUNDS = ("epochs", "max_minutes")
@@ -31,11 +32,20 @@ class Run:
         return any(self.folder.checkpoints.glob("epoch-*"))
 
 
+def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
+    """Return the recipe with the plan's values for the keys that neither it nor its preset gives.
+
+    Raises:
+        InputError: see `planned`.
+    """
+    return planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+
+
 def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
     """Return the run in `saved_models/<name>`, or with `folds` above 0 those in its folders `fold-1`, `fold-2` ...
 
     Args:
-        recipe: all choices, with the plan's values (`planned`).
+        recipe: all choices, with the plan's values (`planned_recipe`).
         manifest: of the dataset.
         folds: number of folds; their subjects to validate on are dealt from all but the test's.
 

@@ -42,16 +42,21 @@ def test_depth_gain_is_the_exponential_of_a_spline_along_its_axis(axis: int) -> 
     np.testing.assert_allclose(ends_and_middle, 4 * np.exp(knots), rtol=1e-4)
 
 
-def test_a_shadow_by_hand() -> None:
-    # Depth along y; centred on x = 5 of 11 and z = 15 of 31; a deviation of 0.1 is 1 voxel along x and 3 along z.
+def centred_shadow(taper: float, axis: int) -> np.ndarray:
     found = shadow(
         bright(1.0, 0.0),
         darkness=tf.constant(0.6),
         centre=tf.constant([0.5, 0.5]),
         width=tf.constant([0.1, 0.1]),
-        taper=tf.constant(0.0),
-        axis=1,
-    ).numpy()[..., 0]
+        taper=tf.constant(taper),
+        axis=axis,
+    )
+    return found.numpy()[..., 0]
+
+
+def test_a_shadow_by_hand() -> None:
+    # Depth along y; centred on x = 5 of 11 and z = 15 of 31; a deviation of 0.1 is 1 voxel along x and 3 along z.
+    found = centred_shadow(taper=0.0, axis=1)
     np.testing.assert_allclose(found[5, :, 15], 0.4, rtol=1e-5)
     np.testing.assert_allclose(found[6, :, 15], 1 - 0.6 * np.exp(-0.5), rtol=1e-5)
     np.testing.assert_allclose(found[5, :, 21], 1 - 0.6 * np.exp(-2), rtol=1e-5)
@@ -59,14 +64,7 @@ def test_a_shadow_by_hand() -> None:
 
 
 def test_a_tapered_shadow_is_narrower_at_its_first_depth_and_wider_at_its_last() -> None:
-    found = shadow(
-        bright(1.0, 0.0),
-        darkness=tf.constant(0.6),
-        centre=tf.constant([0.5, 0.5]),
-        width=tf.constant([0.1, 0.1]),
-        taper=tf.constant(0.5),
-        axis=2,
-    ).numpy()[..., 0]
+    found = centred_shadow(taper=0.5, axis=2)
     np.testing.assert_allclose(found[6, 10, 0], 1 - 0.6 * np.exp(-0.5 / 0.5**2), rtol=1e-5)
     np.testing.assert_allclose(found[6, 10, 15], 1 - 0.6 * np.exp(-0.5), rtol=1e-5)
     np.testing.assert_allclose(found[6, 10, -1], 1 - 0.6 * np.exp(-0.5 / 1.5**2), rtol=1e-5)
