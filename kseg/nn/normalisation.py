@@ -78,11 +78,17 @@ def group_norm(
 
     Wu and He, Group Normalization, ECCV 2018; as many groups as maps make it the instance norm.
     """
-    shape = ops.shape(maps)
-    grouped = ops.cast(ops.reshape(maps + bias, (*shape[:4], groups, -1)), "float32")
-    mean, variance = ops.moments(grouped, axes=(1, 2, 3, 5), keepdims=True)
-    normalised = ops.reshape((grouped - mean) * ops.rsqrt(variance + epsilon), shape)
-    return activate(ops.cast(normalised * scale + shift, maps.dtype), negative_slope)
+    # Only the statistics are regrouped: maps that are reshaped by a size unknown at tracing made TensorFlow 2.21 plan
+    # the paddings of the next convolution for another size ("padded_shape is not divisible by block_shape").
+    mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(1, 2, 3))
+    shares = (-1, groups, maps.shape[-1] // groups)
+    means, variances = ops.reshape(mean + ops.cast(bias, mean.dtype), shares), ops.reshape(variance, shares)
+    middle = ops.mean(means, axis=-1, keepdims=True)
+    spread = ops.mean(variances + ops.square(means - middle), axis=-1, keepdims=True)
+    one_each = (-1, 1, 1, 1, maps.shape[-1])
+    middle = ops.reshape(ops.broadcast_to(middle, ops.shape(means)), one_each) - ops.cast(bias, mean.dtype)
+    spread = ops.reshape(ops.broadcast_to(spread, ops.shape(means)), one_each)
+    return scale_and_shift(maps, middle, spread, scale, shift, epsilon, negative_slope)
 
 
 def activate(maps: KerasTensor, negative_slope: float) -> KerasTensor:
