@@ -78,8 +78,6 @@ def group_norm(
 
     Wu and He, Group Normalization, ECCV 2018; as many groups as maps make it the instance norm.
     """
-    # Only the statistics are regrouped: maps that are reshaped by a size unknown at tracing made TensorFlow 2.21 plan
-    # the paddings of the next convolution for another size ("padded_shape is not divisible by block_shape").
     mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(1, 2, 3))
     shares = (-1, groups, maps.shape[-1] // groups)
     means, variances = ops.reshape(mean + ops.cast(bias, mean.dtype), shares), ops.reshape(variance, shares)

@@ -56,9 +56,13 @@ class PadToMultiple(keras.layers.Layer):
 
     def call(self, x: KerasTensor) -> KerasTensor:
         """Return `x` `(batch, x, y, z, channels)`, padded."""
-        sizes = ops.shape(x)[1:4]
-        padding = [(0, -size % multiple) for size, multiple in zip(sizes, self.multiples, strict=True)]
-        return ops.pad(x, [(0, 0), *padding, (0, 0)])
+        # Not `ops.pad`: TensorFlow's oneDNN fuses that with a convolution behind it and then forgets that one's own
+        # "same" padding (2.16 to 2.21; tests/nn/test_networks.py).
+        for axis, multiple in enumerate(self.multiples, start=1):
+            shape = list(ops.shape(x))
+            shape[axis] = -shape[axis] % multiple
+            x = ops.concatenate([x, ops.zeros(shape, x.dtype)], axis=axis)
+        return x
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the padded shape."""

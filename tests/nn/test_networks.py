@@ -94,6 +94,17 @@ def test_a_stem_lowers_the_resolution_of_all_levels_and_the_output_raises_it_aga
     assert tuple(model.get_layer("stem").strides) == strides
 
 
+@pytest.mark.parametrize("implementation", ["auto", "direct", "reuse"])
+@pytest.mark.parametrize("preset", ["midl2021", "kseg"])
+def test_a_compiled_network_takes_sizes_that_pooling_does_not_divide(preset, implementation):
+    # TensorFlow with oneDNN fuses zeros and the convolution after them, and loses the convolution's own padding.
+    model = build_network(preset, implementation=implementation, **SMALL)
+    for size in ((8, 9, 12), (11, 9, 8), (8, 8, 8)):
+        voxels = np.random.default_rng(0).normal(size=(1, *size, 1)).astype(np.float32)
+        one_by_one = ops.convert_to_numpy(model(voxels))
+        np.testing.assert_allclose(model.predict_on_batch(voxels), one_by_one, atol=1e-5)
+
+
 def test_dropout_leaves_out_whole_maps_in_training_only():
     model = build_network("kseg", dropout=0.5, **SMALL)
     voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
