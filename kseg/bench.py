@@ -83,9 +83,9 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     from kseg.training.runs import make_runs, planned_recipe
 
     recipe = planned_recipe(recipe, manifest)
-    fixed = make_runs(recipe, manifest, folds=0)[0].contract.fixed_statistics
+    scales = make_runs(recipe, manifest, folds=0)[0].contract.scales
     patches, augmentation = recipe.patches, recipe.augmentation
-    source = PatchSource(recipe.records_folder, manifest, "train", patches, recipe.seed, fixed, augmentation)
+    source = PatchSource(recipe.records_folder, manifest, "train", patches, recipe.seed, scales, augmentation)
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{recipe.records_folder}'")
     cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), arguments.repeats)
     report = {

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = folder.load_model()
     path = next_version(folder.path)
     noise = np.random.default_rng(recipe.seed).normal(100, 30, (*recipe.patches.size, model.network.input_shape[-1]))
-    difference = write_saved_model(model, path, noise, folder.load_contract().fixed_statistics)
+    difference = write_saved_model(model, path, noise, folder.load_contract().scales)
     say(f"SavedModel {path}, signature {SIGNATURE}: differs from the Keras model by {difference:.1e} at most")
     if arguments.json:
         print_json({"path": str(path), "signature": SIGNATURE, "largest_difference": difference})

@@ -15,9 +15,9 @@ from kseg.patches.pipeline import PatchSource
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation
-from kseg.records.intensity import Statistics
+from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest
-from kseg.records.plan import fixed_statistics
+from kseg.records.plan import scales_of
 from kseg.records.scans import Scan, ScanList
 from kseg.records.write import write_dataset
 from kseg.training.fit import compiled_model
@@ -56,13 +56,13 @@ def test_ct_keeps_its_unit_and_other_channels_their_own_range(prepared: tuple[Re
     recipe, manifest = prepared
     assert manifest.plan.normalisation == ("ct", "zscore")
     low, high, mean, std = manifest.plan.foreground[0]
-    image = training_patch(recipe, manifest, fixed_statistics(("ct", "zscore"), manifest.plan))
+    image = training_patch(recipe, manifest, scales_of(("ct", "zscore"), manifest.plan))
     np.testing.assert_allclose(image[..., 0], (voxels(3)[..., 0].clip(low, high) - mean) / std, atol=1e-4)
     assert abs(image[..., 1].mean()) < 1e-3
     assert image[..., 1].std() == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("kinds", [("zscore", "zscore"), ("ct", "zscore"), ("ct", "ct")])
+@pytest.mark.parametrize("kinds", [("zscore", "zscore"), ("ct", "zscore"), ("ct", "ct"), ("log", "ct")])
 def test_training_prediction_and_saved_model_agree(
     kinds: tuple[Normalisation, ...],
     prepared: tuple[Recipe, Manifest],
@@ -70,9 +70,9 @@ def test_training_prediction_and_saved_model_agree(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe, manifest = prepared
-    fixed = fixed_statistics(kinds, manifest.plan)
-    trained = training_patch(recipe, manifest, fixed)
-    contract = Contract(channels=CHANNELS, labels=LABELS.to_json(), fixed_statistics=fixed)
+    scales = scales_of(kinds, manifest.plan)
+    trained = training_patch(recipe, manifest, scales)
+    contract = Contract(channels=CHANNELS, labels=LABELS.to_json(), scales=scales)
     model = compiled_model(recipe, contract)
     folder = RunFolder(tmp_path / "run")
     folder.create(dump_recipe(recipe), contract)
@@ -87,13 +87,13 @@ def test_training_prediction_and_saved_model_agree(
     volume_segmenter(open_trained(str(folder.path)))(voxels(3), iter)
     np.testing.assert_allclose(seen[0][0], trained, atol=1e-4)
 
-    write_saved_model(model, tmp_path / "1", voxels(3), fixed)
+    write_saved_model(model, tmp_path / "1", voxels(3), scales)
     served = tf.saved_model.load(str(tmp_path / "1")).signatures[SIGNATURE](voxels=tf.constant(voxels(3)[np.newaxis]))
     np.testing.assert_allclose(served["probabilities"][0], model.network(trained[np.newaxis])[0], atol=1e-4)
 
 
-def training_patch(recipe: Recipe, manifest: Manifest, fixed: tuple[Statistics | None, ...]) -> np.ndarray:
+def training_patch(recipe: Recipe, manifest: Manifest, scales: tuple[Scale, ...]) -> np.ndarray:
     """What training sees of case 3, whose volume is one patch."""
-    source = PatchSource(recipe.records_folder, manifest, "val", recipe.patches, recipe.seed, fixed)
+    source = PatchSource(recipe.records_folder, manifest, "val", recipe.patches, recipe.seed, scales)
     ((image, _),) = source.batches([0], 1)
     return image[0].numpy()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kseg.console.files import whole_folder
 from kseg.nn.networks import with_implementation
 from kseg.nn.segmenter import Segmenter
-from kseg.records.intensity import PERCENTILES, Statistics, intensity_statistics, normalise, with_fixed
+from kseg.records.intensity import PERCENTILES, Scale, intensity_statistics, normalise
 
 SIGNATURE = "serving_default"
 TOLERANCE = 1e-4
@@ -22,20 +22,18 @@ def next_version(folder: Path) -> Path:
     return folder / str(max(versions, default=0) + 1)
 
 
-def write_saved_model(
-    model: Segmenter, path: Path, probe: np.ndarray, fixed_statistics: Sequence[Statistics | None] = ()
-) -> float:
+def write_saved_model(model: Segmenter, path: Path, probe: np.ndarray, scales: Sequence[Scale] = ()) -> float:
     """Write `model` with the signature `serving_default`.
 
     It maps `voxels` `(batch, x, y, z, channels)`, float32, raw intensities of whole volumes of any size, to
-    `probabilities` `(batch, x, y, z, classes)`, float32. Each volume is normalised by its own statistics,
-    save where `fixed_statistics` stand for them; the network then sees it in one piece, so that memory bounds its size.
+    `probabilities` `(batch, x, y, z, classes)`, float32. Each volume is normalised as in training;
+    the network then sees it in one piece, so that memory bounds its size.
 
     Args:
         model: the trained model.
         path: the version's folder.
         probe: raw voxels `(x, y, z, channels)` on which the SavedModel, loaded anew, is compared with `model`.
-        fixed_statistics: for each channel the dataset's intensities, or None for the volume's own (`with_fixed`).
+        scales: those of the channels (`kseg.records.intensity.normalise`).
 
     Returns:
         The largest difference in a probability.
@@ -57,24 +55,22 @@ def write_saved_model(
             return {"probabilities": self.network(normalised, training=False)}
 
         def normalise(self, volume: tf.Tensor) -> tf.Tensor:
-            return normalise(volume, with_fixed(_statistics(volume), fixed_statistics, tf), tf)
+            return normalise(volume, _statistics(volume), scales, tf)
 
     served = Served()
     with whole_folder(path) as folder:
         tf.saved_model.save(served, str(folder), signatures={SIGNATURE: served.serve})
-        difference = _difference(model, folder, probe, fixed_statistics)
+        difference = _difference(model, folder, probe, scales)
         if difference > TOLERANCE:
             raise RuntimeError(f"the SavedModel differs from the Keras model by {difference:.1e}: it is not kept")
     return difference
 
 
-def _difference(
-    model: Segmenter, path: Path, image: np.ndarray, fixed_statistics: Sequence[Statistics | None]
-) -> float:
+def _difference(model: Segmenter, path: Path, image: np.ndarray, scales: Sequence[Scale]) -> float:
     """Load the SavedModel anew and return its largest difference from `model` in a probability of `image`."""
     voxels = image[np.newaxis].astype(np.float32)
-    statistics = with_fixed(intensity_statistics(image), fixed_statistics)
-    expected = model.predict_on_batch(normalise(voxels, statistics).astype(np.float32))
+    normalised = normalise(voxels, intensity_statistics(image), scales)
+    expected = model.predict_on_batch(normalised.astype(np.float32))
     signature = tf.saved_model.load(str(path)).signatures[SIGNATURE]
     return float(np.abs(signature(voxels=tf.constant(voxels))["probabilities"].numpy() - expected).max())
 

@@ -14,7 +14,7 @@ from kseg.inference.postprocessing_choice import (
 )
 from kseg.inference.sliding_window import Progress, segment
 from kseg.inference.trained import TrainedRun
-from kseg.records.intensity import intensity_statistics, normalise, with_fixed
+from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import read_records
 from kseg.records.schema import Record
@@ -43,14 +43,14 @@ def volume_segmenter(
     predict = mean_over_flips(mean_of([model.predict_on_batch for model in models]), options.flip_axes)
 
     def of_volume(image: np.ndarray, progress: Progress) -> np.ndarray:
-        statistics = with_fixed(intensity_statistics(image), contract.fixed_statistics)
+        statistics = intensity_statistics(image)
         labels = segment(
             predict,
             image,
             run.recipe.patches.size,
             contract.label_map.num_classes,
             overlap=options.overlap,
-            normalise=lambda tile: normalise(tile, statistics),
+            normalise=lambda tile: normalise(tile, statistics, contract.scales),
             batch_size=options.batch_size,
             buffer_bytes=options.buffer_mb * BYTES_PER_MB,
             progress=progress,

@@ -8,12 +8,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from kseg.records.intensity import normalise
+from kseg.records.intensity import Scale, normalise
 from kseg.records.schema import DTYPES
 
 
 def crop(
-    example: dict[str, Any], start: tf.Tensor, patch_size: Sequence[int] | tf.Tensor, channels: int, label_dtype: str
+    example: dict[str, Any],
+    start: tf.Tensor,
+    patch_size: Sequence[int] | tf.Tensor,
+    channels: int,
+    label_dtype: str,
+    scales: Sequence[Scale] = (),
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Cut the patch that starts at voxel `start` `(x, y, z)`; outside the volume it is zero and background.
 
@@ -33,7 +38,7 @@ def crop(
         return lambda: tf.cast(_decode(example["image"], dtype, example["shape"], low, high), tf.float32)
 
     image = tf.switch_case(tf.cast(example["dtype"], tf.int32), [decode_as(dtype) for dtype in DTYPES])
-    image = normalise(image, example["statistics"], tf)
+    image = normalise(image, example["statistics"], scales, tf)
     image = tf.pad(image, tf.concat([padding, [[0, 0]]], axis=0))
     labels = _decode(example["labels"], label_dtype, tf.concat([shape, [1]], axis=0), low, high)
     labels = tf.pad(labels[..., 0], padding)

@@ -16,6 +16,7 @@ from kseg.patches.crop import crop
 from kseg.patches.sampling import draw_start
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
+from kseg.records.intensity import Scale
 
 Patch = tuple[tf.Tensor, tf.Tensor]
 """The normalised image `(x, y, z, channels)`, float32, and the labels `(x, y, z)`."""
@@ -25,14 +26,15 @@ Patch = tuple[tf.Tensor, tf.Tensor]
 class PatchCutter:
     """Cuts patches of a dataset's records.
 
-    `options` is the recipe's section; `channels` and `label_dtype` are the dataset's. Without `augmentation` patches
-    are neither flipped nor changed: validation sees what there is.
+    `options` is the recipe's section; `channels`, `label_dtype` and the channels' `scales` are the dataset's. Without
+    `augmentation` patches are neither flipped nor changed: validation sees what there is.
     """
 
     options: Patches
     augmentation: Augmentation | None
     channels: int
     label_dtype: str
+    scales: tuple[Scale, ...] = ()
 
     @tf.autograph.experimental.do_not_convert  # it is traced as it stands, in half the time
     def __call__(self, example: dict[str, Any], spacing_mm: tf.Tensor, seed: tf.Tensor) -> Patch:
@@ -48,7 +50,7 @@ class PatchCutter:
         return change_intensities(flip(image, flips), drawn), flip(labels, flips)
 
     def _cut(self, example: dict[str, Any], start: tf.Tensor, size: Sequence[int] | tf.Tensor) -> Patch:
-        return crop(example, start, size, self.channels, self.label_dtype)
+        return crop(example, start, size, self.channels, self.label_dtype, self.scales)
 
     def _warp_or_cut(
         self, example: dict[str, Any], start: tf.Tensor, drawn: dict[str, Drawn], spacing_mm: tf.Tensor

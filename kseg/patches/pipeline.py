@@ -10,7 +10,7 @@ import tensorflow as tf
 from kseg.patches.patch import Patch, PatchCutter
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
-from kseg.records.intensity import Statistics, with_fixed
+from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest
 from kseg.records.schema import label_dtype, parse
 
@@ -23,9 +23,9 @@ WORKING_BYTES = 4 * 2**30  # or fewer, where they are large
 class PatchSource:
     """Patches of one split of a prepared dataset.
 
-    `folder` holds the shards of `manifest`; `options` is the recipe's section; `seed` decides every draw. Where
-    `fixed_statistics` has a channel's, they normalise it in the place of each volume's own (`with_fixed`). Patches of
-    the split `train` alone are flipped and augmented, whatever the options say.
+    `folder` holds the shards of `manifest`; `options` is the recipe's section; `seed` decides every draw; `scales` are
+    those of the channels (`kseg.records.intensity.normalise`). Patches of the split `train` alone are flipped and
+    augmented, whatever the options say.
     """
 
     folder: Path
@@ -33,7 +33,7 @@ class PatchSource:
     split: str
     options: Patches
     seed: int
-    fixed_statistics: tuple[Statistics | None, ...] = ()
+    scales: tuple[Scale, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def batches(self, epochs: Sequence[int] | range, steps_per_epoch: int) -> tf.data.Dataset:
@@ -86,7 +86,7 @@ class PatchSource:
     def _cutter(self) -> PatchCutter:
         augmentation = self.augmentation if self.split == "train" else None
         dtype = label_dtype(self.manifest.label_map.num_classes)
-        return PatchCutter(self.options, augmentation, len(self.manifest.channels), dtype.name)
+        return PatchCutter(self.options, augmentation, len(self.manifest.channels), dtype.name, self.scales)
 
     def _at_work(self) -> int:
         """Return from how many records patches are cut at once: each is held serialised, parsed and unpacked."""
@@ -98,7 +98,6 @@ class PatchSource:
         """Cut `per_volume` patches from a serialised record and its spacing; each patch has a seed of its own."""
         serialized, spacing_mm = record
         example = parse(serialized)
-        example["statistics"] = with_fixed(example["statistics"], self.fixed_statistics, tf)
         seeds = seed + [[0, number] for number in range(self.options.per_volume)]
         cutter = self._cutter
         types = (tf.float32, tf.as_dtype(cutter.label_dtype))

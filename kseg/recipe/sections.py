@@ -34,7 +34,8 @@ class Data(Section):
     memory_gb: Annotated[float, Field(ge=1)] = Field(4.0, description="memory for which patch and batch are planned")
     normalisation: tuple[Normalisation, ...] | None = Field(
         None,
-        description="for each channel 'zscore', by the volume's own range, or 'ct', by that of all foregrounds",
+        description="for each channel 'zscore', by the volume's own range, 'ct', by that of all foregrounds, or "
+        "'log', decibels, for ultrasound that no device has compressed",
         json_schema_extra=PLANNED,
     )
 

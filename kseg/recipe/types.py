@@ -9,7 +9,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Sizes = tuple[PositiveInt, PositiveInt, PositiveInt]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Factor = Annotated[float, Field(ge=1, le=10)]
-Normalisation = Literal["zscore", "ct"]
+Normalisation = Literal["zscore", "ct", "log"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 

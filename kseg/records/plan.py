@@ -16,7 +16,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation, Share, Sizes
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.intensity import HIGH, LOW, Statistics
+from kseg.records.intensity import HIGH, LOW, Scale, Statistics
 
 MOST_LEVELS = 5
 LEAST_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved five times
@@ -25,6 +25,7 @@ COVERED = 95  # per cent of the volumes that a patch would hold whole, if memory
 LEAST_BATCH, MOST_BATCH = 2, 4  # beyond, more steps teach more than larger ones
 SPACINGS_DIFFER = 0.1
 RANGES_DIFFER = 5.0
+EIGHT_BITS = 255
 
 # Measured: the paper's network, float32, batches of 96^3 patches, on two cores of a server (`kseg.bench step`).
 BASE_BYTES, BYTES_PER_VOXEL = 0.5e9, 1900
@@ -72,8 +73,8 @@ def make_plan(
         batch_size=batch_size,
         pooling=pooling,
         normalisation=tuple(
-            "ct" if _is_ct(name) and ratio < RANGES_DIFFER and foreground else "zscore"
-            for name, ratio in zip(channels, differing, strict=True)
+            _normalisation(name, has_unit=ratio < RANGES_DIFFER and bool(foreground), highest=_highest(cases, number))
+            for number, (name, ratio) in enumerate(zip(channels, differing, strict=True))
         ),
         foreground=foreground,
         foreground_oversampling=oversampling(_rarest_fraction(cases)),
@@ -121,9 +122,12 @@ def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:
     )
 
 
-def fixed_statistics(normalisation: Sequence[Normalisation], plan: Plan) -> tuple[Statistics | None, ...]:
-    """Return for each channel the dataset's statistics, or None where each volume's own count (`with_fixed`)."""
-    return tuple(plan.foreground[number] if kind == "ct" else None for number, kind in enumerate(normalisation))
+def scales_of(normalisation: Sequence[Normalisation], plan: Plan) -> tuple[Scale, ...]:
+    """Return the scale of each channel; `"ct"` takes the dataset's statistics of the foreground."""
+    return tuple(
+        Scale(kind=kind, statistics=plan.foreground[number] if kind == "ct" else None)
+        for number, kind in enumerate(normalisation)
+    )
 
 
 def target_spacing(spacings_mm: np.ndarray) -> tuple[float, float, float]:
@@ -205,8 +209,22 @@ def _planned_pooling(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> dic
     return {"pooling": tuple(pools[has_stem : has_stem + levels])} | ({"stem_stride": pools[0]} if has_stem else {})
 
 
-def _is_ct(channel: str) -> bool:
-    return re.search(r"(?<![a-z])ct(?![a-z])", channel.casefold()) is not None
+def _normalisation(channel: str, has_unit: bool, highest: float) -> Normalisation:
+    """`"ct"` and `"log"` for what is named so; 8 bits of ultrasound are a picture that a device has compressed."""
+    if _names(channel, "ct") and has_unit:
+        return "ct"
+    if _names(channel, "us|ultrasound|sonography") and highest > EIGHT_BITS:
+        return "log"
+    return "zscore"
+
+
+def _names(channel: str, words: str) -> bool:
+    return re.search(rf"(?<![a-z])({words})(?![a-z])", channel.casefold()) is not None
+
+
+def _highest(cases: Sequence[Fingerprint], channel: int) -> float:
+    """Median over the cases of the high percentile."""
+    return float(np.median([(case.outside or case.inside)[channel][HIGH] for case in cases]))
 
 
 def _median_foreground(cases: Sequence[Fingerprint]) -> tuple[Statistics, ...]:
@@ -250,7 +268,7 @@ def _spacing_warnings(spacings_mm: np.ndarray, target_mm: Sequence[float]) -> li
 def _range_warnings(channels: Sequence[str], ratios: Sequence[float]) -> list[str]:
     return [
         f"intensities of '{name}' range {ratio:.0f} times wider in some cases than in others: "
-        + ("is it really CT? " if _is_ct(name) else "")
+        + ("is it really CT? " if _names(name, "ct") else "")
         + "each volume is normalised by its own percentiles"
         for name, ratio in zip(channels, ratios, strict=True)
         if ratio >= RANGES_DIFFER

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
-from kseg.records.intensity import Statistics
+from kseg.records.intensity import Scale
 from kseg.volumes.labels import LabelMap
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class Contract(BaseModel):
 
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
-    fixed_statistics: tuple[Statistics | None, ...] = ()
-    """For each channel the dataset's intensities where they count, not the volume's (`with_fixed`); empty for none."""
+    scales: tuple[Scale, ...] = ()
+    """How each channel is normalised; empty for `"zscore"` throughout."""
     val_subjects: tuple[str, ...] = ()
     """Subjects on whom a fold validated, instead of the dataset's own; empty where the run is no fold."""
 

@@ -11,7 +11,7 @@ from kseg.nn.networks import PRESETS
 from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
-from kseg.records.plan import fixed_statistics, planned
+from kseg.records.plan import planned, scales_of
 from kseg.training.run_folder import Contract, RunFolder
 
 BOUNDS = ("epochs", "max_minutes")
@@ -52,8 +52,8 @@ def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
     Raises:
         InputError: `folds` does not suit the number of subjects.
     """
-    fixed = fixed_statistics(recipe.data.normalisation or (), manifest.plan)
-    contract = Contract(channels=manifest.channels, labels=manifest.labels, fixed_statistics=fixed)
+    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
+    contract = Contract(channels=manifest.channels, labels=manifest.labels, scales=scales)
     if not folds:
         return [Run(RunFolder(recipe.run_folder), manifest, contract)]
     return [

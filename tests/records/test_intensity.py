@@ -1,9 +1,14 @@
 """Statistics against NumPy, and the normalisation in NumPy and TensorFlow."""
 
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from kseg.records.intensity import PERCENTILES, intensity_statistics, normalise
+from kseg.recipe.types import Normalisation
+from kseg.records.intensity import PERCENTILES, Scale, intensity_statistics, normalise
 
 
 def scans() -> dict[str, np.ndarray]:
@@ -60,10 +65,47 @@ def test_normalised_volumes_have_mean_0_and_deviation_1_in_each_channel() -> Non
     np.testing.assert_allclose(normalised.std(axis=(0, 1, 2)), 1, rtol=1e-5)
 
 
-def test_tensorflow_normalises_as_numpy_does() -> None:
+def test_a_large_float_volume_is_copied_once() -> None:
+    scan = np.random.default_rng(2).normal(size=(128, 128, 128, 1)).astype(np.float32)
+    tracemalloc.start()
+    intensity_statistics(scan)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.3 * scan.nbytes
+
+
+def test_log_counts_decibels_from_the_mean_by_hand() -> None:
+    statistics = np.array([[0, 1000, 100, 50]], np.float32)
+    echoes = np.array([1000, 100, 316.22777, 10, 1, 0, 5000, -3], np.float32)[:, np.newaxis]
+    seen = normalise(echoes, statistics, [Scale(kind="log")])[:, 0]  # the mean lies 20 dB below the highest
+    np.testing.assert_allclose(seen, [2, 0, 1, -2, -2, -2, 2, -2], atol=1e-5)
+
+
+def test_log_does_not_ask_in_which_unit_the_device_counts() -> None:
+    scan = np.random.default_rng(3).rayleigh(1, (12, 12, 12, 1)).astype(np.float32)
+    log = [Scale(kind="log")]
+    louder = normalise(70 * scan, intensity_statistics(70 * scan), log)
+    np.testing.assert_allclose(normalise(scan, intensity_statistics(scan), log), louder, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0, 7, -3])
+def test_log_makes_a_flat_volume_zero(value: int) -> None:
+    scan = np.full((4, 4, 4, 1), value, np.float32)
+    np.testing.assert_array_equal(normalise(scan, intensity_statistics(scan), [Scale(kind="log")]), 0)
+
+
+@pytest.mark.parametrize("kind", [{"kind": "ct"}, {"kind": "log", "statistics": (0, 1, 0.5, 0.1)}, {"kind": "gamma"}])
+def test_a_scale_that_is_none_is_refused(kind: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Scale(**kind)
+
+
+@pytest.mark.parametrize("kinds", [("zscore", "zscore"), ("log", "zscore"), ("ct", "log"), ("log", "log")])
+def test_tensorflow_normalises_as_numpy_does(kinds: tuple[Normalisation, ...]) -> None:
     import tensorflow as tf
 
     scan = scans()["two channels"].astype(np.float32)
     statistics = intensity_statistics(scan)
-    ours = normalise(tf.constant(scan), tf.constant(statistics), tf).numpy()
-    np.testing.assert_allclose(ours, normalise(scan, statistics), rtol=1e-6, atol=1e-6)
+    scales = [Scale(kind=kind, statistics=(1, 5, 3, 1.5) if kind == "ct" else None) for kind in kinds]
+    ours = normalise(tf.constant(scan), tf.constant(statistics), scales, tf).numpy()
+    np.testing.assert_allclose(ours, normalise(scan, statistics, scales), rtol=1e-5, atol=1e-5)

@@ -9,16 +9,17 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.fingerprint import Fingerprint
+from kseg.records.intensity import Scale
 from kseg.records.plan import (
     LEAST_VOXELS,
     Plan,
     fit_batch,
     fit_patch,
-    fixed_statistics,
     make_plan,
     oversampling,
     plan_pooling,
     planned,
+    scales_of,
     target_spacing,
 )
 
@@ -113,6 +114,15 @@ def test_ct_is_known_by_its_name(name: str, kind: str) -> None:
     assert plan_of(fingerprint(), channels=(name,)).normalisation == (kind,)
 
 
+@pytest.mark.parametrize(
+    ("name", "highest", "kind"),
+    [("US", 255, "zscore"), ("US", 4000, "log"), ("ultrasound_envelope", 9e6, "log"), ("T1 fuse", 4000, "zscore")],
+)
+def test_ultrasound_of_more_than_8_bits_is_not_compressed_yet(name: str, highest: float, kind: str) -> None:
+    case = fingerprint(outside=((0.0, float(highest), 30.0, 40.0),))
+    assert plan_of(case, channels=(name,)).normalisation == (kind,)
+
+
 def test_ranges_that_differ_wildly_are_said_and_are_not_ct() -> None:
     wild = fingerprint(outside=((0.0, 1e6, 5e5, 1e5),))
     plan = plan_of(fingerprint(), wild, channels=("CT",))
@@ -124,8 +134,8 @@ def test_ranges_that_differ_wildly_are_said_and_are_not_ct() -> None:
 def test_the_scale_of_ct_is_the_median_case() -> None:
     rows = [(-90.0, 200.0, 50.0, 30.0), (-110.0, 300.0, 70.0, 60.0), (-100.0, 9000.0, 60.0, 40.0)]
     plan = plan_of(*(fingerprint(inside=(row,)) for row in rows), channels=("CT",))
-    assert fixed_statistics(plan.normalisation, plan) == ((-100.0, 300.0, 60.0, 40.0),)
-    assert fixed_statistics(("zscore",), plan) == (None,)
+    assert scales_of(plan.normalisation, plan) == (Scale(kind="ct", statistics=(-100.0, 300.0, 60.0, 40.0)),)
+    assert scales_of(("zscore",), plan) == (Scale(),)
 
 
 def test_the_recipe_has_the_last_word_and_the_plan_the_rest() -> None:
