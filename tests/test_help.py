@@ -26,7 +26,7 @@ def run(*words):
 
 
 def test_the_commands_are_those_of_the_design():
-    assert COMMANDS == ["bench", "evaluate", "export", "phantom", "predict", "prepare", "train"]
+    assert COMMANDS == ["bench", "evaluate", "export", "phantom", "predict", "prepare", "run", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

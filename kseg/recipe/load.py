@@ -6,13 +6,12 @@ is written as in TOML (quotes may be left out).
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from kseg.console.errors import InputError
 from kseg.recipe.keys import recipe_keys
@@ -30,13 +29,20 @@ def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: names the file, the key, the value received and what is allowed.
     """
-    table = _read_toml(path) if path is not None else {}
+    table = read_toml(path) if path is not None else {}
+    table.pop("grid", None)  # `kseg.recipe.grid` reads it
     for override in overrides:
         _merge(table, _parse_override(override))
-    try:
+    with explained("the recipe" if path is None else f"recipe '{path}'"):
         return Recipe.model_validate(table)
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turn what pydantic finds wrong within the block into one `InputError`."""
+    try:
+        yield
     except ValidationError as error:
-        where = "the recipe" if path is None else f"recipe '{path}'"
         raise InputError(f"{where}: " + "; ".join(_explain(problem) for problem in error.errors())) from None
 
 
@@ -60,7 +66,12 @@ def dump_recipe(recipe: Recipe) -> str:
     return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a recipe file's table, unchecked.
+
+    Raises:
+        InputError: the file cannot be read, or is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

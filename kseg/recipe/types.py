@@ -10,7 +10,8 @@ Sizes = tuple[PositiveInt, PositiveInt, PositiveInt]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Factor = Annotated[float, Field(ge=1, le=10)]
 Normalisation = Literal["zscore", "ct", "log"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
 
 
 def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:

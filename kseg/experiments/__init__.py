@@ -1,0 +1,1 @@
+"""Experiments of several runs: trained one after another or side by side, and compared."""

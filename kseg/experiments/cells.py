@@ -1,0 +1,84 @@
+"""What a finished cell of a grid leaves: its scores, marked with what they were made from."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
+
+from kseg.console.errors import InputError
+from kseg.console.files import whole_file
+from kseg.recipe.grid import Cell
+from kseg.recipe.load import dump_recipe
+
+FINISHED = "cell.json"
+
+
+class CellScores(BaseModel):
+    """Scores of a cell: mean Dice over classes and cases, best on validation patches, and on whole volumes by split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    made_from: str
+    parameters: PositiveInt
+    epochs: NonNegativeInt
+    minutes: NonNegativeFloat
+    patch_dice: FiniteFloat
+    dice: dict[str, FiniteFloat]
+    dice_by_class: dict[str, dict[str, FiniteFloat]]
+    hd95_mm: dict[str, NonNegativeFloat]
+
+
+def origin(cell: Cell, manifest: Path) -> str:
+    """Return the SHA-256 of the cell's recipe and of its dataset's manifest: what its scores depend on."""
+    return hashlib.sha256(dump_recipe(cell.recipe).encode() + manifest.read_bytes()).hexdigest()
+
+
+def scores_from(made_from: str, trained: dict[str, Any], evaluated: dict[str, dict[str, Any]]) -> CellScores:
+    """Collect what `kseg.train --json` and, split by split, `kseg.evaluate --json` reported."""
+    summaries = {split: report["summary"] for split, report in evaluated.items()}
+
+    def means(measure: str) -> dict[str, float]:
+        found = {split: summary["foreground"].get(measure) for split, summary in summaries.items()}
+        return {split: statistic["mean"] for split, statistic in found.items() if statistic}
+
+    return CellScores(
+        made_from=made_from,
+        parameters=trained["parameters"],
+        epochs=trained["epochs"],
+        minutes=trained["minutes"],
+        patch_dice=trained["best_val_dice"],
+        dice=means("dice"),
+        dice_by_class={
+            split: {name: found["dice"]["mean"] for name, found in summary["classes"].items() if "dice" in found}
+            for split, summary in summaries.items()
+        },
+        hd95_mm=means("hd95_mm"),
+    )
+
+
+def write_scores(cell: Cell, scores: CellScores) -> None:
+    """Mark the cell as finished."""
+    with whole_file(cell.recipe.run_folder / FINISHED) as path:
+        path.write_text(json.dumps(scores.model_dump(), indent=2) + "\n", encoding="utf-8")
+
+
+def finished_scores(cell: Cell, made_from: str) -> CellScores | None:
+    """Return the scores of a cell; None if it is not finished.
+
+    Raises:
+        InputError: it was made from another recipe or dataset.
+    """
+    path = cell.recipe.run_folder / FINISHED
+    try:
+        scores = CellScores.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        raise InputError(f"'{path}' is damaged: delete the folder '{path.parent}', and the cell is made anew") from None
+    if scores.made_from != made_from:
+        raise InputError(
+            f"'{path.parent}' was made from another recipe or dataset: choose another name=..., or delete that folder"
+        )
+    return scores

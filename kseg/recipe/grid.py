@@ -1,0 +1,83 @@
+"""Experiments of several runs: the table `[grid]` of a recipe file, and the runs that it names.
+
+    [grid]
+    seeds = [1, 2, 3]
+
+    [grid.axes.kernel]
+    shared = []
+    learned = ["network.share_kernel=false"]
+
+    [grid.axes.loss]
+    parametric = []
+    dice = ["loss.parametric_tversky=0", "loss.dice=1"]
+
+makes 2 x 2 x 3 runs, the first of them `<name>/shared-parametric/seed-1`. All of them read the same prepared dataset:
+a run's seed decides weights and patches, not who trains and who tests.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from kseg.console.errors import InputError
+from kseg.recipe.load import explained, load_recipe, read_toml
+from kseg.recipe.sections import Recipe
+from kseg.recipe.types import Section, Word
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Choices = Annotated[dict[Word, tuple[str, ...]], Field(min_length=1)]
+
+
+class Grid(Section):
+    """Seeds, and axes of choices; each choice is a list of changes to the recipe."""
+
+    seeds: tuple[Seed, ...] = Field((1,), min_length=1)
+    axes: dict[Word, Choices] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid: its choice on each axis, its seed, and what these change in the recipe."""
+
+    choices: tuple[str, ...]
+    seed: int
+    changes: tuple[str, ...]
+    recipe: Recipe
+
+    @property
+    def title(self) -> str:
+        """The choices as one word."""
+        return "-".join(self.choices)
+
+
+def load_grid(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[Cell]]:
+    """Read a recipe file with a grid; return the recipe that all share, and every run, choices first, then seeds.
+
+    Args:
+        path: the recipe.
+        overrides: `key=value` changes to all runs; a choice of the grid comes after them.
+
+    Raises:
+        InputError: there is no grid, it is malformed, or the recipe of a run is.
+    """
+    table = read_toml(path)
+    if "grid" not in table:
+        raise InputError(f"recipe '{path}' has no table [grid]: python -m kseg.train trains a single run")
+    with explained(f"recipe '{path}', [grid]"):
+        grid = Grid.model_validate(table["grid"])
+    shared = load_recipe(path, overrides)
+    cells = []
+    for picked in product(*(axis.items() for axis in grid.axes.values())):
+        choices = tuple(choice for choice, _ in picked)
+        for seed in grid.seeds:
+            name = f"{shared.name}/{'-'.join(choices)}/seed-{seed}"
+            changes = (*(change for _, listed in picked for change in listed), f"seed={seed}", f'name="{name}"')
+            recipe = load_recipe(path, [*overrides, *changes])
+            if (recipe.data, recipe.phantom) != (shared.data, shared.phantom):
+                raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a grid has one dataset")
+            cells.append(Cell(choices, seed, changes, recipe))
+    return shared, cells

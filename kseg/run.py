@@ -1,0 +1,61 @@
+"""`python -m kseg.run`: an experiment of several runs, from scans to a table; interrupted, it goes on."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from kseg.console.command import add_json_option, command_parser, print_json, run, say
+from kseg.console.errors import InputError
+from kseg.recipe.grid import load_grid
+from kseg.recipe.load import split_arguments
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prepare a recipe's dataset, train and evaluate every run of its grid that is missing, and compare them."""
+    arguments = _parse(argv)
+    path, overrides = split_arguments(arguments.words)
+    if path is None:
+        raise InputError("give a recipe with a table [grid], such as pipelines/hippocampus_ablations.toml")
+    shared, cells = load_grid(path, overrides)
+
+    from kseg.console.progress import progress, stdout
+    from kseg.experiments.grid import prepare, run_cells
+    from kseg.experiments.table import terminal_table, write_csv, write_markdown
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not to leave the runs to themselves
+    manifest = prepare(path, overrides, shared)
+    found = {}
+    failed = []
+    results = run_cells(path, overrides, cells, manifest, arguments.jobs)
+    for cell, result in progress(results, f"runs of {shared.name}", len(cells)):
+        if isinstance(result, InputError):
+            failed.append(cell.recipe.name)
+            say(f"{cell.recipe.name} failed: {result}")
+            continue
+        found[cell.recipe.name] = (cell, result)
+        say(f"{cell.recipe.name}: " + ", ".join(f"{split} Dice {dice:.3f}" for split, dice in result.dice.items()))
+        rows = [found[cell.recipe.name] for cell in cells if cell.recipe.name in found]
+        write_csv(rows, shared.run_folder / "grid.csv")
+        write_markdown(rows, shared.run_folder / "grid.md")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(cells)} runs failed, {failed[0]} among them: the lines above say why")
+    stdout.print(terminal_table(shared.name, rows))
+    say(f"every run: {shared.run_folder / 'grid.csv'}; curves: tensorboard --logdir {shared.run_folder}")
+    if arguments.json:
+        print_json({"name": shared.name, "runs": {name: scores.model_dump() for name, (_, scores) in found.items()}})
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command_parser("run", "Train and compare the runs of a recipe's grid; what is finished is not done again.")
+    parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe with [grid], and changes to it")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side, sharing the cores (1)")
+    add_json_option(parser)
+    arguments = parser.parse_args(argv)
+    if arguments.jobs < 1:
+        parser.error(f"--jobs must be at least 1: received {arguments.jobs}")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)

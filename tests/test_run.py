@@ -1,0 +1,166 @@
+"""`kseg.run`: a grid of real runs in processes of their own; what is finished is not done again."""
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kseg import run
+from kseg.console.errors import InputError
+from kseg.experiments.commands import Commands
+from kseg.recipe.grid import load_grid
+
+RECIPE = """
+name = "study"
+[data]
+records = "{records}"
+[patches]
+size = [16, 16, 16]
+[network]
+filters = [2]
+dilation_rates = [1, 2]
+[train]
+epochs = 2
+steps_per_epoch = 2
+validation_patches = 2
+[grid]
+seeds = [1]
+[grid.axes.kernel]
+shared = []
+learned = ["network.share_kernel=false"]
+"""
+SHARED, LEARNED = (Path("saved_models/study") / kernel / "seed-1" for kernel in ("shared", "learned"))
+
+
+@pytest.fixture(scope="module")
+def laboratory(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which both runs of the grid are finished."""
+    folder = tmp_path_factory.mktemp("grid")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("study.toml").write_text(RECIPE.format(records=tiny_dataset.as_posix()), encoding="utf-8")
+        run.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
+    return folder
+
+
+@pytest.fixture
+def study(laboratory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to work in; returns the folder of the runs."""
+    monkeypatch.chdir(shutil.copytree(laboratory, tmp_path / "work"))
+    return Path("saved_models/study")
+
+
+def test_the_table_has_what_each_run_reported(study: Path) -> None:
+    rows = {row["choice"]: row for row in csv.DictReader((study / "grid.csv").open(encoding="utf-8"))}
+    assert list(rows) == ["shared", "learned"]
+    for folder, row in ((SHARED, rows["shared"]), (LEARNED, rows["learned"])):
+        scored = json.loads((folder / "evaluation" / "test.json").read_text(encoding="utf-8"))["summary"]
+        assert float(row["test_dice"]) == scored["foreground"]["dice"]["mean"]
+        for name, measures in scored["classes"].items():
+            assert float(row[f"test_dice_{name}"]) == measures["dice"]["mean"]
+        assert int(row["epochs"]) == 2
+    assert int(rows["learned"]["parameters"]) > int(rows["shared"]["parameters"])
+    assert (study / "grid.md").read_text(encoding="utf-8").splitlines()[2].startswith("| shared | 1 |")
+
+
+def test_finished_runs_are_not_done_again_and_missing_ones_go_on(study: Path) -> None:
+    before = (study / "grid.csv").read_bytes()
+    stamps = [(folder / "model.keras").stat().st_mtime_ns for folder in (SHARED, LEARNED)]
+    (LEARNED / "cell.json").unlink()  # killed before it was scored
+    (study / "grid.csv").unlink()
+    run.main(["study.toml"])
+    assert (study / "grid.csv").read_bytes() == before
+    assert [(folder / "model.keras").stat().st_mtime_ns for folder in (SHARED, LEARNED)] == stamps
+
+
+def test_a_run_made_from_another_recipe_is_not_taken_for_this_one(study: Path) -> None:
+    with pytest.raises(InputError, match="another recipe or dataset"):
+        run.main(["study.toml", "train.learning_rate=0.1"])
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_kept(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path("study.toml").read_text(encoding="utf-8")
+    Path("study.toml").write_text(text + 'broken = ["network.pooling=[[2, 2, 2], [2, 2, 2]]"]\n', encoding="utf-8")
+    with pytest.raises(InputError, match="1 of 3 runs failed, study/broken/seed-1"):
+        run.main(["study.toml"])
+    assert "`pooling` must have one entry per level" in capsys.readouterr().err
+    assert (SHARED / "cell.json").is_file()
+
+
+def test_a_command_that_outlived_its_parent_is_not_joined_by_a_second(tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    holder = (
+        "import fcntl, subprocess, sys; log = open(sys.argv[1], 'a'); fcntl.flock(log, fcntl.LOCK_EX);"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], stderr=log); print('up', flush=True);"
+        "import time; time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", holder, str(log)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "up\n"
+        parent.kill()
+        parent.wait()
+        with pytest.raises(InputError, match="earlier start"):
+            Commands(log)("phantom", "--help")
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+
+
+def test_stopping_ends_the_runs(laboratory: Path, tmp_path: Path) -> None:
+    work = shutil.copytree(laboratory, tmp_path / "work")
+    shutil.rmtree(work / SHARED)
+    command = [sys.executable, "-m", "kseg.run", "study.toml", "train.epochs=100000", "name=long"]
+    process = subprocess.Popen(command, cwd=work, stderr=subprocess.DEVNULL)
+    log = work / "saved_models/long/shared/seed-1.log"
+    while not (log.is_file() and "epoch    1" in log.read_text(encoding="utf-8")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.terminate()
+    assert process.wait(timeout=60) == 1
+    with log.open(encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody writes to it any more
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no table \\[grid\\]"),
+        ("[grid]\nseeds = [1]", "'axes': field required"),
+        ("[grid.axes.a]", "'axes.a'"),
+        ("[grid.axes.a]\none = ['train.epoch=3']", "did you mean 'train.epochs'"),
+        ("[grid.axes.a]\none = ['data.val_fraction=0.3']", "changes the data"),
+        ("[grid]\nseeds = [-1]\n[grid.axes.a]\none = []", "'seeds.0'"),
+        ("[grid.axes.a]\n'../x' = []", "'axes.a.../x"),
+    ],
+)
+def test_a_malformed_grid_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        load_grid(path)
+
+
+def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        'name = "g"\n[grid]\nseeds = [3, 4]\n[grid.axes.a]\nx = []\ny = ["train.epochs=7"]\n'
+        '[grid.axes.b]\nu = ["loss.dice=2"]\nv = []\n',
+        encoding="utf-8",
+    )
+    shared, cells = load_grid(path, ["train.epochs=5"])
+    assert shared.name == "g"
+    assert [cell.recipe.name for cell in cells] == [
+        f"g/{title}/seed-{seed}" for title in ("x-u", "x-v", "y-u", "y-v") for seed in (3, 4)
+    ]
+    found = [(cell.recipe.seed, cell.recipe.train.epochs, cell.recipe.loss.dice) for cell in cells]
+    assert found == [(3, 5, 2), (4, 5, 2), (3, 5, 0), (4, 5, 0), (3, 7, 2), (4, 7, 2), (3, 7, 0), (4, 7, 0)]
