@@ -208,3 +208,30 @@ class OutputConv3D(keras.layers.Conv3D):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "upsample": self.upsample, "implementation": self.implementation}
+
+
+@keras.saving.register_keras_serializable("kseg")
+class Probabilities(keras.layers.Softmax):
+    """Keras' softmax over the classes, in float32 whatever the maps' dtype.
+
+    Args:
+        implementation: `"direct"`, Keras' own; else compiled, in half the time where classes are few.
+    """
+
+    def __init__(self, implementation: str = "auto", **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        check_implementation(implementation)
+        self.implementation = implementation
+
+    def call(self, maps: KerasTensor) -> KerasTensor:
+        """Return probabilities of `maps` `(batch, x, y, z, classes)`, which sum to 1."""
+        return super().call(maps) if self.implementation == "direct" else compiled(_softmax)(maps)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "implementation": self.implementation}
+
+
+def _softmax(maps: KerasTensor) -> KerasTensor:
+    powers = ops.exp(maps - ops.stop_gradient(ops.max(maps, axis=-1, keepdims=True)))
+    return powers / ops.sum(powers, axis=-1, keepdims=True)

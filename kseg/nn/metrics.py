@@ -6,7 +6,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.losses import soft_counts, tversky_index
+from kseg.nn.compiled import compiled
+from kseg.nn.losses import overlap_and_sums, tversky_index
+from kseg.nn.replicas import sum_over_replicas
 
 
 @keras.saving.register_keras_serializable("kseg")
@@ -29,8 +31,8 @@ class SegmentationScores(keras.metrics.Metric):
 
     def update_state(self, labels: KerasTensor, probabilities: KerasTensor, sample_weight: None = None) -> None:
         """Count a batch: labels `(batch, x, y, z)`, probabilities `(batch, x, y, z, classes)`."""
-        predicted = ops.one_hot(ops.argmax(probabilities, axis=-1), len(self.class_names) + 1, dtype="float32")
-        self.counts.assign_add(ops.stack(soft_counts(labels, predicted)))
+        overlap, predicted, truth = ops.unstack(sum_over_replicas(compiled(_count)(labels, probabilities)), num=3)
+        self.counts.assign_add(ops.stack([overlap, predicted - overlap, truth - overlap]))
 
     def result(self) -> dict[str, KerasTensor]:
         """Return the scores of everything counted since the last reset."""
@@ -54,3 +56,8 @@ class SegmentationScores(keras.metrics.Metric):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "class_names": self.class_names}
+
+
+def _count(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
+    predicted = ops.one_hot(ops.argmax(probabilities, axis=-1), probabilities.shape[-1], dtype="float32")
+    return overlap_and_sums(labels, predicted)

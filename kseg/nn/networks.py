@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from kseg.nn.layers import OutputConv3D, SharedDilatedConv3D
+from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
 from kseg.nn.sizes import CropLike, MaxPool3D, PadToMultiple, triple
 
 STEM_FILTERS_PER_FILTER = 2
@@ -140,7 +140,7 @@ def encoder_decoder(
         x = drop(refine(x, level, "decoder"), f"dropout_{level + 1}")
         x = keras.layers.Identity(name=f"level_{level + 1}")(x)  # found by `kseg.nn.supervision`
     x = OutputConv3D(num_classes, 3, upsample=stride, implementation=implementation, name="output")(x)
-    x = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
+    x = Probabilities(implementation=implementation, name="probabilities")(x)
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
 
 

@@ -61,6 +61,8 @@ class PadToMultiple(keras.layers.Layer):
         for axis, multiple in enumerate(self.multiples, start=1):
             shape = list(ops.shape(x))
             shape[axis] = -shape[axis] % multiple
+            if isinstance(shape[axis], int) and not shape[axis]:
+                continue
             x = ops.concatenate([x, ops.zeros(shape, x.dtype)], axis=axis)
         return x
 

@@ -5,10 +5,11 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import scipy
 from keras import ops
 
 from kseg.nn.convolution import dilated_convolutions
-from kseg.nn.layers import OutputConv3D, SharedDilatedConv3D
+from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
 from kseg.nn.sizes import CropLike, PadToMultiple
 
 
@@ -228,3 +229,26 @@ def test_an_output_layer_upsamples_before_it_convolves(implementation):
     expected = ops.convert_to_numpy(ops.conv(up, layer.kernel, padding="same")) + layer.bias.numpy()
     np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, rtol=1e-4, atol=1e-5)
     assert layer.compute_output_shape(x.shape) == expected.shape
+
+
+@pytest.mark.parametrize("implementation", ["direct", "auto"])
+def test_probabilities_are_scipys_softmax(implementation):
+    maps = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 3)).astype(np.float32)
+    maps[0, 0, 0, 0] = [1e4, -1e4, 9999]
+    found = Probabilities(implementation=implementation)(maps)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), scipy.special.softmax(maps, axis=-1), atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="trains through TensorFlow")
+def test_probabilities_have_one_gradient():
+    import tensorflow as tf
+
+    maps = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 4, 5, 3)).astype(np.float32))
+    weights = tf.constant(np.random.default_rng(1).normal(size=maps.shape).astype(np.float32))
+    gradients = []
+    for implementation in ("direct", "auto"):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            total = tf.reduce_sum(weights * Probabilities(implementation=implementation)(maps))
+        gradients.append(tape.gradient(total, maps))
+    np.testing.assert_allclose(gradients[1], gradients[0], atol=1e-6)
