@@ -106,7 +106,6 @@ def test_a_command_that_outlived_its_parent_is_not_joined_by_a_second(tmp_path: 
         [sys.executable, "-c", holder, str(log)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        assert parent.stdout is not None
         assert parent.stdout.readline() == "up\n"
         parent.kill()
         parent.wait()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
@@ -30,9 +29,9 @@ class CellScores(BaseModel):
     hd95_mm: dict[str, NonNegativeFloat]
 
 
-def origin(cell: Cell, manifest: Path) -> str:
-    """Return the SHA-256 of the cell's recipe and of its dataset's manifest: what its scores depend on."""
-    return hashlib.sha256(dump_recipe(cell.recipe).encode() + manifest.read_bytes()).hexdigest()
+def origin(cell: Cell, dataset: str) -> str:
+    """Return the SHA-256 of what a cell's scores depend on: its recipe, and its dataset by the manifest's SHA-256."""
+    return hashlib.sha256(f"{dataset}\n{dump_recipe(cell.recipe)}".encode()).hexdigest()
 
 
 def scores_from(made_from: str, trained: dict[str, Any], evaluated: dict[str, dict[str, Any]]) -> CellScores:

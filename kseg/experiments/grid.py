@@ -11,9 +11,8 @@ from kseg.experiments.cells import CellScores, finished_scores, origin, scores_f
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
 from kseg.recipe.sections import Recipe
-from kseg.records.manifest import Manifest, load_manifest
-
-MANIFEST = "manifest.json"
+from kseg.records.manifest import MANIFEST, Manifest, load_manifest, sha256_of
+from kseg.training.run_folder import RunFolder
 
 
 def prepare(path: Path, overrides: Sequence[str], recipe: Recipe) -> Manifest:
@@ -39,9 +38,9 @@ def run_cells(
     Raises:
         InputError: a finished cell was made from another recipe or dataset.
     """
-    listed = cells[0].recipe.records_folder / MANIFEST
+    dataset = sha256_of(cells[0].recipe.records_folder / MANIFEST)
     splits = [split for split in ("val", "test") if manifest.of_split(split)]
-    origins = {cell.recipe.name: origin(cell, listed) for cell in cells}
+    origins = {cell.recipe.name: origin(cell, dataset) for cell in cells}
     finished = {cell.recipe.name: finished_scores(cell, origins[cell.recipe.name]) for cell in cells}
     for cell in cells:
         if scores := finished[cell.recipe.name]:
@@ -80,7 +79,7 @@ def run_cells(
 def _train_and_evaluate(
     commands: Commands, path: Path, overrides: Sequence[str], cell: Cell, splits: Sequence[str], made_from: str
 ) -> CellScores:
-    begun = any((cell.recipe.run_folder / "checkpoints").glob("epoch-*"))
+    begun = RunFolder(cell.recipe.run_folder).saved_epochs
     recipe = [str(path), *overrides, *cell.changes]
     trained = commands("train", *recipe, "--resume" if begun else "--force")
     evaluated = {split: commands("evaluate", cell.recipe.name, "--split", split) for split in splits}

@@ -26,9 +26,8 @@ from pydantic import Field
 from kseg.console.errors import InputError
 from kseg.recipe.load import explained, load_recipe, read_toml
 from kseg.recipe.sections import Recipe
-from kseg.recipe.types import Section, Word
+from kseg.recipe.types import Section, Seed, Word
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Choices = Annotated[dict[Word, tuple[str, ...]], Field(min_length=1)]
 
 

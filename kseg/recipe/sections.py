@@ -15,6 +15,7 @@ from kseg.recipe.types import (
     Name,
     Normalisation,
     Section,
+    Seed,
     Share,
     Sizes,
 )
@@ -166,7 +167,7 @@ class Recipe(Section):
     """A whole experiment."""
 
     name: Name = Field("phantom", description="the run: everything of it goes to saved_models/<name>")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(1, description="splits, patches and weights follow from it")
+    seed: Seed = Field(1, description="splits, patches and weights follow from it")
     data: Data = Data()
     phantom: Phantom = Phantom()
     patches: Patches = Patches()

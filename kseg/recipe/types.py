@@ -10,6 +10,7 @@ Sizes = tuple[PositiveInt, PositiveInt, PositiveInt]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Factor = Annotated[float, Field(ge=1, le=10)]
 Normalisation = Literal["zscore", "ct", "log"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
 

@@ -224,7 +224,7 @@ def _names(channel: str, words: str) -> bool:
 
 def _highest(cases: Sequence[Fingerprint], channel: int) -> float:
     """Median over the cases of the high percentile."""
-    return float(np.median([(case.outside or case.inside)[channel][HIGH] for case in cases]))
+    return float(np.median([row[HIGH] for row in _surroundings(cases, channel)]))
 
 
 def _median_foreground(cases: Sequence[Fingerprint]) -> tuple[Statistics, ...]:
@@ -236,9 +236,13 @@ def _median_foreground(cases: Sequence[Fingerprint]) -> tuple[Statistics, ...]:
 
 def _range_ratio(cases: Sequence[Fingerprint], channel: int) -> float:
     """How many times the widest range of intensities, 0.5 to 99.5 percentile, is wider than the narrowest."""
-    rows = [(case.outside or case.inside)[channel] for case in cases]
-    ranges = [row[HIGH] - row[LOW] for row in rows if row[HIGH] > row[LOW]]
+    ranges = [row[HIGH] - row[LOW] for row in _surroundings(cases, channel) if row[HIGH] > row[LOW]]
     return max(ranges) / min(ranges) if ranges else 1.0
+
+
+def _surroundings(cases: Sequence[Fingerprint], channel: int) -> list[Statistics]:
+    """Each case's statistics outside the foreground, or inside where there is nothing else."""
+    return [(case.outside or case.inside)[channel] for case in cases]
 
 
 def _fractions(cases: Sequence[Fingerprint]) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Checkpoints: written whole after each epoch, the last two kept, the newest sound one resumed."""
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
@@ -57,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         with whole_folder(self.folder.checkpoints / f"epoch-{epoch + 1:06d}") as path:
             self.model.save(path / MODEL)
             (path / STATE).write_text(state.model_dump_json(), encoding="utf-8")
-        for old in _checkpoints(self.folder)[:-KEPT]:
+        for old in self.folder.saved_epochs[:-KEPT]:
             shutil.rmtree(old)
 
 
@@ -67,14 +66,10 @@ def load_checkpoint(folder: RunFolder, contract: Contract) -> "tuple[Segmenter, 
     Raises:
         InputError: there is none.
     """
-    for path in reversed(_checkpoints(folder)):
+    for path in reversed(folder.saved_epochs):
         try:
             state = State.model_validate_json((path / STATE).read_bytes())
             return load_segmenter(path / MODEL, contract, compiled=True), state
         except (InputError, ValidationError, OSError) as error:
             say(f"checkpoint '{path}' is damaged, trying the one before: {str(error).splitlines()[0]}")
     raise InputError(f"run '{folder.path}' has no sound checkpoint to go on from: start it anew with --force")
-
-
-def _checkpoints(folder: RunFolder) -> list[Path]:
-    return sorted(folder.checkpoints.glob("epoch-*"))

@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def saved_epochs(self) -> list[Path]:
+        """The checkpoints that are there, the newest last; none before the first epoch's end."""
+        return sorted(self.checkpoints.glob("epoch-*"))
+
+    @property
     def logs(self) -> Path:
         """TensorBoard's folder."""
         return self.path / "logs"

@@ -29,7 +29,7 @@ class Run:
     @property
     def is_begun(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        return any(self.folder.checkpoints.glob("epoch-*"))
+        return bool(self.folder.saved_epochs)
 
 
 def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
