@@ -80,10 +80,11 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     start_tensorflow()
     from kseg.benchmark.input import measure_pipeline, price_transforms
     from kseg.patches.pipeline import PatchSource
-    from kseg.training.runs import make_runs, planned_recipe
+    from kseg.records.plan import scales_of
+    from kseg.training.runs import planned_recipe
 
     recipe = planned_recipe(recipe, manifest)
-    scales = make_runs(recipe, manifest, folds=0)[0].contract.scales
+    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
     patches, augmentation = recipe.patches, recipe.augmentation
     source = PatchSource(recipe.records_folder, manifest, "train", patches, recipe.seed, scales, augmentation)
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{recipe.records_folder}'")

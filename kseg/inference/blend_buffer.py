@@ -30,11 +30,6 @@ class BlendBuffer:
         self._sums = np.zeros((num_classes, thickness, *widths), np.float32)
         self._next = 0
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the memory in bytes."""
-        return self._sums.nbytes
-
     def add(self, start: Sequence[int], weights: np.ndarray, probabilities: np.ndarray) -> None:
         """Add a tile's share, as far as it lies in the column.
 

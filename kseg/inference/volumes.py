@@ -6,12 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg.inference.averaging import mean_of, mean_over_flips
-from kseg.inference.postprocessing_choice import (
-    PostProcessing,
-    choose_operations,
-    load_postprocessing,
-    try_operations,
-)
+from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
 from kseg.inference.sliding_window import Progress, segment
 from kseg.inference.trained import TrainedRun
 from kseg.records.intensity import intensity_statistics, normalise
@@ -77,20 +72,6 @@ def segment_cases(
             segment_volume = volume_segmenter(run, members, postprocessing)
             for record in read_records(records, cases, split):
                 yield record, segment_volume(record.image.array, iter)
-
-
-def choose_postprocessing(run: TrainedRun, records: Path, manifest: Manifest) -> PostProcessing:
-    """Segment the validation cases of a run's own dataset and choose its post-processing; nothing is stored.
-
-    Raises:
-        InputError: a shard or a model is damaged.
-    """
-    labels = run.contract.label_map
-    trials = [
-        try_operations(record.labels, prediction, labels.num_classes)
-        for record, prediction in segment_cases(run, records, manifest, "val")
-    ]
-    return choose_operations(trials, labels.names[1:], run.model_hashes())
 
 
 def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:

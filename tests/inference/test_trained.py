@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing
+from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
 from kseg.inference.trained import open_trained
-from kseg.inference.volumes import (
-    choose_postprocessing,
-    chosen_postprocessing,
-    segment_cases,
-    volume_segmenter,
-)
+from kseg.inference.volumes import chosen_postprocessing, segment_cases, volume_segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import load_manifest
@@ -148,12 +143,13 @@ def test_postprocessing_is_chosen_by_predictions_of_folds_that_did_not_see_the_c
     run = open_trained("legs")
     records = run.recipe.records_folder
     fold_of = {subject: fold for fold, m in enumerate(run.members) for subject in m.load_contract().val_subjects}
-    seen = []
+    seen, trials = [], []
     for record, labels in segment_cases(run, records, manifest, "val"):
         expected = probabilities(models[fold_of[record.subject]], record.image.array).argmax(axis=-1)
         assert np.mean(labels == expected) > 0.99
         seen.append(record.subject)
+        trials.append(try_operations(record.labels, labels, run.contract.label_map.num_classes))
     assert sorted(seen) == sorted(fold_of)
-    choice = choose_postprocessing(run, records, manifest)
+    choice = choose_operations(trials, run.contract.label_map.names[1:], run.model_hashes())
     assert choice.cases == len(seen)
     assert choice.models == tuple(run.model_hashes())
