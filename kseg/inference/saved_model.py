@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.console.files import whole_folder
-from kseg.nn.networks import with_implementation
+from kseg.nn.networks import with_options
 from kseg.nn.segmenter import Segmenter
 from kseg.records.intensity import PERCENTILES, Scale, intensity_statistics, normalise
 
@@ -47,7 +47,8 @@ def write_saved_model(model: Segmenter, path: Path, probe: np.ndarray, scales: S
     class Served(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = with_implementation(model.network, "direct")  # plain operations: a server may lack XLA
+            # Plain operations: a server may lack XLA.
+            self.network = with_options(model.network, implementation="direct")
 
         @tf.function(input_signature=[voxels])
         def serve(self, voxels: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -4,17 +4,19 @@ Measured on CPUs (see the README's results). Up-sampling decides: products at th
 fewer. Without it reuse saves a factor of the number of rates at most, and pays with sums that go through memory. That
 is worth it with many channels on few voxels; with so few channels that a map is a short sum of shifted inputs; and
 wherever TensorFlow runs without oneDNN, which it uses by default on CPUs with VNNI, AMX or the like: its own gradients
-of 3D convolutions are many times slower than its products.
+of 3D convolutions are many times slower than its products. Where the processor multiplies bfloat16 by tiles, plain
+convolutions of that are so fast that sums through memory save nothing: only the many voxels of an up-sampled output
+with few maps are still cheaper by reuse.
 """
 
 import math
-import os
 from collections.abc import Sequence
 
-from keras import backend
+from kseg.nn.processor import bfloat16_is_faster, convolutions_are_fast, on_tensorflows_cpu
 
 IMPLEMENTATIONS = ("auto", "direct", "reuse")
 MANY_CHANNELS = 64
+FEW_FILTERS = 8
 MOST_TERMS = 128
 """Shifted inputs that one compiled loop may add: with more, compiling takes longer than the loop is worth."""
 
@@ -25,15 +27,18 @@ def check_implementation(implementation: str) -> None:
         raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}. Received {implementation!r}.")
 
 
-def reuses(implementation: str, kernel_shape: Sequence[int], upsample: Sequence[int] = (1, 1, 1)) -> bool:
+def reuses(
+    implementation: str, kernel_shape: Sequence[int], upsample: Sequence[int] = (1, 1, 1), dtype: str = "float32"
+) -> bool:
     """Say whether a convolution reuses its multiplications: told to, or because it is faster.
 
     Args:
         implementation: one of `IMPLEMENTATIONS`.
         kernel_shape: `(kx, ky, kz, channels, filters)`.
         upsample: factors along x, y, z.
+        dtype: of the maps.
     """
-    return implementation == "reuse" or (implementation == "auto" and _reuse_is_faster(kernel_shape, upsample))
+    return implementation == "reuse" or (implementation == "auto" and _reuse_is_faster(kernel_shape, upsample, dtype))
 
 
 def adds_shifted_inputs(kernel_shape: Sequence[int], upsample: Sequence[int]) -> bool:
@@ -42,26 +47,10 @@ def adds_shifted_inputs(kernel_shape: Sequence[int], upsample: Sequence[int]) ->
     return channels < filters and math.prod(taps) * channels <= MOST_TERMS and max(upsample) == 1
 
 
-def convolutions_are_fast() -> bool:
-    """Say whether plain 3D convolutions run at the processor's speed: on a GPU, by oneDNN, or compiled by JAX."""
-    if not _on_tensorflows_cpu():
+def _reuse_is_faster(kernel_shape: Sequence[int], upsample: Sequence[int], dtype: str) -> bool:
+    *_, channels, filters = kernel_shape
+    if dtype == "bfloat16" and bfloat16_is_faster():
+        return max(upsample) > 1 and filters < FEW_FILTERS
+    if max(upsample) > 1 or channels >= MANY_CHANNELS or not convolutions_are_fast():
         return True
-    try:
-        from tensorflow.python.util._pywrap_util_port import IsMklEnabled
-    except ImportError:  # not a public name: without it, ask what a user can set
-        return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"
-    return bool(IsMklEnabled())
-
-
-def _reuse_is_faster(kernel_shape: Sequence[int], upsample: Sequence[int]) -> bool:
-    if max(upsample) > 1 or kernel_shape[-2] >= MANY_CHANNELS or not convolutions_are_fast():
-        return True
-    return adds_shifted_inputs(kernel_shape, upsample) and _on_tensorflows_cpu()
-
-
-def _on_tensorflows_cpu() -> bool:
-    if backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")
+    return adds_shifted_inputs(kernel_shape, upsample) and on_tensorflows_cpu()

@@ -134,7 +134,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
     def _convolve(self, x: KerasTensor) -> KerasTensor:
         kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables
         own = [] if self.share_kernel else ops.unstack(kernel, axis=0)
-        if reuses(self.implementation, self.kernel.shape[-5:], self.upsample):
+        if reuses(self.implementation, self.kernel.shape[-5:], self.upsample, self.compute_dtype):
             if self.share_kernel:
                 return reused_convolutions(x, kernel, rates, self.upsample)
             branches = zip(own, rates, strict=True)
@@ -195,7 +195,7 @@ class OutputConv3D(keras.layers.Conv3D):
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """Return the convolution of `inputs` `(batch, x, y, z, channels)`, without bias."""
-        if reuses(self.implementation, kernel.shape, self.upsample):
+        if reuses(self.implementation, kernel.shape, self.upsample, self.compute_dtype):
             return reused_convolutions(inputs, ops.copy(kernel), (1,), self.upsample)
         return super().convolution_op(upsample_nearest(inputs, self.upsample), kernel)
 

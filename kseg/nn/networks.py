@@ -145,12 +145,14 @@ def encoder_decoder(
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
 
 
-def with_implementation(network: keras.Model, implementation: str) -> keras.Model:
-    """Return the same network, weights copied, with another implementation of its convolutions."""
+def with_options(network: keras.Model, **options: Any) -> keras.Model:
+    """Return the same network, weights copied, with other options where its layers have them.
+
+    `implementation="direct"` for plain operations; `dtype="float32"` for one that was trained in mixed precision.
+    """
     config = network.get_config()
     for layer in config["layers"]:
-        if "implementation" in layer["config"]:
-            layer["config"]["implementation"] = implementation
+        layer["config"] |= {option: value for option, value in options.items() if option in layer["config"]}
     twin = keras.Model.from_config(config)
     twin.set_weights(network.get_weights())
     return twin

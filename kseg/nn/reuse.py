@@ -18,6 +18,7 @@ from kseg.nn import few_channels
 from kseg.nn.choice import adds_shifted_inputs
 from kseg.nn.compiled import compiled
 from kseg.nn.phases import merge, part
+from kseg.nn.processor import on_tensorflows_cpu
 
 Sizes = Sequence[int]
 X, Y, Z = 2, 3, 4  # axes of `(maps, batch, x, y, z)`: shifts and sums run over contiguous volumes
@@ -41,6 +42,9 @@ def reused_convolutions(
     """
     rates, factors = tuple(dilation_rates), tuple(upsample)
     few = adds_shifted_inputs(kernel.shape, factors)
+    dtype = x.dtype
+    if on_tensorflows_cpu():  # which has no fast loops of halves
+        x, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
 
     @ops.custom_gradient
     def convolve(x: KerasTensor, kernel: KerasTensor) -> Any:
@@ -56,7 +60,7 @@ def reused_convolutions(
             return few_channels.convolve(x, kernel, rates), gradient
         return _convolve(x, kernel, rates, factors), gradient
 
-    return convolve(x, kernel)
+    return ops.cast(convolve(x, kernel), dtype)
 
 
 def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:

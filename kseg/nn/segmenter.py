@@ -10,6 +10,7 @@ import kseg.nn.layers  # registers, as the next does, what a saved network is ma
 import kseg.nn.sizes  # noqa: F401
 from kseg.nn.losses import SegmentationLoss
 from kseg.nn.metrics import SegmentationScores
+from kseg.nn.networks import with_options
 from kseg.nn.replicas import replica_count
 from kseg.nn.supervision import supervised_loss, supervised_network
 
@@ -61,6 +62,12 @@ class Segmenter(keras.Model):
     ) -> KerasTensor:
         """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
         return supervised_loss(self.segmentation_loss, y, _levels(y_pred)) / replica_count()
+
+    def in_float32(self) -> "Segmenter":
+        """Return this model, or its float32 twin where it was trained in mixed precision: the same masks anywhere."""
+        if all(layer.compute_dtype == "float32" for layer in self.network.layers):
+            return self
+        return Segmenter(with_options(self.network, dtype="float32"), self.segmentation_loss, self.class_names)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.choice import check_implementation, convolutions_are_fast
+from kseg.nn.choice import check_implementation
 from kseg.nn.pooling import max_pool
+from kseg.nn.processor import convolutions_are_fast
 
 
 def triple(value: int | Sequence[int], argument: str) -> tuple[int, int, int]:

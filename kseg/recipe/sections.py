@@ -141,8 +141,8 @@ class Train(Section):
     deep_supervision: bool = Field(False, description="ask the decoder's lower levels for the labels too")
     warmup: Fraction = Field(0.02, description="share of the run in which the learning rate rises")
     validation_patches: PositiveInt = Field(16, description="patches, always the same, that choose the best model")
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
-        "float32", description="Keras dtype policy"
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        "float32", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which devices a step runs on."""
+"""Which devices a step runs on, and in which precision."""
 
 from kseg.console.errors import InputError
 
@@ -22,3 +22,16 @@ def choose_strategy(batch_size: int):  # type: ignore[no-untyped-def]
             f"choose a multiple of {len(devices)}"
         )
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def choose_precision(precision: str) -> str:
+    """Return the name of Keras' dtype policy for a recipe's `train.precision`.
+
+    `"auto"` is `"mixed_bfloat16"` where that is known to be faster, else `"float32"`. Weights, norms and soft sums
+    are float32 in both.
+    """
+    from kseg.nn.processor import bfloat16_is_faster
+
+    if precision != "auto":
+        return precision
+    return "mixed_bfloat16" if bfloat16_is_faster() else "float32"

@@ -18,7 +18,7 @@ from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
 from kseg.training.averaging import ValidateAverage
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
-from kseg.training.devices import choose_strategy
+from kseg.training.devices import choose_precision, choose_strategy
 from kseg.training.display import Display
 from kseg.training.optimizer import build_optimizer
 from kseg.training.run_folder import Contract, RunFolder
@@ -44,14 +44,16 @@ def fit(
     options = recipe.train
     strategy = choose_strategy(recipe.patches.batch_size)
     keras.utils.set_random_seed(recipe.seed)
-    keras.config.set_dtype_policy(options.precision)
+    keras.config.set_dtype_policy(choose_precision(options.precision))
     with strategy.scope():
         model, state = load_checkpoint(folder, contract) if resume else (compiled_model(recipe, contract), State())
     if not resume:
         folder.create(dump_recipe(recipe), contract)
+    precision = model.network.get_layer("output").dtype_policy.name
     say(
-        f"{model.network.name}: {model.count_params():,} parameters on {strategy.num_replicas_in_sync} device(s), "
-        f"patches {recipe.patches.size} x {recipe.patches.batch_size}; from epoch {state.epochs_done + 1}"
+        f"{model.network.name}: {model.count_params():,} parameters, {precision} "
+        f"on {strategy.num_replicas_in_sync} device(s), patches {recipe.patches.size} x {recipe.patches.batch_size}; "
+        f"from epoch {state.epochs_done + 1}"
     )
     records = recipe.records_folder
     epochs = range(state.epochs_done, options.epochs)

@@ -108,12 +108,12 @@ class RunFolder:
         return contract
 
     def load_model(self) -> "Segmenter":
-        """Load the best model in Keras' safe mode, and check it against the contract.
+        """Load the best model in Keras' safe mode, in float32, and check it against the contract.
 
         Raises:
             InputError: the file is damaged, or is not a model of kseg's for these channels and labels.
         """
-        return load_segmenter(self.model, self.load_contract())
+        return load_segmenter(self.model, self.load_contract()).in_float32()
 
     def create(self, recipe_text: str, contract: Contract) -> None:
         """Make the folder, anew, with the files that say what the run is."""

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from kseg import build_network
-from kseg.nn.networks import with_implementation
+from kseg.nn.networks import with_options
 
 SMALL = {"filters": (2, 3), "dilation_rates": (1, 2)}
 
@@ -65,7 +65,7 @@ def test_depth_follows_the_filters():
 
 def test_implementations_exchange_weights_and_give_the_same_network():
     fast = build_network("midl2021", implementation="reuse", num_classes=3, **SMALL)
-    plain = with_implementation(fast, "direct")
+    plain = with_options(fast, implementation="direct")
     assert {layer.implementation for layer in plain.layers if hasattr(layer, "implementation")} == {"direct"}
     voxels = np.random.default_rng(0).normal(size=(1, 9, 8, 7, 1)).astype(np.float32)
     np.testing.assert_allclose(ops.convert_to_numpy(plain(voxels)), ops.convert_to_numpy(fast(voxels)), atol=1e-5)
@@ -88,7 +88,7 @@ def test_a_stem_lowers_the_resolution_of_all_levels_and_the_output_raises_it_aga
     voxels = np.random.default_rng(0).normal(size=(1, 11, 8, 9, 1)).astype(np.float32)
     probabilities = ops.convert_to_numpy(model(voxels))
     np.testing.assert_allclose(probabilities.sum(-1), np.ones((1, 11, 8, 9)), atol=1e-5)
-    plain = with_implementation(model, "direct")
+    plain = with_options(model, implementation="direct")
     np.testing.assert_allclose(ops.convert_to_numpy(plain(voxels)), probabilities, atol=1e-5)
     strides = stride if isinstance(stride, tuple) else (stride,) * 3
     assert tuple(model.get_layer("stem").strides) == strides

@@ -127,3 +127,21 @@ def test_two_replicas_of_batch_one_equal_one_of_batch_two(tmp_path):
     np.testing.assert_allclose(two["alpha"], one["alpha"], rtol=1e-6)
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
     np.testing.assert_allclose(two["dice"], one["dice"], rtol=1e-5)
+
+
+def test_a_model_of_mixed_precision_has_a_float32_twin_with_its_weights():
+    voxels, labels = batch()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = segmenter(keras.optimizers.Adam(0.1))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.fit(voxels, labels, batch_size=2, epochs=2, verbose=0)
+    plain = mixed.in_float32()
+    assert {layer.compute_dtype for layer in plain.network.layers} == {"float32"}
+    for of_mixed, of_plain in zip(mixed.network.get_weights(), plain.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(of_plain, of_mixed)
+    rounded, exact = ops.convert_to_numpy(mixed(voxels)), ops.convert_to_numpy(plain(voxels))
+    assert 0 < np.abs(rounded - exact).mean() < 0.01  # eight bits of mantissa in each layer
+    assert plain.in_float32() is plain
+    assert float(plain.segmentation_loss.learned.alpha) == float(mixed.segmentation_loss.learned.alpha)
