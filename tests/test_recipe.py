@@ -59,6 +59,15 @@ def test_the_recipes_of_the_project_are_valid_and_say_what_they_are(path):
     assert "minutes" in head or "hours" in head
 
 
+def test_rates_are_numbers_or_lists_per_level(tmp_path):
+    for text, rates in (("[1, 2]", (1, 2)), ("[[1, 2], [1]]", ((1, 2), (1,)))):
+        recipe = load_recipe(None, [f"network.dilation_rates={text}"])
+        assert recipe.network.dilation_rates == rates
+        assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+    with pytest.raises(InputError, match="dilation_rates"):
+        load_recipe(None, ["network.dilation_rates=[[1, 0], [1]]"])
+
+
 def test_only_keys_that_a_preset_leaves_open_reach_the_network():
     assert load_recipe(None).network.overrides() == {}
     assert load_recipe(None, ["network.skip=add"]).network.overrides() == {"skip": "add"}

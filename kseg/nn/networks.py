@@ -58,7 +58,7 @@ def encoder_decoder(
     num_classes: int,
     input_channels: int,
     filters: Sequence[int],
-    dilation_rates: Sequence[int],
+    dilation_rates: Sequence[int] | Sequence[Sequence[int]],
     pooling: int | Sequence[int | Sequence[int]],
     skip: str,
     share_kernel: bool = True,
@@ -77,7 +77,8 @@ def encoder_decoder(
         num_classes: maps of the softmax.
         input_channels: channels of the volume.
         filters: filters of a branch, level by level from the finest; the decoder mirrors them.
-        dilation_rates: the rates of every layer.
+        dilation_rates: the rates of every layer, or a list of them for each level: where pooling has left few voxels,
+            the taps of a large rate lie outside.
         pooling: pool size after each level: a number, or for each level a number or one for each of x, y, z.
         skip: `"none"`, or `"add"` to add the encoder's maps to the decoder's of the same level.
         share_kernel: see `SharedDilatedConv3D`.
@@ -100,11 +101,12 @@ def encoder_decoder(
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a share below 1. Received {dropout!r}.")
     pools, stride = _pools(pooling, len(filters)), triple(stem_stride, "stem_stride")
+    rates = _rates(dilation_rates, len(filters))
 
     def layer(x: KerasTensor, level: int, stage: str, upsample: Sequence[int] = (1, 1, 1)) -> KerasTensor:
         return SharedDilatedConv3D(
             filters[level],
-            dilation_rates=dilation_rates,
+            dilation_rates=rates[level],
             share_kernel=share_kernel,
             upsample=upsample,
             implementation=implementation,
@@ -163,3 +165,15 @@ def _pools(pooling: int | Sequence[int | Sequence[int]], depth: int) -> list[tup
     if len(sizes) != depth:
         raise ValueError(f"`pooling` must have one entry per level of `filters` ({depth}). Received {pooling!r}.")
     return [triple(size, "pooling") for size in sizes]
+
+
+def _rates(dilation_rates: Sequence[int] | Sequence[Sequence[int]], depth: int) -> list[Sequence[int]]:
+    by_level = [rates for rates in dilation_rates if isinstance(rates, Sequence)]
+    if not by_level:
+        return [[rate for rate in dilation_rates if isinstance(rate, int)]] * depth
+    if not len(by_level) == len(dilation_rates) == depth:
+        raise ValueError(
+            f"`dilation_rates` must be numbers, or one list of them per level of `filters` ({depth}). Received "
+            f"{dilation_rates!r}."
+        )
+    return by_level

@@ -14,6 +14,7 @@ from kseg.recipe.types import (
     Fraction,
     Name,
     Normalisation,
+    Rates,
     Section,
     Seed,
     Share,
@@ -78,7 +79,9 @@ class Network(Section):
         "midl2021", description="'midl2021', the paper's network, or 'kseg', better masks in the same time"
     )
     filters: tuple[PositiveInt, ...] | None = Field(None, description="filters per level; its length is the depth")
-    dilation_rates: tuple[PositiveInt, ...] | None = Field(None, description="rates at which a kernel is applied")
+    dilation_rates: Rates | None = Field(
+        None, description="rates at which a kernel is applied, or a list of them per level"
+    )
     share_kernel: bool | None = Field(None, description="one kernel for all rates, or one each")
     pooling: tuple[Sizes, ...] | None = Field(
         None,

@@ -2,7 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -21,6 +31,14 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _is_nested(value: Any) -> str:
+    return "per level" if isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value) else "all"
+
+
+Rates = Annotated[
+    Annotated[tuple[PositiveInt, ...], Tag("all")] | Annotated[tuple[tuple[PositiveInt, ...], ...], Tag("per level")],
+    Discriminator(_is_nested),
+]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]

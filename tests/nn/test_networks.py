@@ -63,6 +63,20 @@ def test_depth_follows_the_filters():
     assert "encoder_4" not in names
 
 
+def test_rates_may_be_given_level_by_level():
+    model = build_network("midl2021", filters=(2, 4), dilation_rates=[[1, 2], [1]], skip="add")
+    rates = {layer.name: layer.dilation_rates for layer in model.layers if hasattr(layer, "dilation_rates")}
+    wanted = {"encoder_1": (1, 2), "encoder_2": (1,), "decoder_2": (1,), "decoder_1": (1, 2)}
+    assert {name: rates[name] for name in wanted} == wanted
+    assert ops.convert_to_numpy(model(np.zeros((1, 4, 4, 4, 1), np.float32))).shape == (1, 4, 4, 4, 2)
+
+
+@pytest.mark.parametrize("rates", [[[1, 2]], [[1], [1], [1]], [[1, 2], 1], [[], [1]]])
+def test_rates_that_do_not_fit_the_levels_are_named(rates):
+    with pytest.raises(ValueError, match="dilation_rates"):
+        build_network("midl2021", filters=(2, 4), dilation_rates=rates)
+
+
 def test_implementations_exchange_weights_and_give_the_same_network():
     fast = build_network("midl2021", implementation="reuse", num_classes=3, **SMALL)
     plain = with_options(fast, implementation="direct")
