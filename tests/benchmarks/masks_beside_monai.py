@@ -1,7 +1,8 @@
 """kseg's masks beside those of MONAI's UNet: the same scans, split, minutes, cores and scores.
 
 Usage: python tests/benchmarks/masks_beside_monai.py PYTHON_WITH_MONAI RECIPE [key=value ...] [--minutes 30]
-       [--subjects 25] [--cores 2] [--workers 0] [--patch 48 64 48] [--out build/beside-monai]
+       [--subjects 25] [--cores 2] [--together] [--workers 0] [--patch 48 64 48] [--peer-precision float32]
+       [--out build/beside-monai]
 
 The split is the one that kseg.prepare makes of the recipe, or, with --subjects, all its test subjects and that many of
 the others. Both sides read it from one CSV manifest and learn from these others alone: kseg validates on a part of
@@ -13,7 +14,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -39,7 +42,6 @@ def main():
     options = parse()
     path, overrides = split_arguments(options.words)
     recipe = load_recipe(path, overrides)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # what is started below inherits it
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     out = options.out / f"{recipe.name}-{options.subjects or 'all'}"
 
@@ -50,10 +52,12 @@ def main():
     manifest = out / "cases.csv"
     write_manifest(manifest, cases, splits)
 
-    sides = {
-        "kseg": run_kseg([*filter(None, [path]), *overrides], options.minutes, manifest, labels, tests, out / "kseg"),
-        "MONAI UNet": run_monai(options, recipe, manifest, labels, out / "monai"),
+    words = [*filter(None, [path]), *overrides]
+    jobs = {
+        "kseg": lambda: run_kseg(words, options.minutes, manifest, labels, tests, out / "kseg"),
+        "MONAI UNet": lambda: run_monai(options, recipe, manifest, labels, out / "monai"),
     }
+    sides = run_on_cores(jobs, options.cores, options.together)
     for name, folder in (("kseg", "kseg"), ("MONAI UNet", "monai")):
         sides[name] |= score(tests, out / folder, labels, recipe.evaluation.surface_tolerance_mm)
     learners = len(splits) - len({case.subject for case in tests})
@@ -68,13 +72,34 @@ def parse():
     parser.add_argument("--minutes", type=float, default=30, help="for each side, from its scans to a trained network")
     parser.add_argument("--subjects", type=int, help="subjects to learn from, validation included (default: all)")
     parser.add_argument("--cores", type=int, default=2, help="processor cores for each side (default 2)")
+    parser.add_argument("--together", action="store_true", help="both sides at once, each on cores of its own")
     parser.add_argument("--workers", type=int, default=0, help="processes that augment for MONAI (default 0)")
     parser.add_argument("--patch", type=int, nargs=3, default=(48, 64, 48), help="MONAI's patch (default 48 64 48)")
+    parser.add_argument(
+        "--peer-precision", choices=("float32", "bfloat16"), default="float32", help="of MONAI's network"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/beside-monai"), help="folder for all that is written")
     options = parser.parse_intermixed_args()
     if options.subjects is not None and options.subjects < 2:
         parser.error(f"--subjects must be 2 or more, one to train and one to validate: received {options.subjects}")
     return options
+
+
+def run_on_cores(jobs, count, together):
+    """Results of the jobs by name, each on `count` cores: in turn on the first ones, or each on its own at once."""
+    cores = sorted(os.sched_getaffinity(0))
+    if together and len(cores) < count * len(jobs):
+        sys.exit(f"--together needs {count * len(jobs)} cores, this machine lends {len(cores)}: choose fewer --cores.")
+
+    def confined(number, job):
+        # A thread's own affinity, which the commands that it starts inherit.
+        first = number * count if together else 0
+        os.sched_setaffinity(threading.get_native_id(), cores[first : first + count])
+        return job()
+
+    with ThreadPoolExecutor(len(jobs) if together else 1) as threads:
+        results = [threads.submit(confined, number, job) for number, job in enumerate(jobs.values())]
+        return {name: result.result() for name, result in zip(jobs, results, strict=True)}
 
 
 def labelled_cases(recipe, folder):
@@ -147,6 +172,7 @@ def run_monai(options, recipe, manifest, labels, out):
     patch = ["--patch", *map(str, options.patch)]
     flip = ["--flip", *(str("xyz".index(axis)) for axis in recipe.patches.flip_axes)]
     limits = ["--minutes", str(options.minutes), "--threads", str(options.cores), "--workers", str(options.workers)]
+    limits += ["--precision", options.peer_precision]
     report = json.loads(run([options.python, str(PEER), *given, *patch, *flip, *limits]).splitlines()[-1])
     return report | {"predict_minutes": (time.monotonic() - began) / 60 - report["minutes"]}
 

@@ -60,7 +60,8 @@ def main():
     dataset = CacheDataset(training, transform, num_workers=0, progress=False)
     sampler = RandomSampler(dataset, num_samples=ENDLESS)
     batches = DataLoader(dataset, batch_size=BATCH, sampler=sampler, num_workers=options.workers)
-    steps = train(network, batches, 60 * options.minutes)
+    with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
+        steps = train(network, batches, 60 * options.minutes)
     minutes = (time.monotonic() - BEGAN) / 60
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -86,6 +87,7 @@ def parse():
     parser.add_argument("--flip", type=int, nargs="*", default=(), help="axes flipped at random: 0, 1, 2")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default 2)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="bfloat16: autocast")
     parser.add_argument("--workers", type=int, default=0, help="processes that augment (default 0: the trainer itself)")
     return parser.parse_args()
 
@@ -143,7 +145,7 @@ def train(network, batches, seconds):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
         optimizer.zero_grad()
-        loss_of(network(batch["image"]), batch["label"]).backward()
+        loss_of(network(batch["image"]).float(), batch["label"]).backward()
         optimizer.step()
         now = time.monotonic()
         longest, last = max(longest, now - last), now
