@@ -17,6 +17,7 @@ from kseg import run
 from kseg.console.errors import InputError
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import load_grid
+from kseg.training.run_folder import RunFolder
 
 RECIPE = """
 name = "study"
@@ -95,6 +96,34 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(study: Path, capsys: 
     assert (SHARED / "cell.json").is_file()
 
 
+def test_runs_that_differ_in_evaluation_alone_share_a_training(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path("study.toml").read_text(encoding="utf-8")
+    flipped = "flipped = [\"evaluation.flip_axes=['x']\"]\n"
+    Path("study.toml").write_text(text + flipped, encoding="utf-8")
+    run.main(["study.toml"])
+    folder = study / "flipped/seed-1"
+    assert (folder / "model.keras").read_bytes() == (SHARED / "model.keras").read_bytes()
+    assert not (folder / "checkpoints").exists()
+    assert RunFolder(folder).load_recipe().evaluation.flip_axes == ("x",)
+    rows = {row["choice"]: row for row in csv.DictReader((study / "grid.csv").open(encoding="utf-8"))}
+    assert list(rows) == ["shared", "learned", "flipped"]
+    assert [rows[title]["epochs"] for title in ("shared", "flipped")] == ["2", "2"]
+    assert rows["flipped"]["test_dice"] != rows["shared"]["test_dice"]
+    assert (SHARED / "evaluation" / "test.json").is_file()
+
+
+def test_what_shares_a_training_that_failed_is_named_too(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path("study.toml").read_text(encoding="utf-8")
+    broken = "network.pooling=[[2, 2, 2], [2, 2, 2]]"
+    added = f'broken = ["{broken}"]\nflipped = ["{broken}", "evaluation.overlap=0.1"]\n'
+    Path("study.toml").write_text(text + added, encoding="utf-8")
+    with pytest.raises(InputError, match="2 of 4 runs failed"):
+        run.main(["study.toml"])
+    assert (
+        "study/flipped/seed-1 failed: 'study/broken/seed-1' failed, whose training it shares" in capsys.readouterr().err
+    )
+
+
 def test_a_command_that_outlived_its_parent_is_not_joined_by_a_second(tmp_path: Path) -> None:
     log = tmp_path / "one.log"
     holder = (
@@ -161,5 +190,6 @@ def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) ->
     assert [cell.recipe.name for cell in cells] == [
         f"g/{title}/seed-{seed}" for title in ("x-u", "x-v", "y-u", "y-v") for seed in (3, 4)
     ]
+    assert [cell.trainer for cell in cells] == [cell.recipe.name for cell in cells]
     found = [(cell.recipe.seed, cell.recipe.train.epochs, cell.recipe.loss.dice) for cell in cells]
     assert found == [(3, 5, 2), (4, 5, 2), (3, 5, 0), (4, 5, 0), (3, 7, 2), (4, 7, 2), (3, 7, 0), (4, 7, 0)]

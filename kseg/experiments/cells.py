@@ -57,6 +57,16 @@ def scores_from(made_from: str, trained: dict[str, Any], evaluated: dict[str, di
     )
 
 
+def trained_as(scores: CellScores) -> dict[str, Any]:
+    """Return what `kseg.train --json` reported, of which `scores_from` made these scores."""
+    return {
+        "parameters": scores.parameters,
+        "epochs": scores.epochs,
+        "minutes": scores.minutes,
+        "best_val_dice": scores.patch_dice,
+    }
+
+
 def write_scores(cell: Cell, scores: CellScores) -> None:
     """Mark the cell as finished."""
     with whole_file(cell.recipe.run_folder / FINISHED) as path:

@@ -5,11 +5,13 @@ import queue
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 from kseg.console.errors import InputError
-from kseg.experiments.cells import CellScores, finished_scores, origin, scores_from, write_scores
+from kseg.experiments.cells import CellScores, finished_scores, origin, scores_from, trained_as, write_scores
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
+from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import MANIFEST, Manifest, load_manifest, sha256_of
 from kseg.training.run_folder import RunFolder
@@ -50,40 +52,56 @@ def run_cells(
         free_cores.put(share)
     at_work: list[Commands] = []
 
-    def one(cell: Cell) -> CellScores:
-        cores = free_cores.get()
+    def attempt(cell: Cell, cores: tuple[int, ...]) -> CellScores | InputError:
+        name = cell.recipe.name
         commands = Commands(cell.recipe.run_folder.with_suffix(".log"), cores)
         at_work.append(commands)
         try:
-            scores = _train_and_evaluate(commands, path, overrides, cell, splits, origins[cell.recipe.name])
-        finally:
-            free_cores.put(cores)
+            own = name == cell.trainer
+            trained = _train(commands, path, overrides, cell) if own else _take_model(cell, finished[cell.trainer])
+            evaluated = {split: commands("evaluate", name, "--split", split) for split in splits}
+        except InputError as error:
+            return error
+        scores = scores_from(origins[name], trained, evaluated)
         write_scores(cell, scores)
+        finished[name] = scores
         return scores
 
-    missing = [cell for cell in cells if finished[cell.recipe.name] is None]
+    def share_training(sharing: Sequence[Cell]) -> list[tuple[Cell, CellScores | InputError]]:
+        cores = free_cores.get()
+        try:
+            return [(cell, attempt(cell, cores)) for cell in sharing]
+        finally:
+            free_cores.put(cores)
+
+    missing: dict[str, list[Cell]] = {}
+    for cell in cells:  # a trainer comes before those that share its training
+        if finished[cell.recipe.name] is None:
+            missing.setdefault(cell.trainer, []).append(cell)
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(one, cell): cell for cell in missing}
+        futures = [pool.submit(share_training, sharing) for sharing in missing.values()]
         try:
             for future in as_completed(futures):
-                error = future.exception()
-                if error is not None and not isinstance(error, InputError):
-                    raise error
-                yield futures[future], error if isinstance(error, InputError) else future.result()
+                yield from future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for commands in at_work:
                 commands.stop()
 
 
-def _train_and_evaluate(
-    commands: Commands, path: Path, overrides: Sequence[str], cell: Cell, splits: Sequence[str], made_from: str
-) -> CellScores:
+def _train(commands: Commands, path: Path, overrides: Sequence[str], cell: Cell) -> dict[str, Any]:
     begun = RunFolder(cell.recipe.run_folder).saved_epochs
-    recipe = [str(path), *overrides, *cell.changes]
-    trained = commands("train", *recipe, "--resume" if begun else "--force")
-    evaluated = {split: commands("evaluate", cell.recipe.name, "--split", split) for split in splits}
-    return scores_from(made_from, trained, evaluated)
+    return commands("train", str(path), *overrides, *cell.changes, "--resume" if begun else "--force")
+
+
+def _take_model(cell: Cell, trainer: CellScores | None) -> dict[str, Any]:
+    """Give a run the model of its trainer, and report the training as `kseg.train` did there."""
+    if trainer is None:
+        raise InputError(f"'{cell.trainer}' failed, whose training it shares")
+    trained = RunFolder(Path("saved_models") / cell.trainer)
+    recipe = trained.load_recipe().model_copy(update={"name": cell.recipe.name, "evaluation": cell.recipe.evaluation})
+    RunFolder(cell.recipe.run_folder).take_model(trained, dump_recipe(recipe))
+    return trained_as(trainer)
 
 
 def _shares(jobs: int) -> list[tuple[int, ...]]:

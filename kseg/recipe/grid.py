@@ -12,7 +12,8 @@
     dice = ["loss.parametric_tversky=0", "loss.dice=1"]
 
 makes 2 x 2 x 3 runs, the first of them `<name>/shared-parametric/seed-1`. All of them read the same prepared dataset:
-a run's seed decides weights and patches, not who trains and who tests.
+a run's seed decides weights and patches, not who trains and who tests. Runs that differ in `evaluation.*` alone share
+one training.
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,8 @@ from typing import Annotated
 from pydantic import Field
 
 from kseg.console.errors import InputError
-from kseg.recipe.load import explained, load_recipe, read_toml
-from kseg.recipe.sections import Recipe
+from kseg.recipe.load import dump_recipe, explained, load_recipe, read_toml
+from kseg.recipe.sections import Evaluation, Recipe
 from kseg.recipe.types import Section, Seed, Word
 
 Choices = Annotated[dict[Word, tuple[str, ...]], Field(min_length=1)]
@@ -40,12 +41,16 @@ class Grid(Section):
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid: its choice on each axis, its seed, and what these change in the recipe."""
+    """One run of a grid: its choice on each axis, its seed, and what these change in the recipe.
+
+    `trainer` names the run that trains its model: itself, or an earlier run that differs in `[evaluation]` alone.
+    """
 
     choices: tuple[str, ...]
     seed: int
     changes: tuple[str, ...]
     recipe: Recipe
+    trainer: str
 
     @property
     def title(self) -> str:
@@ -70,6 +75,7 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[C
         grid = Grid.model_validate(table["grid"])
     shared = load_recipe(path, overrides)
     cells = []
+    trainers: dict[str, str] = {}
     for picked in product(*(axis.items() for axis in grid.axes.values())):
         choices = tuple(choice for choice, _ in picked)
         for seed in grid.seeds:
@@ -78,5 +84,6 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[C
             recipe = load_recipe(path, [*overrides, *changes])
             if (recipe.data, recipe.phantom) != (shared.data, shared.phantom):
                 raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a grid has one dataset")
-            cells.append(Cell(choices, seed, changes, recipe))
+            trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})
+            cells.append(Cell(choices, seed, changes, recipe, trainers.setdefault(dump_recipe(trained), name)))
     return shared, cells

@@ -123,6 +123,11 @@ class RunFolder:
         self.recipe.write_text(recipe_text, encoding="utf-8")
         self.contract.write_text(json.dumps(contract.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
 
+    def take_model(self, trained: "RunFolder", recipe_text: str) -> None:
+        """Make the folder, anew, a run with another's model and a recipe that differs in how it is evaluated."""
+        self.create(recipe_text, trained.load_contract())
+        shutil.copyfile(trained.model, self.model)
+
 
 def open_run(run: str) -> RunFolder:
     """Return the folder of a trained run, given its name or its path.
