@@ -20,8 +20,14 @@ def dilated_convolutions(x: KerasTensor, kernels: Sequence[KerasTensor], dilatio
     Returns:
         `(batch, x, y, z, branches * filters)`, the maps of the first rate first.
     """
+    space = ops.shape(x)[:-1]
     branches = [
-        ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=rate)
+        # TensorFlow dilates by way of other shapes, and where sizes vary it takes the size of one axis for another's
+        # once such maps are added to `x` (2.21, not 2.16; tests/nn/test_networks.py). Told the shape, it does not.
+        ops.reshape(
+            ops.conv(x, kernel, padding="same", data_format="channels_last", dilation_rate=rate),
+            (*space, kernel.shape[-1]),
+        )
         for kernel, rate in zip(kernels, dilation_rates, strict=True)
     ]
     return ops.concatenate(branches, axis=-1)
