@@ -15,6 +15,7 @@ from kseg.records.manifest import Manifest
 from kseg.records.schema import label_dtype, parse
 
 MIXED_VOLUMES = 4
+READY_BATCHES = 4
 MOST_AT_WORK = 8  # records from which patches are cut at once,
 WORKING_BYTES = 4 * 2**30  # or fewer, where they are large
 
@@ -48,7 +49,10 @@ class PatchSource:
         )
         batches = patches.batch(self.options.batch_size, drop_remainder=True)
         count = tf.data.experimental.assert_cardinality(len(epochs) * steps_per_epoch)
-        return batches.apply(count).prefetch(tf.data.AUTOTUNE)
+        # Sizes of ours instead of tuned ones: the tuner sleeps up to a minute, and a command that ends waits for it.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return batches.apply(count).prefetch(READY_BATCHES).with_options(options)
 
     def _epoch(self, epoch: tf.Tensor, count: int) -> tf.data.Dataset:
         per_volume = self.options.per_volume

@@ -82,6 +82,11 @@ def test_the_same_seed_gives_the_same_batches_another_seed_others(
     assert not equal(batches(source(prepared, seed=2), range(4), 4), undisturbed)
 
 
+def test_nothing_is_tuned_in_the_background(prepared: tuple[Path, Manifest]) -> None:
+    # TensorFlow's tuner sleeps up to a minute between two looks, and a process waits for it before it ends.
+    assert source(prepared).batches([0], 1).options().autotune.enabled is False
+
+
 def test_from_whatever_epoch_a_run_sees_what_an_undisturbed_one_sees(
     prepared: tuple[Path, Manifest], undisturbed: Batches
 ) -> None:
