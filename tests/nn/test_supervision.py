@@ -32,7 +32,7 @@ def test_weights_halve_from_level_to_level():
 
 
 def test_supervision_trains_the_lower_levels_and_leaves_the_network_as_it_is():
-    network = build_network("kseg", **TINY)
+    network = build_network("kseg", stem_stride=2, **TINY)
     outputs = supervised_network(network)(np.zeros((1, 16, 16, 32, 1)))
     assert [tuple(output.shape[1:4]) for output in outputs] == [(16, 16, 32), (4, 4, 8), (2, 2, 4)]
     model = Segmenter(network, SegmentationLoss(dice=1.0), ["a", "b"], deep_supervision=True)
