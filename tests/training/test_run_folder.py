@@ -3,12 +3,14 @@
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
+from kseg.inference.saved_model import write_saved_model
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
@@ -37,6 +39,26 @@ def test_a_run_is_opened_by_name_and_by_path_and_comes_back(run: tuple[RunFolder
         assert dump_recipe(opened.load_recipe()) == folder.recipe.read_text()
     voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
     np.testing.assert_array_equal(open_run("tiny").load_model()(voxels), model(voxels))
+
+
+def test_what_mixed_precision_trained_segments_and_is_exported_in_float32(
+    tiny_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = tiny_recipe()
+    folder = RunFolder(recipe.run_folder)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = compiled_model(recipe, CONTRACT)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    folder.create(dump_recipe(recipe), CONTRACT)
+    mixed.save(folder.model)
+    model = folder.load_model()
+    assert {layer.compute_dtype for layer in model.network.layers} == {"float32"}
+    for of_mixed, of_model in zip(mixed.network.get_weights(), model.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(of_model, of_mixed)
+    voxels = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32)
+    assert write_saved_model(model, tmp_path / "1", voxels) < 1e-5
 
 
 def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
