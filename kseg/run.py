@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     path, overrides = split_arguments(arguments.words)
     if path is None:
-        raise InputError("give a recipe with a table [grid], such as pipelines/hippocampus_ablations.toml")
+        raise InputError("give a recipe with a table [grid], such as pipelines/hippocampus.toml")
     shared, cells = load_grid(path, overrides)
 
     from kseg.console.progress import progress, stdout
