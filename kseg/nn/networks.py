@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import KerasTensor
@@ -170,7 +170,7 @@ def _pools(pooling: int | Sequence[int | Sequence[int]], depth: int) -> list[tup
 def _rates(dilation_rates: Sequence[int] | Sequence[Sequence[int]], depth: int) -> list[Sequence[int]]:
     by_level = [rates for rates in dilation_rates if isinstance(rates, Sequence)]
     if not by_level:
-        return [[rate for rate in dilation_rates if isinstance(rate, int)]] * depth
+        return [cast(Sequence[int], dilation_rates)] * depth
     if not len(by_level) == len(dilation_rates) == depth:
         raise ValueError(
             f"`dilation_rates` must be numbers, or one list of them per level of `filters` ({depth}). Received "

@@ -12,7 +12,7 @@ shifted copies of the input are added instead (`kseg.nn.few_channels`).
 from collections.abc import Sequence
 from typing import Any
 
-from keras import KerasTensor, ops
+from keras import KerasTensor, backend, ops
 
 from kseg.nn import few_channels
 from kseg.nn.choice import adds_shifted_inputs
@@ -21,6 +21,7 @@ from kseg.nn.phases import merge, part
 from kseg.nn.processor import on_tensorflows_cpu
 
 Sizes = Sequence[int]
+HALVES = ("float16", "bfloat16")
 X, Y, Z = 2, 3, 4  # axes of `(maps, batch, x, y, z)`: shifts and sums run over contiguous volumes
 
 
@@ -42,8 +43,8 @@ def reused_convolutions(
     """
     rates, factors = tuple(dilation_rates), tuple(upsample)
     few = adds_shifted_inputs(kernel.shape, factors)
-    dtype = x.dtype
-    if on_tensorflows_cpu():  # which has no fast loops of halves
+    dtype = backend.standardize_dtype(x.dtype)
+    if dtype in HALVES and on_tensorflows_cpu():  # which has no fast loops of halves
         x, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
 
     @ops.custom_gradient

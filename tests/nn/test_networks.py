@@ -77,6 +77,11 @@ def test_rates_that_do_not_fit_the_levels_are_named(rates):
         build_network("midl2021", filters=(2, 4), dilation_rates=rates)
 
 
+def test_a_rate_that_is_no_integer_is_not_left_out_in_silence():
+    model = build_network("midl2021", filters=(2,), dilation_rates=(1, np.int64(2)))
+    assert model.get_layer("encoder_1").dilation_rates == (1, 2)
+
+
 def test_implementations_exchange_weights_and_give_the_same_network():
     fast = build_network("midl2021", implementation="reuse", num_classes=3, **SMALL)
     plain = with_options(fast, implementation="direct")

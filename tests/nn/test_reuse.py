@@ -149,6 +149,18 @@ def training_call(layer):
     return call
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has no float64 unless it is told so at its start")
+def test_double_precision_stays_double():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(1, 5, 4, 6, 3)), rng.normal(size=(3, 3, 3, 3, 2))
+    found = ops.convert_to_numpy(reused_convolutions(ops.convert_to_tensor(x), ops.convert_to_tensor(kernel), (1, 2)))
+    wanted = ops.convert_to_numpy(
+        dilated_convolutions(ops.convert_to_tensor(x), [ops.convert_to_tensor(kernel)] * 2, (1, 2))
+    )
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_gives_the_same_in_both_implementations(policy):
     x = np.random.default_rng(0).normal(size=(2, 5, 4, 6, 3)).astype(np.float32)
