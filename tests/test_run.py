@@ -96,7 +96,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(study: Path, capsys: 
     assert (SHARED / "cell.json").is_file()
 
 
-def test_runs_that_differ_in_evaluation_alone_share_a_training(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_differ_in_evaluation_alone_share_a_training(study: Path) -> None:
     text = Path("study.toml").read_text(encoding="utf-8")
     flipped = "flipped = [\"evaluation.flip_axes=['x']\"]\n"
     Path("study.toml").write_text(text + flipped, encoding="utf-8")

@@ -14,7 +14,7 @@ from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import MANIFEST, Manifest, load_manifest, sha256_of
-from kseg.training.run_folder import RunFolder
+from kseg.training.run_folder import RunFolder, open_run
 
 
 def prepare(path: Path, overrides: Sequence[str], recipe: Recipe) -> Manifest:
@@ -98,7 +98,7 @@ def _take_model(cell: Cell, trainer: CellScores | None) -> dict[str, Any]:
     """Give a run the model of its trainer, and report the training as `kseg.train` did there."""
     if trainer is None:
         raise InputError(f"'{cell.trainer}' failed, whose training it shares")
-    trained = RunFolder(Path("saved_models") / cell.trainer)
+    trained = open_run(cell.trainer)
     recipe = trained.load_recipe().model_copy(update={"name": cell.recipe.name, "evaluation": cell.recipe.evaluation})
     RunFolder(cell.recipe.run_folder).take_model(trained, dump_recipe(recipe))
     return trained_as(trainer)

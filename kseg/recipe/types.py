@@ -31,13 +31,13 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-def _is_nested(value: Any) -> str:
+def _form_of_rates(value: Any) -> str:
     return "per level" if isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value) else "all"
 
 
 Rates = Annotated[
     Annotated[tuple[PositiveInt, ...], Tag("all")] | Annotated[tuple[tuple[PositiveInt, ...], ...], Tag("per level")],
-    Discriminator(_is_nested),
+    Discriminator(_form_of_rates),
 ]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]

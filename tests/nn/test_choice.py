@@ -11,10 +11,9 @@ HIGHER = (2, 2, 2)
 
 def on(monkeypatch, bfloat16, fast=True):
     """A CPU under TensorFlow, with AMX or without, with oneDNN or without."""
-    for module in (choice, processor):
-        monkeypatch.setattr(module, "bfloat16_is_faster", lambda: bfloat16)
-        monkeypatch.setattr(module, "convolutions_are_fast", lambda: fast)
-        monkeypatch.setattr(module, "on_tensorflows_cpu", lambda: True)
+    monkeypatch.setattr(choice, "bfloat16_is_faster", lambda: bfloat16)
+    monkeypatch.setattr(choice, "convolutions_are_fast", lambda: fast)
+    monkeypatch.setattr(choice, "on_tensorflows_cpu", lambda: True)
 
 
 def test_in_float32_up_sampling_and_few_channels_decide(monkeypatch):
