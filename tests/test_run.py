@@ -188,8 +188,8 @@ def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) ->
     shared, cells = load_grid(path, ["train.epochs=5"])
     assert shared.name == "g"
     assert [cell.recipe.name for cell in cells] == [
-        f"g/{title}/seed-{seed}" for title in ("x-u", "x-v", "y-u", "y-v") for seed in (3, 4)
+        f"g/{title}/seed-{seed}" for seed in (3, 4) for title in ("x-u", "x-v", "y-u", "y-v")
     ]
     assert [cell.trainer for cell in cells] == [cell.recipe.name for cell in cells]
     found = [(cell.recipe.seed, cell.recipe.train.epochs, cell.recipe.loss.dice) for cell in cells]
-    assert found == [(3, 5, 2), (4, 5, 2), (3, 5, 0), (4, 5, 0), (3, 7, 2), (4, 7, 2), (3, 7, 0), (4, 7, 0)]
+    assert found == [(3, 5, 2), (3, 5, 0), (3, 7, 2), (3, 7, 0), (4, 5, 2), (4, 5, 0), (4, 7, 2), (4, 7, 0)]

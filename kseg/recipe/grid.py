@@ -59,7 +59,8 @@ class Cell:
 
 
 def load_grid(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[Cell]]:
-    """Read a recipe file with a grid; return the recipe that all share, and every run, choices first, then seeds.
+    """Read a recipe file with a grid; return the recipe that all share, and its runs: every choice with the first seed,
+    then with the next, so that an experiment cut short has compared all choices.
 
     Args:
         path: the recipe.
@@ -76,14 +77,14 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[C
     shared = load_recipe(path, overrides)
     cells = []
     trainers: dict[str, str] = {}
-    for picked in product(*(axis.items() for axis in grid.axes.values())):
+    picks = list(product(*(axis.items() for axis in grid.axes.values())))
+    for seed, picked in product(grid.seeds, picks):
         choices = tuple(choice for choice, _ in picked)
-        for seed in grid.seeds:
-            name = f"{shared.name}/{'-'.join(choices)}/seed-{seed}"
-            changes = (*(change for _, listed in picked for change in listed), f"seed={seed}", f'name="{name}"')
-            recipe = load_recipe(path, [*overrides, *changes])
-            if (recipe.data, recipe.phantom) != (shared.data, shared.phantom):
-                raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a grid has one dataset")
-            trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})
-            cells.append(Cell(choices, seed, changes, recipe, trainers.setdefault(dump_recipe(trained), name)))
+        name = f"{shared.name}/{'-'.join(choices)}/seed-{seed}"
+        changes = (*(change for _, listed in picked for change in listed), f"seed={seed}", f'name="{name}"')
+        recipe = load_recipe(path, [*overrides, *changes])
+        if (recipe.data, recipe.phantom) != (shared.data, shared.phantom):
+            raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a grid has one dataset")
+        trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})
+        cells.append(Cell(choices, seed, changes, recipe, trainers.setdefault(dump_recipe(trained), name)))
     return shared, cells
