@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kseg.console.errors import InputError as InputError
     from kseg.nn.layers import SharedDilatedConv3D as SharedDilatedConv3D
-    from kseg.nn.losses import ParametricTversky as ParametricTversky
-    from kseg.nn.losses import SegmentationLoss as SegmentationLoss
     from kseg.nn.losses import tversky_index as tversky_index
     from kseg.nn.networks import build_network as build_network
+    from kseg.nn.parametric_tversky import ParametricTversky as ParametricTversky
+    from kseg.nn.segmentation_loss import SegmentationLoss as SegmentationLoss
     from kseg.nn.segmenter import Segmenter as Segmenter
     from kseg.recipe.load import load_recipe as load_recipe
     from kseg.volumes.read import read_volume as read_volume
@@ -22,8 +22,8 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "InputError": "kseg.console.errors",
-    "ParametricTversky": "kseg.nn.losses",
-    "SegmentationLoss": "kseg.nn.losses",
+    "ParametricTversky": "kseg.nn.parametric_tversky",
+    "SegmentationLoss": "kseg.nn.segmentation_loss",
     "Segmenter": "kseg.nn.segmenter",
     "SharedDilatedConv3D": "kseg.nn.layers",
     "build_network": "kseg.nn.networks",

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.benchmark.cost import dilated_layers
-from kseg.nn.losses import SegmentationLoss
 from kseg.nn.networks import build_network
+from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 
 REPEATS = 3

@@ -8,10 +8,10 @@ from keras import KerasTensor
 
 import kseg.nn.layers  # registers, as the next does, what a saved network is made of
 import kseg.nn.sizes  # noqa: F401
-from kseg.nn.losses import SegmentationLoss
 from kseg.nn.metrics import SegmentationScores
 from kseg.nn.networks import with_options
 from kseg.nn.replicas import replica_count
+from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.supervision import supervised_loss, supervised_network
 
 

@@ -115,13 +115,29 @@ class Loss(Section):
         1.0, description="weight of the Tversky loss with learned alpha and beta"
     )
     tversky: NonNegativeFloat = Field(0.0, description="weight of the Tversky loss with fixed alpha and beta")
+    focal_tversky: NonNegativeFloat = Field(0.0, description="weight of the focal Tversky loss, alpha and beta fixed")
     dice: NonNegativeFloat = Field(0.0, description="weight of the Dice loss")
     cross_entropy: NonNegativeFloat = Field(0.0, description="weight of the cross-entropy")
-    alpha: Share = Field(0.5, description="penalty of false positives in `tversky`; beta is 1 - alpha")
+    alpha: Share = Field(
+        0.5, description="penalty of false positives in `tversky` and `focal_tversky`; beta is 1 - alpha"
+    )
+    gamma: Annotated[float, Field(ge=1, le=10)] = Field(
+        4 / 3, description="of `focal_tversky`: 1 - index is raised to 1 / gamma"
+    )
+    mode: Literal["joint", "adversarial"] = Field(
+        "joint", description="alpha and beta are learned by descent with the network, or by ascent against it"
+    )
+    learning_rate_multiplier: PositiveFloat = Field(
+        1.0, description="how many times faster than the network alpha and beta are learned"
+    )
+    min_weight: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.0, description="bound below which neither alpha nor beta is learned"
+    )
+    prior: NonNegativeFloat = Field(0.0, description="pull of the learned alpha and beta to 0.5: times -log(4 alpha beta)")
 
     @model_validator(mode="after")
     def _some_term(self) -> "Loss":
-        if not (self.parametric_tversky or self.tversky or self.dice or self.cross_entropy):
+        if not any((self.parametric_tversky, self.tversky, self.focal_tversky, self.dice, self.cross_entropy)):
             raise ValueError("at least one term must have a weight above 0")
         return self
 

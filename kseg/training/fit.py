@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.nn.losses import SegmentationLoss
 from kseg.nn.networks import build_network
+from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.pipeline import PatchSource
 from kseg.recipe.load import dump_recipe

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kseg.nn.losses import SegmentationLoss
 from kseg.nn.networks import build_network
+from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 from kseg.nn.supervision import lower_resolution, supervised_loss, supervised_network
 

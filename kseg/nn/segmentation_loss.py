@@ -1,0 +1,81 @@
+"""The loss of a recipe: a weighted sum of terms."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import KerasTensor
+
+from kseg.nn.losses import cross_entropy, focal_tversky_loss, tversky_loss
+from kseg.nn.parametric_tversky import Mode, ParametricTversky
+
+
+@keras.saving.register_keras_serializable("kseg")
+class SegmentationLoss(keras.layers.Layer):
+    """A weighted sum of losses; a weight of 0 leaves a term out.
+
+    Args:
+        parametric_tversky: weight of `ParametricTversky`.
+        tversky: weight of the Tversky loss with fixed penalties.
+        focal_tversky: weight of the focal Tversky loss, with the same penalties.
+        dice: weight of the Dice loss.
+        cross_entropy: weight of the cross-entropy.
+        alpha: penalty of false positives in `tversky` and `focal_tversky`; false negatives get `1 - alpha`.
+        gamma: of `focal_tversky`: its exponent is `1 / gamma`.
+        mode, learning_rate_multiplier, min_weight, prior: of `ParametricTversky`.
+    """
+
+    def __init__(
+        self,
+        parametric_tversky: float = 1.0,
+        tversky: float = 0.0,
+        focal_tversky: float = 0.0,
+        dice: float = 0.0,
+        cross_entropy: float = 0.0,
+        alpha: float = 0.5,
+        gamma: float = 4 / 3,
+        mode: Mode = "joint",
+        learning_rate_multiplier: float = 1.0,
+        min_weight: float = 0.0,
+        prior: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.weights_of_terms = {
+            "parametric_tversky": parametric_tversky,
+            "tversky": tversky,
+            "focal_tversky": focal_tversky,
+            "dice": dice,
+            "cross_entropy": cross_entropy,
+        }
+        self.alpha = alpha
+        self.gamma = gamma
+        self.learning = {
+            "mode": mode,
+            "learning_rate_multiplier": learning_rate_multiplier,
+            "min_weight": min_weight,
+            "prior": prior,
+        }
+        self.learned = ParametricTversky(name="parametric_tversky", **self.learning) if parametric_tversky else None
+
+    def build(self, *input_shapes: Any) -> None:
+        """Make the learned penalties, where they are part of the loss."""
+        if self.learned is not None and not self.learned.built:
+            self.learned.build()
+
+    def call(self, labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
+        """Return the loss, a scalar, for labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`."""
+        terms: dict[str, Callable[[KerasTensor, KerasTensor], KerasTensor] | None] = {
+            "parametric_tversky": self.learned,
+            "tversky": lambda y, p: tversky_loss(y, p, self.alpha, 1.0 - self.alpha),
+            "focal_tversky": lambda y, p: focal_tversky_loss(y, p, self.alpha, 1.0 - self.alpha, self.gamma),
+            "dice": lambda y, p: tversky_loss(y, p, 0.5, 0.5),
+            "cross_entropy": cross_entropy,
+        }
+        weighted = [(weight, terms[name]) for name, weight in self.weights_of_terms.items()]
+        return sum(weight * term(labels, probabilities) for weight, term in weighted if weight and term)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        fixed = {"alpha": self.alpha, "gamma": self.gamma}
+        return {**super().get_config(), **self.weights_of_terms, **fixed, **self.learning}
