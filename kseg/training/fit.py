@@ -23,6 +23,7 @@ from kseg.training.display import Display
 from kseg.training.optimizer import build_optimizer
 from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
+from kseg.training.watch import PenaltyWatch
 
 
 def fit(
@@ -80,6 +81,7 @@ def fit(
                 checkpoint,
                 display,
                 ValidateAverage(),
+                PenaltyWatch(),
                 *_early_stop(options.patience, state.best_dice),
             ],
             shuffle=False,
