@@ -17,7 +17,8 @@ class SegmentationScores(keras.metrics.Metric):
 
     `result()` is a dictionary: `dice`, `precision`, `recall`, each the mean over the foreground classes seen so far,
     and `dice_<class>` of every one. A class that neither truth nor prediction holds scores 0 and is left out of the
-    means.
+    means. `soft_fp` and `soft_fn` are what the Tversky losses weigh: false positives and false negatives as sums of
+    probabilities, over all foreground classes, per voxel of true foreground.
 
     Args:
         class_names: names of the foreground classes, index 1 first.
@@ -28,11 +29,13 @@ class SegmentationScores(keras.metrics.Metric):
         self.class_names = tuple(class_names)
         shape = (3, len(self.class_names))
         self.counts = self.add_weight(name="counts", shape=shape, initializer="zeros", dtype="float32")
+        self.soft_sums = self.add_weight(name="soft_sums", shape=shape, initializer="zeros", dtype="float32")
 
     def update_state(self, labels: KerasTensor, probabilities: KerasTensor, sample_weight: None = None) -> None:
         """Count a batch: labels `(batch, x, y, z)`, probabilities `(batch, x, y, z, classes)`."""
-        overlap, predicted, truth = ops.unstack(sum_over_replicas(compiled(_count)(labels, probabilities)), num=3)
-        self.counts.assign_add(ops.stack([overlap, predicted - overlap, truth - overlap]))
+        hard, soft = ops.unstack(sum_over_replicas(compiled(_count)(labels, probabilities)), num=2)
+        self.counts.assign_add(_errors(hard))
+        self.soft_sums.assign_add(_errors(soft))
 
     def result(self) -> dict[str, KerasTensor]:
         """Return the scores of everything counted since the last reset."""
@@ -48,6 +51,9 @@ class SegmentationScores(keras.metrics.Metric):
             "precision": mean(tversky_index(tp, fp, fn, alpha=1.0, beta=0.0)),
             "recall": mean(tversky_index(tp, fp, fn, alpha=0.0, beta=1.0)),
         }
+        soft_tp, soft_fp, soft_fn = ops.unstack(ops.sum(self.soft_sums, axis=1), num=3)
+        foreground = ops.maximum(soft_tp + soft_fn, 1.0)
+        scores |= {"soft_fp": soft_fp / foreground, "soft_fn": soft_fn / foreground}
         return scores | {
             f"dice_{name}": score
             for name, score in zip(self.class_names, ops.unstack(dice, num=len(self.class_names)), strict=True)
@@ -59,5 +65,12 @@ class SegmentationScores(keras.metrics.Metric):
 
 
 def _count(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
+    """Sums over the most probable classes, and over the probabilities: `(2, 3, classes - 1)`."""
     predicted = ops.one_hot(ops.argmax(probabilities, axis=-1), probabilities.shape[-1], dtype="float32")
-    return overlap_and_sums(labels, predicted)
+    return ops.stack([overlap_and_sums(labels, predicted), overlap_and_sums(labels, probabilities)])
+
+
+def _errors(sums: KerasTensor) -> KerasTensor:
+    """True positives, false positives and false negatives from overlap, predicted and true sums, `(3, classes - 1)`."""
+    overlap, predicted, truth = ops.unstack(sums, num=3)
+    return ops.stack([overlap, predicted - overlap, truth - overlap])

@@ -71,14 +71,16 @@ def test_it_learns_what_can_be_learned():
 
 def test_scores_count_over_batches_and_leave_unseen_classes_out():
     scores = SegmentationScores(["a", "b"])
-    one_hot = np.eye(3, dtype=np.float32)
+    sure = np.array([[0.8, 0.2, 0.0], [0.3, 0.7, 0.0]], np.float32)  # background, class a
     # Class a over both batches: TP 2, FP 1, FN 1; class b is never there.
-    scores.update_state(np.array([1, 1, 0]).reshape(1, 3, 1, 1), one_hot[[1, 0, 0]].reshape(1, 3, 1, 1, 3))
-    scores.update_state(np.array([1, 0, 0]).reshape(1, 3, 1, 1), one_hot[[1, 1, 0]].reshape(1, 3, 1, 1, 3))
+    scores.update_state(np.array([1, 1, 0]).reshape(1, 3, 1, 1), sure[[1, 0, 0]].reshape(1, 3, 1, 1, 3))
+    scores.update_state(np.array([1, 0, 0]).reshape(1, 3, 1, 1), sure[[1, 1, 0]].reshape(1, 3, 1, 1, 3))
     result = {name: float(value) for name, value in scores.result().items()}
     third = 2 / 3
+    # Three voxels of a: soft FN 0.3 + 0.8 + 0.3; soft FP on the other three 0.2 + 0.7 + 0.2.
+    soft = {"soft_fn": 1.4 / 3, "soft_fp": 1.1 / 3}
     assert result == pytest.approx(
-        {"dice": third, "precision": third, "recall": third, "dice_a": third, "dice_b": 0.0}, abs=1e-6
+        {"dice": third, "precision": third, "recall": third, **soft, "dice_a": third, "dice_b": 0.0}, abs=1e-6
     )
 
 
