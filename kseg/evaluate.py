@@ -36,11 +36,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     start_tensorflow()
     from kseg.console.progress import progress, stdout
-    from kseg.evaluation.picture import three_planes
     from kseg.evaluation.report import score_table, write_report
     from kseg.evaluation.scores import score_case, summarise
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
     from kseg.inference.volumes import chosen_postprocessing, describe, segment_cases
+    from kseg.pictures.png import save_png
+    from kseg.pictures.three_planes import three_planes
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
@@ -58,15 +59,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             trials.append(try_operations(record.labels, prediction, contract.label_map.num_classes))
         if len(pictures) < MOST_PICTURES:
             pictures.append(str(folder.evaluation / f"{arguments.split}-{record.case}.png"))
-            three_planes(
+            figure = three_planes(
                 record.image.array[..., 0],
                 record.labels,
                 prediction,
                 spacing_mm=spacing_mm,
                 class_names=names,
-                path=Path(pictures[-1]),
                 title=f"{recipe.name}: {record.case}",
             )
+            save_png(figure, Path(pictures[-1]))
     summary = summarise(scores)
     write_report(scores, summary, folder.evaluation, arguments.split)
     stdout.print(score_table(summary))

@@ -1,1 +1,1 @@
-"""How good a segmentation is: scores of a case and of a test set, as numbers, tables and pictures."""
+"""How good a segmentation is: scores of a case and of a test set, as numbers and tables."""

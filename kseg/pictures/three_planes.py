@@ -6,7 +6,6 @@ A (front), P (back), S (head), I (feet).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-
-from kseg.console.files import whole_file
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 """Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""
@@ -51,10 +48,9 @@ def three_planes(
     *,
     spacing_mm: Sequence[float],
     class_names: Sequence[str],
-    path: Path,
     title: str,
-) -> None:
-    """Draw the axial, coronal and sagittal slice that hold the most foreground, as a PNG.
+) -> Figure:
+    """Draw the axial, coronal and sagittal slice that hold the most foreground.
 
     Args:
         image: one channel (x, y, z), RAS+ voxel order.
@@ -62,7 +58,6 @@ def three_planes(
         prediction: class indices (x, y, z), or None.
         spacing_mm: voxel size along x, y, z.
         class_names: names of the classes 1, 2, ..., without the background.
-        path: the PNG file.
         title: the picture's heading.
     """
     rows = [(name, labels) for name, labels in (("truth", truth), ("prediction", prediction)) if labels is not None]
@@ -90,8 +85,7 @@ def three_planes(
         ncols=4,
         frameon=False,
     )
-    with whole_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=150)
+    return figure
 
 
 def colour_of(index: int) -> str:

@@ -8,7 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from scipy import ndimage
 
-from kseg.evaluation.picture import colour_of, outline, three_planes
+from kseg.pictures.png import save_png
+from kseg.pictures.three_planes import colour_of, outline, three_planes
 
 NAMES = ("soleus", "gastrocnemius")
 SHAPE, SPACING = (24, 30, 14), (1.0, 0.8, 3.0)
@@ -16,15 +17,8 @@ SHAPE, SPACING = (24, 30, 14), (1.0, 0.8, 3.0)
 
 def draw(path: Path, image: np.ndarray, truth: np.ndarray | None, prediction: np.ndarray | None) -> np.ndarray:
     """The picture as (row, column, RGB) in 0..1."""
-    three_planes(
-        image,
-        truth,
-        prediction,
-        spacing_mm=SPACING,
-        class_names=NAMES,
-        path=path / "case.png",
-        title="a case",
-    )
+    figure = three_planes(image, truth, prediction, spacing_mm=SPACING, class_names=NAMES, title="a case")
+    save_png(figure, path / "case.png")
     return imread(path / "case.png")[..., :3]
 
 

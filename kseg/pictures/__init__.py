@@ -1,0 +1,1 @@
+"""What a person looks at: drawings of cases, and curves, on files or in memory."""

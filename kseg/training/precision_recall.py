@@ -1,0 +1,64 @@
+"""Precision and recall of each class as the threshold of its probability moves from 0 to 1."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kseg.console.files import whole_file
+
+THRESHOLDS = np.linspace(0.0, 1.0, 101)
+COLUMNS = ("class", "threshold", "true_positives", "false_positives", "false_negatives", "precision", "recall")
+
+
+class ThresholdCounts:
+    """Counts voxels batch by batch; a voxel is predicted to be of a class if its probability reaches the threshold.
+
+    Args:
+        num_foreground: classes without the background.
+    """
+
+    def __init__(self, num_foreground: int):
+        self._histograms = np.zeros((2, num_foreground, len(THRESHOLDS)), np.int64)  # outside and inside the class
+
+    def add(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
+        """Count labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`, background first."""
+        steps = len(THRESHOLDS) - 1
+        for index in range(1, probabilities.shape[-1]):
+            reached = np.floor(np.clip(probabilities[..., index].astype(np.float64), 0, 1) * steps).astype(np.intp)
+            for inside in (0, 1):
+                members = reached[(labels == index) == inside]
+                self._histograms[inside, index - 1] += np.bincount(members, minlength=steps + 1)
+
+    @property
+    def positives(self) -> tuple[np.ndarray, np.ndarray]:
+        """True and false positives, each `(num_foreground, thresholds)`."""
+        outside, inside = (np.cumsum(histogram[:, ::-1], axis=1)[:, ::-1] for histogram in self._histograms)
+        return inside, outside
+
+    @property
+    def voxels(self) -> int:
+        """Voxels counted."""
+        return int(self._histograms[:, 0].sum())
+
+    def precision_and_recall(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return precision and recall, each `(num_foreground, thresholds)`; a share of nothing is 1."""
+        true, false = self.positives
+        predicted, truth = true + false, true[:, :1]
+        precision = np.where(predicted > 0, true / np.maximum(predicted, 1), 1.0)
+        return precision, np.where(truth > 0, true / np.maximum(truth, 1), 1.0)
+
+
+def write_precision_recall(counts: ThresholdCounts, class_names: Sequence[str], path: Path) -> None:
+    """Write the curves as CSV, a row for each class and threshold."""
+    true, false = counts.positives
+    precision, recall = counts.precision_and_recall()
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row, name in enumerate(class_names):
+            for at, threshold in enumerate(THRESHOLDS):
+                errors = (true[row, at], false[row, at], true[row, 0] - true[row, at])
+                shares = (f"{precision[row, at]:.6f}", f"{recall[row, at]:.6f}")
+                writer.writerow([name, f"{threshold:.2f}", *errors, *shares])
