@@ -12,17 +12,20 @@ from kseg.nn.networks import build_network
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.pipeline import PatchSource
+from kseg.patches.waiting import Stopwatch
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
 from kseg.training.averaging import ValidateAverage
+from kseg.training.board import Board
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
 from kseg.training.devices import choose_precision, choose_strategy
 from kseg.training.display import Display
 from kseg.training.optimizer import build_optimizer
 from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
+from kseg.training.times import Times
 from kseg.training.watch import PenaltyWatch
 
 
@@ -67,14 +70,21 @@ def fit(
     nothing_left = resume and budget.progress == 1.0
     checkpoint = Checkpoint(folder, budget, state.best_dice)
     display = Display(budget, model.class_names)
+    val_batches = val.batches([0], val_steps).cache()
+    spacing_mm = manifest.plan.target_spacing_mm
+    stopwatch = Stopwatch()
     try:
         history = model.fit(
-            train.batches(epochs, options.steps_per_epoch),
+            stopwatch.watch(train.batches(epochs, options.steps_per_epoch)),
             steps_per_epoch=options.steps_per_epoch,
             initial_epoch=state.epochs_done,
             epochs=state.epochs_done if nothing_left else options.epochs,
-            validation_data=val.batches([0], val_steps).cache(),
+            validation_data=val_batches,
             callbacks=[
+                Times(stopwatch),
+                Board(
+                    recipe, folder.logs, folder.precision_recall, budget, val_batches, model.class_names, spacing_mm
+                ),
                 budget,
                 keras.callbacks.TensorBoard(folder.logs, write_graph=False),
                 keras.callbacks.CSVLogger(folder.history, append=resume),

@@ -78,6 +78,11 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
+    def precision_recall(self) -> Path:
+        """Precision and recall of each class by threshold, on the validation patches, when last looked at."""
+        return self.path / "precision_recall.csv"
+
+    @property
     def report(self) -> Path:
         """What training reports at its end, and within which bounds; there is none before."""
         return self.path / "report.json"

@@ -1,0 +1,134 @@
+"""What TensorBoard shows of a run beside the curves that Keras writes: recipe, hyperparameters, times, pictures."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.pr_curve.summary import raw_data_pb
+
+from kseg.pictures.png import png_bytes
+from kseg.pictures.three_planes import three_planes
+from kseg.recipe.load import dump_recipe
+from kseg.recipe.sections import Recipe
+from kseg.training.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
+from kseg.training.schedule import Budget
+
+LOOKS = 10
+"""A run is looked at so many times, evenly, besides once at its end."""
+PICTURES = 2
+SECTIONS = ("patches", "augmentation", "network", "loss", "train")
+
+
+class Board(keras.callbacks.Callback):
+    """Writes recipe and hyperparameters when training begins, and looks at the validation patches now and then.
+
+    A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these that
+    hold foreground: truth and prediction outlined in three planes. It takes place with the weights that are validated,
+    within the validation's time. The newest curves are kept as CSV too.
+
+    Args:
+        recipe: of the run.
+        folder: TensorBoard's, of the run.
+        curves: the CSV file.
+        budget: knows how much of the run is spent.
+        batches: validation patches, batch by batch: image `(batch, x, y, z, channels)`, labels `(batch, x, y, z)`.
+        class_names: of the foreground.
+        spacing_mm: voxel size for the pictures.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        curves: Path,
+        budget: Budget,
+        batches: tf.data.Dataset,
+        class_names: tuple[str, ...],
+        spacing_mm: tuple[float, float, float],
+    ):
+        super().__init__()
+        self.recipe = recipe
+        self.curves = curves
+        self.budget = budget
+        self.batches = batches
+        self.class_names = class_names
+        self.spacing_mm = spacing_mm
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._epoch = 0
+        self._next_look = 0.0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Write what the run is."""
+        with self._writer.as_default():
+            tf.summary.text("recipe", f"```toml\n{dump_recipe(self.recipe)}\n```", step=0)
+            hparams.hparams(hyperparameters(self.recipe), trial_id=self.recipe.name)
+        self._writer.flush()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remember where the run is."""
+        self._epoch = epoch
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Look, if it is time."""
+        progress = self.budget.progress
+        last = self._epoch + 1 == self.recipe.train.epochs or self.model.stop_training
+        if progress < self._next_look and not last:
+            return
+        self._next_look = (np.floor(progress * LOOKS) + 1) / LOOKS
+        counts = ThresholdCounts(len(self.class_names))
+        with self._writer.as_default(step=self._epoch):
+            shown = 0
+            for images, labels in self.batches:
+                probabilities = ops.convert_to_numpy(self.model(images, training=False))
+                images, labels = ops.convert_to_numpy(images), ops.convert_to_numpy(labels)
+                counts.add(labels, probabilities)
+                for image, truth, likely in islice(_with_foreground(images, labels, probabilities), PICTURES - shown):
+                    self._draw(f"patch_{shown}", image, truth, likely.argmax(axis=-1))
+                    shown += 1
+            for name, summary in _curves(counts, self.class_names):
+                tf.summary.experimental.write_raw_pb(summary, name=name)
+        self._writer.flush()
+        write_precision_recall(counts, self.class_names, self.curves)
+
+    def _draw(self, tag: str, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+        title = f"validation patch, epoch {self._epoch + 1}"
+        figure = three_planes(
+            image[..., 0], truth, prediction, spacing_mm=self.spacing_mm, class_names=self.class_names, title=title
+        )
+        tf.summary.image(tag, tf.io.decode_png(png_bytes(figure, dots_per_inch=80), channels=3)[None])
+
+
+def hyperparameters(recipe: Recipe) -> dict[str, Any]:
+    """Return the seed and the keys of the sections that shape a training, as TensorBoard takes them."""
+    found: dict[str, Any] = {"seed": recipe.seed}
+    for section in SECTIONS:
+        values = getattr(recipe, section).model_dump(mode="json", exclude_none=True)
+        found |= {
+            f"{section}.{key}": value if isinstance(value, bool | int | float | str) else json.dumps(value)
+            for key, value in values.items()
+        }
+    return found
+
+
+def _with_foreground(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """The samples of a batch of images, labels, ... whose labels are not all background."""
+    return (sample for sample in zip(*arrays, strict=True) if sample[1].any())
+
+
+def _curves(counts: ThresholdCounts, class_names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    true, false = counts.positives
+    missed = true[:, :1] - true
+    precision, recall = counts.precision_and_recall()
+    for row, name in enumerate(class_names):
+        rejected = counts.voxels - true[row] - false[row] - missed[row]
+        summary = raw_data_pb(
+            name, true[row], false[row], rejected, missed[row], precision[row], recall[row], len(THRESHOLDS)
+        )
+        yield name, summary.SerializeToString()
