@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     start_tensorflow()
     from kseg.console.progress import progress, stdout
+    from kseg.evaluation.board import write_scalars
     from kseg.evaluation.report import score_table, write_report
     from kseg.evaluation.scores import score_case, summarise
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             save_png(figure, Path(pictures[-1]))
     summary = summarise(scores)
     write_report(scores, summary, folder.evaluation, arguments.split)
+    if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
+        write_scalars(summary, folder.logs, arguments.split)
     stdout.print(score_table(summary))
     say(f"scores: {folder.evaluation / arguments.split}.csv and .json; pictures: {', '.join(pictures)}")
     if choosing:

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say
+from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
 from kseg.recipe.grid import load_grid
 from kseg.recipe.load import split_arguments
@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shared, cells = load_grid(path, overrides)
 
     from kseg.console.progress import progress, stdout
+    from kseg.experiments.board import write_hparams_config
     from kseg.experiments.grid import prepare, run_cells
     from kseg.experiments.table import terminal_table, write_csv, write_markdown
 
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_markdown(rows, shared.run_folder / "grid.md")
     if failed:
         raise InputError(f"{len(failed)} of {len(cells)} runs failed, {failed[0]} among them: the lines above say why")
+    start_tensorflow()
+    write_hparams_config(cells, shared.run_folder)
     stdout.print(terminal_table(shared.name, rows))
     say(f"every run: {shared.run_folder / 'grid.csv'}; curves: tensorboard --logdir {shared.run_folder}")
     if arguments.json:

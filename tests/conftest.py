@@ -1,5 +1,6 @@
-"""What several folders of tests share: a tiny prepared dataset, and the recipe that goes with it."""
+"""What several folders of tests share: a tiny prepared dataset, recipes that go with it, a finished grid of runs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,26 @@ TINY = (
     "network.filters=[2, 4]",
     "network.dilation_rates=[1, 2]",
 )
+
+GRID = """
+name = "study"
+[data]
+records = "{records}"
+[patches]
+size = [16, 16, 16]
+[network]
+filters = [2]
+dilation_rates = [1, 2]
+[train]
+epochs = 2
+steps_per_epoch = 2
+validation_patches = 4
+[grid]
+seeds = [1]
+[grid.axes.kernel]
+shared = []
+learned = ["network.share_kernel=false"]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +56,16 @@ def tiny_recipe(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Make a recipe for the tiny dataset from `"section.key=value"` overrides; runs go to an empty working folder."""
     monkeypatch.chdir(tmp_path)
     return lambda *overrides: load_recipe(None, [*TINY, f"data.records={tiny_dataset}", *overrides])
+
+
+@pytest.fixture(scope="session")
+def laboratory(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which both runs of a small grid are finished; not to be changed."""
+    from kseg import run
+
+    folder = tmp_path_factory.mktemp("grid")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("study.toml").write_text(GRID.format(records=tiny_dataset.as_posix()), encoding="utf-8")
+        run.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
+    return folder

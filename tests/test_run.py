@@ -19,37 +19,7 @@ from kseg.experiments.commands import Commands
 from kseg.recipe.grid import load_grid
 from kseg.training.run_folder import RunFolder
 
-RECIPE = """
-name = "study"
-[data]
-records = "{records}"
-[patches]
-size = [16, 16, 16]
-[network]
-filters = [2]
-dilation_rates = [1, 2]
-[train]
-epochs = 2
-steps_per_epoch = 2
-validation_patches = 2
-[grid]
-seeds = [1]
-[grid.axes.kernel]
-shared = []
-learned = ["network.share_kernel=false"]
-"""
 SHARED, LEARNED = (Path("saved_models/study") / kernel / "seed-1" for kernel in ("shared", "learned"))
-
-
-@pytest.fixture(scope="module")
-def laboratory(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which both runs of the grid are finished."""
-    folder = tmp_path_factory.mktemp("grid")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        Path("study.toml").write_text(RECIPE.format(records=tiny_dataset.as_posix()), encoding="utf-8")
-        run.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
-    return folder
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """What TensorBoard shows of a run beside the curves that Keras writes: recipe, hyperparameters, times, pictures."""
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -17,13 +15,13 @@ from kseg.pictures.png import png_bytes
 from kseg.pictures.three_planes import three_planes
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
+from kseg.training.hyperparameters import hyperparameters
 from kseg.training.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
 from kseg.training.schedule import Budget
 
 LOOKS = 10
 """A run is looked at so many times, evenly, besides once at its end."""
 PICTURES = 2
-SECTIONS = ("patches", "augmentation", "network", "loss", "train")
 
 
 class Board(keras.callbacks.Callback):
@@ -103,18 +101,6 @@ class Board(keras.callbacks.Callback):
             image[..., 0], truth, prediction, spacing_mm=self.spacing_mm, class_names=self.class_names, title=title
         )
         tf.summary.image(tag, tf.io.decode_png(png_bytes(figure, dots_per_inch=80), channels=3)[None])
-
-
-def hyperparameters(recipe: Recipe) -> dict[str, Any]:
-    """Return the seed and the keys of the sections that shape a training, as TensorBoard takes them."""
-    found: dict[str, Any] = {"seed": recipe.seed}
-    for section in SECTIONS:
-        values = getattr(recipe, section).model_dump(mode="json", exclude_none=True)
-        found |= {
-            f"{section}.{key}": value if isinstance(value, bool | int | float | str) else json.dumps(value)
-            for key, value in values.items()
-        }
-    return found
 
 
 def _with_foreground(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
