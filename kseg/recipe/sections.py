@@ -30,6 +30,9 @@ class Data(Section):
     )
     records: str = Field("tfrecords/phantom", description="folder of the prepared shards and their manifest.json")
     labels: dict[str, int] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
+    classes: tuple[str, ...] = Field(
+        (), description="foreground classes to learn, by name; the others become background; empty for all"
+    )
     val_fraction: Fraction = Field(0.15, description="share of the subjects without a split that validate")
     test_fraction: Fraction = Field(0.15, description="share of the subjects without a split that test")
     shards: PositiveInt = Field(5, description="shards a split is written to (never more than its cases)")

@@ -1,6 +1,6 @@
 """Scans of any origin, ready to be loaded one by one: files of a dataset, or the phantom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
+from kseg.records.schema import label_dtype
 from kseg.volumes.cases import Case, find_cases
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
@@ -47,8 +48,32 @@ def find_scans(recipe: Recipe) -> ScanList:
     Raises:
         InputError: the source is not understood, or its labels have no names.
     """
-    if recipe.data.source == PHANTOM:
-        return _phantom_scans(recipe)
+    scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe)
+    return only_classes(scans, recipe.data.classes) if recipe.data.classes else scans
+
+
+def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
+    """Return the same scans with these foreground classes, in the order of the label map; the others are background.
+
+    Raises:
+        InputError: a name is not one of a foreground class.
+    """
+    known = found.labels.names[1:]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"data.classes has '{unknown[0]}', which is no foreground class: known are {', '.join(known)}")
+    kept = [0, *(index for index, name in enumerate(known, start=1) if name in names)]
+    labels = LabelMap(tuple(found.labels.names[i] for i in kept), tuple(found.labels.values[i] for i in kept))
+    table = np.zeros(found.labels.num_classes, label_dtype(labels.num_classes))
+    table[kept] = range(len(kept))
+
+    def load(scan: Scan) -> tuple[Volume, np.ndarray]:
+        image, indices = scan.load()
+        return image, table[indices]
+
+    return replace(found, labels=labels, scans=tuple(replace(scan, load=partial(load, scan)) for scan in found.scans))
+
+
+def _scans_of_files(recipe: Recipe) -> ScanList:
     found = find_cases(Path(recipe.data.source))
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:

@@ -1,0 +1,27 @@
+"""Scans of a source: only the classes that are asked for, the others as background."""
+
+import numpy as np
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.records.scans import find_scans
+from kseg.recipe.load import load_recipe
+
+PHANTOM = ["phantom.subjects=3", "phantom.shape=[24, 24, 32]"]
+
+
+def test_classes_that_are_not_asked_for_become_background():
+    every = find_scans(load_recipe(None, PHANTOM))
+    some = find_scans(load_recipe(None, [*PHANTOM, 'data.classes=["gastrocnemius_lateralis", "soleus"]']))
+    assert some.labels.to_json() == {"background": 0, "soleus": 100, "gastrocnemius_lateralis": 200}
+    for whole, part in zip(every.scans, some.scans, strict=True):
+        (image, truth), (same, labels) = whole.load(), part.load()
+        np.testing.assert_array_equal(image.array, same.array)
+        values = every.labels.to_values(truth)
+        np.testing.assert_array_equal(some.labels.to_values(labels), np.where(values == 150, 0, values))
+        assert labels.dtype == np.uint8
+
+
+def test_a_class_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="data.classes has 'tibialis', which is no foreground class: known are soleus,"):
+        find_scans(load_recipe(None, [*PHANTOM, 'data.classes=["soleus", "tibialis"]']))
