@@ -4,11 +4,14 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
 
-MOST_PICTURES = 5
+if TYPE_CHECKING:
+    from kseg.records.manifest import Manifest
+    from kseg.training.run_folder import Contract
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, recipe, contract = trained.folder, trained.recipe, trained.contract
     records = arguments.records or recipe.records_folder
     manifest = load_manifest(records)
-    if (manifest.channels, manifest.label_map) != (contract.channels, contract.label_map):
-        raise InputError(f"'{records}' has other channels or labels than run '{folder.path}' was trained on")
+    _check_fit(manifest, contract, records)
     cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
     if not cases:
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
@@ -37,52 +39,46 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_tensorflow()
     from kseg.console.progress import progress, stdout
     from kseg.evaluation.board import write_scalars
-    from kseg.evaluation.report import score_table, write_report
+    from kseg.evaluation.case_pictures import CasePictures
+    from kseg.evaluation.report import score_table, write_scores
     from kseg.evaluation.scores import score_case, summarise
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
     from kseg.inference.volumes import chosen_postprocessing, describe, segment_cases
-    from kseg.pictures.png import save_png
-    from kseg.pictures.three_planes import three_planes
+    from kseg.report.run import write_run_report
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
         say(describe(trained, postprocessing))
     names = contract.label_map.names[1:]
     scores, trials = {}, []
-    pictures: list[str] = []
+    pictures = CasePictures(folder.evaluation, arguments.split, names, recipe.name)
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
     for record, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
         spacing_mm = record.image.spacing_mm
-        scores[record.case] = score_case(
-            record.labels, prediction, spacing_mm, names, recipe.evaluation.surface_tolerance_mm
-        )
+        scored = score_case(record.labels, prediction, spacing_mm, names, recipe.evaluation.surface_tolerance_mm)
+        scores[record.case] = scored
         if choosing:
             trials.append(try_operations(record.labels, prediction, contract.label_map.num_classes))
-        if len(pictures) < MOST_PICTURES:
-            pictures.append(str(folder.evaluation / f"{arguments.split}-{record.case}.png"))
-            figure = three_planes(
-                record.image.array[..., 0],
-                record.labels,
-                prediction,
-                spacing_mm=spacing_mm,
-                class_names=names,
-                title=f"{recipe.name}: {record.case}",
-            )
-            save_png(figure, Path(pictures[-1]))
+        pictures.see(record.case, record.image.array[..., 0], record.labels, prediction, spacing_mm, scored)
     summary = summarise(scores)
-    write_report(scores, summary, folder.evaluation, arguments.split)
+    write_scores(scores, summary, folder.evaluation, arguments.split)
+    write_run_report(folder, recipe, arguments.split)
     if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
         write_scalars(summary, folder.logs, arguments.split)
     stdout.print(score_table(summary))
-    say(f"scores: {folder.evaluation / arguments.split}.csv and .json; pictures: {', '.join(pictures)}")
+    say(f"report: {folder.evaluation / arguments.split}.html; beside it .csv, .json, {len(pictures.drawn)} pictures")
     if choosing:
         postprocessing = choose_operations(trials, names, trained.model_hashes())
         save_postprocessing(postprocessing, folder.path)
         say(f"{describe(trained, postprocessing)}; used by kseg.predict and for other splits from now on")
     if arguments.json:
-        operations = postprocessing.operations if postprocessing else {}
         report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
-        print_json(report | {"postprocessing": operations})
+        print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})
+
+
+def _check_fit(manifest: "Manifest", contract: "Contract", records: Path) -> None:
+    if (manifest.channels, manifest.label_map) != (contract.channels, contract.label_map):
+        raise InputError(f"'{records}' has other channels or labels than the run was trained on: choose its own")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -17,19 +17,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     path, overrides = split_arguments(arguments.words)
     if path is None:
         raise InputError("give a recipe with a table [grid], such as pipelines/hippocampus.toml")
-    shared, cells = load_grid(path, overrides)
+    experiment = load_grid(path, overrides)
+    cells, folder = experiment.cells, experiment.recipe.run_folder
 
     from kseg.console.progress import progress, stdout
     from kseg.experiments.board import write_hparams_config
     from kseg.experiments.grid import prepare, run_cells
-    from kseg.experiments.table import terminal_table, write_csv, write_markdown
+    from kseg.experiments.table import terminal_table
+    from kseg.report.grid import write_grid_report, write_tables
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not to leave the runs to themselves
-    manifest = prepare(path, overrides, shared)
+    manifest = prepare(path, overrides, experiment.recipe)
     found = {}
     failed = []
     results = run_cells(path, overrides, cells, manifest, arguments.jobs)
-    for cell, result in progress(results, f"runs of {shared.name}", len(cells)):
+    for cell, result in progress(results, f"runs of {experiment.recipe.name}", len(cells)):
         if isinstance(result, InputError):
             failed.append(cell.recipe.name)
             say(f"{cell.recipe.name} failed: {result}")
@@ -37,16 +39,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         found[cell.recipe.name] = (cell, result)
         say(f"{cell.recipe.name}: " + ", ".join(f"{split} Dice {dice:.3f}" for split, dice in result.dice.items()))
         rows = [found[cell.recipe.name] for cell in cells if cell.recipe.name in found]
-        write_csv(rows, shared.run_folder / "grid.csv")
-        write_markdown(rows, shared.run_folder / "grid.md")
+        write_tables(experiment, rows, folder)
     if failed:
         raise InputError(f"{len(failed)} of {len(cells)} runs failed, {failed[0]} among them: the lines above say why")
+    write_grid_report(experiment, rows, folder)
     start_tensorflow()
-    write_hparams_config(cells, shared.run_folder)
-    stdout.print(terminal_table(shared.name, rows))
-    say(f"every run: {shared.run_folder / 'grid.csv'}; curves: tensorboard --logdir {shared.run_folder}")
+    write_hparams_config(cells, folder)
+    stdout.print(terminal_table(experiment.recipe.name, rows, experiment.reference))
+    say(f"report: {folder / 'report.html'}; every run: {folder / 'grid.csv'}; curves: tensorboard --logdir {folder}")
     if arguments.json:
-        print_json({"name": shared.name, "runs": {name: scores.model_dump() for name, (_, scores) in found.items()}})
+        runs = {name: scores.model_dump() for name, (_, scores) in found.items()}
+        print_json({"name": experiment.recipe.name, "runs": runs})
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -155,8 +155,9 @@ def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) ->
         '[grid.axes.b]\nu = ["loss.dice=2"]\nv = []\n',
         encoding="utf-8",
     )
-    shared, cells = load_grid(path, ["train.epochs=5"])
-    assert shared.name == "g"
+    experiment = load_grid(path, ["train.epochs=5"])
+    cells = experiment.cells
+    assert experiment.recipe.name == "g"
     assert [cell.recipe.name for cell in cells] == [
         f"g/{title}/seed-{seed}" for seed in (3, 4) for title in ("x-u", "x-v", "y-u", "y-v")
     ]

@@ -13,7 +13,7 @@ from kseg.console.files import whole_file
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
 
 
-def write_report(
+def write_scores(
     scores_by_case: Mapping[str, Sequence[ClassScore]], summary: Summary, folder: Path, split: str
 ) -> None:
     """Write `<split>.csv` and `<split>.json` into `folder`, each all or not at all.

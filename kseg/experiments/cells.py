@@ -14,18 +14,33 @@ from kseg.recipe.load import dump_recipe
 FINISHED = "cell.json"
 
 
+class Training(BaseModel):
+    """What `kseg.train --json` reports of a run, as far as an experiment compares it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    parameters: PositiveInt
+    epochs: NonNegativeInt
+    minutes: NonNegativeFloat
+    step_seconds: NonNegativeFloat
+    best_val_dice: FiniteFloat
+    epochs_to_90: PositiveInt
+    """Epochs until the Dice on validation patches first reached nine tenths of its last value."""
+    alpha: FiniteFloat | None
+    """Learned penalty of false positives at the end; None where none was learned."""
+
+
 class CellScores(BaseModel):
-    """Scores of a cell: mean Dice over classes and cases, best on validation patches, and on whole volumes by split."""
+    """A cell's training, and its scores on whole volumes by split: means over classes and cases."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     made_from: str
-    parameters: PositiveInt
-    epochs: NonNegativeInt
-    minutes: NonNegativeFloat
-    patch_dice: FiniteFloat
+    training: Training
     dice: dict[str, FiniteFloat]
     dice_by_class: dict[str, dict[str, FiniteFloat]]
+    precision: dict[str, FiniteFloat]
+    recall: dict[str, FiniteFloat]
     hd95_mm: dict[str, NonNegativeFloat]
 
 
@@ -34,8 +49,8 @@ def origin(cell: Cell, dataset: str) -> str:
     return hashlib.sha256(f"{dataset}\n{dump_recipe(cell.recipe)}".encode()).hexdigest()
 
 
-def scores_from(made_from: str, trained: dict[str, Any], evaluated: dict[str, dict[str, Any]]) -> CellScores:
-    """Collect what `kseg.train --json` and, split by split, `kseg.evaluate --json` reported."""
+def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[str, Any]]) -> CellScores:
+    """Collect a training and, split by split, what `kseg.evaluate --json` reported."""
     summaries = {split: report["summary"] for split, report in evaluated.items()}
 
     def means(measure: str) -> dict[str, float]:
@@ -44,27 +59,16 @@ def scores_from(made_from: str, trained: dict[str, Any], evaluated: dict[str, di
 
     return CellScores(
         made_from=made_from,
-        parameters=trained["parameters"],
-        epochs=trained["epochs"],
-        minutes=trained["minutes"],
-        patch_dice=trained["best_val_dice"],
+        training=training,
         dice=means("dice"),
         dice_by_class={
             split: {name: found["dice"]["mean"] for name, found in summary["classes"].items() if "dice" in found}
             for split, summary in summaries.items()
         },
+        precision=means("precision"),
+        recall=means("recall"),
         hd95_mm=means("hd95_mm"),
     )
-
-
-def trained_as(scores: CellScores) -> dict[str, Any]:
-    """Return what `kseg.train --json` reported, of which `scores_from` made these scores."""
-    return {
-        "parameters": scores.parameters,
-        "epochs": scores.epochs,
-        "minutes": scores.minutes,
-        "best_val_dice": scores.patch_dice,
-    }
 
 
 def write_scores(cell: Cell, scores: CellScores) -> None:

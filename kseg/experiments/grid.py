@@ -5,10 +5,9 @@ import queue
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 from kseg.console.errors import InputError
-from kseg.experiments.cells import CellScores, finished_scores, origin, scores_from, trained_as, write_scores
+from kseg.experiments.cells import CellScores, Training, finished_scores, origin, scores_from, write_scores
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
@@ -89,19 +88,20 @@ def run_cells(
                 commands.stop()
 
 
-def _train(commands: Commands, path: Path, overrides: Sequence[str], cell: Cell) -> dict[str, Any]:
+def _train(commands: Commands, path: Path, overrides: Sequence[str], cell: Cell) -> Training:
     begun = RunFolder(cell.recipe.run_folder).saved_epochs
-    return commands("train", str(path), *overrides, *cell.changes, "--resume" if begun else "--force")
+    report = commands("train", str(path), *overrides, *cell.changes, "--resume" if begun else "--force")
+    return Training.model_validate(report)
 
 
-def _take_model(cell: Cell, trainer: CellScores | None) -> dict[str, Any]:
-    """Give a run the model of its trainer, and report the training as `kseg.train` did there."""
+def _take_model(cell: Cell, trainer: CellScores | None) -> Training:
+    """Give a run the model of its trainer; its training is what it was there."""
     if trainer is None:
         raise InputError(f"'{cell.trainer}' failed, whose training it shares")
     trained = open_run(cell.trainer)
     recipe = trained.load_recipe().model_copy(update={"name": cell.recipe.name, "evaluation": cell.recipe.evaluation})
     RunFolder(cell.recipe.run_folder).take_model(trained, dump_recipe(recipe))
-    return trained_as(trainer)
+    return trainer.training
 
 
 def _shares(jobs: int) -> list[tuple[int, ...]]:

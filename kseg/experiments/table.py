@@ -9,10 +9,11 @@ from rich.table import Table
 
 from kseg.console.files import whole_file
 from kseg.experiments.cells import CellScores
-from kseg.recipe.grid import Cell
+from kseg.recipe.grid import Cell, Reference
 
 Row = tuple[Cell, CellScores]
-HEADINGS = ("seeds", "parameters", "epochs", "minutes", "val Dice", "test Dice", "test HD95 mm")
+NARROW = ("seeds", "parameters", "minutes", "ms a step", "val Dice", "test Dice", "test HD95 mm")
+"""The columns that a terminal has room for."""
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -25,57 +26,84 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(table)
 
 
-def mean_rows(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Return for each choice, in the grid's order, what `HEADINGS` name: means over seeds, Dice with its deviation."""
+def mean_table(rows: Sequence[Row], reference: Reference | None = None) -> dict[str, dict[str, str]]:
+    """Return by choice, in the grid's order, and by heading: means over seeds, some with their standard deviation."""
     by_title: dict[str, list[CellScores]] = {}
     for cell, scores in rows:
         by_title.setdefault(cell.title, []).append(scores)
-    return [
-        (
-            title,
-            str(len(found)),
-            f"{found[0].parameters:,}",
-            f"{fmean(one.epochs for one in found):.0f}",
-            f"{fmean(one.minutes for one in found):.1f}",
-            *(_mean_and_spread([one.dice[split] for one in found if split in one.dice]) for split in ("val", "test")),
-            _mean([one.hd95_mm["test"] for one in found if "test" in one.hd95_mm]),
-        )
-        for title, found in by_title.items()
-    ]
-
-
-def terminal_table(name: str, rows: Sequence[Row]) -> Table:
-    """The means as a table for the terminal."""
-    table = Table(title=f"{name}: means over seeds +- standard deviation")
-    table.add_column("")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right")
-    for row in mean_rows(rows):
-        table.add_row(*row)
+    table = {title: _means(found) for title, found in by_title.items()}
+    if reference is not None:
+        for title, means in table.items():
+            dice = reference.dice.get(title)
+            means[f"{reference.source}: Dice"] = "-" if dice is None else f"{dice:.2f}"
     return table
 
 
-def write_markdown(rows: Sequence[Row], path: Path) -> None:
+def orders(rows: Sequence[Row], reference: Reference) -> tuple[list[str], list[str]]:
+    """Return the choices that the reference names, the best test Dice first: as measured here, and as it has them."""
+    dice: dict[str, list[float]] = {}
+    for cell, scores in rows:
+        if cell.title in reference.dice and "test" in scores.dice:
+            dice.setdefault(cell.title, []).append(scores.dice["test"])
+    measured = sorted(dice, key=lambda title: -fmean(dice[title]))
+    return measured, sorted(dice, key=lambda title: -reference.dice[title])
+
+
+def terminal_table(name: str, rows: Sequence[Row], reference: Reference | None = None) -> Table:
+    """The means as a table for the terminal."""
+    table = Table(title=f"{name}: means over seeds +- standard deviation")
+    table.add_column("")
+    shown = [*NARROW, *([f"{reference.source}: Dice"] if reference else [])]
+    for heading in shown:
+        table.add_column(heading, justify="right")
+    for title, means in mean_table(rows, reference).items():
+        table.add_row(title, *(means[heading] for heading in shown))
+    return table
+
+
+def write_markdown(rows: Sequence[Row], path: Path, reference: Reference | None = None) -> None:
     """Write the means as a table for a README."""
-    lines = [("", *HEADINGS), ("---", *["---:"] * len(HEADINGS)), *mean_rows(rows)]
+    table = mean_table(rows, reference)
+    headings = list(next(iter(table.values())))
+    body = [(title, *means.values()) for title, means in table.items()]
+    lines = [("", *headings), ("---", *["---:"] * len(headings)), *body]
     with whole_file(path) as partial:
         partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
 
 
+def _means(found: Sequence[CellScores]) -> dict[str, str]:
+    """The columns of one choice, from its seeds."""
+    trainings = [one.training for one in found]
+    alphas = [one.alpha for one in trainings if one.alpha is not None]
+    columns = {
+        "seeds": str(len(found)),
+        "parameters": f"{trainings[0].parameters:,}",
+        "epochs": f"{fmean(one.epochs for one in trainings):.0f}",
+        "minutes": f"{fmean(one.minutes for one in trainings):.1f}",
+        "ms a step": f"{1000 * fmean(one.step_seconds for one in trainings):.0f}",
+        "epochs to 90 %": f"{fmean(one.epochs_to_90 for one in trainings):.1f}",
+        "alpha": _with_spread(alphas),
+    }
+    for split in ("val", "test"):
+        columns[f"{split} Dice"] = _with_spread([one.dice[split] for one in found if split in one.dice])
+    columns["test precision"] = _with_spread([one.precision["test"] for one in found if "test" in one.precision])
+    columns["test recall"] = _with_spread([one.recall["test"] for one in found if "test" in one.recall])
+    distances = [one.hd95_mm["test"] for one in found if "test" in one.hd95_mm]
+    return columns | {"test HD95 mm": f"{fmean(distances):.2f}" if distances else "-"}
+
+
 def _flat(cell: Cell, scores: CellScores) -> dict[str, object]:
     row: dict[str, object] = {"choice": cell.title, "seed": cell.seed}
-    row |= scores.model_dump(include={"parameters", "epochs", "minutes", "patch_dice"})
+    row |= {key: "" if value is None else value for key, value in scores.training.model_dump().items()}
     for split, mean in scores.dice.items():
-        row |= {f"{split}_dice": mean, f"{split}_hd95_mm": scores.hd95_mm.get(split, "")}
+        row[f"{split}_dice"] = mean
+        for measure in ("precision", "recall", "hd95_mm"):
+            row[f"{split}_{measure}"] = getattr(scores, measure).get(split, "")
         row |= {f"{split}_dice_{name}": dice for name, dice in scores.dice_by_class[split].items()}
     return row
 
 
-def _mean(values: Sequence[float]) -> str:
-    return f"{fmean(values):.2f}" if values else "-"
-
-
-def _mean_and_spread(values: Sequence[float]) -> str:
+def _with_spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
     return f"{fmean(values):.3f}" + (f" +- {stdev(values):.3f}" if len(values) > 1 else "")

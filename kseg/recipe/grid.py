@@ -11,9 +11,13 @@
     parametric = []
     dice = ["loss.parametric_tversky=0", "loss.dice=1"]
 
+    [grid.reference]
+    source = "the paper"
+    dice = { shared-parametric = 0.81 }
+
 makes 2 x 2 x 3 runs, the first of them `<name>/shared-parametric/seed-1`. All of them read the same prepared dataset:
 a run's seed decides weights and patches, not who trains and who tests. Runs that differ in `evaluation.*` alone share
-one training.
+one training. A reference, if any, stands beside the test Dice in tables.
 """
 
 from collections.abc import Sequence
@@ -27,9 +31,16 @@ from pydantic import Field
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, explained, load_recipe, read_toml
 from kseg.recipe.sections import Evaluation, Recipe
-from kseg.recipe.types import Section, Seed, Word
+from kseg.recipe.types import Section, Seed, Share, Word
 
 Choices = Annotated[dict[Word, tuple[str, ...]], Field(min_length=1)]
+
+
+class Reference(Section):
+    """Test Dice of some choices that others have reported."""
+
+    source: str = Field(min_length=1)
+    dice: dict[str, Share] = Field(min_length=1)
 
 
 class Grid(Section):
@@ -37,6 +48,7 @@ class Grid(Section):
 
     seeds: tuple[Seed, ...] = Field((1,), min_length=1)
     axes: dict[Word, Choices] = Field(min_length=1)
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,20 @@ class Cell:
         return "-".join(self.choices)
 
 
-def load_grid(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[Cell]]:
-    """Read a recipe file with a grid; return the recipe that all share, and its runs: every choice with the first seed,
-    then with the next, so that an experiment cut short has compared all choices.
+@dataclass(frozen=True)
+class Experiment:
+    """The recipe that all runs share, the runs, and what others have reported.
+
+    Every choice comes with the first seed, then with the next: an experiment cut short has compared all choices.
+    """
+
+    recipe: Recipe
+    cells: tuple[Cell, ...]
+    reference: Reference | None = None
+
+
+def load_grid(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read a recipe file with a grid.
 
     Args:
         path: the recipe.
@@ -87,4 +110,7 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, list[C
             raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a grid has one dataset")
         trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})
         cells.append(Cell(choices, seed, changes, recipe, trainers.setdefault(dump_recipe(trained), name)))
-    return shared, cells
+    titles = {cell.title for cell in cells}
+    if grid.reference and (unknown := sorted(set(grid.reference.dice) - titles)):
+        raise InputError(f"recipe '{path}', [grid.reference]: '{unknown[0]}' is none of {', '.join(sorted(titles))}")
+    return Experiment(shared, tuple(cells), grid.reference)

@@ -136,7 +136,9 @@ class Loss(Section):
     min_weight: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.0, description="bound below which neither alpha nor beta is learned"
     )
-    prior: NonNegativeFloat = Field(0.0, description="pull of the learned alpha and beta to 0.5: times -log(4 alpha beta)")
+    prior: NonNegativeFloat = Field(
+        0.0, description="pull of the learned alpha and beta to 0.5: times -log(4 alpha beta)"
+    )
 
     @model_validator(mode="after")
     def _some_term(self) -> "Loss":

@@ -27,9 +27,9 @@ PICTURES = 2
 class Board(keras.callbacks.Callback):
     """Writes recipe and hyperparameters when training begins, and looks at the validation patches now and then.
 
-    A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these that
-    hold foreground: truth and prediction outlined in three planes. It takes place with the weights that are validated,
-    within the validation's time. The newest curves are kept as CSV too.
+    A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these
+    that hold foreground: truth and prediction outlined in three planes. It takes place with the weights that are
+    validated, within the validation's time. The newest curves are kept as CSV too.
 
     Args:
         recipe: of the run.
@@ -83,9 +83,9 @@ class Board(keras.callbacks.Callback):
         counts = ThresholdCounts(len(self.class_names))
         with self._writer.as_default(step=self._epoch):
             shown = 0
-            for images, labels in self.batches:
-                probabilities = ops.convert_to_numpy(self.model(images, training=False))
-                images, labels = ops.convert_to_numpy(images), ops.convert_to_numpy(labels)
+            for batch in self.batches:
+                outputs = (*batch, self.model(batch[0], training=False))
+                images, labels, probabilities = (ops.convert_to_numpy(tensor) for tensor in outputs)
                 counts.add(labels, probabilities)
                 for image, truth, likely in islice(_with_foreground(images, labels, probabilities), PICTURES - shown):
                     self._draw(f"patch_{shown}", image, truth, likely.argmax(axis=-1))

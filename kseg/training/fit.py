@@ -1,6 +1,7 @@
 """A training run: model, patches, budget and callbacks brought together."""
 
 import time
+from statistics import median
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from kseg.training.board import Board
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
 from kseg.training.devices import choose_precision, choose_strategy
 from kseg.training.display import Display
+from kseg.training.history import epochs_to_share, read_history
 from kseg.training.optimizer import build_optimizer
 from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
@@ -82,9 +84,7 @@ def fit(
             validation_data=val_batches,
             callbacks=[
                 Times(stopwatch),
-                Board(
-                    recipe, folder.logs, folder.precision_recall, budget, val_batches, model.class_names, spacing_mm
-                ),
+                Board(recipe, folder.logs, folder.precision_recall, budget, val_batches, model.class_names, spacing_mm),
                 budget,
                 keras.callbacks.TensorBoard(folder.logs, write_graph=False),
                 keras.callbacks.CSVLogger(folder.history, append=resume),
@@ -102,11 +102,15 @@ def fit(
         raise
     finally:
         display.close()
+    curves = read_history(folder.history)
     return {
         "run": str(folder.path),
         "parameters": model.count_params(),
         "epochs": state.epochs_done + len(history.epoch),
         "best_val_dice": checkpoint.best_dice,
+        "epochs_to_90": epochs_to_share(curves["val_dice"], 0.9),
+        "alpha": curves["alpha"][-1] if "alpha" in curves else None,
+        "step_seconds": median(curves["step_seconds"]),
         "minutes": budget.spent_seconds / 60,
     }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.console.errors import InputError
 from kseg.console.files import whole_file
 
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -62,3 +63,23 @@ def write_precision_recall(counts: ThresholdCounts, class_names: Sequence[str], 
                 errors = (true[row, at], false[row, at], true[row, 0] - true[row, at])
                 shares = (f"{precision[row, at]:.6f}", f"{recall[row, at]:.6f}")
                 writer.writerow([name, f"{threshold:.2f}", *errors, *shares])
+
+
+def read_precision_recall(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall by threshold, means over the classes, of a file that was written here.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    shares: dict[str, list[tuple[float, float]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                shares.setdefault(row["class"], []).append((float(row["precision"]), float(row["recall"])))
+        curves = np.array([shares[name] for name in shares]).reshape(-1, len(THRESHOLDS), 2)
+    except FileNotFoundError:
+        raise InputError(f"'{path}' is missing: train the run anew with --force") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' is damaged ({error}): train the run anew with --force") from None
+    precision, recall = curves.mean(axis=0).T
+    return precision, recall

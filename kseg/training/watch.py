@@ -24,6 +24,7 @@ class PenaltyWatch(keras.callbacks.Callback):
             say(
                 f"epoch {epoch + 1}: the learned penalty {name} is down to {min(alpha, 1 - alpha):.3f}: false {errors} "
                 f"hardly count any more, and the network may predict too {sign} foreground. loss.min_weight=0.1 bounds "
-                "the penalties, loss.prior=0.1 pulls them to 0.5, loss.mode=adversarial turns them against the larger error"
+                "the penalties, loss.prior=0.1 pulls them to 0.5, loss.mode=adversarial turns them against the larger "
+                "error"
             )
         self._outside = outside

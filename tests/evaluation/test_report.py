@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from kseg.evaluation.report import score_table, write_report
+from kseg.evaluation.report import score_table, write_scores
 from kseg.evaluation.scores import ClassScore, score_case, summarise
 
 
@@ -32,7 +32,7 @@ def refuse(constant: str) -> None:
 
 def test_json_holds_summary_and_scores_and_is_standard(scores: dict[str, list[ClassScore]], tmp_path: Path) -> None:
     summary = summarise(scores)
-    write_report(scores, summary, tmp_path / "run", "test")
+    write_scores(scores, summary, tmp_path / "run", "test")
     document = json.loads((tmp_path / "run" / "test.json").read_text(encoding="utf-8"), parse_constant=refuse)
     assert document["split"] == "test"
     assert document["summary"] == asdict(summary)
@@ -41,7 +41,7 @@ def test_json_holds_summary_and_scores_and_is_standard(scores: dict[str, list[Cl
 
 
 def test_csv_has_a_row_for_each_case_and_class(scores: dict[str, list[ClassScore]], tmp_path: Path) -> None:
-    write_report(scores, summarise(scores), tmp_path, "val")
+    write_scores(scores, summarise(scores), tmp_path, "val")
     with (tmp_path / "val.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     expected = [(case, score) for case, members in scores.items() for score in members]
@@ -55,7 +55,7 @@ def test_a_report_replaces_the_last_one_and_leaves_nothing_else(
     scores: dict[str, list[ClassScore]], tmp_path: Path
 ) -> None:
     for members in (scores, {"p2": scores["p2"]}):
-        write_report(members, summarise(members), tmp_path, "val")
+        write_scores(members, summarise(members), tmp_path, "val")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["val.csv", "val.json"]
     assert list(json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))["cases"]) == ["p2"]
 
@@ -63,11 +63,11 @@ def test_a_report_replaces_the_last_one_and_leaves_nothing_else(
 def test_a_number_that_json_cannot_hold_leaves_the_last_report(
     scores: dict[str, list[ClassScore]], tmp_path: Path
 ) -> None:
-    write_report(scores, summarise(scores), tmp_path, "val")
+    write_scores(scores, summarise(scores), tmp_path, "val")
     before = (tmp_path / "val.json").read_bytes()
     spoilt = {"p9": [ClassScore("soleus", float("nan"), 1, 1, 1, 1, 1, 1, 1, 1)]}
     with pytest.raises(ValueError, match="JSON"):
-        write_report(spoilt, summarise(spoilt), tmp_path, "val")
+        write_scores(spoilt, summarise(spoilt), tmp_path, "val")
     assert (tmp_path / "val.json").read_bytes() == before
 
 

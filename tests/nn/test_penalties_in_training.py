@@ -64,7 +64,11 @@ def errors_and_alpha(**options):
     model = one_voxel_model(keras.optimizers.SGD(1.0), **options)
     model.fit(np.repeat(voxels, 400, axis=0), np.repeat(labels, 400, axis=0), batch_size=1, epochs=1, verbose=0)
     foreground = ops.convert_to_numpy(model(voxels))[..., 1]
-    return foreground[labels == 0].sum(), (1 - foreground[labels == 1]).sum(), float(model.segmentation_loss.learned.alpha)
+    return (
+        foreground[labels == 0].sum(),
+        (1 - foreground[labels == 1]).sum(),
+        float(model.segmentation_loss.learned.alpha),
+    )
 
 
 def test_equal_errors_are_a_stable_balance_for_adversarial_penalties_alone():

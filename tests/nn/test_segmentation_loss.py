@@ -8,7 +8,9 @@ from kseg.nn.losses import cross_entropy, focal_tversky_loss, tversky_loss
 
 def test_the_sum_of_terms_is_weighted(random_case, number):
     labels, probabilities = random_case()
-    loss = SegmentationLoss(parametric_tversky=0.0, tversky=0.5, dice=2.0, cross_entropy=0.25, focal_tversky=0.7, gamma=2, alpha=0.3)
+    loss = SegmentationLoss(
+        parametric_tversky=0.0, tversky=0.5, dice=2.0, cross_entropy=0.25, focal_tversky=0.7, gamma=2, alpha=0.3
+    )
     expected = (
         0.5 * number(tversky_loss(labels, probabilities, 0.3, 0.7))
         + 2.0 * number(tversky_loss(labels, probabilities, 0.5, 0.5))

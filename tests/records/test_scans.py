@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.records.scans import find_scans
 from kseg.recipe.load import load_recipe
+from kseg.records.scans import find_scans
 
 PHANTOM = ["phantom.subjects=3", "phantom.shape=[24, 24, 32]"]
 
@@ -23,5 +23,5 @@ def test_classes_that_are_not_asked_for_become_background():
 
 
 def test_a_class_that_is_not_there_is_named():
-    with pytest.raises(InputError, match="data.classes has 'tibialis', which is no foreground class: known are soleus,"):
+    with pytest.raises(InputError, match=r"data\.classes has 'tibialis', which is no foreground class: known are s"):
         find_scans(load_recipe(None, [*PHANTOM, 'data.classes=["soleus", "tibialis"]']))

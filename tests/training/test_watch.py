@@ -1,7 +1,5 @@
 """The watch over the learned penalties: one line each time that one leaves its bounds."""
 
-import pytest
-
 from kseg.training.watch import PenaltyWatch
 
 

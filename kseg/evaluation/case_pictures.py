@@ -1,0 +1,75 @@
+"""Which cases of a test set are drawn: the first few, and the best and the worst."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from kseg.evaluation.scores import ClassScore
+from kseg.pictures.png import save_png
+from kseg.pictures.three_planes import three_planes
+
+FIRST = 5
+
+
+def mean_dice(scores: Sequence[ClassScore]) -> float | None:
+    """Return a case's mean Dice over its classes; None where none is scored."""
+    scored = [score.dice for score in scores if score.dice is not None]
+    return fmean(scored) if scored else None
+
+
+class CasePictures:
+    """Draws cases as they come: a case is kept for the picture of the best only if it is better than all before.
+
+    Args:
+        folder: of the pictures; `<split>-<case>.png` is a case's.
+        split: of the cases.
+        class_names: of the foreground.
+        run: name of the run, for the headings.
+    """
+
+    def __init__(self, folder: Path, split: str, class_names: Sequence[str], run: str):
+        self.folder = folder
+        self.split = split
+        self.class_names = class_names
+        self.run = run
+        self.drawn: list[Path] = []
+        self._bounds = (float("inf"), -float("inf"))
+
+    def path(self, case: str) -> Path:
+        """Where a case is drawn, if it is."""
+        return self.folder / f"{self.split}-{case}.png"
+
+    def see(
+        self,
+        case: str,
+        image: np.ndarray,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        spacing_mm: Sequence[float],
+        scores: Sequence[ClassScore],
+    ) -> None:
+        """Draw the case, if it is one of the first, or the best or worst so far.
+
+        Args:
+            case: its name.
+            image: one channel `(x, y, z)`.
+            truth: class indices `(x, y, z)`.
+            prediction: class indices `(x, y, z)`.
+            spacing_mm: voxel size along x, y, z.
+            scores: of its classes.
+        """
+        dice = mean_dice(scores)
+        worst, best = self._bounds
+        extreme = dice is not None and not worst <= dice <= best
+        if dice is not None:
+            self._bounds = min(worst, dice), max(best, dice)
+        if len(self.drawn) >= FIRST and not extreme:
+            return
+        title = f"{self.run}: {case}" + ("" if dice is None else f", Dice {dice:.3f}")
+        figure = three_planes(
+            image, truth, prediction, spacing_mm=spacing_mm, class_names=self.class_names, title=title
+        )
+        save_png(figure, self.path(case))
+        self.drawn.append(self.path(case))

@@ -1,0 +1,51 @@
+"""Agreement of volumes: Bland-Altman plots (Bland and Altman, Lancet 1986)."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kseg.pictures.three_planes import colour_of
+
+Pairs = Sequence[tuple[float, float]]
+
+
+class Limits(NamedTuple):
+    """Mean difference, and the limits between which 95 % of differences are expected, if they are normal."""
+
+    bias: float
+    low: float
+    high: float
+
+
+def limits_of_agreement(pairs: Pairs) -> Limits:
+    """Return bias and limits of agreement, `bias +- 1.96 SD`, of (truth, prediction) pairs; two at least."""
+    differences = np.array([prediction - truth for truth, prediction in pairs])
+    bias, spread = float(differences.mean()), 1.96 * float(differences.std(ddof=1))
+    return Limits(bias, bias - spread, bias + spread)
+
+
+def bland_altman(volumes_ml: Mapping[str, Pairs]) -> Figure:
+    """Draw, for each class, prediction minus truth over the mean of both.
+
+    Args:
+        volumes_ml: by class the (truth, prediction) volumes of the cases, in ml.
+    """
+    figure = Figure(figsize=(4 * len(volumes_ml) + 0.5, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(volumes_ml), squeeze=False)[0]
+    for index, (panel, (name, pairs)) in enumerate(zip(panels, volumes_ml.items(), strict=True), start=1):
+        truth, prediction = np.array(pairs, float).reshape(-1, 2).T
+        panel.scatter((truth + prediction) / 2, prediction - truth, color=colour_of(index), edgecolor="black", zorder=3)
+        if len(pairs) > 1:
+            limits = limits_of_agreement(pairs)
+            for value, style in ((limits.bias, "-"), (limits.low, "--"), (limits.high, "--")):
+                panel.axhline(value, color="black", linestyle=style, linewidth=1)
+                panel.annotate(
+                    f"{value:+.3g}", (1, value), (-2, 2), ha="right", size="small",
+                    xycoords=("axes fraction", "data"), textcoords="offset points",
+                )  # fmt: skip
+        panel.axhline(0, color="grey", linewidth=0.5)
+        panel.set(title=name, xlabel="mean of truth and prediction, ml")
+    panels[0].set_ylabel("prediction - truth, ml")
+    return figure

@@ -1,0 +1,62 @@
+"""Curves of trainings: the four panels of the paper's Figure 2 (Al Chanti et al., 2021)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kseg.pictures.three_planes import OKABE_ITO
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """A run's history, a list for each column and a value for each epoch; precision and recall by threshold."""
+
+    history: Mapping[str, Sequence[float]]
+    precision: np.ndarray
+    recall: np.ndarray
+
+
+def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
+    """Draw validation loss, validation Dice, precision over recall, and alpha and beta.
+
+    Args:
+        runs: by choice its runs, one for each seed; a line is their mean, a band goes from the least to the greatest.
+    """
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    loss, dice, precision, penalties = figure.subplots(2, 2).flat
+    colours = {title: OKABE_ITO[index % len(OKABE_ITO)] for index, title in enumerate(runs)}
+    learned = False
+    for title, seeds in runs.items():
+        colour = colours[title]
+        _line(loss, [run.history["val_loss"] for run in seeds], colour, title)
+        _line(dice, [run.history["val_dice"] for run in seeds], colour, title)
+        recall = np.mean([run.recall for run in seeds], axis=0)
+        precision.plot(recall, np.mean([run.precision for run in seeds], axis=0), color=colour, label=title)
+        if all("alpha" in run.history for run in seeds):
+            learned = True
+            _line(penalties, [run.history["alpha"] for run in seeds], colour, f"alpha, {title}")
+            _line(penalties, [run.history["beta"] for run in seeds], colour, f"beta, {title}", "--")
+    loss.set(title="validation loss", xlabel="epoch")
+    dice.set(title="validation Dice", xlabel="epoch", ylim=(0, 1))
+    precision.set(title="precision over recall, validation patches", xlabel="recall", ylabel="precision")
+    precision.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    penalties.set(title="learned penalties", xlabel="epoch", ylim=(0, 1))
+    if not learned:
+        penalties.text(0.5, 0.5, "no penalties were learned", ha="center", va="center", transform=penalties.transAxes)
+    for panel in (loss, dice, precision, *([penalties] if learned else [])):
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
+    return figure
+
+
+def _line(panel: Axes, seeds: Sequence[Sequence[float]], colour: str, label: str, style: str = "-") -> None:
+    """Draw the mean over seeds, as far as all of them go, and their range."""
+    epochs = min(len(values) for values in seeds)
+    values = np.array([one[:epochs] for one in seeds])
+    numbers = np.arange(1, epochs + 1)
+    panel.plot(numbers, values.mean(axis=0), style, color=colour, label=label, marker="." if epochs < 3 else None)
+    if len(seeds) > 1:
+        panel.fill_between(numbers, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)

@@ -1,0 +1,112 @@
+"""The report of a run: scores, curves, best and worst case, volume agreement, recipe."""
+
+import json
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from kseg.console.errors import InputError
+from kseg.pictures.agreement import bland_altman
+from kseg.pictures.curves import RunCurves, four_panels
+from kseg.pictures.png import png_bytes
+from kseg.recipe.load import dump_recipe
+from kseg.recipe.sections import Recipe
+from kseg.report.page import inside, write_page
+from kseg.training.history import read_history
+from kseg.training.precision_recall import read_precision_recall
+from kseg.training.run_folder import RunFolder
+
+MEASURES = {
+    "dice": ("Dice", ".3f"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "hd95_mm": ("HD95 mm", ".2f"),
+    "nsd": ("NSD", ".3f"),
+    "volume_error_percent": ("volume error %", "+.1f"),
+}
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """What a page shows of a run's scores on a split; pictures are addresses that hold them."""
+
+    split: str
+    cases: int
+    headings: list[str]
+    rows: dict[str, list[str]]
+    pictures: list[tuple[str, str, str]]
+    """Heading, case and picture."""
+    agreement: str
+    seed: int
+    changes: tuple[str, ...] = ()
+
+
+def write_run_report(folder: RunFolder, recipe: Recipe, split: str) -> None:
+    """Write `evaluation/<split>.html` of a run whose split has been scored; an ensemble of folds has no curves."""
+    curves = inside(png_bytes(four_panels({"": [read_curves(folder)]}))) if folder.history.is_file() else None
+    write_page(
+        "run.html",
+        folder.evaluation / f"{split}.html",
+        title=f"{recipe.name}: {split} cases",
+        part=run_part(folder, split, recipe.seed),
+        curves=curves,
+        recipe=dump_recipe(recipe),
+    )
+
+
+def read_curves(folder: RunFolder) -> RunCurves:
+    """Read a run's history, and its precision and recall when last looked at."""
+    return RunCurves(read_history(folder.history), *read_precision_recall(folder.precision_recall))
+
+
+def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] = ()) -> RunPart:
+    """Collect what a page shows of a run's scores.
+
+    Raises:
+        InputError: the split has not been scored.
+    """
+    path = folder.evaluation / f"{split}.json"
+    try:
+        document = json.loads(path.read_bytes())
+        summary, scores = document["summary"], document["cases"]
+        classes = {**summary["classes"], "all classes": summary["foreground"]}
+        rows = {name: [_mean(statistics, *form) for form in _forms()] for name, statistics in classes.items()}
+        volumes = {
+            name: [
+                (row["truth_ml"], row["prediction_ml"])
+                for case in scores.values()
+                for row in case
+                if row["class_name"] == name
+            ]
+            for name in summary["classes"]
+        }
+        dice = {case: [row["dice"] for row in rows if row["dice"] is not None] for case, rows in scores.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(f"'{path}' is missing or damaged: python -m kseg.evaluate makes it") from None
+    ranked = sorted((case for case in dice if dice[case]), key=lambda case: fmean(dice[case]))
+    extremes = (
+        {"Best case": ranked[-1], "Worst case": ranked[0]} if len(ranked) > 1 else {"The case": case for case in ranked}
+    )
+    pictures = [
+        (f"{heading}, Dice {fmean(dice[case]):.3f}", case, inside(path.read_bytes()))
+        for heading, case in extremes.items()
+        if (path := folder.evaluation / f"{split}-{case}.png").is_file()
+    ]
+    return RunPart(
+        split=split,
+        cases=summary["cases"],
+        headings=[heading for heading, _ in MEASURES.values()],
+        rows=rows,
+        pictures=pictures,
+        agreement=inside(png_bytes(bland_altman(volumes), dots_per_inch=100)),
+        seed=seed,
+        changes=changes,
+    )
+
+
+def _forms() -> list[tuple[str, str]]:
+    return [(measure, form) for measure, (_, form) in MEASURES.items()]
+
+
+def _mean(statistics: dict[str, Any], measure: str, form: str) -> str:
+    return format(statistics[measure]["mean"], form) if measure in statistics else "-"

@@ -1,0 +1,33 @@
+"""A run's `history.csv` read back: its curves, and what they say in a number."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from kseg.console.errors import InputError
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """Return each column with a value for each epoch, `epoch` counted from 0.
+
+    An epoch that was killed after its row was written, and done again, has two rows: the later counts.
+
+    Raises:
+        InputError: the file is missing or is not one that training wrote.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = {
+                int(row["epoch"]): {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+            }
+    except FileNotFoundError:
+        raise InputError(f"'{path}' is missing: train the run anew with --force") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' is damaged ({error}): train the run anew with --force") from None
+    in_order = [rows[epoch] for epoch in sorted(rows)]
+    return {key: [row[key] for row in in_order] for key in in_order[0]} if in_order else {}
+
+
+def epochs_to_share(values: Sequence[float], share: float) -> int:
+    """Return after how many epochs a score first reaches `share` of its last value."""
+    return next(epoch for epoch, value in enumerate(values, start=1) if value >= share * values[-1])
