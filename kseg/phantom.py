@@ -25,6 +25,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shape", type=int, nargs=3, default=full, metavar=axes, help="voxels (default 512 512 1443)")
     parser.add_argument("--spacing-mm", type=float, metavar="S", help="voxel edge (default: a leg of natural size)")
     parser.add_argument("--difficulty", type=float, default=0.5, metavar="D", help="0 easy to 1 hard (default 0.5)")
+    parser.add_argument("--muscle-scale", type=float, default=1.0, metavar="S", help="size of the muscles (default 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other legs (default 0)")
     parser.add_argument("--format", choices=FORMATS, default="nii.gz", help="file format (default nii.gz)")
     parser.add_argument("--force", action="store_true", help="write into a folder that holds files already")
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from kseg.volumes.phantom import LABELS, phantoms
 
-    cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, options.difficulty, options.seed))
+    look = (options.difficulty, options.seed, options.muscle_scale)
+    cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, *look))
     manifest = out / "manifest.csv"
     try:
         for folder in ("images", "labels"):

@@ -57,6 +57,9 @@ class Phantom(Section):
     subjects: Annotated[int, Field(ge=3)] = Field(12, description="number of synthetic subjects")
     shape: Sizes = Field((64, 64, 96), description="voxels along x, y, z")
     difficulty: Share = Field(0.3, description="0 clear, 1 as hard as freehand ultrasound gets")
+    muscle_scale: Annotated[float, Field(ge=0.1, le=1.2)] = Field(
+        1.0, description="size of the muscles along each axis; 1 is natural, their share of the volume is its cube"
+    )
 
 
 class Patches(Section):

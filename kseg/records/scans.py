@@ -92,7 +92,8 @@ def _load(case: Case, labels: LabelMap) -> tuple[Volume, np.ndarray]:
 
 def _phantom_scans(recipe: Recipe) -> ScanList:
     options = recipe.phantom
-    drawn = phantoms(options.subjects, options.shape, difficulty=options.difficulty, seed=recipe.seed)
+    look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
+    drawn = phantoms(options.subjects, options.shape, seed=recipe.seed, **look)
     scans = (Scan(case, subject, "", partial(_draw, phantom)) for case, subject, phantom in drawn)
     return ScanList(("ultrasound",), LABELS, tuple(scans))
 

@@ -85,11 +85,13 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
         raise InputError(f"'{path}' is missing or damaged: python -m kseg.evaluate makes it") from None
     ranked = sorted((case for case in dice if dice[case]), key=lambda case: fmean(dice[case]))
     extremes = (
-        {"Best case": ranked[-1], "Worst case": ranked[0]} if len(ranked) > 1 else {"The case": case for case in ranked}
+        [("Best case", ranked[-1]), ("Worst case", ranked[0])]
+        if len(ranked) > 1
+        else [("The case", case) for case in ranked]
     )
     pictures = [
         (f"{heading}, Dice {fmean(dice[case]):.3f}", case, inside(path.read_bytes()))
-        for heading, case in extremes.items()
+        for heading, case in extremes
         if (path := folder.evaluation / f"{split}-{case}.png").is_file()
     ]
     return RunPart(

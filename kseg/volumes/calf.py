@@ -32,6 +32,18 @@ class Muscle:
     height_mm: tuple[float, float, float]
     bluntness: float  # 2 for an elliptic lens, more for one that keeps its thickness further out
 
+    def scaled(self, scale: float) -> "Muscle":
+        """This belly `scale` times as large, about the middle of its arc and where it is thickest."""
+        if scale == 1:  # to the last bit
+            return self
+        middle, (lower, thickest, upper) = sum(self.arc_mm) / 2, self.height_mm
+        return Muscle(
+            scale * self.thickness_mm,
+            (middle + scale * (self.arc_mm[0] - middle), middle + scale * (self.arc_mm[1] - middle)),
+            (thickest + scale * (lower - thickest), thickest, thickest + scale * (upper - thickest)),
+            self.bluntness,
+        )
+
     def thickness(self, height_mm: float) -> np.ndarray:
         """Thickness in mm along the ruler, 0 beside the belly."""
         lower, thickest, upper = self.height_mm
@@ -100,8 +112,11 @@ class Leg:
     drop_out: Wander
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, variation: float) -> "Leg":
-        """A leg whose measures vary about the mean by a relative standard deviation of about `variation`."""
+    def draw(cls, rng: np.random.Generator, variation: float, muscle_scale: float = 1.0) -> "Leg":
+        """A leg whose measures vary about the mean by a relative standard deviation of about `variation`.
+
+        Muscles are `muscle_scale` times as long, wide and thick as natural ones, about their middles.
+        """
 
         def about(mean: float, share: float = 1.0) -> float:
             return float(mean * (1 + share * variation * np.clip(rng.standard_normal(), -2, 2)))
@@ -111,7 +126,7 @@ class Leg:
         ) -> Muscle:
             lower, thickest, upper = np.add(height, variation * rng.uniform(-100, 100, 3)).tolist()
             arcs = about(arc[0], 0.5), about(arc[1], 0.5)
-            return Muscle(about(thickness), arcs, (lower, thickest, upper), bluntness)
+            return Muscle(about(thickness), arcs, (lower, thickest, upper), bluntness).scaled(muscle_scale)
 
         # Sizes as in the anatomy of adults, then set for mean shares of the field of 4.4, 2.2 and 1.1 %.
         return cls(

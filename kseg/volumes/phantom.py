@@ -66,7 +66,8 @@ class Phantom:
     """One subject's leg, filling a grid of `shape` (x, y, z); the arguments determine every voxel.
 
     At `difficulty` 0 the muscles differ in brightness from each other and from the rest; at 1 weak texture
-    and broken fasciae are all there is to go by. Raises `InputError` for an argument out of its range.
+    and broken fasciae are all there is to go by. `muscle_scale` times as long, wide and thick are the muscles as
+    natural ones, so that their share of the volume goes with its cube. Raises `InputError` for an argument out of its range.
     """
 
     subject: int
@@ -74,6 +75,7 @@ class Phantom:
     spacing_mm: tuple[float, float, float]
     difficulty: float = 0.5
     seed: int = 0
+    muscle_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.shape) < SMALLEST_AXIS:
@@ -87,6 +89,11 @@ class Phantom:
             raise InputError(
                 f"a phantom's difficulty must lie between 0, easy, and 1, hard: received {self.difficulty}; "
                 "choose one between."
+            )
+        if not 0.1 <= self.muscle_scale <= 1.2:
+            raise InputError(
+                f"a phantom's muscle_scale must lie between 0.1 and 1.2: received {self.muscle_scale}; choose one "
+                "between."
             )
         if min(self.subject, self.seed) < 0:
             raise InputError(
@@ -107,7 +114,7 @@ class Phantom:
         """
         look = Look.of(self.difficulty)
         anatomy, scanner = (np.random.default_rng([self.seed, self.subject, part]) for part in (0, 1))
-        leg = Leg.draw(anatomy, look.variation)
+        leg = Leg.draw(anatomy, look.variation, self.muscle_scale)
         fibres = anatomy.standard_normal(FIBRE_LATTICE, np.float32)
         sweeps = draw_sweeps(scanner, look.gap_mm)
         sigma_voxels = [max(sigma / s, 0.5) for sigma, s in zip(SPECKLE_MM, self.spacing_mm, strict=True)]
@@ -178,10 +185,11 @@ def phantoms(
     spacing_mm: float | None = None,
     difficulty: float = 0.5,
     seed: int = 0,
+    muscle_scale: float = 1.0,
 ) -> Iterator[tuple[str, str, Phantom]]:
     """Yield (case, subject, phantom) of `count` subjects; without `spacing_mm` a leg has its natural size."""
     natural = (length / max(n, 1) for length, n in zip(FIELD_MM, shape, strict=True))
     x, y, z = natural if spacing_mm is None else (spacing_mm,) * 3
     for subject in range(count):
         number = f"{subject + 1:03d}"
-        yield f"leg_{number}", f"subject_{number}", Phantom(subject, shape, (x, y, z), difficulty, seed)
+        yield f"leg_{number}", f"subject_{number}", Phantom(subject, shape, (x, y, z), difficulty, seed, muscle_scale)

@@ -107,7 +107,8 @@ def labelled_cases(recipe, folder):
     if recipe.data.source == PHANTOM:
         made = recipe.phantom
         shape = map(str, made.shape)
-        amount = ["--subjects", str(made.subjects), "--shape", *shape, "--difficulty", str(made.difficulty)]
+        look = ["--difficulty", str(made.difficulty), "--muscle-scale", str(made.muscle_scale)]
+        amount = ["--subjects", str(made.subjects), "--shape", *shape, *look]
         phantom.main(["--out", str(folder), *amount, "--seed", str(recipe.seed), "--force"])
         return find_cases(folder / "manifest.csv").cases, LABELS
     found = find_cases(Path(recipe.data.source))

@@ -341,3 +341,11 @@ def test_a_bad_argument_ends_the_process_with_status_2_and_one_line(tmp_path: Pa
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("kseg.phantom: ") and "(16, 16, 3)" in done.stderr
+
+
+def test_smaller_muscles_fill_the_cube_of_their_scale() -> None:
+    natural, small = (next(phantoms(1, (64, 64, 96), difficulty=0.0, muscle_scale=scale))[2] for scale in (1.0, 0.5))
+    counts = [np.bincount(phantom_volume(phantom)[1].array.ravel(), minlength=201) for phantom in (natural, small)]
+    for value in (100, 150, 200):
+        # The soleus' ends, beyond the field at natural size, come into it; the leg's narrowing does the rest.
+        assert counts[1][value] / counts[0][value] == pytest.approx(0.5**3, rel=0.35)

@@ -1,20 +1,13 @@
 """TensorBoard in a real browser: a grid's curves, pictures and hyperparameters are there to be seen."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="the browser test drives Chromium through playwright")
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-OFFLINE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-PATIENCE_MS = 120_000
+from playwright import sync_api
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +22,7 @@ def address(laboratory: Path) -> Iterator[str]:
             board.terminate()
 
 
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[sync_api.Browser]":
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: "sync_api.Browser") -> "Iterator[sync_api.Page]":
-    page = browser.new_page(viewport={"width": 1500, "height": 1000})
-    page.set_default_timeout(PATIENCE_MS)
-    yield page
-    page.close()
-
-
-def test_the_curve_of_alpha(page: "sync_api.Page", address: str) -> None:
+def test_the_curve_of_alpha(page: sync_api.Page, address: str) -> None:
     page.goto(f"{address}#timeseries")
     card = page.locator("card-view", has=page.get_by_text("epoch_alpha", exact=True)).first
     card.get_by_text("shared/seed-1/logs/train").wait_for()  # the table under the curve
@@ -56,15 +33,15 @@ def test_the_curve_of_alpha(page: "sync_api.Page", address: str) -> None:
     assert box["width"] > 100  # from the first epoch to the last, not a point
 
 
-def test_a_picture_of_truth_and_prediction(page: "sync_api.Page", address: str) -> None:
+def test_a_picture_of_truth_and_prediction(page: sync_api.Page, address: str) -> None:
     page.goto(f"{address}#images")
     picture = page.locator("tf-image-loader img").first
     picture.wait_for()
-    sync_api.expect(picture).to_have_js_property("complete", True, timeout=PATIENCE_MS)
+    sync_api.expect(picture).to_have_js_property("complete", True, timeout=120_000)
     assert picture.evaluate("image => image.naturalWidth") > 300
 
 
-def test_the_table_of_hyperparameters(page: "sync_api.Page", address: str) -> None:
+def test_the_table_of_hyperparameters(page: sync_api.Page, address: str) -> None:
     page.goto(f"{address}#hparams")
     table = page.locator("tf-hparams-table-view")
     for heading in ("network.share_kernel", "test volumes: Dice"):

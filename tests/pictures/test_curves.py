@@ -1,0 +1,28 @@
+"""Curves: a line is the mean over seeds as far as all go, a band their range; losses without penalties draw none."""
+
+import numpy as np
+
+from kseg.pictures.curves import RunCurves, four_panels
+
+
+def run(dice, **more):
+    history = {"val_loss": [1 - value for value in dice], "val_dice": dice, **more}
+    return RunCurves(history, precision=np.array([0.2, 1.0]), recall=np.array([1.0, 0.4]))
+
+
+def test_lines_are_means_and_bands_go_from_least_to_greatest():
+    seeds = [run([0.2, 0.4, 0.8]), run([0.4, 0.8])]
+    loss, dice, precision, penalties = four_panels({"a": seeds}).axes
+    np.testing.assert_allclose(dice.lines[0].get_xydata(), [(1, 0.3), (2, 0.6)])
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), [0.7, 0.4])
+    band = dice.collections[0].get_paths()[0].vertices
+    assert {tuple(point) for point in band.round(6)} >= {(1, 0.2), (1, 0.4), (2, 0.4), (2, 0.8)}
+    np.testing.assert_allclose(precision.lines[0].get_xydata(), [(1.0, 0.2), (0.4, 1.0)])
+    assert [text.get_text() for text in penalties.texts] == ["no penalties were learned"]
+
+
+def test_alpha_and_beta_are_drawn_where_they_are_learned():
+    runs = {"learned": [run([0.2, 0.4], alpha=[0.5, 0.3], beta=[0.5, 0.7])], "dice": [run([0.2, 0.4])]}
+    penalties = four_panels(runs).axes[3]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in penalties.lines}
+    assert drawn == {"alpha, learned": [0.5, 0.3], "beta, learned": [0.5, 0.7]}
