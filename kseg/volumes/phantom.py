@@ -66,8 +66,8 @@ class Phantom:
     """One subject's leg, filling a grid of `shape` (x, y, z); the arguments determine every voxel.
 
     At `difficulty` 0 the muscles differ in brightness from each other and from the rest; at 1 weak texture
-    and broken fasciae are all there is to go by. `muscle_scale` times as long, wide and thick are the muscles as
-    natural ones, so that their share of the volume goes with its cube. Raises `InputError` for an argument out of its range.
+    and broken fasciae are all there is to go by. Muscles are `muscle_scale` times as long, wide and thick as natural
+    ones: their share of the volume goes with its cube. Raises `InputError` for an argument out of its range.
     """
 
     subject: int
