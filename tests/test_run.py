@@ -139,6 +139,8 @@ def test_stopping_ends_the_runs(laboratory: Path, tmp_path: Path) -> None:
         ("[grid.axes.a]\none = ['data.val_fraction=0.3']", "changes the data"),
         ("[grid]\nseeds = [-1]\n[grid.axes.a]\none = []", "'seeds.0'"),
         ("[grid.axes.a]\n'../x' = []", "'axes.a.../x"),
+        ("[grid.axes.a]\nx = []\n[grid.reference]\nsource = 's'\ndice = {y = 0.5}", "reference.: 'y' is none of x"),
+        ("[grid.axes.a]\nx = []\n[grid.reference]\nsource = 's'\ndice = {x = 81}", "'reference.dice.x'"),
     ],
 )
 def test_a_malformed_grid_is_named(text: str, message: str, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class SegmentationLoss(keras.layers.Layer):
         }
         self.alpha = alpha
         self.gamma = gamma
-        self.learning = {
+        self.learning: dict[str, Any] = {
             "mode": mode,
             "learning_rate_multiplier": learning_rate_multiplier,
             "min_weight": min_weight,

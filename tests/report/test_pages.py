@@ -1,0 +1,96 @@
+"""Reports: what comes from files is escaped, pictures are inside, extremes are the best and the worst case."""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from kseg.console.errors import InputError
+from kseg.evaluation.case_pictures import CasePictures, mean_dice
+from kseg.evaluation.report import write_scores
+from kseg.evaluation.scores import score_case, summarise
+from kseg.report.page import inside, write_page
+from kseg.report.run import run_part
+from kseg.training.run_folder import RunFolder
+
+NAMES = ("soleus", "<b>lateralis</b>")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run with eight scored test cases, `case_5` the best and `case_6` the worst, drawn as kseg.evaluate draws."""
+    folder = RunFolder(tmp_path / "run")
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, (8, 8, 8)).astype(np.uint8)
+    pictures = CasePictures(folder.evaluation, "test", NAMES, "run")
+    scores = {}
+    for number, wrong in enumerate((0.3, 0.35, 0.4, 0.32, 0.3, 0.0, 0.9, 0.5)):
+        prediction = np.where(rng.random(truth.shape) < wrong, 0, truth).astype(np.uint8)
+        case = f"case_{number}"
+        scores[case] = score_case(truth, prediction, (1, 1, 1), NAMES, 1.0)
+        pictures.see(case, truth * 50, truth, prediction, (1, 1, 1), scores[case])
+    write_scores(scores, summarise(scores), folder.evaluation, "test")
+    return folder
+
+
+def test_the_first_cases_are_drawn_and_whatever_is_better_or_worse(folder: RunFolder) -> None:
+    drawn = sorted(path.stem for path in folder.evaluation.glob("*.png"))
+    assert drawn == [f"test-case_{number}" for number in (0, 1, 2, 3, 4, 5, 6)]  # 7 is neither first nor extreme
+
+
+def test_a_part_shows_the_best_and_the_worst_case(folder: RunFolder) -> None:
+    part = run_part(folder, "test", seed=1)
+    assert [case for _, case, _ in part.pictures] == ["case_5", "case_6"]
+    assert part.pictures[0][0] == "Best case, Dice 1.000"
+    assert part.pictures[0][2] == inside((folder.evaluation / "test-case_5.png").read_bytes())
+    document = json.loads((folder.evaluation / "test.json").read_text(encoding="utf-8"))
+    assert part.rows["soleus"][0] == f"{document['summary']['classes']['soleus']['dice']['mean']:.3f}"
+    assert list(part.rows) == [*NAMES, "all classes"]
+
+
+def test_what_was_not_scored_is_named(folder: RunFolder) -> None:
+    with pytest.raises(InputError, match=r"val\.json' is missing or damaged: python -m kseg.evaluate makes it"):
+        run_part(folder, "val", seed=1)
+    (folder.evaluation / "val.json").write_text('{"summary": 3}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"val\.json' is missing or damaged"):
+        run_part(folder, "val", seed=1)
+
+
+def test_text_is_escaped_and_pictures_are_whole(folder: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    part = run_part(folder, "test", seed=1)
+    write_page("run.html", path, title="a & b", part=part, curves=None, recipe="<script>alert(1)</script>")
+    page = path.read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<b>lateralis" not in page
+    assert "a &amp; b" in page
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert len(pictures) == len(re.findall("<img", page)) == 3
+    for number, picture in enumerate(pictures):
+        (tmp_path / f"{number}.png").write_bytes(base64.b64decode(picture))
+        assert min(imread(tmp_path / f"{number}.png").shape[:2]) > 200
+
+
+def test_a_case_without_scores_has_no_mean() -> None:
+    nothing = np.zeros((4, 4, 4), np.uint8)
+    assert mean_dice(score_case(nothing, nothing, (1, 1, 1), NAMES, 1.0)) is None
+
+
+Document = dict[str, Any]
+
+
+@pytest.mark.parametrize("break_it", [lambda d: d.pop("cases"), lambda d: d["summary"].pop("classes")])
+def test_damaged_scores_are_refused(break_it: Callable[[Document], object], folder: RunFolder) -> None:
+    path = folder.evaluation / "test.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    break_it(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(InputError, match="is missing or damaged"):
+        run_part(folder, "test", seed=1)
