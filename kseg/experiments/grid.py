@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kseg.console.errors import InputError
 from kseg.experiments.cells import CellScores, Training, finished_scores, origin, scores_from, write_scores
 from kseg.experiments.commands import Commands
@@ -91,7 +93,10 @@ def run_cells(
 def _train(commands: Commands, path: Path, overrides: Sequence[str], cell: Cell) -> Training:
     begun = RunFolder(cell.recipe.run_folder).saved_epochs
     report = commands("train", str(path), *overrides, *cell.changes, "--resume" if begun else "--force")
-    return Training.model_validate(report)
+    try:
+        return Training.model_validate(report)
+    except ValidationError:
+        raise InputError(f"'{cell.recipe.run_folder}' was trained by an earlier kseg: delete that folder") from None
 
 
 def _take_model(cell: Cell, trainer: CellScores | None) -> Training:
