@@ -179,7 +179,7 @@ class Evaluation(Section):
     overlap: Fraction = Field(0.5, description="share by which neighbouring windows overlap")
     batch_size: PositiveInt = Field(1, description="windows segmented at once")
     buffer_mb: PositiveInt = Field(
-        400, description="memory for overlapping windows; what needs more is cut, and windows at a cut run twice"
+        210, description="memory for overlapping windows; what needs more is cut, and windows at a cut run twice"
     )
     flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
         (), description="axes along which windows are flipped too: the mean over 2, 4 or 8 flips"
