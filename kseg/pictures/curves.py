@@ -23,7 +23,8 @@ def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
     """Draw validation loss, validation Dice, precision over recall, and alpha and beta.
 
     Args:
-        runs: by choice its runs, one for each seed; a line is their mean, a band goes from the least to the greatest.
+        runs: by choice its runs, one for each seed; a line is their mean, a band goes from the least to the greatest. A
+            choice without a name, the only one, is not named.
     """
     figure = Figure(figsize=(11, 8), layout="constrained")
     loss, dice, precision, penalties = figure.subplots(2, 2).flat
@@ -37,8 +38,8 @@ def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
         precision.plot(recall, np.mean([run.precision for run in seeds], axis=0), color=colour, label=title)
         if all("alpha" in run.history for run in seeds):
             learned = True
-            _line(penalties, [run.history["alpha"] for run in seeds], colour, f"alpha, {title}")
-            _line(penalties, [run.history["beta"] for run in seeds], colour, f"beta, {title}", "--")
+            _line(penalties, [run.history["alpha"] for run in seeds], colour, f"alpha, {title}".rstrip(", "))
+            _line(penalties, [run.history["beta"] for run in seeds], colour, f"beta, {title}".rstrip(", "), "--")
     loss.set(title="validation loss", xlabel="epoch")
     dice.set(title="validation Dice", xlabel="epoch", ylim=(0, 1))
     precision.set(title="precision over recall, validation patches", xlabel="recall", ylabel="precision")
@@ -48,7 +49,8 @@ def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
         penalties.text(0.5, 0.5, "no penalties were learned", ha="center", va="center", transform=penalties.transAxes)
     for panel in (loss, dice, precision, *([penalties] if learned else [])):
         panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
+        if panel.get_legend_handles_labels()[1]:  # a single run needs no name
+            panel.legend(fontsize="small")
     return figure
 
 

@@ -26,3 +26,9 @@ def test_alpha_and_beta_are_drawn_where_they_are_learned():
     penalties = four_panels(runs).axes[3]
     drawn = {line.get_label(): list(line.get_ydata()) for line in penalties.lines}
     assert drawn == {"alpha, learned": [0.5, 0.3], "beta, learned": [0.5, 0.7]}
+
+
+def test_a_single_run_without_a_name_has_no_legend_but_for_its_penalties():
+    loss, *_, penalties = four_panels({"": [run([0.2, 0.4], alpha=[0.5, 0.3], beta=[0.5, 0.7])]}).axes
+    assert loss.get_legend() is None
+    assert [text.get_text() for text in penalties.get_legend().get_texts()] == ["alpha", "beta"]
