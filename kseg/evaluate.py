@@ -10,8 +10,8 @@ from kseg.console.command import add_json_option, command_parser, print_json, ru
 from kseg.console.errors import InputError
 
 if TYPE_CHECKING:
+    from kseg.inference.trained import TrainedRun
     from kseg.records.manifest import Manifest
-    from kseg.training.run_folder import Contract
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, recipe, contract = trained.folder, trained.recipe, trained.contract
     records = arguments.records or recipe.records_folder
     manifest = load_manifest(records)
-    _check_fit(manifest, contract, records)
+    _check_fit(manifest, trained, records)
     cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
     if not cases:
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
@@ -76,9 +76,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})
 
 
-def _check_fit(manifest: "Manifest", contract: "Contract", records: Path) -> None:
+def _check_fit(manifest: "Manifest", trained: "TrainedRun", records: Path) -> None:
+    contract = trained.contract
     if (manifest.channels, manifest.label_map) != (contract.channels, contract.label_map):
-        raise InputError(f"'{records}' has other channels or labels than the run was trained on: choose its own")
+        raise InputError(f"'{records}' has other channels or labels than run '{trained.folder.path}' was trained on")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from kseg.volumes.phantom import LABELS, phantoms
 
-    look = (options.difficulty, options.seed, options.muscle_scale)
-    cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, *look))
+    look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
+    cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, seed=options.seed, **look))
     manifest = out / "manifest.csv"
     try:
         for folder in ("images", "labels"):

@@ -12,6 +12,16 @@ from rich.table import Table
 from kseg.console.files import whole_file
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
 
+MEASURES = {
+    "dice": ("Dice", ".3f"),
+    "hd95_mm": ("HD95 mm", ".2f"),
+    "nsd": ("NSD", ".3f"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "volume_error_percent": ("volume error %", "+.1f"),
+}
+"""What tables show of a summary: heading and form of each measure."""
+
 
 def write_scores(
     scores_by_case: Mapping[str, Sequence[ClassScore]], summary: Summary, folder: Path, split: str
@@ -37,9 +47,7 @@ def score_table(summary: Summary) -> Table:
     """The means of every class, and of all classes in the last line, with the case whose Dice is worst."""
     table = Table(title=f"Mean of {summary.cases} case{'s' if summary.cases != 1 else ''}")
     table.add_column("class")
-    for heading in ("scored", "Dice", "HD95 mm", f"NSD {summary.nsd_tolerance_mm:g} mm"):
-        table.add_column(heading, justify="right")
-    for heading in ("precision", "recall", "volume error %"):
+    for heading in ("scored", *headings(summary.nsd_tolerance_mm)):
         table.add_column(heading, justify="right")
     table.add_column("worst Dice")
     for name, statistics in summary.classes.items():
@@ -50,18 +58,20 @@ def score_table(summary: Summary) -> Table:
     return table
 
 
+def headings(nsd_tolerance_mm: float) -> list[str]:
+    """Return the headings of `MEASURES`, the tolerance of the normalised surface Dice with its own."""
+    return [f"NSD {nsd_tolerance_mm:g} mm" if heading == "NSD" else heading for heading, _ in MEASURES.values()]
+
+
+def means(statistics: Mapping[str, Statistic]) -> list[str]:
+    """Return the means under `headings`, "-" for what was not scored."""
+    return [
+        format(statistics[measure].mean, form) if measure in statistics else "-"
+        for measure, (_, form) in MEASURES.items()
+    ]
+
+
 def _cells(name: str, statistics: Mapping[str, Statistic]) -> list[str]:
     dice = statistics.get("dice")
-    formats = {
-        "dice": ".3f",
-        "hd95_mm": ".2f",
-        "nsd": ".3f",
-        "precision": ".3f",
-        "recall": ".3f",
-        "volume_error_percent": "+.1f",
-    }
-    means = [
-        format(statistics[measure].mean, form) if measure in statistics else "-" for measure, form in formats.items()
-    ]
     worst = f"{dice.worst:.3f} {escape(dice.worst_in)}" if dice else "-"
-    return [escape(name), str(dice.scored if dice else 0), *means, worst]
+    return [escape(name), str(dice.scored if dice else 0), *means(statistics), worst]

@@ -56,7 +56,7 @@ def tversky_loss(
     at all the loss is 0.
     """
     index, present = _index_of_present(labels, probabilities, alpha, beta)
-    return ops.sum(present * (1.0 - index)) / ops.maximum(ops.sum(present), 1.0)
+    return mean_of_counted(1.0 - index, present)
 
 
 def focal_tversky_loss(
@@ -72,8 +72,12 @@ def focal_tversky_loss(
     there). Its slope is infinite at a perfect class, and bounded here below a loss of 1e-4.
     """
     index, present = _index_of_present(labels, probabilities, alpha, beta)
-    losses = ops.maximum(1.0 - index, 1e-4) ** (1.0 / gamma)
-    return ops.sum(present * losses) / ops.maximum(ops.sum(present), 1.0)
+    return mean_of_counted(ops.maximum(1.0 - index, 1e-4) ** (1.0 / gamma), present)
+
+
+def mean_of_counted(values: KerasTensor, counted: KerasTensor) -> KerasTensor:
+    """Return the mean of the `values` that are `counted` (1, others 0); 0 where none is."""
+    return ops.sum(counted * values) / ops.maximum(ops.sum(counted), 1.0)
 
 
 def _index_of_present(

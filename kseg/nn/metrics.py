@@ -7,7 +7,7 @@ import keras
 from keras import KerasTensor, ops
 
 from kseg.nn.compiled import compiled
-from kseg.nn.losses import overlap_and_sums, tversky_index
+from kseg.nn.losses import mean_of_counted, overlap_and_sums, tversky_index
 from kseg.nn.replicas import sum_over_replicas
 
 
@@ -43,13 +43,10 @@ class SegmentationScores(keras.metrics.Metric):
         seen = ops.cast(tp + fp + fn > 0, "float32")
         dice = tversky_index(tp, fp, fn)
 
-        def mean(scores: KerasTensor) -> KerasTensor:
-            return ops.sum(scores * seen) / ops.maximum(ops.sum(seen), 1.0)
-
         scores = {
-            "dice": mean(dice),
-            "precision": mean(tversky_index(tp, fp, fn, alpha=1.0, beta=0.0)),
-            "recall": mean(tversky_index(tp, fp, fn, alpha=0.0, beta=1.0)),
+            "dice": mean_of_counted(dice, seen),
+            "precision": mean_of_counted(tversky_index(tp, fp, fn, alpha=1.0, beta=0.0), seen),
+            "recall": mean_of_counted(tversky_index(tp, fp, fn, alpha=0.0, beta=1.0), seen),
         }
         soft_tp, soft_fp, soft_fn = ops.unstack(ops.sum(self.soft_sums, axis=1), num=3)
         foreground = ops.maximum(soft_tp + soft_fn, 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kseg.pictures.three_planes import OKABE_ITO
+from kseg.pictures.three_planes import colour_of
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,9 @@ def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
     """
     figure = Figure(figsize=(11, 8), layout="constrained")
     loss, dice, precision, penalties = figure.subplots(2, 2).flat
-    colours = {title: OKABE_ITO[index % len(OKABE_ITO)] for index, title in enumerate(runs)}
     learned = False
-    for title, seeds in runs.items():
-        colour = colours[title]
+    for index, (title, seeds) in enumerate(runs.items(), start=1):
+        colour = colour_of(index)
         _line(loss, [run.history["val_loss"] for run in seeds], colour, title)
         _line(dice, [run.history["val_dice"] for run in seeds], colour, title)
         recall = np.mean([run.recall for run in seeds], axis=0)

@@ -6,6 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from kseg.console.errors import InputError
+from kseg.evaluation.report import headings, means
+from kseg.evaluation.scores import Statistic
 from kseg.pictures.agreement import bland_altman
 from kseg.pictures.curves import RunCurves, four_panels
 from kseg.pictures.png import png_bytes
@@ -15,15 +17,6 @@ from kseg.report.page import inside, write_page
 from kseg.training.history import read_history
 from kseg.training.precision_recall import read_precision_recall
 from kseg.training.run_folder import RunFolder
-
-MEASURES = {
-    "dice": ("Dice", ".3f"),
-    "precision": ("precision", ".3f"),
-    "recall": ("recall", ".3f"),
-    "hd95_mm": ("HD95 mm", ".2f"),
-    "nsd": ("NSD", ".3f"),
-    "volume_error_percent": ("volume error %", "+.1f"),
-}
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
         document = json.loads(path.read_bytes())
         summary, scores = document["summary"], document["cases"]
         classes = {**summary["classes"], "all classes": summary["foreground"]}
-        rows = {name: [_mean(statistics, *form) for form in _forms()] for name, statistics in classes.items()}
+        rows = {name: means(_statistics(found)) for name, found in classes.items()}
         volumes = {
             name: [
                 (row["truth_ml"], row["prediction_ml"])
@@ -97,7 +90,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
     return RunPart(
         split=split,
         cases=summary["cases"],
-        headings=[heading for heading, _ in MEASURES.values()],
+        headings=headings(summary["nsd_tolerance_mm"]),
         rows=rows,
         pictures=pictures,
         agreement=inside(png_bytes(bland_altman(volumes), dots_per_inch=100)),
@@ -106,9 +99,6 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
     )
 
 
-def _forms() -> list[tuple[str, str]]:
-    return [(measure, form) for measure, (_, form) in MEASURES.items()]
-
-
-def _mean(statistics: dict[str, Any], measure: str, form: str) -> str:
-    return format(statistics[measure]["mean"], form) if measure in statistics else "-"
+def _statistics(found: dict[str, Any]) -> dict[str, Statistic]:
+    """The statistics by measure, as they were before they were written as JSON."""
+    return {measure: Statistic(**values) for measure, values in found.items()}

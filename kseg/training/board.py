@@ -110,7 +110,7 @@ def _with_foreground(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
 
 def _curves(counts: ThresholdCounts, class_names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     true, false = counts.positives
-    missed = true[:, :1] - true
+    missed = counts.missed
     precision, recall = counts.precision_and_recall()
     for row, name in enumerate(class_names):
         rejected = counts.voxels - true[row] - false[row] - missed[row]

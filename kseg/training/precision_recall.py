@@ -39,6 +39,12 @@ class ThresholdCounts:
         return inside, outside
 
     @property
+    def missed(self) -> np.ndarray:
+        """False negatives, `(num_foreground, thresholds)`."""
+        true, _ = self.positives
+        return true[:, :1] - true
+
+    @property
     def voxels(self) -> int:
         """Voxels counted."""
         return int(self._histograms[:, 0].sum())
@@ -54,13 +60,14 @@ class ThresholdCounts:
 def write_precision_recall(counts: ThresholdCounts, class_names: Sequence[str], path: Path) -> None:
     """Write the curves as CSV, a row for each class and threshold."""
     true, false = counts.positives
+    missed = counts.missed
     precision, recall = counts.precision_and_recall()
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row, name in enumerate(class_names):
             for at, threshold in enumerate(THRESHOLDS):
-                errors = (true[row, at], false[row, at], true[row, 0] - true[row, at])
+                errors = (true[row, at], false[row, at], missed[row, at])
                 shares = (f"{precision[row, at]:.6f}", f"{recall[row, at]:.6f}")
                 writer.writerow([name, f"{threshold:.2f}", *errors, *shares])
 

@@ -28,9 +28,7 @@ def test_the_curve_of_alpha(page: sync_api.Page, address: str) -> None:
     card.get_by_text("shared/seed-1/logs/train").wait_for()  # the table under the curve
     line = card.locator("line-chart svg path, line-chart canvas").first
     line.wait_for()
-    box = line.bounding_box()
-    assert box is not None
-    assert box["width"] > 100  # from the first epoch to the last, not a point
+    assert line.bounding_box()["width"] > 100  # from the first epoch to the last, not a point
 
 
 def test_a_picture_of_truth_and_prediction(page: sync_api.Page, address: str) -> None:

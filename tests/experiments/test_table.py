@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kseg.experiments.cells import CellScores, Training
 from kseg.experiments.table import Row, mean_table, orders
-from kseg.recipe.grid import Experiment, load_grid
+from kseg.recipe.grid import Experiment, Reference, load_grid
 
 GRID = """
 name = "g"
@@ -59,5 +59,5 @@ def test_means_spread_and_reference(tmp_path: Path) -> None:
     assert (x["alpha"], y["alpha"]) == ("0.375 +- 0.177", "-")
     assert (x["epochs to 90 %"], x["test recall"], x["test HD95 mm"]) == ("1.5", "-", "3.00")
     assert [one["paper: Dice"] for one in (x, y, z)] == ["0.50", "0.70", "-"]
-    assert experiment.reference is not None
+    assert experiment.reference == Reference(source="paper", dice={"x": 0.5, "y": 0.7})
     assert orders(rows(experiment), experiment.reference) == (["x", "y"], ["y", "x"])
