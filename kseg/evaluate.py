@@ -86,12 +86,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("evaluate", "Score a trained run, or the folds of one together, on whole volumes.")
     parser.add_argument("run", metavar="RUN", help="name or folder of the run")
     parser.add_argument(
-        "changes", nargs="*", metavar="evaluation.KEY=VALUE", help="a change to how volumes are segmented and scored"
+        "changes",
+        nargs="*",
+        default=[],
+        metavar="evaluation.KEY=VALUE",
+        help="a change to how volumes are segmented and scored",
     )
     parser.add_argument("--split", choices=("val", "test", "train"), default="test", help="cases to score (test)")
     parser.add_argument("--records", type=Path, metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="overwrite label maps that are there already")
     add_json_option(parser)
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def _segment_file(scan: "Input", segment: "Segment", contract: "Contract", out: Path, force: bool) -> Path:

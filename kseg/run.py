@@ -57,7 +57,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe with [grid], and changes to it")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side, sharing the cores (1)")
     add_json_option(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1: received {arguments.jobs}")
     return arguments

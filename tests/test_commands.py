@@ -95,7 +95,7 @@ def test_tensorboard_has_the_curves():
 
 def test_training_goes_on_where_it_stopped(capsys):
     train.main(["leg.toml", "name=longer"])
-    train.main(["leg.toml", "name=longer", "train.epochs=3", "--resume", "--json"])
+    train.main(["leg.toml", "name=longer", "--resume", "--json", "train.epochs=3"])  # a change after options counts too
     assert report(capsys)["epochs"] == 3
     rows = Path("saved_models/longer/history.csv").read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
@@ -187,8 +187,8 @@ def test_folds_with_one_model_predict_as_the_model_does(scans, tmp_path):
     for fold in ("fold-1", "fold-2"):
         shutil.copytree("saved_models/leg", f"saved_models/twice/{fold}")
     for name in ("leg", "twice"):
-        words = [name, str(scans / "leg.mha"), "evaluation.postprocessing=none", "evaluation.flip_axes=['z']"]
-        predict.main([*words, "--out", str(tmp_path / name)])
+        changes = ["evaluation.postprocessing=none", "evaluation.flip_axes=['z']"]
+        predict.main([name, str(scans / "leg.mha"), "--out", str(tmp_path / name), *changes])
     one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg.mha"))) for name in ("leg", "twice"))
     assert len(np.unique(one)) > 1
     np.testing.assert_array_equal(one, other)
