@@ -12,8 +12,8 @@ from kseg.experiments.cells import CellScores
 from kseg.recipe.grid import Cell, Reference
 
 Row = tuple[Cell, CellScores]
-NARROW = ("seeds", "parameters", "minutes", "ms a step", "val Dice", "test Dice", "test HD95 mm")
-"""The columns that a terminal has room for."""
+WIDE = ("test precision", "test recall", "epochs", "epochs to 90 %", "alpha")
+"""The columns for which a terminal has no room."""
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -31,11 +31,13 @@ def mean_table(rows: Sequence[Row], reference: Reference | None = None) -> dict[
     by_title: dict[str, list[CellScores]] = {}
     for cell, scores in rows:
         by_title.setdefault(cell.title, []).append(scores)
-    table = {title: _means(found) for title, found in by_title.items()}
-    if reference is not None:
-        for title, means in table.items():
+    table = {}
+    for title, found in by_title.items():
+        table[title] = {"seeds": str(len(found)), "test Dice": _dice(found, "test")}
+        if reference is not None:
             dice = reference.dice.get(title)
-            means[f"{reference.source}: Dice"] = "-" if dice is None else f"{dice:.2f}"
+            table[title][f"{reference.source}: Dice"] = "-" if dice is None else f"{dice:.2f}"
+        table[title] |= _means(found)
     return table
 
 
@@ -53,10 +55,11 @@ def terminal_table(name: str, rows: Sequence[Row], reference: Reference | None =
     """The means as a table for the terminal."""
     table = Table(title=f"{name}: means over seeds +- standard deviation")
     table.add_column("")
-    shown = [*NARROW, *([f"{reference.source}: Dice"] if reference else [])]
+    means_by_title = mean_table(rows, reference)
+    shown = [heading for heading in next(iter(means_by_title.values())) if heading not in WIDE]
     for heading in shown:
         table.add_column(heading, justify="right")
-    for title, means in mean_table(rows, reference).items():
+    for title, means in means_by_title.items():
         table.add_row(title, *(means[heading] for heading in shown))
     return table
 
@@ -72,24 +75,25 @@ def write_markdown(rows: Sequence[Row], path: Path, reference: Reference | None 
 
 
 def _means(found: Sequence[CellScores]) -> dict[str, str]:
-    """The columns of one choice, from its seeds."""
+    """The columns of one choice after its test Dice, from its seeds: the scores first, then what they took."""
     trainings = [one.training for one in found]
-    alphas = [one.alpha for one in trainings if one.alpha is not None]
-    columns = {
-        "seeds": str(len(found)),
+    distances = [one.hd95_mm["test"] for one in found if "test" in one.hd95_mm]
+    return {
+        "test precision": _with_spread([one.precision["test"] for one in found if "test" in one.precision]),
+        "test recall": _with_spread([one.recall["test"] for one in found if "test" in one.recall]),
+        "test HD95 mm": f"{fmean(distances):.2f}" if distances else "-",
+        "val Dice": _dice(found, "val"),
         "parameters": f"{trainings[0].parameters:,}",
-        "epochs": f"{fmean(one.epochs for one in trainings):.0f}",
         "minutes": f"{fmean(one.minutes for one in trainings):.1f}",
         "ms a step": f"{1000 * fmean(one.step_seconds for one in trainings):.0f}",
+        "epochs": f"{fmean(one.epochs for one in trainings):.0f}",
         "epochs to 90 %": f"{fmean(one.epochs_to_90 for one in trainings):.1f}",
-        "alpha": _with_spread(alphas),
+        "alpha": _with_spread([one.alpha for one in trainings if one.alpha is not None]),
     }
-    for split in ("val", "test"):
-        columns[f"{split} Dice"] = _with_spread([one.dice[split] for one in found if split in one.dice])
-    columns["test precision"] = _with_spread([one.precision["test"] for one in found if "test" in one.precision])
-    columns["test recall"] = _with_spread([one.recall["test"] for one in found if "test" in one.recall])
-    distances = [one.hd95_mm["test"] for one in found if "test" in one.hd95_mm]
-    return columns | {"test HD95 mm": f"{fmean(distances):.2f}" if distances else "-"}
+
+
+def _dice(found: Sequence[CellScores], split: str) -> str:
+    return _with_spread([one.dice[split] for one in found if split in one.dice])
 
 
 def _flat(cell: Cell, scores: CellScores) -> dict[str, object]:

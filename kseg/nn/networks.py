@@ -160,6 +160,11 @@ def with_options(network: keras.Model, **options: Any) -> keras.Model:
     return twin
 
 
+def trainable_parameters(network: keras.layers.Layer) -> int:
+    """Return how many numbers of a network, or of a layer, are learned: not the norms' moving statistics."""
+    return sum(math.prod(weight.shape) for weight in network.trainable_weights)
+
+
 def _pools(pooling: int | Sequence[int | Sequence[int]], depth: int) -> list[tuple[int, int, int]]:
     sizes = [pooling] * depth if isinstance(pooling, int) else list(pooling)
     if len(sizes) != depth:

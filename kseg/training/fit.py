@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.nn.networks import build_network
+from kseg.nn.networks import build_network, trainable_parameters
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.pipeline import PatchSource
@@ -57,7 +57,7 @@ def fit(
         folder.create(dump_recipe(recipe), contract)
     precision = model.network.get_layer("output").dtype_policy.name
     say(
-        f"{model.network.name}: {model.count_params():,} parameters, {precision} "
+        f"{model.network.name}: {trainable_parameters(model.network):,} parameters, {precision} "
         f"on {strategy.num_replicas_in_sync} device(s), patches {recipe.patches.size} x {recipe.patches.batch_size}; "
         f"from epoch {state.epochs_done + 1}"
     )
@@ -105,7 +105,7 @@ def fit(
     curves = read_history(folder.history)
     return {
         "run": str(folder.path),
-        "parameters": model.count_params(),
+        "parameters": trainable_parameters(model.network),
         "epochs": state.epochs_done + len(history.epoch),
         "best_val_dice": checkpoint.best_dice,
         "epochs_to_90": epochs_to_share(curves["val_dice"], 0.9),

@@ -5,20 +5,16 @@ import pytest
 from keras import ops
 
 from kseg import build_network
-from kseg.nn.networks import with_options
+from kseg.nn.networks import trainable_parameters, with_options
 
 SMALL = {"filters": (2, 3), "dilation_rates": (1, 2)}
-
-
-def trainable(model):
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
 @pytest.mark.parametrize(("share_kernel", "layer", "network"), [(True, 120, 1_031_606), (False, 480, 4_123_826)])
 def test_parameters_of_the_paper(share_kernel, layer, network):
     model = build_network("midl2021", num_classes=2, share_kernel=share_kernel)
-    assert trainable(model.get_layer("encoder_1")) == layer
-    assert trainable(model) == network
+    assert trainable_parameters(model.get_layer("encoder_1")) == layer
+    assert trainable_parameters(model) == network
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (7, 5, 9), (1, 3, 20)])
@@ -43,7 +39,7 @@ def test_padding_does_not_reach_the_volume_from_the_near_side():
 def test_additive_skip_costs_no_parameter_and_changes_the_function():
     plain, skip = (build_network("midl2021", skip=skip, **SMALL) for skip in ("none", "add"))
     skip.set_weights(plain.get_weights())
-    assert trainable(plain) == trainable(skip)
+    assert trainable_parameters(plain) == trainable_parameters(skip)
     voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
     assert not np.allclose(ops.convert_to_numpy(plain(voxels)), ops.convert_to_numpy(skip(voxels)), atol=1e-4)
 
