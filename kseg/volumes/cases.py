@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats import EXTENSIONS, split_name
+from kseg.volumes.formats.names import EXTENSIONS, split_name
 from kseg.volumes.labels import LabelMap
 
 DATASET_FILE = "dataset.json"

@@ -6,7 +6,7 @@ y to the front, z to the head). Reordering permutes and flips axes and never res
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
@@ -14,11 +14,21 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from kseg.console.errors import InputError
 
 if TYPE_CHECKING:
-    from kseg.volumes.volume import StoredGeometry, Volume
+    from kseg.volumes.volume import StoredGeometry
 
 TOLERANCE_MM = 1e-3
 RAS_ORDER = np.array([[0, 1], [1, 1], [2, 1]])
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
+
+
+class Grid(Protocol):
+    """What has a shape (x, y, z) and an affine: a volume, or the stream of one."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...  # noqa: D102
+
+    @property
+    def affine(self) -> np.ndarray: ...  # noqa: D102
 
 
 def spacing_mm(affine: np.ndarray) -> tuple[float, float, float]:
@@ -38,13 +48,22 @@ def check_affine(affine: np.ndarray, where: str) -> np.ndarray:
     return affine
 
 
-def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bring the three leading axes into the order and direction closest to RAS+, with the affine that fits.
+def ras_order(affine: np.ndarray) -> np.ndarray:
+    """For each stored axis i, j, k the axis of RAS that it lies closest to, and 1 or -1 for its direction; (3, 2)."""
+    return io_orientation(affine)
+
+
+def to_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Bring the three leading axes into the order and direction closest to RAS+.
 
     `array` is (i, j, k) or (i, j, k, channels); the result is a view of it, (x, y, z) or (x, y, z, channels).
     """
-    order = io_orientation(affine)
-    return apply_orientation(array, order), affine @ inv_ornt_aff(order, array.shape[:3])
+    return apply_orientation(array, ras_order(affine))
+
+
+def ras_affine(affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The affine that fits what `to_ras` makes of an array of `shape` (i, j, k)."""
+    return affine @ inv_ornt_aff(ras_order(affine), shape)
 
 
 def from_ras(array: np.ndarray, stored: "StoredGeometry") -> np.ndarray:
@@ -73,7 +92,7 @@ def corners_mm(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
     return corners @ affine[:3, :3].T + affine[:3, 3]
 
 
-def grid_difference(grid: "Volume", reference: "Volume", name: str) -> str | None:
+def grid_difference(grid: Grid, reference: Grid, name: str) -> str | None:
     """What sets a volume's grid apart from that of `reference`, called `name`; None where they are one.
 
     Grids are one if their shapes are equal and their corner voxels lie within 1e-3 mm of each other.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats import EXTENSIONS
+from kseg.volumes.formats.names import EXTENSIONS
 
 CHANNEL = re.compile(r"_(\d{4})(?=\.[A-Za-z]+(\.gz)?$)")  # nnU-Net's way: CASE_0000.nii.gz, CASE_0001.nii.gz
 

@@ -59,7 +59,7 @@ class LabelMap:
         `InputError` for values that are no whole numbers, and for those that the map does not hold.
         """
         unknown = self.num_classes
-        indices = _map_voxels(array, self._index_of(array.dtype), np.dtype("u1" if unknown <= 255 else "u2"))
+        indices = _map_voxels(array, self._index_of(array.dtype), index_dtype(unknown))
         misses = np.unique(array[indices == unknown])
         if misses.size == 0:
             return indices
@@ -114,6 +114,11 @@ class LabelMap:
             return np.where(found, index_at[place], unknown)
 
         return search
+
+
+def index_dtype(num_classes: int) -> np.dtype:
+    """Type of class indices, with one more value for voxels of no class: uint8, or uint16 from 256 classes on."""
+    return np.dtype("uint8" if num_classes <= 255 else "<u2")
 
 
 def _background_of(mapping: Mapping[str, int]) -> str:

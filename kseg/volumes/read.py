@@ -1,82 +1,127 @@
-"""Reading images and labels: every check a stranger's file needs, so that later rooms compute without any."""
+"""Reading images and labels: every check a stranger's file needs, so that later rooms compute without any.
 
-from collections.abc import Sequence
+What is opened here is read slab by slab by whoever prepares it, and whole by whoever predicts it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats import read_stored
-from kseg.volumes.geometry import grid_difference, to_ras
-from kseg.volumes.labels import LabelMap
+from kseg.volumes.formats.open import open_stored
+from kseg.volumes.geometry import grid_difference
+from kseg.volumes.labels import LabelMap, index_dtype
+from kseg.volumes.slabs import GATHERED_PLANES, Slab, VolumeStream, gather, stream_of_file, stream_of_volume
 from kseg.volumes.volume import Volume
 
 
-def read_volume(path: Path) -> Volume:
-    """Intensities of a NIfTI, MetaImage or NRRD file, or of the DICOM series in a folder, in RAS+ order.
+def open_image(paths: Sequence[Path], case: str) -> VolumeStream:
+    """Image of a case in RAS+ order, its channels stacked from `paths` (files, or folders of a DICOM series).
 
-    (x, y, z), or (x, y, z, channels) for a file of four axes or vector voxels. The type is the file's own of
-    uint8, int8, uint16, int16, int32 and float32. Float of another width, or integers scaled by the header,
-    become float32; wider integers int32 where they fit, else float32; Boolean uint8.
+    The type is the files' own of uint8, int8, uint16, int16, int32 and float32. Float of another width, or
+    integers scaled by the header, become float32; wider integers int32 where they fit, else float32; Boolean uint8.
 
-    Raises `InputError` for a file that `formats.read_stored` refuses, for values that are NaN or infinite (in
-    float32), and for a volume whose voxels are all equal.
+    Raises `InputError` for a file that `open_stored` refuses and where the grid of a channel is not that of the first;
+    and while it is read for damage, for values that are NaN or infinite (in float32), and at its end for a file whose
+    voxels are all equal.
     """
-    stored = _in_ras(path)
-    array = _intensities(stored.array)
-    lowest, highest = array.min(), array.max()  # NaN and infinity show in them, at no cost in memory
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise InputError(f"image '{path}' must be finite: received NaN or infinity; replace them.")
-    if lowest == highest:
-        raise InputError(f"image '{path}' is an empty volume: received {lowest:g} everywhere; leave it out.")
-    return Volume(array, stored.affine, stored.stored)
-
-
-def read_image(paths: Sequence[Path], case: str) -> Volume:
-    """Image of a case, always (x, y, z, channels), its channels stacked from `paths` in their order.
-
-    Raises `InputError` as `read_volume` does, and where the grid of a channel is not that of the first.
-    """
-    volumes = [read_volume(path) for path in paths]
-    for path, volume in zip(paths[1:], volumes[1:], strict=True):
-        if difference := grid_difference(volume, volumes[0], f"its first channel '{paths[0]}'"):
+    channels = [_open_channel(path) for path in paths]
+    first = channels[0]
+    for path, channel in zip(paths[1:], channels[1:], strict=True):
+        if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):
             raise InputError(f"image '{path}' of case '{case}' {difference}: resample one onto the other's grid.")
-    channels = [volume.array.reshape(*volume.shape, -1) for volume in volumes]
-    array = _intensities(np.concatenate(channels, axis=-1)) if len(channels) > 1 else channels[0]
-    return Volume(array, volumes[0].affine, volumes[0].stored)
+    if len(channels) == 1:
+        return first
+    dtype = _narrowest(np.result_type(*(channel.dtype for channel in channels)))
+
+    def read(thickness: int) -> Iterator[Slab]:
+        alike = [_in_order_of(first, channel, f"image '{path}'") for path, channel in zip(paths, channels, strict=True)]
+        for slabs in zip(*(channel.read(thickness) for channel in alike), strict=True):
+            array = np.concatenate([slab.array for slab in slabs], axis=-1).astype(dtype, copy=False)
+            yield Slab(slabs[0].first, array)
+
+    return replace(first, channels=sum(channel.channels for channel in channels), dtype=dtype, read=read)
 
 
-def read_labels(path: Path, label_map: LabelMap, image: Volume, case: str) -> np.ndarray:
-    """Class indices of a case, (x, y, z) on the grid of `image`, uint8 (uint16 from 256 classes on).
+def open_labels(path: Path, label_map: LabelMap, image: VolumeStream | Volume, case: str) -> VolumeStream:
+    """Class indices of a case on the grid of `image`, one channel, uint8 (uint16 from 256 classes on).
 
-    Raises `InputError` for a file that `formats.read_stored` refuses, for another grid than the image's, for
-    values that are no whole numbers, and for values that `label_map` does not hold.
+    Raises `InputError` for a file that `open_stored` refuses and for another grid than the image's; and while it is
+    read for damage, for values that are no whole numbers, and for values that `label_map` does not hold.
     """
     where = f"label '{path}' of case '{case}'"
-    labels = _in_ras(path)
-    if labels.array.ndim != 3:
+    file = open_stored(path)
+    labels = stream_of_file(file)
+    if len(file.shape) != 3:
         raise InputError(
-            f"{where} must have one value a voxel: received the shape {labels.array.shape}; "
+            f"{where} must have one value a voxel: received the shape {(*labels.shape, labels.channels)}; "
             "merge its channels into one label map."
         )
     if difference := grid_difference(labels, image, "its image"):
         raise InputError(f"{where} {difference}: resample one onto the other's grid.")
-    return label_map.to_indices(labels.array, where)
+
+    def read(thickness: int) -> Iterator[Slab]:
+        for first, array in labels.read(thickness):
+            yield Slab(first, label_map.to_indices(array, where))
+
+    return replace(labels, dtype=index_dtype(label_map.num_classes), read=read)
 
 
-def _in_ras(path: Path) -> Volume:
-    array, stored = read_stored(path)
-    return Volume(*to_ras(array, stored.affine), stored)
+def read_volume(path: Path) -> Volume:
+    """Intensities of a file, or of the DICOM series in a folder, whole: `open_image` says what they are.
+
+    (x, y, z), or (x, y, z, channels) for a file of four axes or vector voxels.
+    """
+    volume = read_image([path], path.name)
+    return volume if volume.array.shape[3] > 1 else replace(volume, array=volume.array[..., 0])
 
 
-def _intensities(array: np.ndarray) -> np.ndarray:
-    """The array in one of the types that `read_volume` names."""
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind in "iu":
-        if array.dtype.itemsize <= 2 or array.dtype.kind + str(array.dtype.itemsize) == "i4":
-            return array.astype(array.dtype.newbyteorder("="), copy=False)
-        fits = np.iinfo(np.int32).min <= array.min() and array.max() <= np.iinfo(np.int32).max
-        return array.astype(np.int32 if fits else np.float32)
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which the caller reports
-        return array.astype(np.float32, copy=False)
+def read_image(paths: Sequence[Path], case: str) -> Volume:
+    """Image of a case, whole, (x, y, z, channels). Raises `InputError` as `open_image` does."""
+    return gather(open_image(paths, case), f"image '{paths[0]}'")
+
+
+def read_labels(path: Path, label_map: LabelMap, image: Volume, case: str) -> np.ndarray:
+    """Class indices of a case, whole, (x, y, z). Raises `InputError` as `open_labels` does."""
+    return gather(open_labels(path, label_map, image, case), f"label '{path}'").array[..., 0]
+
+
+def _open_channel(path: Path) -> VolumeStream:
+    stream = stream_of_file(open_stored(path))
+    dtype = _narrowest(stream.dtype)
+    if stream.dtype.kind in "iu" and dtype == np.float32:  # their range is known only to those who read them
+        limits, fits = np.iinfo(np.int32), True
+        for _, array in stream.read(GATHERED_PLANES):
+            fits = fits and limits.min <= array.min() and array.max() <= limits.max
+        dtype = np.dtype(np.int32) if fits else dtype
+
+    def read(thickness: int) -> Iterator[Slab]:
+        lowest, highest = np.inf, -np.inf
+        for first, stored in stream.read(thickness):
+            with np.errstate(over="ignore"):  # beyond float32 becomes infinite
+                array = stored.astype(dtype, copy=False)
+            lowest, highest = min(lowest, array.min()), max(highest, array.max())
+            if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+                raise InputError(f"image '{path}' must be finite: received NaN or infinity; replace them.")
+            yield Slab(first, array)
+        if lowest == highest:
+            raise InputError(f"image '{path}' is an empty volume: received {lowest:g} everywhere; leave it out.")
+
+    return replace(stream, dtype=dtype, read=read)
+
+
+def _narrowest(dtype: np.dtype) -> np.dtype:
+    """Return the type in which voxels of `dtype` are kept; float32 for integers that may not fit into int32."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    narrow = dtype.kind in "iu" and (dtype.itemsize <= 2 or dtype.kind + str(dtype.itemsize) == "i4")
+    return dtype.newbyteorder("=") if narrow else np.dtype(np.float32)
+
+
+def _in_order_of(first: VolumeStream, other: VolumeStream, name: str) -> VolumeStream:
+    """Return the other with its slabs in the order of `first`; where its file runs another way it is read whole."""
+    if (other.axis, other.downwards) == (first.axis, first.downwards):
+        return other
+    return stream_of_volume(gather(other, name), first.axis, first.downwards)

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from kseg.volumes.formats import DICOM, NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.geometry import corners_mm, from_ras, ras_to_lps, spacing_mm
 from kseg.volumes.volume import StoredGeometry
 

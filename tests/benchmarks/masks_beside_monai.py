@@ -30,7 +30,7 @@ from kseg.recipe.load import load_recipe, split_arguments
 from kseg.records.scans import PHANTOM
 from kseg.records.splits import SPLITS, rank, split_by_subject
 from kseg.volumes.cases import find_cases
-from kseg.volumes.formats import NIFTI_EXTENSIONS
+from kseg.volumes.formats.names import NIFTI_EXTENSIONS
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.phantom import LABELS
 from kseg.volumes.read import read_image, read_labels

@@ -12,6 +12,7 @@ from kseg.volumes.geometry import (
     from_ras,
     grid_difference,
     lps_to_ras,
+    ras_affine,
     ras_to_lps,
     spacing_mm,
     to_ras,
@@ -40,7 +41,7 @@ def millimetres(affine: np.ndarray, voxels: np.ndarray) -> np.ndarray:
 def test_to_ras_keeps_every_voxel_in_its_place_and_from_ras_undoes_it(seed, channels):
     affine = random_affine(seed)
     array = np.arange(3 * 4 * 5 * (2 if channels else 1)).reshape(3, 4, 5, *channels)
-    array_ras, affine_ras = to_ras(array, affine)
+    array_ras, affine_ras = to_ras(array, affine), ras_affine(affine, array.shape[:3])
     assert nib.aff2axcodes(affine_ras) == ("R", "A", "S")
 
     first, first_ras = (a[..., 0] if channels else a for a in (array, array_ras))

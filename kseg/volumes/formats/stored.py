@@ -1,0 +1,47 @@
+"""A volume in a file as every format describes it: what the header says, and a way to its voxels."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kseg.console.errors import InputError
+
+Read = Callable[[Iterable[int]], Iterator[np.ndarray]]
+"""From numbers of planes to arrays `(i, j, planes)` or `(i, j, planes, channels)` of as many, one after another.
+
+The numbers add up to the file's planes. `InputError` for damage, whether or not the voxels before it were given out.
+"""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its voxels before they are read.
+
+    `shape` is (i, j, k) or (i, j, k, channels), i fastest on disk; `dtype` that of the arrays that `read` yields;
+    `affine` maps (i, j, k) to RAS mm; `placed` is False where the file says nowhere where it lies.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    affine: np.ndarray
+    placed: bool
+    read: Read
+
+
+def planes_of(array: np.ndarray) -> Read:
+    """Return how to read what is in memory already."""
+
+    def read(counts: Iterable[int]) -> Iterator[np.ndarray]:
+        first = 0
+        for count in counts:
+            yield array[:, :, first : first + count]
+            first += count
+
+    return read
+
+
+def damaged(path: Path, essence: str) -> InputError:
+    """Return the complaint about a file that holds less, or something else, than it says."""
+    return InputError(f"'{path}' cannot be read: {essence}; it may be damaged or cut short, fetch it anew.")
