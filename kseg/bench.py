@@ -1,12 +1,12 @@
 """`python -m kseg.bench`: what this machine will do, measured side by side in one run."""
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
+from kseg.console.machine import cores
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 
@@ -107,7 +107,7 @@ def _machine() -> dict[str, Any]:
     import tensorflow as tf
 
     return {
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": cores(),
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
         "architecture": platform.machine(),
         "python": platform.python_version(),

@@ -2,31 +2,93 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.errors import InputError
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
 
+if TYPE_CHECKING:
+    from kseg.records.manifest import Manifest
+    from kseg.records.write import Engine
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare the dataset that a recipe, or a source given directly, names."""
-    arguments = _parse(argv)
+    arguments, runner_options = _parse(argv)
+    if arguments.workers < 1:
+        raise InputError(f"--workers must be at least 1: received {arguments.workers}")
     recipe = _recipe(arguments.words)
     target = recipe.records_folder
-    if target.exists() and not arguments.force:
-        raise InputError(f"'{target}' exists already: pass --force to prepare it anew, or set data.records")
 
-    from kseg.console.progress import stdout
-    from kseg.records.plan_table import class_table, plan_table
+    from kseg.records.manifest import MANIFEST, load_manifest
+
+    if arguments.verify:
+        _verify(target)
+    elif (target / MANIFEST).exists() and not arguments.force:
+        _check_unchanged(recipe, target)
+    else:
+        _write(recipe, arguments.skip_bad, _engine(arguments, runner_options))
+    _report(load_manifest(target), recipe, arguments.json)
+
+
+def _write(recipe: Recipe, skip_bad: bool, engine: "Engine") -> None:
     from kseg.records.scans import find_scans
     from kseg.records.write import write_dataset
 
-    scans = find_scans(recipe)
-    start_tensorflow()
-    manifest = write_dataset(recipe, scans, skip_bad=arguments.skip_bad)
+    write_dataset(recipe, find_scans(recipe), skip_bad, engine)
+
+
+def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "Engine":
+    if arguments.engine == "beam":
+        from kseg.records.beam import run_jobs_in_beam
+
+        return partial(run_jobs_in_beam, options=runner_options)
+    from kseg.records.workers import run_jobs
+
+    return partial(run_jobs, workers=arguments.workers)
+
+
+def _verify(target: Path) -> None:
+    """Read every shard and compare it with the manifest."""
+    from kseg.records.manifest import load_manifest
+    from kseg.records.read import check_shards
+
+    manifest = load_manifest(target)
+    check_shards(target, manifest)
+    say(f"verified {target}: the shards of {len(manifest.cases)} cases are as they were prepared")
+
+
+def _check_unchanged(recipe: Recipe, target: Path) -> None:
+    """Raise `InputError` if what is prepared is not what the recipe and its scans would give now."""
+    from kseg.records.changes import find_changes
+    from kseg.records.manifest import load_manifest
+    from kseg.records.scans import find_scans
+
+    try:
+        manifest = load_manifest(target)
+    except InputError as error:
+        raise InputError(f"{error} (with --force)") from None
+    if changes := find_changes(recipe, find_scans(recipe), manifest):
+        more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
+        raise InputError(
+            f"'{target}' exists already and was prepared otherwise ({changes[0]}{more}): pass --force to prepare it "
+            "anew, or set data.records"
+        )
+    say(f"{target} is prepared already, from the same scans in the same way")
+
+
+def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
+    from kseg.console.progress import stdout
+    from kseg.records.plan_table import class_table, plan_table
+
+    target = recipe.records_folder
     counts = {split: len(manifest.of_split(split)) for split in ("train", "val", "test")}
     voxels = [sum(case.class_voxels[index] for case in manifest.cases) for index in range(len(manifest.labels))]
     fractions = {name: count / sum(voxels) for name, count in zip(manifest.labels, voxels, strict=True)}
@@ -38,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"note: {warning}")
     for left_out in manifest.left_out:
         say(f"left out {left_out.case}: {left_out.reason}")
-    if arguments.json:
+    if as_json:
         left_out_cases = [left_out.case for left_out in manifest.left_out]
         print_json(
             {
@@ -51,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = command_parser("prepare", "Bring scans into the form that training reads.", epilog=keys_help())
     parser.add_argument(
         "words",
@@ -62,9 +124,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave bad cases out and list them, instead of stopping"
     )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that prepare cases side by side")
+    parser.add_argument("--verify", action="store_true", help="write nothing: check what is prepared")
     parser.add_argument("--force", action="store_true", help="replace what was prepared before")
+    parser.add_argument(
+        "--engine", choices=("local", "beam"), default="local", help="what runs the cases; options of Beam's follow --"
+    )
     add_json_option(parser)
-    return parser.parse_intermixed_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)
+    arguments, runner_options = parser.parse_intermixed_args(words[:end]), words[end + 1 :]
+    if runner_options and arguments.engine != "beam":
+        raise InputError(f"what follows -- is for --engine beam: received {' '.join(runner_options)}")
+    return arguments, runner_options
 
 
 def _recipe(words: Sequence[str]) -> Recipe:

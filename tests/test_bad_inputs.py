@@ -80,7 +80,7 @@ def cut(path):
 
 P2, P2_LABEL = "scans/p2.nii.gz", "scans/p2_label.nii.gz"
 CSV = ["cases.csv", "data.labels={background=0, muscle=1}"]
-TRAIN = "tfrecords/tiny/train-00000-of-00001.tfrecord"
+TRAIN = "tfrecords/tiny/leg_001.tfrecord"
 MANIFEST = "tfrecords/tiny/manifest.json"
 AGAIN = ["tiny.toml", "name=again"]
 MODEL = "saved_models/tiny/model.keras"
@@ -136,7 +136,8 @@ MISTAKES = {
         lambda: save(P2_LABEL, np.full((8, 9, 7), 7, np.uint8)), prepare, CSV, ["p2", "7", "data.labels"]),
     "label is no whole number": (
         lambda: save(P2_LABEL, np.full((8, 9, 7), 0.5, np.float32)), prepare, CSV, ["p2", "0.5"]),
-    "target exists": (None, prepare, ["tiny.toml"], ["tfrecords/tiny", "--force"]),
+    "target exists, prepared otherwise": (
+        None, prepare, ["tiny.toml", "data.val_fraction=0"], ["tfrecords/tiny", "was val", "--force"]),
     # the shards
     "nothing is prepared": (
         None, train, ["tiny.toml", "data.records=tfrecords/none"], ["tfrecords/none", "kseg.prepare"]),
@@ -145,8 +146,8 @@ MISTAKES = {
         lambda: edit_json(MANIFEST, lambda content: content.update(schema_version=99)), train, AGAIN,
         [MANIFEST, "schema_version"]),
     "manifest leaves its folder": (
-        lambda: edit_json(MANIFEST, lambda content: content["shards"][0].update(file="../../x.tfrecord")), train,
-        AGAIN, [MANIFEST, "shards.0.file"]),
+        lambda: edit_json(MANIFEST, lambda content: content["cases"][0].update(file="../../x.tfrecord")), train,
+        AGAIN, [MANIFEST, "cases.0.file"]),
     "shard is missing": (lambda: Path(TRAIN).unlink(), train, AGAIN, [TRAIN, "missing", "prepare"]),
     "shard is cut short": (lambda: cut(TRAIN), train, AGAIN, [TRAIN, "bytes", "prepare"]),
     "shard is damaged": (lambda: flip_a_byte(TRAIN), train, AGAIN, [TRAIN, "damaged", "prepare"]),

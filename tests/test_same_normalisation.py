@@ -1,6 +1,5 @@
 """One normalisation: what training sees, prediction and the SavedModel see too, on whichever scale."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from kseg.recipe.types import Normalisation
 from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest
 from kseg.records.plan import scales_of
-from kseg.records.scans import Scan, ScanList
+from kseg.records.scans import ScanList, scan_in_memory
 from kseg.records.write import write_dataset
 from kseg.training.fit import compiled_model
 from kseg.training.run_folder import Contract, RunFolder
@@ -46,7 +45,7 @@ def load(number: int) -> tuple[Volume, np.ndarray]:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Manifest]:
     folder = tmp_path_factory.mktemp("normalisation") / "records"
-    scans = tuple(Scan(f"case_{n}", f"case_{n}", "val" if n == 3 else "train", partial(load, n)) for n in range(4))
+    scans = tuple(scan_in_memory(f"case_{n}", f"case_{n}", "val" if n == 3 else "train", *load(n)) for n in range(4))
     options = [f"data.records={folder}", f"patches.size={list(SIZE)}", "patches.batch_size=1", "network.filters=[2]"]
     recipe = load_recipe(None, [*options, "patches.foreground_oversampling=0", "network.dilation_rates=[1]"])
     return recipe, write_dataset(recipe, ScanList(CHANNELS, LABELS, scans))

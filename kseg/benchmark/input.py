@@ -2,9 +2,11 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,12 @@ from kseg.console.progress import progress
 from kseg.patches.augmentation.chain import TRANSFORMS
 from kseg.patches.patch import PatchCutter
 from kseg.patches.pipeline import PatchSource
+from kseg.patches.shards import Head, read_head
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
-from kseg.records.intensity import intensity_statistics
-from kseg.records.schema import DTYPES
+from kseg.records.scans import scan_in_memory
+from kseg.records.write_case import CaseJob, write_case
+from kseg.volumes.volume import StoredGeometry, Volume
 
 PATCHES_OF_A_RUN = 48
 PATCHES_OF_A_PRICE = 4
@@ -59,18 +63,20 @@ def price_transforms(
     median over the `repeats` turns, after one that is not counted, of what it took longer than cutting alone.
     """
     shape = (*(2 * length for length in patches.size), channels)
-    example, off = _example(shape), dict.fromkeys(TRANSFORMS, 0.0)
+    off = dict.fromkeys(TRANSFORMS, 0.0)
     sides = {"cut": off} | {name: off | {name: 1.0} for name in TRANSFORMS}
-    iterators = {
-        side: _one_core(example, PatchCutter(patches, augmentation.model_copy(update=probabilities), channels, "uint8"))
-        for side, probabilities in sides.items()
-    }
     times: dict[str, list[float]] = {side: [] for side in sides}
-    for number in progress(range(repeats + 1), "pricing"):
-        for side, iterator in iterators.items():
-            seconds = _seconds(iterator, PATCHES_OF_A_PRICE)
-            if number > 0:
-                times[side].append(1e3 * seconds / PATCHES_OF_A_PRICE)
+    with TemporaryDirectory() as folder:
+        head = _made_up(shape, Path(folder))
+        iterators = {
+            side: _one_core(head, PatchCutter(patches, augmentation.model_copy(update=changes), channels, "uint8"))
+            for side, changes in sides.items()
+        }
+        for number in progress(range(repeats + 1), "pricing"):
+            for side, iterator in iterators.items():
+                seconds = _seconds(iterator, PATCHES_OF_A_PRICE)
+                if number > 0:
+                    times[side].append(1e3 * seconds / PATCHES_OF_A_PRICE)
     prices = {
         name: statistics.median(one - cut for one, cut in zip(times[name], times["cut"], strict=True))
         for name in TRANSFORMS
@@ -78,32 +84,24 @@ def price_transforms(
     return statistics.median(times["cut"]), prices
 
 
-def _one_core(example: Mapping[str, tf.Tensor], cutter: PatchCutter) -> Iterator[Any]:
+def _one_core(head: Head, cutter: PatchCutter) -> Iterator[Any]:
     """Cut patches one after another, endlessly, in the way of the pipeline but on one core."""
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = 1
     options.threading.max_intra_op_parallelism = 1
-    spacing_mm = tf.ones([3])
     numbers = tf.data.Dataset.range(ENDLESS)
-    return iter(
-        numbers.map(lambda number: cutter(dict(example), spacing_mm, tf.stack([0, number]))).with_options(options)
-    )
+    return iter(numbers.map(lambda number: cutter(dict(head), tf.stack([0, number]))).with_options(options))
 
 
-def _example(shape: Sequence[int]) -> dict[str, tf.Tensor]:
-    """Return a parsed record of noise, `(x, y, z, channels)`, with one class that covers half of it."""
+def _made_up(shape: Sequence[int], folder: Path) -> Head:
+    """Write a case of noise, `(x, y, z, channels)`, with one class that covers half of it, and return its head."""
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 1000, shape).astype(np.int16)
-    labels = rng.integers(0, 2, shape[:3]).astype(np.uint8)
-    return {
-        "shape": tf.constant(shape, tf.int64),
-        "dtype": tf.constant(DTYPES.index("int16"), tf.int64),
-        "image": tf.constant(image.tobytes()),
-        "labels": tf.constant(labels.tobytes()),
-        "foreground_by_x": tf.constant(labels.sum(axis=(1, 2), dtype=np.int64)[np.newaxis]),
-        "statistics": tf.constant(intensity_statistics(image)),
-    }
+    stored = StoredGeometry((shape[0], shape[1], shape[2]), np.eye(4), ".nii")
+    image = Volume(rng.integers(0, 1000, shape).astype(np.int16), np.eye(4), stored)
+    scan = scan_in_memory("noise", "noise", "", image, rng.integers(0, 2, shape[:3]).astype(np.uint8))
+    shard = write_case(CaseJob(scan, folder, 2, "0" * 64), scan.source())
+    return read_head(tf.constant(str(folder / shard.file)), tf.constant(shard.head, tf.int64), tf.ones([3]))
 
 
 def _seconds(iterator: Iterator[Any], count: int) -> float:

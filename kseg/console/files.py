@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, however a command ends."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,20 +30,40 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (path.with_name(f".{kind}-{path.name}") for kind in ("partial", "old"))
-    _remove(partial)
+    partial = path.with_name(f".partial-{path.name}")
+    remove_folder(partial)
     partial.mkdir()
     try:
         yield partial
-        _remove(old)
-        if path.exists():
-            path.rename(old)
-        partial.rename(path)
-        _remove(old)
+        replace_folder(path, partial)
     finally:
-        _remove(partial)
+        remove_folder(partial)
 
 
-def _remove(folder: Path) -> None:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def replace_folder(old: Path, new: Path) -> None:
+    """Put the folder `new` in the place of `old`, if that is there; both on one disk.
+
+    A command that is killed in the middle leaves one of the two whole under its name, and the rest of `old` as
+    `.old-...`.
+    """
+    aside = old.with_name(f".old-{old.name}")
+    remove_folder(aside)
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    remove_folder(aside)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all that is in it, if it is there."""
     if folder.exists():
         shutil.rmtree(folder)

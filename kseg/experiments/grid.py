@@ -9,12 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kseg.console.errors import InputError
+from kseg.console.files import sha256_of
 from kseg.experiments.cells import CellScores, Training, finished_scores, origin, scores_from, write_scores
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.records.manifest import MANIFEST, Manifest, load_manifest, sha256_of
+from kseg.records.manifest import MANIFEST, Manifest, load_manifest
 from kseg.training.run_folder import RunFolder, open_run
 
 

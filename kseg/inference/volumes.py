@@ -11,8 +11,7 @@ from kseg.inference.sliding_window import Progress, segment
 from kseg.inference.trained import TrainedRun
 from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import Manifest
-from kseg.records.read import read_records
-from kseg.records.schema import Record
+from kseg.records.read import Record, read_records
 from kseg.training.run_folder import RunFolder
 
 Segment = Callable[[np.ndarray, Progress], np.ndarray]

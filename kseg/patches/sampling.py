@@ -1,19 +1,18 @@
 """Where a training patch lies: at random in the volume, or centred on a voxel of a foreground class.
 
 Everything is drawn with stateless random numbers from a seed of two integers: same seed, same patch. These are
-tf.data graphs over a parsed record (`kseg.records.schema.parse`).
+tf.data graphs over the head of a case (`kseg.patches.shards.read_head`).
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
-from kseg.patches.crop import label_plane
+from kseg.patches.shards import Head, grid_of, read_labels
 
 
 def draw_start(
-    example: dict[str, Any],
+    head: Head,
     patch_size: Sequence[int],
     foreground_oversampling: float,
     label_dtype: str,
@@ -28,29 +27,31 @@ def draw_start(
     size = tf.constant(patch_size, tf.int64)
     seeds = tf.random.experimental.stateless_split(seed, 3)
     wanted = tf.random.stateless_uniform([], seeds[0]) < foreground_oversampling
-    possible = tf.reduce_sum(example["foreground_by_x"]) > 0
+    possible = tf.reduce_sum(head["foreground"]) > 0
     return tf.cond(
         wanted & possible,
-        lambda: draw_foreground_voxel(example, label_dtype, seeds[1]) - size // 2,
-        lambda: _draw_anywhere(example["shape"][:3], size, seeds[2]),
+        lambda: draw_foreground_voxel(head, label_dtype, seeds[1]) - size // 2,
+        lambda: _draw_anywhere(head["shape"][:3], size, seeds[2]),
     )
 
 
-def draw_foreground_voxel(example: dict[str, Any], label_dtype: str, seed: tf.Tensor) -> tf.Tensor:
+def draw_foreground_voxel(head: Head, label_dtype: str, seed: tf.Tensor) -> tf.Tensor:
     """Return a voxel `(x, y, z)`, int64: a class at random, then a voxel of it at random.
 
-    The counts of labelled voxels per plane say which plane holds the voxel; only that plane is searched.
+    The counts of labelled voxels per brick say which brick holds the voxel; only that one is read.
     """
     seeds = tf.random.experimental.stateless_split(seed, 2)
-    voxels = tf.reduce_sum(example["foreground_by_x"], axis=1)
+    voxels = tf.reduce_sum(head["foreground"], axis=1)
     present = tf.where(voxels > 0)[:, 0]
     index = present[tf.random.stateless_uniform([], seeds[0], maxval=tf.size(present), dtype=tf.int32)]
     rank = tf.random.stateless_uniform([], seeds[1], maxval=voxels[index], dtype=tf.int64)
-    below = tf.cumsum(example["foreground_by_x"][index])  # voxels of the class up to and with each plane
-    x = tf.searchsorted(below, [rank], side="right", out_type=tf.int64)[0]
-    rank_in_plane = rank - below[x] + example["foreground_by_x"][index, x]
-    yz = tf.where(tf.cast(label_plane(example, x, label_dtype), tf.int64) == index + 1)[rank_in_plane]
-    return tf.concat([[x], yz], axis=0)
+    in_bricks = head["foreground"][index]
+    below = tf.cumsum(in_bricks)  # voxels of the class up to and with each brick
+    number = tf.searchsorted(below, [rank], side="right", out_type=tf.int64)[0]
+    rank_in_brick = rank - below[number] + in_bricks[number]
+    labels = read_labels(head, number, label_dtype)
+    voxel = tf.where(tf.cast(labels, tf.int64) == index + 1)[rank_in_brick]
+    return tf.unravel_index(number, grid_of(head)) * head["brick_size"] + voxel
 
 
 def _draw_anywhere(shape: tf.Tensor, size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

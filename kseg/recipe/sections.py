@@ -35,7 +35,6 @@ class Data(Section):
     )
     val_fraction: Fraction = Field(0.15, description="share of the subjects without a split that validate")
     test_fraction: Fraction = Field(0.15, description="share of the subjects without a split that test")
-    shards: PositiveInt = Field(5, description="shards a split is written to (never more than its cases)")
     memory_gb: Annotated[float, Field(ge=1)] = Field(4.0, description="memory for which patch and batch are planned")
     normalisation: tuple[Normalisation, ...] | None = Field(
         None,
@@ -72,7 +71,6 @@ class Patches(Section):
     foreground_oversampling: Share = Field(
         0.5, description="share of the patches centred on a foreground voxel", json_schema_extra=PLANNED
     )
-    per_volume: PositiveInt = Field(4, description="patches cut from a volume each time it is read")
     flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
         (), description="axes flipped at random; none whose two sides differ"
     )

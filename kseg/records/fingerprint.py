@@ -2,13 +2,13 @@
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
-from scipy.ndimage import find_objects, generate_binary_structure, label
+from scipy.ndimage import generate_binary_structure, label
 
 from kseg.recipe.types import Share
-from kseg.records.intensity import Statistics, intensity_statistics
-from kseg.volumes.volume import Volume
+from kseg.records.intensity import CaseIntensities, Statistics
+from kseg.records.labels import PackedLabels
 
-MOST_VOXELS = 2**24  # more are thinned out: for statistics, and for components
+MOST_VOXELS = 2**22  # of a class's window; more are thinned out
 
 
 class Fingerprint(BaseModel):
@@ -31,53 +31,36 @@ class Fingerprint(BaseModel):
     largest_component: tuple[Share, ...]
 
 
-def take_fingerprint(image: Volume, labels: np.ndarray, class_voxels: list[int]) -> Fingerprint:
-    """Measure a case.
+def take_fingerprint(
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    labels: PackedLabels,
+    intensities: CaseIntensities,
+) -> Fingerprint:
+    """Put together what was measured of a case of `shape` (x, y, z) while it passed by.
 
-    Memory beside the case itself is bounded: of more than `MOST_VOXELS` voxels every n-th of a plane counts for the
-    intensities, and a class whose bounding box is larger is labelled on every n-th plane, row and column of it (a
-    piece thinner than that can then be missed, or fall apart).
-
-    Args:
-        image: its array is `(x, y, z, channels)`.
-        labels: class indices `(x, y, z)`, unsigned.
-        class_voxels: voxels of each class, background first.
+    Memory is bounded: of a class that spreads over more than `MOST_VOXELS` voxels the components are looked for on
+    every n-th plane, row and column (a piece thinner than that can then be missed, or fall apart).
     """
-    pieces = component_sizes(labels, len(class_voxels))
+    pieces = [component_sizes(labels, index) for index in range(1, len(labels.counts))]
     return Fingerprint(
-        shape=image.shape,
-        spacing_mm=image.spacing_mm,
-        class_voxels=tuple(class_voxels),
-        inside=_intensities(image.array, labels, True, sum(class_voxels[1:])),
-        outside=_intensities(image.array, labels, False, class_voxels[0]),
+        shape=shape,
+        spacing_mm=spacing_mm,
+        class_voxels=tuple(labels.class_voxels),
+        inside=tuple(_short(row) for row in intensities.of_foreground(True)),
+        outside=tuple(_short(row) for row in intensities.of_foreground(False)),
         components=tuple(len(sizes) for sizes in pieces),
         largest_component=tuple(float(sizes.max() / sizes.sum()) if len(sizes) else 0.0 for sizes in pieces),
     )
 
 
-def component_sizes(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
-    """Return the voxels of each connected component (26 neighbours), for each foreground class of `(x, y, z)`."""
-    touching = generate_binary_structure(3, 3)
-    sizes = []
-    for index, box in enumerate(find_objects(labels, num_classes - 1), start=1):
-        if box is None:
-            sizes.append(np.zeros(0, np.int64))
-            continue
-        window = labels[box]
-        step = int(np.ceil((window.size / MOST_VOXELS) ** (1 / 3)))
-        components, _ = label(window[::step, ::step, ::step] == index, touching)
-        sizes.append(np.bincount(components.reshape(-1))[1:])
-    return sizes
-
-
-def _intensities(image: np.ndarray, labels: np.ndarray, inside: bool, count: int) -> tuple[Statistics, ...]:
-    """Statistics of each channel of the `count` voxels inside, or outside, the foreground."""
-    if not count:
-        return ()
-    step = -(-count // MOST_VOXELS)
-    planes = zip(image, labels, strict=True)
-    sample = np.concatenate([voxels[(indices > 0) == inside][::step] for voxels, indices in planes])
-    return tuple(_short(row) for row in intensity_statistics(sample[np.newaxis, np.newaxis]))
+def component_sizes(labels: PackedLabels, index: int) -> np.ndarray:
+    """Return the voxels of each connected component (26 neighbours) of class `index`."""
+    window = labels.window(index, MOST_VOXELS)
+    if window is None:
+        return np.zeros(0, np.int64)
+    components, count = label(window, generate_binary_structure(3, 3))
+    return np.bincount(components.reshape(-1), minlength=count + 1)[1:]
 
 
 def _short(row: np.ndarray) -> Statistics:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,8 @@ from kseg.recipe.types import Normalisation
 PERCENTILES = (0.5, 99.5)
 LOW, HIGH, MEAN, STD = range(4)
 FLOOR_DB, UNIT_DB = -40.0, 10.0
+MOST_VOXELS = 2**24
+WIDENED_AT_ONCE = 2**16
 
 Statistics = tuple[FiniteFloat, FiniteFloat, FiniteFloat, PositiveFloat]
 """Low, high, mean and standard deviation of a channel, as `intensity_statistics` has them."""
@@ -45,12 +48,15 @@ def intensity_statistics(image: np.ndarray) -> np.ndarray:
 
     Mean and standard deviation are those of the voxels clipped to the two percentiles, so that a few glaring
     voxels do not decide the scale of a scan. A channel that is flat between its percentiles gets a standard
-    deviation of 1.
+    deviation of 1. Of more than `MOST_VOXELS` voxels of a type with many values, a regular sample stands for all.
 
     Args:
         image: `(x, y, z, channels)`, any real dtype.
     """
-    return np.stack([_channel_statistics(image[..., channel]) for channel in range(image.shape[-1])])
+    intensities = CaseIntensities(image.dtype, image.shape[3], math.prod(image.shape[:3]))
+    for x in range(len(image)):
+        intensities.add(image[x : x + 1], (x, 0, 0))
+    return intensities.statistics()
 
 
 def normalise(voxels: Any, statistics: Any, scales: Sequence[Scale] = (), xp: ModuleType = np) -> Any:
@@ -83,40 +89,107 @@ def _decibels(echo: Any, highest: Any, xp: ModuleType) -> Any:
     return 20 / math.log(10) * log(xp.maximum(share, lowest))
 
 
-def _channel_statistics(voxels: np.ndarray) -> np.ndarray:
-    few_values = voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 2
-    low, high, mean, variance = _of_counts(*_histogram(voxels)) if few_values else _of_planes(voxels)
-    return np.array([low, high, mean, np.sqrt(variance) if low < high else 1.0], dtype=np.float32)
+class CaseIntensities:
+    """The intensities of a case that passes by block by block, inside and outside its foreground."""
+
+    def __init__(self, dtype: np.dtype, channels: int, voxels: int) -> None:
+        self._inside, self._outside = ([_Intensities(dtype) for _ in range(channels)] for _ in range(2))
+        few_values = dtype.kind in "iu" and dtype.itemsize <= 2
+        self._step = 1 if few_values else -(-voxels // MOST_VOXELS)
+
+    def add(self, block: np.ndarray, start: Sequence[int], foreground: np.ndarray | None = None) -> None:
+        """Add `(x, y, z, channels)` voxels that begin at voxel `start`; `foreground` `(x, y, z)` says which are of it.
+
+        Which voxels of a large case are in the sample follows from where they are, not from how the blocks are cut.
+        """
+        taken = None
+        if self._step > 1:
+            x, y, z = (np.arange(first, first + n) for first, n in zip(start, block.shape[:3], strict=True))
+            taken = (x[:, None, None] + y[:, None] + z) % self._step == 0
+        for channel, (inside, outside) in enumerate(zip(self._inside, self._outside, strict=True)):
+            voxels = block[..., channel]
+            if foreground is None:
+                outside.add(voxels if taken is None else voxels[taken])
+            else:
+                inside.add(voxels[foreground if taken is None else foreground & taken])
+                outside.add(voxels[~foreground if taken is None else taken & ~foreground])
+
+    def statistics(self) -> np.ndarray:
+        """Return `(channels, 4)` float32 of all voxels, as `intensity_statistics` has them."""
+        both = zip(self._inside, self._outside, strict=True)
+        return np.array([inside.joined(outside).statistics() for inside, outside in both], np.float32)
+
+    def of_foreground(self, inside: bool) -> np.ndarray:
+        """Return the same of the voxels inside, or outside, the foreground; no row at all where there are none."""
+        rows = [side.statistics() for side in (self._inside if inside else self._outside) if side.count]
+        return np.array(rows, np.float32).reshape(-1, 4)
+
+
+class _Intensities:
+    """Voxels of one channel: how often each value occurs, or all of them where a type has many values."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        few_values = dtype.kind in "iu" and dtype.itemsize <= 2
+        self._signed = dtype.kind == "i"
+        self._counts = np.zeros(2 ** (8 * dtype.itemsize) if few_values else 0, np.int64)  # by the value's bits
+        self._values: list[np.ndarray] = []
+        self.count = 0
+
+    def add(self, voxels: np.ndarray) -> None:
+        self.count += voxels.size
+        if len(self._counts):
+            self._count(voxels.reshape(-1).view(voxels.dtype.str.replace("i", "u")))
+        else:
+            self._values.append(voxels.reshape(-1).copy())
+
+    def _count(self, bits: np.ndarray) -> None:
+        if not bits.any():  # where no beam came an ultrasound volume is 0
+            self._counts[0] += bits.size
+        elif bits.itemsize == 1 and bits.size % 2 == 0:  # two at once: half the steps
+            pairs = np.bincount(bits.view(np.uint16), minlength=2**16).reshape(256, 256)
+            self._counts += pairs.sum(axis=0) + pairs.sum(axis=1)
+        else:
+            self._counts += np.bincount(bits, minlength=len(self._counts))
+
+    def joined(self, other: "_Intensities") -> "_Intensities":
+        both = copy(self)
+        both.count = self.count + other.count
+        both._counts = self._counts + other._counts
+        both._values = self._values + other._values
+        return both
+
+    def statistics(self) -> tuple[float, float, float, float]:
+        """Low, high, mean and standard deviation."""
+        if len(self._counts):
+            below_zero = len(self._counts) // 2 if self._signed else 0
+            counts = np.roll(self._counts, below_zero)
+            present = np.flatnonzero(counts)
+            low, high, mean, variance = _of_counts(present - below_zero, counts[present])
+        else:
+            low, high, mean, variance = _of_values(np.concatenate(self._values))
+        return low, high, mean, math.sqrt(variance) if low < high else 1.0
 
 
 def _of_counts(values: np.ndarray, counts: np.ndarray) -> tuple[float, float, float, float]:
     """Percentiles, and mean and variance between them, of sorted values and how often each occurs."""
     low, high = _percentiles(values, counts)
     clipped = np.clip(values.astype(np.float64), low, high)
-    mean = np.average(clipped, weights=counts)
-    return low, high, mean, np.average((clipped - mean) ** 2, weights=counts)
+    mean = float(np.average(clipped, weights=counts))
+    return low, high, mean, float(np.average((clipped - mean) ** 2, weights=counts))
 
 
-def _of_planes(voxels: np.ndarray) -> tuple[float, float, float, float]:
-    """The same of `(x, y, z)` values of any kind; copied once, for the percentiles, never widened whole."""
-    low, high = map(float, np.percentile(voxels, PERCENTILES))
+def _of_values(values: np.ndarray) -> tuple[float, float, float, float]:
+    """The same of values one by one, which are brought into another order, and never widened whole."""
+    low, high = map(float, np.percentile(values, PERCENTILES, overwrite_input=True))
 
     def mean_of(deviation: float, power: int) -> float:
-        planes = (np.clip(plane.astype(np.float64), low, high) - deviation for plane in voxels)
-        return float(np.mean([np.mean(plane**power) for plane in planes]))
+        pieces = (values[first : first + WIDENED_AT_ONCE] for first in range(0, len(values), WIDENED_AT_ONCE))
+        return sum(
+            float(np.sum((np.clip(piece.astype(np.float64), low, high) - deviation) ** power)) for piece in pieces
+        ) / len(values)
 
     mean = low + mean_of(low, 1)
     return low, high, mean, mean_of(mean, 2)
-
-
-def _histogram(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted values of at most 16 bits, and their counts: all that follows needs no copy of the volume."""
-    lowest, highest = int(voxels.min()), int(voxels.max())
-    counts = np.zeros(highest - lowest + 1, np.int64)
-    for plane in voxels:  # plane by plane, because bincount widens what it counts to 8 bytes
-        counts += np.bincount(plane.reshape(-1).astype(np.int32) - lowest, minlength=len(counts))
-    present = np.flatnonzero(counts)
-    return present + lowest, counts[present]
 
 
 def _percentiles(values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:

@@ -1,44 +1,51 @@
 """The manifest of a prepared dataset: what its shards hold, checked before anything is trusted."""
 
-import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
-from kseg.records.splits import SPLITS, Split
+from kseg.records.schema import VERSION
+from kseg.records.splits import Split
 from kseg.volumes.labels import LabelMap
 
 MANIFEST = "manifest.json"
+
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Named(_Entry):
+class Shard(Fingerprint, _Entry):
+    """A case in its shard, and what was measured of it.
+
+    The shard lies beside the manifest, so `file` holds no folder; the record of its head begins at byte `head`.
+    `source` is a hash of what the case was made from, `recipe` one of how.
+    """
+
     case: str
     subject: str
-    split: Split
-
-
-class CaseEntry(Fingerprint, _Named):
-    """A case in a shard: whose it is, what it is for, and what was measured of it."""
-
-
-class Shard(_Entry):
-    """A shard: its file lies beside the manifest, so its name holds no folder."""
-
-    file: Annotated[str, Field(pattern=r"^(train|val|test)-\d{5}-of-\d{5}\.tfrecord$")]
-    split: Split
-    records: PositiveInt
+    file: Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*\.tfrecord$")]
+    head: NonNegativeInt
     bytes: PositiveInt
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Hash
+    source: Hash
+    recipe: Hash
+
+
+class CaseEntry(Shard):
+    """A case as the manifest lists it: with what it is for."""
+
+    split: Split
 
 
 class LeftOut(_Entry):
@@ -48,25 +55,16 @@ class LeftOut(_Entry):
     reason: str
 
 
-class Place(NamedTuple):
-    """Where a case is: the shard, and how many records stand before it there."""
-
-    shard: Shard
-    before: int
-    case: CaseEntry
-
-
 class Manifest(_Entry):
-    """All of `manifest.json`; the cases stand in the order of the shards' records."""
+    """All of `manifest.json`."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = VERSION
     kseg_version: str
     source: str
     seed: NonNegativeInt
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
     plan: Plan
-    shards: tuple[Shard, ...] = Field(min_length=1)
     cases: tuple[CaseEntry, ...] = Field(min_length=1)
     left_out: tuple[LeftOut, ...] = ()
 
@@ -76,17 +74,8 @@ class Manifest(_Entry):
         return LabelMap(tuple(self.labels), tuple(self.labels.values()))
 
     def of_split(self, split: str) -> list[CaseEntry]:
-        """Return the cases of a split, in the order of the shards."""
+        """Return the cases of a split, in order."""
         return [case for case in self.cases if case.split == split]
-
-    def shards_of(self, split: str) -> list[Shard]:
-        """Return the shards of a split, in order."""
-        return [shard for shard in self.shards if shard.split == split]
-
-    def places_of(self, split: str) -> list[Place]:
-        """Return where the cases of a split are, in the order of the shards."""
-        places = [(shard, before) for shard in self.shards for before in range(shard.records)]
-        return [Place(*place, case) for place, case in zip(places, self.cases, strict=True) if case.split == split]
 
     def with_validation(self, subjects: Collection[str]) -> "Manifest":
         """Return the manifest with `subjects` to validate on and all others, but the test's, to train on."""
@@ -99,7 +88,7 @@ class Manifest(_Entry):
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """Return the manifest as JSON with a line for each shard and case: what changed shows in a diff."""
+    """Return the manifest as JSON with a line for each case: what changed shows in a diff."""
     table = manifest.model_dump(mode="json")
     lines = []
     for key, value in table.items():
@@ -109,15 +98,6 @@ def manifest_text(manifest: Manifest) -> str:
         else:
             lines.append(f'  "{key}": {json.dumps(value)}')
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -139,23 +119,17 @@ def load_manifest(folder: Path) -> Manifest:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
         raise InputError(f"'{path}' is not a manifest of this kseg ({key}: {problem['msg']}): prepare again") from None
-    for shard in manifest.shards:
-        _check_size(folder / shard.file, shard)
-    for split in SPLITS:
-        records, cases = sum(shard.records for shard in manifest.shards_of(split)), len(manifest.of_split(split))
-        if records != cases:
-            raise InputError(f"'{path}' lists {cases} {split} cases, its shards hold {records}: prepare again")
-    for split in SPLITS:
-        for place in manifest.places_of(split):
-            if place.shard.split != split:
-                raise InputError(f"'{path}' lists case '{place.case.case}' out of the shards' order: prepare again")
+    for name, count in Counter(case.file.casefold() for case in manifest.cases).items():
+        if count > 1:
+            raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: prepare again")
     for case in manifest.cases:
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")
+        _check_size(folder / case.file, case)
     return manifest
 
 
-def _check_size(path: Path, shard: Shard) -> None:
+def _check_size(path: Path, shard: CaseEntry) -> None:
     if not path.is_file():
         raise InputError(f"shard '{path}' is missing: prepare the dataset again")
     size = path.stat().st_size

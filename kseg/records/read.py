@@ -1,50 +1,92 @@
-"""Reading shards record by record, and finding the one that is damaged."""
+"""Reading shards case by case, and finding the one that is damaged."""
 
+import zlib
 from collections.abc import Iterator
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kseg.console.errors import InputError
-from kseg.records.manifest import Manifest, Shard, sha256_of
-from kseg.records.schema import Record, decode
+from kseg.console.files import sha256_of
+from kseg.records.framing import RecordReader
+from kseg.records.labels import BACKGROUND, unpack
+from kseg.records.manifest import CaseEntry, Manifest
+from kseg.records.schema import decode_brick, decode_head
+from kseg.volumes.labels import index_dtype
+from kseg.volumes.volume import Volume
+
+
+@dataclass(frozen=True)
+class Record:
+    """A case, whole, as scoring uses it.
+
+    `image.array` is `(x, y, z, channels)`, of a dtype that `read_volume` names; `labels` `(x, y, z)` class indices,
+    uint8 or uint16; `statistics` `(channels, 4)` from `intensity_statistics`.
+    """
+
+    case: str
+    subject: str
+    image: Volume
+    labels: np.ndarray
+    statistics: np.ndarray
 
 
 def read_records(folder: Path, manifest: Manifest, split: str) -> Iterator[Record]:
-    """Yield the records of a split in the order of the manifest.
+    """Yield the cases of a split in the order of the manifest.
 
     Raises:
         InputError: a shard is damaged or holds something else; the message names it.
     """
-    for shard, places in groupby(manifest.places_of(split), key=lambda place: place.shard):
-        wanted = {place.before for place in places}
-        for number, record in enumerate(_read_shard(folder / shard.file, shard, manifest.label_map.num_classes)):
-            if number in wanted:
-                yield record
+    for case in manifest.of_split(split):
+        yield read_record(folder / case.file, case, manifest.label_map.num_classes)
+
+
+def read_record(path: Path, entry: CaseEntry, num_classes: int) -> Record:
+    """Read the case of a shard.
+
+    Raises:
+        InputError: the shard is damaged, or is not what `entry` says.
+    """
+    with RecordReader(path) as reader:
+        try:
+            head = decode_head(reader.read(entry.head), num_classes)
+            if (head.case, head.subject, head.bricks.shape) != (entry.case, entry.subject, entry.shape):
+                raise ValueError(f"it holds case '{head.case}' of shape {head.bricks.shape}")
+            dtype = index_dtype(num_classes)
+            image = np.empty((*head.bricks.shape, head.channels), head.image_dtype)
+            labels = np.zeros(head.bricks.shape, dtype)
+            for number, place in enumerate(head.places.tolist()):
+                box = head.bricks.box(number)
+                x, y, z = (part.stop - part.start for part in box)
+                voxels, packed = decode_brick(reader.read(place), head, number)
+                image[box] = voxels[:x, :y, :z]
+                foreground = np.zeros(num_classes - 1, np.int64)
+                if packed != BACKGROUND:
+                    block = unpack(packed, dtype, head.bricks.size)[:x, :y, :z]
+                    highest = block.max()
+                    if highest >= num_classes:
+                        raise ValueError(f"labels reach {highest}, the manifest has {num_classes} classes")
+                    labels[box] = block
+                    foreground = np.bincount(block.reshape(-1), minlength=num_classes)[1:]
+                if not np.array_equal(foreground, head.foreground[:, number]):
+                    raise ValueError(f"the labels of brick {number} were counted otherwise")
+        except InputError:
+            raise
+        except (ValueError, zlib.error, MemoryError) as error:
+            reason = (str(error).splitlines() or ["no Example"])[0]
+            raise InputError(f"shard '{path}' holds what kseg cannot read ({reason}): prepare again") from None
+    return Record(head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics)
 
 
 def check_shards(folder: Path, manifest: Manifest) -> None:
-    """Compare every shard with its checksum, and read every record of it.
+    """Compare every shard with its checksum, and read all that is in it.
 
     Raises:
         InputError: names the first shard that differs from what was prepared.
     """
-    for shard in manifest.shards:
-        path = folder / shard.file
-        if sha256_of(path) != shard.sha256:
+    for case in manifest.cases:
+        path = folder / case.file
+        if sha256_of(path) != case.sha256:
             raise InputError(f"shard '{path}' is damaged (its checksum differs): prepare the dataset again")
-        for _ in _read_shard(path, shard, manifest.label_map.num_classes):
-            pass
-
-
-def _read_shard(path: Path, shard: Shard, num_classes: int) -> Iterator[Record]:
-    import tensorflow as tf
-
-    count = 0
-    try:
-        for serialized in tf.data.TFRecordDataset(str(path)):
-            yield decode(serialized.numpy(), num_classes, f"shard '{path}'")
-            count += 1
-    except tf.errors.DataLossError:
-        raise InputError(f"shard '{path}' is damaged at record {count}: prepare the dataset again") from None
-    if count != shard.records:
-        raise InputError(f"shard '{path}' holds {count} records, its manifest says {shard.records}: prepare again")
+        read_record(path, case, manifest.label_map.num_classes)

@@ -1,6 +1,7 @@
-"""Scans of any origin, ready to be loaded one by one: files of a dataset, or the phantom."""
+"""Scans of any origin, ready to be opened one by one: files of a dataset, or the phantom."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.files import sha256_of
 from kseg.recipe.sections import Recipe
-from kseg.records.schema import label_dtype
 from kseg.volumes.cases import Case, find_cases
-from kseg.volumes.labels import LabelMap
+from kseg.volumes.formats.names import files_of
+from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
-from kseg.volumes.read import read_image, read_labels
+from kseg.volumes.read import open_image, open_labels
+from kseg.volumes.slabs import Slab, VolumeStream, stream_of_volume
 from kseg.volumes.volume import Volume
 
 PHANTOM = "phantom"
@@ -21,16 +24,18 @@ PHANTOM = "phantom"
 
 @dataclass(frozen=True)
 class Scan:
-    """A case that can be loaded.
+    """A case that can be opened.
 
-    `split` is "train", "val", "test", or "" where the source leaves it open; `load()` returns the image
-    `(x, y, z, channels)` and the class indices `(x, y, z)`, and raises `InputError` for a bad file.
+    `split` is "train", "val", "test", or "" where the source leaves it open. `open()` returns the image and the class
+    indices as streams; it raises `InputError` for a bad file, and so does reading the streams. `source()` is a SHA-256
+    of what the case is made from. All can be sent to another process.
     """
 
     case: str
     subject: str
     split: str
-    load: Callable[[], tuple[Volume, np.ndarray]]
+    open: Callable[[], tuple[VolumeStream, VolumeStream]]
+    source: Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class ScanList:
 
 
 def find_scans(recipe: Recipe) -> ScanList:
-    """Return the scans that `data.source` names; none of them is loaded yet.
+    """Return the scans that `data.source` names; none of them is opened yet.
 
     Raises:
         InputError: the source is not understood, or its labels have no names.
@@ -63,14 +68,37 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
         raise InputError(f"data.classes has '{unknown[0]}', which is no foreground class: known are {', '.join(known)}")
     kept = [0, *(index for index, name in enumerate(known, start=1) if name in names)]
     labels = LabelMap(tuple(found.labels.names[i] for i in kept), tuple(found.labels.values[i] for i in kept))
-    table = np.zeros(found.labels.num_classes, label_dtype(labels.num_classes))
+    table = np.zeros(found.labels.num_classes, index_dtype(labels.num_classes))
     table[kept] = range(len(kept))
+    scans = tuple(replace(scan, open=partial(_open_reduced, scan.open, table)) for scan in found.scans)
+    return replace(found, labels=labels, scans=scans)
 
-    def load(scan: Scan) -> tuple[Volume, np.ndarray]:
-        image, indices = scan.load()
-        return image, table[indices]
 
-    return replace(found, labels=labels, scans=tuple(replace(scan, load=partial(load, scan)) for scan in found.scans))
+def scan_in_memory(case: str, subject: str, split: str, image: Volume, labels: np.ndarray) -> Scan:
+    """Return the scan of a volume `(x, y, z)` or `(x, y, z, channels)` and its class indices `(x, y, z)`."""
+    return Scan(
+        case, subject, split, partial(_open_memory, image, labels), partial(_source_of_memory, image.array, labels)
+    )
+
+
+def _open_memory(image: Volume, labels: np.ndarray) -> tuple[VolumeStream, VolumeStream]:
+    return stream_of_volume(image), stream_of_volume(replace(image, array=labels))
+
+
+def _source_of_memory(image: np.ndarray, labels: np.ndarray) -> str:
+    return hashlib.sha256(image.tobytes() + labels.tobytes()).hexdigest()
+
+
+def _open_reduced(
+    open_all: Callable[[], tuple[VolumeStream, VolumeStream]], table: np.ndarray
+) -> tuple[VolumeStream, VolumeStream]:
+    image, labels = open_all()
+
+    def read(thickness: int) -> Iterator[Slab]:
+        for first, indices in labels.read(thickness):
+            yield Slab(first, table[indices])
+
+    return image, replace(labels, dtype=table.dtype, read=read)
 
 
 def _scans_of_files(recipe: Recipe) -> ScanList:
@@ -81,24 +109,38 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
             f"'{recipe.data.source}' names no labels: give each value a name with data.labels, for example "
             "'data.labels={background = 0, soleus = 100}'"
         )
-    scans = (Scan(case.case, case.subject, case.split, partial(_load, case, labels)) for case in found.cases)
+    scans = (
+        Scan(case.case, case.subject, case.split, partial(_open, case, labels), partial(_source, case))
+        for case in found.cases
+    )
     return ScanList(found.channel_names, labels, tuple(scans))
 
 
-def _load(case: Case, labels: LabelMap) -> tuple[Volume, np.ndarray]:
-    image = read_image(case.images, case.case)
-    return image, read_labels(case.label, labels, image, case.case)
+def _open(case: Case, labels: LabelMap) -> tuple[VolumeStream, VolumeStream]:
+    image = open_image(case.images, case.case)
+    return image, open_labels(case.label, labels, image, case.case)
+
+
+def _source(case: Case) -> str:
+    digests = [sha256_of(file) for path in (*case.images, case.label) for file in files_of(path)]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _phantom_scans(recipe: Recipe) -> ScanList:
     options = recipe.phantom
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     drawn = phantoms(options.subjects, options.shape, seed=recipe.seed, **look)
-    scans = (Scan(case, subject, "", partial(_draw, phantom)) for case, subject, phantom in drawn)
+    scans = (
+        Scan(case, subject, "", partial(_draw, phantom), partial(_phantom_source, phantom))
+        for case, subject, phantom in drawn
+    )
     return ScanList(("ultrasound",), LABELS, tuple(scans))
 
 
-def _draw(phantom: Phantom) -> tuple[Volume, np.ndarray]:
+def _draw(phantom: Phantom) -> tuple[VolumeStream, VolumeStream]:
     image, labels = phantom_volume(phantom)
-    image = replace(image, array=image.array[..., np.newaxis])
-    return image, LABELS.to_indices(labels.array, "the phantom")
+    return _open_memory(image, LABELS.to_indices(labels.array, "the phantom"))
+
+
+def _phantom_source(phantom: Phantom) -> str:
+    return hashlib.sha256(repr(phantom).encode()).hexdigest()

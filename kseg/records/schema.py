@@ -1,161 +1,136 @@
-"""The schema of a record: one case, its voxels and all that training and scoring need to know of it.
+"""The schema of a shard: one case, as a record for each brick and one, the head, that says where they are.
 
-Image bytes are C order `(x, y, z, channels)` in the volume's own dtype; label indices are C order `(x, y, z)`,
-compressed with zlib. Counts of labelled voxels are kept per class and x, so that a voxel of a class can be drawn
-by looking at one plane.
+A shard is a TFRecord file of `tf.train.Example`; the head comes last, since its places are known only then, and the
+manifest says where it begins. Image bytes are C order `(x, y, z, channels)` in the volume's own dtype; label indices
+are C order `(x, y, z)`, compressed with zlib, no bytes where all is background. Voxels of each class are counted for
+each brick, so that a voxel of a class can be drawn by looking into one brick.
 """
 
 import json
-import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.records.bricks import Bricks
+from kseg.records.example import decode_example, encode_example
 from kseg.records.intensity import STD
 from kseg.volumes.cases import UNSAFE_NAME
 from kseg.volumes.geometry import check_affine
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.volume import StoredGeometry
 
+VERSION: Final = 3
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
-COMPRESSION_LEVEL = 6
 STATISTICS = 4
-MOST_BYTES = 2**31 - 2**20  # a protocol buffer ends at 2 GiB; the labels and the rest need their share of it
+MOST_BRICKS = 2**22
 
 
 @dataclass(frozen=True)
-class Record:
-    """A case as training and scoring use it.
+class Head:
+    """All that a shard holds of its case, but the voxels.
 
-    `image.array` is `(x, y, z, channels)`, of a dtype in `DTYPES`, which are those of `read_volume`; `labels`
-    `(x, y, z)` class indices, uint8 or uint16; `statistics` `(channels, 4)` from `intensity_statistics`.
+    `image_dtype` is one of `DTYPES`; `affine` maps (x, y, z) to RAS mm; `places` are the bytes at which the bricks'
+    records begin; `foreground` `(classes - 1, bricks)` their voxels of each foreground class; `statistics` `(channels,
+    4)` those of `intensity_statistics`.
     """
 
     case: str
     subject: str
-    image: Volume
-    labels: np.ndarray
+    bricks: Bricks
+    channels: int
+    image_dtype: np.dtype
+    affine: np.ndarray
+    stored: StoredGeometry
+    places: np.ndarray
+    foreground: np.ndarray
     statistics: np.ndarray
 
-    def class_voxels(self, num_classes: int) -> list[int]:
-        """Return how many voxels each class has."""
-        return voxels_by_x(self.labels, num_classes).sum(axis=1).tolist()
+
+def encode_head(head: Head) -> bytes:
+    """Serialise a head."""
+    geometry = {"affine": head.affine.tolist(), "stored": head.stored.to_json()}
+    return encode_example(
+        {
+            "case": head.case.encode(),
+            "subject": head.subject.encode(),
+            "geometry": json.dumps(geometry).encode(),
+            "shape": np.array([*head.bricks.shape, head.channels]),
+            "brick_size": np.array(head.bricks.size),
+            "dtype": np.array([DTYPES.index(head.image_dtype.name)]),
+            "places": head.places,
+            "foreground": head.foreground,
+            "statistics": head.statistics.astype(np.float32),
+        }
+    )
 
 
-def voxels_by_x(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the voxels of each class in each plane x of `labels` `(x, y, z)`: `(classes, x)`, int64."""
-    # Plane by plane, because bincount widens what it counts to 8 bytes.
-    return np.stack([np.bincount(plane.reshape(-1), minlength=num_classes) for plane in labels], axis=1)
-
-
-def encode(record: Record, num_classes: int) -> bytes:
-    """Serialise a record as a `tf.train.Example`.
-
-    Raises:
-        InputError: the image and its labels do not fit into one.
-    """
-    import tensorflow as tf
-
-    image = record.image.array.astype(record.image.array.dtype.newbyteorder("<"), copy=False)
-    labels = np.ascontiguousarray(record.labels, label_dtype(num_classes))
-    packed_labels = zlib.compress(labels.data, COMPRESSION_LEVEL)
-    if image.nbytes + len(packed_labels) > MOST_BYTES:
-        raise InputError(
-            f"case '{record.case}' of shape {image.shape} and type {image.dtype.name} takes {image.nbytes} bytes, "
-            f"a record holds {MOST_BYTES}: crop it, resample it, or save it in a narrower type"
-        )
-    geometry = {"affine": record.image.affine.tolist(), "stored": record.image.stored.to_json()}
-
-    def of_bytes(value: bytes) -> Any:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    def of_integers(values: Any) -> Any:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(values)))
-
-    features = {
-        "case": of_bytes(record.case.encode()),
-        "subject": of_bytes(record.subject.encode()),
-        "geometry": of_bytes(json.dumps(geometry).encode()),
-        "shape": of_integers(image.shape),
-        "dtype": of_integers(DTYPES.index(image.dtype.name)),
-        "image": of_bytes(image.tobytes()),
-        "labels": of_bytes(packed_labels),
-        "foreground_by_x": of_integers(voxels_by_x(labels, num_classes)[1:]),
-        "statistics": tf.train.Feature(float_list=tf.train.FloatList(value=record.statistics.reshape(-1))),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
-
-
-def parse(serialized: Any) -> dict[str, Any]:
-    """Parse an Example into tensors, in a tf.data graph; voxels stay bytes until a patch is cut from them."""
-    import tensorflow as tf
-
-    features = {
-        "shape": tf.io.FixedLenFeature([4], tf.int64),
-        "dtype": tf.io.FixedLenFeature([], tf.int64),
-        "image": tf.io.FixedLenFeature([], tf.string),
-        "labels": tf.io.FixedLenFeature([], tf.string),
-        "foreground_by_x": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
-        "statistics": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
-    }
-    example = tf.io.parse_single_example(serialized, features)
-    example["labels"] = tf.io.decode_compressed(example["labels"], "ZLIB")
-    example["foreground_by_x"] = tf.reshape(example["foreground_by_x"], [-1, example["shape"][0]])
-    example["statistics"] = tf.reshape(example["statistics"], [-1, STATISTICS])
-    return example
-
-
-def decode(serialized: bytes, num_classes: int, where: str) -> Record:
-    """Read a record back, and check that its parts agree.
+def decode_head(content: bytes, num_classes: int) -> Head:
+    """Read a head back, and check that its parts agree.
 
     Raises:
-        InputError: the bytes are no record of kseg's, or its parts contradict each other; `where` names the shard.
+        ValueError: the bytes are no head of this kseg, or its parts contradict each other.
     """
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
-    example = tf.train.Example()
     try:
-        example.ParseFromString(serialized)
-        features = example.features.feature
-        case, subject = _bytes(features, "case").decode(), _bytes(features, "subject").decode()
+        features: dict[str, Any] = decode_example(content)
+        case, subject = features["case"].decode(), features["subject"].decode()
         _check(not UNSAFE_NAME.search(case), f"case {case!r} is not fit as a file name")
-        geometry = json.loads(_bytes(features, "geometry"))
-        stored = StoredGeometry.from_json(geometry["stored"])
-        affine = check_affine(np.array(geometry["affine"], np.float64), "its geometry")
-        x, y, z, channels = features["shape"].int64_list.value
-        _check(min(x, y, z, channels) > 0, f"a volume of shape {(x, y, z, channels)} is empty")
-        dtype = np.dtype(DTYPES[features["dtype"].int64_list.value[0]]).newbyteorder("<")
-        image = np.frombuffer(_bytes(features, "image"), dtype).reshape(x, y, z, channels)
-        labels = _unpack(_bytes(features, "labels"), label_dtype(num_classes), x * y * z).reshape(x, y, z)
-        highest = labels.max()
-        _check(highest < num_classes, f"labels reach {highest}, the manifest has {num_classes} classes")
-        foreground = np.array(features["foreground_by_x"].int64_list.value).reshape(num_classes - 1, x)
-        _check(np.array_equal(foreground, voxels_by_x(labels, num_classes)[1:]), "its labels were counted otherwise")
-        statistics = np.array(features["statistics"].float_list.value, np.float32).reshape(channels, STATISTICS)
+        geometry = json.loads(features["geometry"])
+        x, y, z, channels = features["shape"].tolist()
+        size = tuple(features["brick_size"].tolist())
+        _check(min(x, y, z, channels) > 0 and max(x, y, z) < 2**31, f"a volume of shape {(x, y, z, channels)} is none")
+        bricks = Bricks.of((x, y, z))
+        _check(size == bricks.size, f"bricks of {size} are not those of shape {bricks.shape}")
+        _check(bricks.count <= MOST_BRICKS, f"{bricks.count} bricks are more than {MOST_BRICKS}")
+        (kind,) = features["dtype"].tolist()
+        _check(0 <= kind < len(DTYPES), f"the type {kind} is unknown")
+        places, foreground = features["places"], features["foreground"].reshape(num_classes - 1, bricks.count)
+        _check(len(places) == bricks.count, f"{len(places)} places are listed for {bricks.count} bricks")
+        _check(bool((places >= 0).all() and (foreground >= 0).all()), "a place or a count is negative")
+        statistics = features["statistics"].reshape(channels, STATISTICS)
         _check(bool(np.isfinite(statistics).all() and (statistics[:, STD] > 0).all()), "its statistics are no numbers")
-    except (DecodeError, ValueError, LookupError, TypeError, RecursionError, zlib.error) as error:
-        reason = (str(error).splitlines() or ["no Example"])[0]
-        raise InputError(f"{where} holds a record that kseg cannot read ({reason}): prepare again") from None
-    return Record(case, subject, Volume(image, affine, stored), labels, statistics)
+        return Head(
+            case,
+            subject,
+            bricks,
+            channels,
+            np.dtype(DTYPES[kind]).newbyteorder("<"),
+            check_affine(np.array(geometry["affine"], np.float64), "its geometry"),
+            StoredGeometry.from_json(geometry["stored"]),
+            places,
+            foreground,
+            statistics,
+        )
+    except InputError as error:  # of the affine
+        raise ValueError(str(error)) from None
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def label_dtype(num_classes: int) -> np.dtype:
-    """Return the dtype in which records of a dataset with `num_classes` classes hold class indices."""
-    return np.dtype("uint8" if num_classes <= 255 else "<u2")
+def encode_brick(case: str, number: int, image: np.ndarray, packed_labels: bytes) -> bytes:
+    """Serialise a brick: `image` (x, y, z, channels), of a brick's size, and labels as `pack_labels` leaves them."""
+    voxels = np.ascontiguousarray(image, image.dtype.newbyteorder("<")).tobytes()
+    return encode_example(
+        {"case": case.encode(), "brick": np.array([number]), "image": voxels, "labels": packed_labels}
+    )
 
 
-def _unpack(packed: bytes, dtype: np.dtype, count: int) -> np.ndarray:
-    """Decompress `count` numbers, and never more: a few bytes can stand for more than memory holds."""
-    raw = zlib.decompressobj().decompress(packed, count * dtype.itemsize + 1)
-    return np.frombuffer(raw, dtype)
+def decode_brick(content: bytes, head: Head, number: int) -> tuple[np.ndarray, bytes]:
+    """Return a brick's image (x, y, z, channels), and its packed labels.
+
+    Raises:
+        ValueError: the bytes are no brick of kseg's, or that of another case or place.
+    """
+    try:
+        features: dict[str, Any] = decode_example(content)
+        found = (features["case"].decode(), *features["brick"].tolist())
+        _check(found == (head.case, number), f"it is {found} where brick {number} of case '{head.case}' should be")
+        image = np.frombuffer(features["image"], head.image_dtype).reshape(*head.bricks.size, head.channels)
+        return image, bytes(features["labels"])
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def _check(sound: bool, complaint: str) -> None:
     if not sound:
         raise ValueError(complaint)
-
-
-def _bytes(features: Any, name: str) -> bytes:
-    return features[name].bytes_list.value[0]

@@ -1,72 +1,107 @@
-"""Writing a prepared dataset: shards and manifest under a temporary name, moved into place when whole."""
+"""Writing a prepared dataset: a shard for each case and the manifest, in a folder that takes its name once it is whole.
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+A run that is killed leaves the folder `.partial-<dataset>`; the next one keeps the cases that are finished in it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kseg import __version__
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import whole_folder
+from kseg.console.files import remove_folder, replace_folder
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
-from kseg.records.fingerprint import take_fingerprint
-from kseg.records.intensity import intensity_statistics
-from kseg.records.manifest import MANIFEST, CaseEntry, LeftOut, Manifest, Shard, manifest_text, sha256_of
+from kseg.records.bricks import MOST_EDGE
+from kseg.records.manifest import MANIFEST, CaseEntry, LeftOut, Manifest, manifest_text
 from kseg.records.plan import make_plan
-from kseg.records.scans import Scan, ScanList
-from kseg.records.schema import Record, encode
-from kseg.records.splits import SPLITS, Split, split_by_subject
+from kseg.records.scans import ScanList
+from kseg.records.schema import VERSION
+from kseg.records.splits import SPLITS, split_by_subject
+from kseg.records.workers import run_jobs
+from kseg.records.write_case import FINISHED, WRITING, CaseJob, Outcome
+
+Engine = Callable[[Sequence[CaseJob]], Iterable[Outcome]]
+"""From jobs to what becomes of each, in whatever order: `run_jobs`, or something with machines of its own."""
 
 
-def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False) -> Manifest:
-    """Load every scan, write the shards of each split and the manifest, and move them to `data.records`.
+def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False, engine: Engine = run_jobs) -> Manifest:
+    """Write the shard of every scan and the manifest, and move them to `data.records`.
+
+    The bytes do not depend on the engine, nor on how often a run was killed and started again.
 
     Args:
-        recipe: says where to, in how many shards, and how subjects are split.
+        recipe: says where to, and how subjects are split.
         found: the scans.
         skip_bad: leave bad scans out and list them in the manifest, instead of raising.
+        engine: runs the jobs.
 
     Raises:
         InputError: a bad scan, named; no scan is left to train on; or `data.records` is a folder of something
-            else, which must not be replaced. Nothing is written then.
+            else, which must not be replaced. What is finished is kept for the next run.
     """
-    data = recipe.data
-    _check_replaceable(recipe.records_folder)
-    splits = split_by_subject(found.scans, data.val_fraction, data.test_fraction, recipe.seed)
-    by_split = {split: [scan for scan in found.scans if splits[scan.subject] == split] for split in SPLITS}
-    scans = progress([scan for split in SPLITS for scan in by_split[split]], "preparing")
-    shards: list[Shard] = []
-    cases: list[CaseEntry] = []
-    left_out: list[LeftOut] = []
-    with whole_folder(recipe.records_folder) as folder:
-        for split, of_split in by_split.items():
-            written = []
-            for number, size in enumerate(_shard_sizes(len(of_split), data.shards)):
-                path = folder / f"{split}-{number}"
-                records = _load(islice(scans, size), left_out if skip_bad else None)
-                if entries := _write_shard(path, records, split, found.labels.num_classes):
-                    written.append((path, entries))
-            shards += _name_shards(written, split)
-            cases += [entry for _, entries in written for entry in entries]
-        next(scans, None)  # there is none, but the bar moves only when asked for more
-        if not any(case.split == "train" for case in cases):
-            raise InputError(f"no scan of '{data.source}' is left to train on: mend those that were left out")
-        manifest = Manifest(
-            kseg_version=__version__,
-            source=data.source,
-            seed=recipe.seed,
-            channels=found.channels,
-            labels=found.labels.to_json(),
-            plan=make_plan(
-                [case for case in cases if case.split != "test"], found.channels, found.labels.names, data.memory_gb
-            ),
-            shards=tuple(shards),
-            cases=tuple(cases),
-            left_out=tuple(left_out),
-        )
-        (folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+    target = recipe.records_folder.resolve()
+    _check_replaceable(target)
+    partial_folder = target.with_name(f".partial-{target.name}")
+    with _alone(partial_folder):
+        jobs = case_jobs(recipe, found, partial_folder)
+        outcomes = _run(jobs, engine, skip_bad)
+        manifest = _manifest(recipe, found, outcomes)
+        _clear(partial_folder, {case.file for case in manifest.cases})
+        (partial_folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
+        replace_folder(target, partial_folder)
+        remove_folder(target / FINISHED)
     return manifest
+
+
+def case_jobs(recipe: Recipe, found: ScanList, folder: Path) -> list[CaseJob]:
+    """Return the jobs of all scans: those to train on first, then those to validate and to test on."""
+    splits = splits_of(recipe, found)
+    in_order = sorted(found.scans, key=lambda scan: SPLITS.index(splits[scan.subject]))
+    choices = {"schema": VERSION, "labels": found.labels.to_json(), "channels": found.channels, "brick": MOST_EDGE}
+    digest = hashlib.sha256(json.dumps(choices).encode()).hexdigest()
+    return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
+
+
+def _run(jobs: Sequence[CaseJob], engine: Engine, skip_bad: bool) -> list[Outcome]:
+    """Return what became of the jobs, in their order."""
+    outcomes: dict[str, Outcome] = {}
+    for outcome in progress(engine(jobs), "preparing", total=len(jobs)):
+        if outcome.shard is None:
+            if not skip_bad:
+                raise InputError(outcome.reason)
+            say(f"left out: {outcome.reason}")
+        outcomes[outcome.case] = outcome
+    if again := sum(outcome.again for outcome in outcomes.values()):
+        say(f"{again} of {len(jobs)} cases were finished by an earlier run")
+    return [outcomes[job.scan.case] for job in jobs]
+
+
+def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> Manifest:
+    splits = splits_of(recipe, found)
+    shards = [outcome.shard for outcome in outcomes if outcome.shard]
+    cases = [CaseEntry(split=splits[shard.subject], **dict(shard)) for shard in shards]
+    if not any(case.split == "train" for case in cases):
+        raise InputError(f"no scan of '{recipe.data.source}' is left to train on: mend those that were left out")
+    to_plan = [case for case in cases if case.split != "test"]
+    return Manifest(
+        kseg_version=__version__,
+        source=recipe.data.source,
+        seed=recipe.seed,
+        channels=found.channels,
+        labels=found.labels.to_json(),
+        plan=make_plan(to_plan, found.channels, found.labels.names, recipe.data.memory_gb),
+        cases=tuple(cases),
+        left_out=tuple(LeftOut(case=out.case, reason=out.reason) for out in outcomes if out.shard is None),
+    )
+
+
+def splits_of(recipe: Recipe, found: ScanList) -> dict[str, str]:
+    """Return the split of each subject."""
+    return split_by_subject(found.scans, recipe.data.val_fraction, recipe.data.test_fraction, recipe.seed)
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -74,50 +109,33 @@ def _check_replaceable(folder: Path) -> None:
         raise InputError(f"'{folder}' holds something else than a prepared dataset: empty it, or set data.records")
 
 
-def _shard_sizes(count: int, most: int) -> list[int]:
-    """Spread `count` scans evenly over `most` shards or fewer, none of them empty."""
-    shards = min(count, most)
-    return [count // shards + (number < count % shards) for number in range(shards)]
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make a folder, clear away what a killed run was writing in it, and keep other runs out of it.
 
+    The lock is the system's: it goes with the process that holds it. Where nothing was finished nothing stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        with suppress(ImportError):  # there are systems without such locks
+            import fcntl
 
-def _load(scans: Iterable[Scan], left_out: list[LeftOut] | None) -> Iterator[Record]:
-    for scan in scans:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"another run is writing to '{folder}': wait for it, or stop it") from None
+        for unfinished in (*folder.glob(f"{WRITING}*"), *folder.glob(f"{FINISHED}/{WRITING}*")):
+            unfinished.unlink(missing_ok=True)
         try:
-            image, labels = scan.load()
-        except InputError as error:
-            if left_out is None:
-                raise
-            say(f"left out: {error}")
-            left_out.append(LeftOut(case=scan.case, reason=str(error)))
-        else:
-            yield Record(scan.case, scan.subject, image, labels, intensity_statistics(image.array))
+            yield
+        finally:
+            if folder.is_dir() and not any((folder / FINISHED).glob("*.json")):
+                remove_folder(folder)
+            Path(lock.name).unlink(missing_ok=True)
 
 
-def _write_shard(path: Path, records: Iterable[Record], split: Split, num_classes: int) -> list[CaseEntry]:
-    import tensorflow as tf
-
-    entries = []
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(encode(record, num_classes))
-            entries.append(
-                CaseEntry(
-                    case=record.case,
-                    subject=record.subject,
-                    split=split,
-                    **dict(take_fingerprint(record.image, record.labels, record.class_voxels(num_classes))),
-                )
-            )
-    if not entries:
-        path.unlink()
-    return entries
-
-
-def _name_shards(written: list[tuple[Path, list[CaseEntry]]], split: Split) -> list[Shard]:
-    """Give the shards of a split their final names, now that their number is known."""
-    shards = []
-    for number, (path, entries) in enumerate(written):
-        final = path.rename(path.with_name(f"{split}-{number:05d}-of-{len(written):05d}.tfrecord"))
-        size, checksum = final.stat().st_size, sha256_of(final)
-        shards.append(Shard(file=final.name, split=split, records=len(entries), bytes=size, sha256=checksum))
-    return shards
+def _clear(folder: Path, wanted: Iterable[str]) -> None:
+    """Remove shards of scans that an earlier run had finished and this one does not know."""
+    for path in folder.glob("*.tfrecord"):
+        if path.name not in wanted:
+            path.unlink()

@@ -64,9 +64,7 @@ def fit(
     records = recipe.records_folder
     epochs = range(state.epochs_done, options.epochs)
     train = PatchSource(records, manifest, "train", recipe.patches, recipe.seed, contract.scales, recipe.augmentation)
-    val_per_volume = max(1, options.validation_patches // len(manifest.of_split("val")))  # no case is left out
-    val_patches = recipe.patches.model_copy(update={"per_volume": val_per_volume})
-    val = PatchSource(records, manifest, "val", val_patches, recipe.seed, contract.scales)
+    val = PatchSource(records, manifest, "val", recipe.patches, recipe.seed, contract.scales)
     val_steps = -(-options.validation_patches // recipe.patches.batch_size)
     budget = Budget(options, state.epochs_done, state.spent_seconds + time.monotonic() - began)
     nothing_left = resume and budget.progress == 1.0

@@ -31,7 +31,7 @@ def cut(
     example: dict[str, Any], seed: int, augmentation: Augmentation | None, channels: int = 1, **options: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     cutter = PatchCutter(Patches(size=SIZE, **options), augmentation, channels, "uint8")
-    image, labels = cutter(example, tf.constant([1.0, 1.0, 2.0]), tf.constant([5, seed], tf.int64))
+    image, labels = cutter(example | {"spacing_mm": tf.constant([1.0, 1.0, 2.0])}, tf.constant([5, seed], tf.int64))
     return image.numpy(), labels.numpy()
 
 
@@ -112,7 +112,7 @@ ALL = Augmentation(**dict.fromkeys(TRANSFORMS, 0.5))
 
 
 def source(folder: Path, split: str, augmentation: Augmentation, **options: Any) -> PatchSource:
-    patches = Patches(size=(16, 12, 16), batch_size=2, per_volume=2, **options)
+    patches = Patches(size=(16, 12, 16), batch_size=2, **options)
     return PatchSource(folder, load_manifest(folder), split, patches, 1, augmentation=augmentation)
 
 

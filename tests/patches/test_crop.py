@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.patches.crop import crop, label_plane
+from kseg.patches.crop import crop
+from kseg.patches.shards import grid_of, read_labels
 from kseg.records.intensity import intensity_statistics, normalise
-from kseg.records.schema import DTYPES, label_dtype
+from kseg.records.schema import DTYPES
+from kseg.volumes.labels import index_dtype
 
 Parsed = Callable[[np.ndarray, np.ndarray, int], dict[str, Any]]
 SHAPE = (7, 6, 5)
+
+
+@pytest.fixture(params=[64, 3], ids=["one brick", "bricks of 3"])
+def edge(request: pytest.FixtureRequest) -> int:
+    return request.param
 
 
 def volume(dtype: str, channels: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -61,15 +68,30 @@ def test_a_patch_is_numpys_inside_across_and_beyond_the_border(
 def test_every_type_is_cut_alike(dtype: str, channels: int, classes: int, parsed: Parsed) -> None:
     image, labels = volume(dtype, channels, classes)
     example, start, size = parsed(image, labels, classes), (3, -1, 2), (3, 4, 5)
-    name = label_dtype(classes).name
+    name = index_dtype(classes).name
     found_image, found_labels = crop(example, tf.constant(start, tf.int64), size, channels, name)
     normalised = normalise(image.astype(np.float32), intensity_statistics(image))
     np.testing.assert_allclose(found_image, reference(normalised, start, size), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(found_labels, reference(labels, start, size))
 
 
-def test_a_plane_of_labels_is_that_plane(parsed: Parsed) -> None:
+def test_the_labels_of_a_brick_are_those_there(parsed: Parsed) -> None:
     image, labels = volume("uint8", 1, 300)
-    example = parsed(image, labels, 300)
-    for x in range(SHAPE[0]):
-        np.testing.assert_array_equal(label_plane(example, tf.constant(x, tf.int64), "uint16"), labels[x])
+    head = parsed(image, labels, 300)
+    size, grid = head["brick_size"].numpy(), grid_of(head).numpy()
+    filled_up = np.pad(labels, [(0, length) for length in size * grid - SHAPE])
+    for number, place in enumerate(np.ndindex(*grid)):
+        x, y, z = (slice(start, start + length) for start, length in zip(place * size, size, strict=True))
+        found = read_labels(head, tf.constant(number, tf.int64), "uint16")
+        np.testing.assert_array_equal(found, filled_up[x, y, z])
+
+
+def test_a_brick_of_another_place_is_noticed(parsed: Parsed) -> None:
+    image, labels = volume("uint8", 1, 3)
+    head = parsed(image, labels, 3)
+    if tf.size(head["places"]) > 1:
+        head["places"] = tf.roll(head["places"], 1, 0)
+    else:
+        head["case"] = tf.constant("another")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="another case or place"):
+        crop(head, tf.constant((0, 0, 0), tf.int64), (2, 2, 2), 1, "uint8")

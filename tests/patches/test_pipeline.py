@@ -5,7 +5,6 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.patches import pipeline
 from kseg.patches.pipeline import PatchSource
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Patches
 from kseg.records.intensity import normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import read_records
-from kseg.records.scans import Scan, ScanList
+from kseg.records.scans import Scan, ScanList, scan_in_memory
 from kseg.records.write import write_dataset
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.volume import StoredGeometry, Volume
@@ -30,28 +28,26 @@ CASES = 7
 SHAPE = (10, 9, 8)
 
 
-def scan(number: int) -> tuple[Volume, np.ndarray]:
+def scan(number: int) -> Scan:
     """Case `number` is of class `number + 1` throughout, which tells where a patch comes from."""
     image = np.random.default_rng(number).integers(0, 250, (*SHAPE, 2)).astype(np.uint8)
     volume = Volume(image, np.eye(4), StoredGeometry(SHAPE, np.eye(4), ".nii.gz"))
-    return volume, np.full(SHAPE, number + 1, np.uint8)
+    split = "val" if number == CASES else "train"
+    return scan_in_memory(f"case_{number}", f"case_{number}", split, volume, np.full(SHAPE, number + 1, np.uint8))
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
-    """Seven cases to train on in three shards, one to validate on."""
+    """Seven cases to train on, one to validate on."""
     folder = tmp_path_factory.mktemp("pipeline") / "records"
-    scans = tuple(
-        Scan(f"case_{number}", f"case_{number}", "val" if number == CASES else "train", partial(scan, number))
-        for number in range(CASES + 1)
-    )
+    scans = tuple(scan(number) for number in range(CASES + 1))
     labels = LabelMap(tuple(f"class_{value}" for value in range(CASES + 2)), tuple(range(CASES + 2)))
-    recipe = load_recipe(None, [f"data.records={folder}", "data.shards=3"])
+    recipe = load_recipe(None, [f"data.records={folder}"])
     return folder, write_dataset(recipe, ScanList(("a", "b"), labels, scans))
 
 
 def source(prepared: tuple[Path, Manifest], seed: int = 1, split: str = "train", **options: Any) -> PatchSource:
-    defaults: dict[str, Any] = {"size": (4, 5, 6), "batch_size": 2, "per_volume": 3}
+    defaults: dict[str, Any] = {"size": (4, 5, 6), "batch_size": 2}
     return PatchSource(*prepared, split, Patches(**(defaults | options)), seed)
 
 
@@ -101,8 +97,8 @@ def test_no_two_patches_are_alike_and_so_no_epochs(prepared: tuple[Path, Manifes
 
 
 def test_cases_take_turns_so_that_short_epochs_leave_none_out(prepared: tuple[Path, Manifest]) -> None:
-    # An epoch of 2 patches reads one record: seven epochs are a turn over the seven cases, and so are the next seven.
-    found = cases_of(batches(source(prepared, per_volume=2), range(2 * CASES), 1))[::2]
+    # An epoch of one patch reads one case: seven epochs are a turn over the seven cases, and so are the next seven.
+    found = cases_of(batches(source(prepared, batch_size=1), range(2 * CASES), 1))
     assert sorted(found[:CASES]) == sorted(found[CASES:]) == list(range(CASES))
     assert found[:CASES] != found[CASES:]
 
@@ -113,8 +109,8 @@ def test_a_long_epoch_takes_as_many_patches_of_each_case(prepared: tuple[Path, M
 
 
 def test_a_batch_mixes_volumes(prepared: tuple[Path, Manifest]) -> None:
-    found = cases_of(batches(source(prepared, batch_size=4, per_volume=4), [0], 4))
-    assert all(len(set(found[step : step + 4])) == 4 for step in range(0, 16, 4))
+    found = cases_of(batches(source(prepared, batch_size=CASES), [0], 4))
+    assert all(len(set(found[step : step + CASES])) == CASES for step in range(0, 4 * CASES, CASES))
 
 
 def test_patches_are_pieces_of_their_case_normalised_by_its_statistics(prepared: tuple[Path, Manifest]) -> None:
@@ -130,7 +126,6 @@ def test_patches_are_pieces_of_their_case_normalised_by_its_statistics(prepared:
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        ({"per_volume": 50}, 2),
         ({"batch_size": 11}, 2),
         ({"size": (16, 16, 16)}, 3),
     ],
@@ -145,15 +140,8 @@ def test_each_epoch_has_its_steps_whatever_the_sizes(
     assert {(image.shape, labels.shape) for image, labels in found} == {((batch, *size, 2), (batch, *size))}
 
 
-def test_one_shard_of_one_case_is_enough(prepared: tuple[Path, Manifest]) -> None:
+def test_one_case_is_enough(prepared: tuple[Path, Manifest]) -> None:
     assert set(cases_of(batches(source(prepared, split="val"), range(2), 3))) == {CASES}
-
-
-def test_fewer_large_records_are_at_work_at_once_and_the_patches_stay(
-    prepared: tuple[Path, Manifest], undisturbed: Batches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline, "WORKING_BYTES", 1)
-    assert equal(batches(source(prepared), [0], 4), undisturbed[:4])
 
 
 def test_tensorflows_global_seed_has_no_part_in_it(prepared: tuple[Path, Manifest], undisturbed: Batches) -> None:
@@ -165,7 +153,7 @@ def test_another_process_sees_the_same_patches(prepared: tuple[Path, Manifest], 
     program = (
         "import sys, zlib; from pathlib import Path; from kseg.patches.pipeline import PatchSource; "
         "from kseg.recipe.sections import Patches; from kseg.records.manifest import load_manifest; "
-        "folder = Path(sys.argv[1]); options = Patches(size=(4, 5, 6), batch_size=2, per_volume=3); "
+        "folder = Path(sys.argv[1]); options = Patches(size=(4, 5, 6), batch_size=2); "
         "found = PatchSource(folder, load_manifest(folder), 'train', options, 1).batches([2], 4); "
         "print(*(zlib.crc32(image.numpy().tobytes()) for image, _ in found))"
     )

@@ -13,6 +13,11 @@ Parsed = Callable[[np.ndarray, np.ndarray, int], dict[str, Any]]
 SIZE = (3, 4, 5)
 
 
+@pytest.fixture(params=[64, 3], ids=["one brick", "bricks of 3"])
+def edge(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
 def drawn(draw: Callable[[tf.Tensor], tf.Tensor], count: int, seed: int = 0) -> np.ndarray:
     """`count` draws `(count, 3)`, with seeds as the pipeline gives them."""
     seeds = tf.stack([tf.fill([count], tf.cast(seed, tf.int64)), tf.range(count, dtype=tf.int64)], axis=1)

@@ -36,45 +36,31 @@ def test_an_impossible_number_is_refused(folds: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Manifest]]:
-    """One dataset, prepared in one shard a split and in three: 7 subjects to train on, 2 to validate, 2 to test."""
-    prepared = []
-    for shards in (1, 3):
-        folder = tmp_path_factory.mktemp("folds") / "records"
-        options = [
-            "phantom.subjects=11",
-            "phantom.shape=[16, 16, 16]",
-            f"data.shards={shards}",
-            f"data.records={folder}",
-        ]
-        recipe = load_recipe(None, options)
-        prepared.append((folder, write_dataset(recipe, find_scans(recipe))))
-    return prepared
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """7 subjects to train on, 2 to validate, 2 to test."""
+    folder = tmp_path_factory.mktemp("folds") / "records"
+    recipe = load_recipe(None, ["phantom.subjects=11", "phantom.shape=[16, 16, 16]", f"data.records={folder}"])
+    return folder, write_dataset(recipe, find_scans(recipe))
 
 
-def test_no_subject_is_on_two_sides_and_everyone_validates_once(datasets: list[tuple[Path, Manifest]]) -> None:
-    for _, manifest in datasets:
-        test = {case.subject for case in manifest.of_split("test")}
-        validated: Counter[str] = Counter()
-        for subjects in validation_folds(manifest, 3, seed=1):
-            view = manifest.with_validation(subjects)
-            sides = [{case.subject for case in view.of_split(split)} for split in ("train", "val", "test")]
-            assert len(set.union(*sides)) == sum(map(len, sides)) == 11
-            assert sides[2] == test
-            validated.update(sides[1])
-        assert validated == Counter({case.subject for case in manifest.cases} - test)
+def test_no_subject_is_on_two_sides_and_everyone_validates_once(dataset: tuple[Path, Manifest]) -> None:
+    manifest = dataset[1]
+    test = {case.subject for case in manifest.of_split("test")}
+    validated: Counter[str] = Counter()
+    for subjects in validation_folds(manifest, 3, seed=1):
+        view = manifest.with_validation(subjects)
+        sides = [{case.subject for case in view.of_split(split)} for split in ("train", "val", "test")]
+        assert len(set.union(*sides)) == sum(map(len, sides)) == 11
+        assert sides[2] == test
+        validated.update(sides[1])
+    assert validated == Counter({case.subject for case in manifest.cases} - test)
 
 
-def test_folds_do_not_depend_on_the_shards(datasets: list[tuple[Path, Manifest]]) -> None:
-    (_, one), (_, three) = datasets
-    assert validation_folds(one, 4, seed=5) == validation_folds(three, 4, seed=5)
-
-
-def test_a_folds_records_are_read_from_where_they_are(datasets: list[tuple[Path, Manifest]]) -> None:
-    for folder, manifest in datasets:
-        for subjects in validation_folds(manifest, 3, seed=1):
-            view = manifest.with_validation(subjects)
-            for split in ("train", "val", "test"):
-                found = [record.case for record in read_records(folder, view, split)]
-                assert found == [case.case for case in view.of_split(split)]
-            assert {record.subject for record in read_records(folder, view, "val")} == set(subjects)
+def test_a_folds_cases_are_read_from_where_they_are(dataset: tuple[Path, Manifest]) -> None:
+    folder, manifest = dataset
+    for subjects in validation_folds(manifest, 3, seed=1):
+        view = manifest.with_validation(subjects)
+        for split in ("train", "val", "test"):
+            found = [record.case for record in read_records(folder, view, split)]
+            assert found == [case.case for case in view.of_split(split)]
+        assert {record.subject for record in read_records(folder, view, "val")} == set(subjects)

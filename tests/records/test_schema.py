@@ -1,23 +1,32 @@
-"""Records: whole after a round trip, the same bytes each time, and one line for whatever is no record."""
+"""Shards: whole after a round trip, TensorFlow's own format, and one line for whatever is none."""
 
-import hashlib
+import json
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.records import schema
+from kseg.records import bricks
+from kseg.records.example import decode_example, encode_example
+from kseg.records.framing import RecordReader, RecordWriter
 from kseg.records.intensity import intensity_statistics
-from kseg.records.schema import DTYPES, Record, decode, encode, parse
+from kseg.records.manifest import CaseEntry
+from kseg.records.read import Record, read_record
+from kseg.records.scans import scan_in_memory
+from kseg.records.schema import DTYPES, decode_brick, decode_head
+from kseg.records.write_case import CaseJob, prepare_case, write_case
 from kseg.volumes.volume import StoredGeometry, Volume
 
 AFFINE = np.array([[0.3, 0.1, 0, -7], [-0.1, 0.3, 0, 4], [0, 0, 0.7, 2], [0, 0, 0, 1]])
+HASH = "0" * 64
 
 
 def record(dtype: str = "uint8", classes: int = 3, shape: tuple[int, ...] = (6, 5, 4, 1), seed: int = 0) -> Record:
@@ -26,6 +35,16 @@ def record(dtype: str = "uint8", classes: int = 3, shape: tuple[int, ...] = (6, 
     labels = rng.integers(0, classes, shape[:3]).astype("uint8" if classes <= 255 else "uint16")
     stored = StoredGeometry(tuple(shape[2::-1]), AFFINE[:, [2, 1, 0, 3]], ".mha", placed=False)
     return Record("scan_1", "subject_1", Volume(array, AFFINE, stored), labels, intensity_statistics(array))
+
+
+def write(folder: Path, original: Record, classes: int) -> tuple[Path, CaseEntry]:
+    scan = scan_in_memory(original.case, original.subject, "", original.image, original.labels)
+    shard = write_case(CaseJob(scan, folder, classes, HASH), scan.source())
+    return folder / shard.file, CaseEntry(split="train", **dict(shard))
+
+
+def there_and_back(folder: Path, original: Record, classes: int) -> Record:
+    return read_record(*write(folder, original, classes), classes)
 
 
 def assert_same(found: Record, expected: Record) -> None:
@@ -38,159 +57,190 @@ def assert_same(found: Record, expected: Record) -> None:
     assert found.image.stored.to_json() == expected.image.stored.to_json()
 
 
+@pytest.mark.parametrize("edge", [64, 3])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_type_comes_back_to_the_bit(dtype: str, order: str) -> None:
+def test_every_type_comes_back_to_the_bit(
+    dtype: str, order: str, edge: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bricks, "MOST_EDGE", edge)
     original = record(np.dtype(dtype).newbyteorder(order).str)
-    assert_same(decode(encode(original, 3), 3, "here"), original)
+    assert_same(there_and_back(tmp_path, original, 3), original)
 
 
-def test_views_several_channels_and_many_classes_come_back() -> None:
+def test_views_several_channels_and_many_classes_come_back(tmp_path: Path) -> None:
     original = record("int16", classes=300, shape=(9, 8, 7, 3))
     image = replace(original.image, array=original.image.array[::-1, :, ::2].transpose(1, 0, 2, 3))
     labels = original.labels[::-1, :, ::2].transpose(1, 0, 2)
     view = Record("a", "b", image, labels, intensity_statistics(image.array))
     assert not (image.array.flags.c_contiguous or labels.flags.c_contiguous)
-    found = decode(encode(view, 300), 300, "here")
+    found = there_and_back(tmp_path, view, 300)
     assert_same(found, view)
     assert found.labels.dtype == np.uint16
 
 
-def test_labels_of_a_wider_type_than_needed_come_back() -> None:
-    original = record()
-    found = decode(encode(replace(original, labels=original.labels.astype(np.int64)), 3), 3, "here")
-    np.testing.assert_array_equal(found.labels, original.labels)
-
-
-@pytest.mark.parametrize(("dtype", "channels"), [("uint8", 1), ("float32", 2)])
-def test_tensors_for_training_hold_the_same_voxels(dtype: str, channels: int) -> None:
-    original = record(dtype, classes=4, shape=(6, 5, 4, channels))
-    example = parse(encode(original, 4))
-    assert example["shape"].numpy().tolist() == [6, 5, 4, channels]
-    assert example["image"].numpy() == original.image.array.tobytes()
-    assert example["labels"].numpy() == original.labels.tobytes()
-    np.testing.assert_array_equal(example["statistics"], original.statistics)
-    expected = [[np.sum(original.labels[x] == index) for x in range(6)] for index in (1, 2, 3)]
-    np.testing.assert_array_equal(example["foreground_by_x"], expected)
-
-
-def test_class_voxels_are_counted() -> None:
-    original = record(classes=5)
-    assert original.class_voxels(6) == [int(np.sum(original.labels == index)) for index in range(5)] + [0]
-
-
-def test_another_process_writes_the_same_bytes() -> None:
-    program = (
-        "import sys; sys.path.insert(0, 'tests/records'); from test_schema import record, encode; "
-        "import hashlib; print(hashlib.sha256(encode(record(), 3)).hexdigest())"
-    )
-    root = __file__.rsplit("/tests/", 1)[0]
-    command = [sys.executable, "-c", program]
-    other = subprocess.run(command, cwd=root, env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True)
-    assert other.stdout.split()[-1] == hashlib.sha256(encode(record(), 3)).hexdigest()
-
-
-def test_what_no_protocol_buffer_can_hold_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MOST_BYTES", 100)
-    with pytest.raises(InputError, match=r"case 'scan_1' of shape \(6, 5, 4, 1\) and type uint8 takes 120 bytes"):
-        encode(record(), 3)
-
-
-def changed(change: Callable[[Any], None]) -> bytes:
-    """The record's bytes after `change` of the Example's features."""
+def test_tensorflow_reads_the_records_and_writes_the_same(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    example = tf.train.Example.FromString(encode(record(), 3))
-    change(example.features.feature)
-    return example.SerializeToString()
+    path, entry = write(tmp_path, record(), 3)
+    found = [one.numpy() for one in tf.data.TFRecordDataset(str(path))]
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        for content in found:
+            writer.write(tf.train.Example.FromString(content).SerializeToString(deterministic=True))
+    assert (tmp_path / "theirs").read_bytes() == path.read_bytes()
+    head = tf.train.Example.FromString(found[-1]).features.feature
+    assert head["case"].bytes_list.value[0] == b"scan_1"
+    assert list(head["shape"].int64_list.value) == [6, 5, 4, 1]
+    with RecordReader(path) as reader:
+        assert reader.read(entry.head) == found[-1]
 
 
-def set_bytes(name: str, value: bytes) -> Callable[[Any], None]:
-    return lambda features: features[name].bytes_list.value.__setitem__(0, value)
+def test_features_of_every_kind_come_back() -> None:
+    features = {"a": b"\x00\xff", "b": np.array([-1, 2**60]), "c": np.array([0.5, -3], np.float32), "d": b""}
+    found = decode_example(encode_example(features))
+    assert (found["a"], found["d"]) == (b"\x00\xff", b"")
+    np.testing.assert_array_equal(found["b"], features["b"])
+    np.testing.assert_array_equal(found["c"], features["c"])
 
 
-def set_integers(name: str, *values: int) -> Callable[[Any], None]:
-    def change(features: Any) -> None:
-        features[name].int64_list.value[:] = values
+def test_bricks_fill_up_little_and_cover_all() -> None:
+    for shape, size in (((512, 512, 1443), (64, 64, 63)), ((35, 50, 35), (35, 50, 35)), ((65, 128, 129), (33, 64, 43))):
+        cut = bricks.Bricks.of(shape)
+        assert cut.size == size
+        assert all(0 <= count * edge - n < edge for n, count, edge in zip(shape, cut.grid, size, strict=True))
+    seen = np.zeros((65, 128, 129), int)
+    for number in range(cut.count):
+        seen[cut.box(number)] += 1
+    assert (seen == 1).all()
 
-    return change
+
+def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path.insert(0, 'tests/records'); from pathlib import Path; "
+        "from test_schema import record, write; print(write(Path(sys.argv[1]), record(), 3)[1].sha256)"
+    )
+    root = __file__.rsplit("/tests/", 1)[0]
+    (tmp_path / "other").mkdir()
+    command = [sys.executable, "-c", program, str(tmp_path / "other")]
+    other = subprocess.run(command, cwd=root, env={"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True)
+    assert other.stdout.split()[-1] == write(tmp_path, record(), 3)[1].sha256
 
 
-def set_statistic(value: float) -> Callable[[Any], None]:
-    return lambda features: features["statistics"].float_list.value.__setitem__(3, value)
+def rewritten(folder: Path, change: Callable[[dict[str, Any]], None], part: int) -> tuple[Path, CaseEntry]:
+    """Write a shard of one brick whose record `part`, 0 the brick, 1 the head, is changed, its framing sound."""
+    path, entry = write(folder, record(), 3)
+    with RecordReader(path) as reader:
+        contents = [decode_example(reader.read(place)) for place in (0, entry.head)]
+    change(contents[part])
+    path.unlink()
+    with RecordWriter(path) as writer:
+        places = [writer.write(encode_example(features)) for features in contents]
+    return path, entry.model_copy(update={"head": places[1]})
 
 
-BAD_RECORDS = {
-    "a missing part": lambda features: features.pop("image"),
-    "a part of another kind": lambda features: features["shape"].bytes_list.value.append(b"6 5 4 1"),
-    "a smaller shape": set_integers("shape", 6, 5, 3, 1),
-    "a shape of three": set_integers("shape", 6, 5, 4),
-    "an open shape": set_integers("shape", 6, -1, 4, 1),
-    "an empty volume": set_integers("shape", 2**40, 2**40, 0, 1),
-    "an unknown type": set_integers("dtype", 17),
-    "a wider type": set_integers("dtype", DTYPES.index("int16")),
-    "labels that are not compressed": set_bytes("labels", b"no zlib"),
-    "too few labels": set_bytes("labels", zlib.compress(bytes(119))),
-    "too many labels": set_bytes("labels", zlib.compress(bytes(121))),
-    "labels beyond the classes": set_bytes("labels", zlib.compress(bytes([3] * 120))),
-    "labels counted otherwise": set_bytes("labels", zlib.compress(bytes([1] * 120))),
-    "no number as statistics": set_statistic(float("nan")),
-    "a deviation of 0": set_statistic(0.0),
-    "geometry that is no JSON": set_bytes("geometry", b"{"),
-    "geometry of another kind": set_bytes("geometry", b"[1, 2]"),
-    "geometry without end": set_bytes("geometry", b"[" * 100_000),
-    "geometry that is flat": set_bytes("geometry", b'{"affine": [1], "stored": {}}'),
-    "a name that is no text": set_bytes("case", b"\xff"),
-    "a name that leaves its folder": set_bytes("case", b"../../scan"),
+def put(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda features: features.__setitem__(name, value if isinstance(value, bytes) else np.array(value))
+
+
+def spoil(name: str, place: int, value: float) -> Callable[[dict[str, Any]], None]:
+    return lambda features: features[name].__setitem__(place, value)
+
+
+BAD_HEADS = {
+    "a missing part": lambda features: features.pop("places"),
+    "a part of another kind": put("shape", b"6 5 4 1"),
+    "a smaller shape": put("shape", [6, 5, 3, 1]),
+    "a shape of three": put("shape", [6, 5, 4]),
+    "an open shape": put("shape", [6, -1, 4, 1]),
+    "an empty volume": put("shape", [2**20, 2**20, 0, 1]),
+    "a volume beyond all": put("shape", [2**40, 2**40, 2**40, 1]),
+    "too many bricks": put("shape", [2**30, 2**30, 4, 1]),
+    "an unknown type": put("dtype", [17]),
+    "a negative type": put("dtype", [-1]),
+    "a wider type": put("dtype", [DTYPES.index("int16")]),
+    "another brick": put("brick_size", [6, 5, 2]),
+    "a place before the file": put("places", [-1]),
+    "two places for one brick": put("places", [0, 0]),
+    "counts of other classes": put("foreground", [1, 2, 3]),
+    "labels counted otherwise": spoil("foreground", 0, 7),
+    "no number as statistics": spoil("statistics", 3, np.nan),
+    "a deviation of 0": spoil("statistics", 3, 0),
+    "geometry that is no JSON": put("geometry", b"{"),
+    "geometry of another kind": put("geometry", b"[1, 2]"),
+    "geometry without end": put("geometry", b"[" * 100_000),
+    "geometry that is flat": put("geometry", b'{"affine": [1], "stored": {}}'),
+    "an affine that spans nothing": put("geometry", json.dumps({"affine": np.zeros((4, 4)).tolist()}).encode()),
+    "a name that is no text": put("case", b"\xff"),
+    "a name that leaves its folder": put("case", b"../../scan"),
+    "another case": put("case", b"scan_2"),
+}
+BAD_BRICKS = {
+    "no image": lambda features: features.pop("image"),
+    "a short image": put("image", bytes(119)),
+    "another case": put("case", b"scan_2"),
+    "another place": put("brick", [1]),
+    "no place": put("brick", b"0"),
+    "labels that are not compressed": put("labels", b"no zlib"),
+    "too few labels": put("labels", zlib.compress(bytes(119))),
+    "too many labels": put("labels", zlib.compress(bytes(121))),
+    "labels beyond the classes": put("labels", zlib.compress(bytes([3] * 120))),
+    "other labels": put("labels", zlib.compress(bytes([1] * 120))),
+    "no labels": put("labels", b""),
 }
 
 
-@pytest.mark.parametrize("kind", BAD_RECORDS)
-def test_contradictions_are_told_in_one_line(kind: str) -> None:
-    with pytest.raises(InputError, match=r"^shard 'x' holds a record that kseg cannot read \([^\n]+\): prepare again$"):
-        decode(changed(BAD_RECORDS[kind]), 3, "shard 'x'")
+@pytest.mark.parametrize(("part", "kind"), [*((1, kind) for kind in BAD_HEADS), *((0, kind) for kind in BAD_BRICKS)])
+def test_contradictions_are_told_in_one_line(part: int, kind: str, tmp_path: Path) -> None:
+    path, entry = rewritten(tmp_path, (BAD_HEADS if part else BAD_BRICKS)[kind], part)
+    with pytest.raises(InputError, match=r"^shard '.*' holds what kseg cannot read \([^\n]+\): prepare again$"):
+        read_record(path, entry, 3)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 99, b"\xff" * 99])
-def test_foreign_bytes_are_refused(content: bytes) -> None:
-    with pytest.raises(InputError, match="shard 'x' holds a record"):
-        decode(content, 3, "shard 'x'")
-
-
-def test_a_truncated_record_is_refused_wherever_it_ends() -> None:
-    whole = encode(record(), 3)
-    for length in range(0, len(whole), 7):
-        with pytest.raises(InputError, match="here holds a record"):
-            decode(whole[:length], 3, "here")
-
-
-def test_few_bytes_that_unpack_to_many_are_not_unpacked() -> None:
-    import tracemalloc
-
-    bomb = changed(set_bytes("labels", zlib.compress(bytes(2**28))))
+def test_few_bytes_that_unpack_to_many_are_not_unpacked(tmp_path: Path) -> None:
+    path, entry = rewritten(tmp_path, put("labels", zlib.compress(bytes(2**28))), 0)
     tracemalloc.start()
     with pytest.raises(InputError):
-        decode(bomb, 3, "shard 'x'")
+        read_record(path, entry, 3)
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
 
 
-def test_no_damage_leads_to_anything_but_a_record_or_one_line() -> None:
-    rng = np.random.default_rng(0)
-    sound = np.frombuffer(encode(record(shape=(3, 2, 2, 1)), 3), np.uint8)
-    refused = 0
-    for _ in range(300):
-        damaged = sound.copy()
-        places = rng.integers(0, len(damaged), int(rng.integers(1, 4)))
-        damaged[places] = rng.integers(0, 256, len(places))
-        try:
-            decode(damaged[: int(rng.integers(len(damaged) // 2, len(damaged) + 1))].tobytes(), 3, "here")
-        except InputError as error:
-            assert "\n" not in str(error)
-            refused += 1
-    assert refused > 150  # the rest: damage to a number or a name, which the shard's checksum finds
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 99, b"\xff" * 99])
+def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None:
+    path, entry = write(tmp_path, record(), 3)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged at byte"):
+        read_record(path, entry, 3)
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be opened"):
+        read_record(path, entry, 3)
 
 
-def test_wrong_number_of_classes_is_noticed() -> None:
-    with pytest.raises(InputError, match="labels reach 2, the manifest has 2 classes"):
-        decode(encode(record(classes=3), 3), 2, "here")
+def test_wrong_number_of_classes_is_noticed(tmp_path: Path) -> None:
+    path, entry = write(tmp_path, record(classes=3), 3)
+    with pytest.raises(InputError, match="cannot read"):
+        read_record(path, entry, 2)
+
+
+def test_a_finished_case_is_written_again_only_when_its_source_or_recipe_changes(tmp_path: Path) -> None:
+    original = record()
+    scan = scan_in_memory("scan_1", "subject_1", "", original.image, original.labels)
+    job = CaseJob(scan, tmp_path, 3, HASH)
+    assert prepare_case(job).again is False
+    assert prepare_case(job).again is True
+    other = scan_in_memory("scan_1", "subject_1", "", original.image, original.labels[::-1])
+    assert prepare_case(replace(job, scan=other)).again is False
+    assert prepare_case(replace(job, scan=other)).again is True
+    assert prepare_case(replace(job, scan=other, recipe="1" * 64)).again is False
+    (tmp_path / "scan_1.tfrecord").write_bytes(b"short")
+    assert prepare_case(replace(job, scan=other, recipe="1" * 64)).again is False
+
+
+def test_heads_and_bricks_refuse_each_other(tmp_path: Path) -> None:
+    path, entry = write(tmp_path, record(), 3)
+    with RecordReader(path) as reader:
+        brick, head = reader.read(0), reader.read(entry.head)
+    with pytest.raises(ValueError, match="KeyError"):
+        decode_head(brick, 3)
+    with pytest.raises(ValueError, match="KeyError"):
+        decode_brick(head, decode_head(head, 3), 0)

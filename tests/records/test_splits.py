@@ -15,7 +15,7 @@ def scan(subject: str, split: str = "", case: str = "") -> Scan:
     def never() -> None:
         raise AssertionError("splitting loads no scan")
 
-    return Scan(case or subject, subject, split, never)
+    return Scan(case or subject, subject, split, never, never)
 
 
 def subjects(count: int) -> list[Scan]:

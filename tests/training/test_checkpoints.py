@@ -100,7 +100,7 @@ def test_training_names_the_shard_that_is_damaged(tiny_recipe: Callable[..., Rec
     records = tmp_path / "damaged"
     shutil.copytree(tiny_recipe().records_folder, records)
     recipe = tiny_recipe(*SHORT, f"data.records={records}")
-    shard = records / load_manifest(records).shards_of("train")[1].file
+    shard = records / load_manifest(records).of_split("train")[1].file
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)

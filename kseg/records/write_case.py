@@ -1,0 +1,143 @@
+"""Writing one case: the function that every worker, on whatever machine, runs for each case."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from kseg.console.errors import InputError
+from kseg.records.bricks import Bricks
+from kseg.records.fingerprint import take_fingerprint
+from kseg.records.framing import RecordWriter
+from kseg.records.intensity import CaseIntensities
+from kseg.records.labels import pack_labels
+from kseg.records.manifest import Shard
+from kseg.records.scans import Scan
+from kseg.records.schema import Head, encode_brick, encode_head
+
+FINISHED = ".finished"
+WRITING = ".writing-"
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """A case to be written: `folder` is where to; `recipe` a hash of all that decides how, beside the scan itself."""
+
+    scan: Scan
+    folder: Path
+    num_classes: int
+    recipe: str
+
+    @property
+    def note(self) -> Path:
+        """What says that the case is finished."""
+        return self.folder / FINISHED / f"{self.scan.case}.json"
+
+    @property
+    def outcome(self) -> Path:
+        """Where a worker without a way back to its caller leaves what became of the case."""
+        return self.folder / FINISHED / f"{self.scan.case}.outcome"
+
+
+class Outcome(BaseModel):
+    """What became of a case: its shard, or the reason why there is none; `again` if an earlier run had finished it."""
+
+    case: str
+    shard: Shard | None = None
+    reason: str = ""
+    again: bool = False
+
+
+def prepare_case(job: CaseJob) -> Outcome:
+    """Write the shard of a case, unless it is there already, made from the same files in the same way.
+
+    A shard appears under its name once it is whole, and only then the note that says so: whoever is killed, at
+    whatever moment, leaves nothing that is taken for finished. A bad scan is told, not raised.
+    """
+    try:
+        source = job.scan.source()
+        if shard := _finished(job, source):
+            return Outcome(case=job.scan.case, shard=shard, again=True)
+        job.note.unlink(missing_ok=True)
+        shard = write_case(job, source)
+    except InputError as error:
+        return Outcome(case=job.scan.case, reason=str(error))
+    with _replacing(job.note) as path:
+        path.write_text(shard.model_dump_json(), encoding="utf-8")
+    return Outcome(case=job.scan.case, shard=shard)
+
+
+def write_case(job: CaseJob, source: str) -> Shard:
+    """Write the shard of a case; memory is that of a slab of the image, one brick thick, and of the packed labels.
+
+    Raises:
+        InputError: the scan is bad.
+    """
+    scan = job.scan
+    image, indices = scan.open()
+    bricks = Bricks.of(image.shape)
+    labels = pack_labels(indices, bricks, job.num_classes)
+    intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
+    places = np.zeros(bricks.count, np.int64)
+    target = job.folder / f"{scan.case}.tfrecord"
+    with _replacing(target) as path, RecordWriter(path) as writer:
+        for first, slab in image.read(bricks.size[image.axis]):
+            for number, block in bricks.cut(image.axis, first, slab):
+                whole, known = bricks.filled_up(block), labels.brick(number)
+                x, y, z = block.shape[:3]
+                corner = [part.start for part in bricks.box(number)]
+                intensities.add(whole[:x, :y, :z], corner, None if known is None else known > 0)
+                places[number] = writer.write(encode_brick(scan.case, number, whole, labels.packed[number]))
+        head = Head(
+            scan.case,
+            scan.subject,
+            bricks,
+            image.channels,
+            image.dtype,
+            image.affine,
+            image.stored,
+            places,
+            labels.counts[1:],
+            intensities.statistics(),
+        )
+        place = writer.write(encode_head(head))
+    return Shard(
+        case=scan.case,
+        subject=scan.subject,
+        file=target.name,
+        head=place,
+        bytes=writer.size,
+        sha256=writer.sha256,
+        source=source,
+        recipe=job.recipe,
+        **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities)),
+    )
+
+
+def _finished(job: CaseJob, source: str) -> Shard | None:
+    try:
+        shard = Shard.model_validate_json(job.note.read_bytes())
+        whole = (job.folder / shard.file).stat().st_size == shard.bytes
+    except (OSError, ValidationError):
+        return None
+    same = (shard.case, shard.subject, shard.source, shard.recipe)
+    return shard if whole and same == (job.scan.case, job.scan.subject, source, job.recipe) else None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a path of this process alone; what is written there is on disk before it takes its name."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f"{WRITING}{os.getpid()}-{path.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,195 @@
+"""`kseg.prepare` as a user runs it: any number of workers, killed at any moment, and run again."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from kseg import prepare
+from kseg.console.errors import InputError
+
+KILLS = 20
+ROOT = Path(__file__).resolve().parents[1]
+LABELS = "data.labels={background = 0, muscle = 100}"
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight scans of 90 x 80 x 70 voxels, and a table of them."""
+    folder = tmp_path_factory.mktemp("sources")
+    rows = ["case,subject,split,image,label"]
+    for number in range(8):
+        rng = np.random.default_rng(number)
+        image = rng.integers(0, 255, (90, 80, 70)).astype(np.uint8)
+        labels = np.zeros_like(image)
+        labels[20:50, 30 : 40 + number, 10:60] = 100
+        for kind, array in (("image", image), ("label", labels)):
+            nib.save(nib.Nifti1Image(array, np.diag([-0.5, 0.5, 1, 1])), folder / f"{kind}{number}.nii.gz")
+        rows.append(f"leg_{number},leg_{number},,image{number}.nii.gz,label{number}.nii.gz")
+    (folder / "legs.csv").write_text("\n".join(rows))
+    return folder
+
+
+def words(sources: Path, folder: Path) -> list[str]:
+    return [f"data.source={sources / 'legs.csv'}", LABELS, f"data.records={folder}"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "records"
+    prepare.main(words(sources, folder))
+    return contents(folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def start(arguments: list[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "kseg.prepare", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_bytes_do_not_depend_on_the_number_of_workers(
+    workers: int, sources: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    prepare.main([*words(sources, tmp_path / "records"), "--workers", str(workers)])
+    assert contents(tmp_path / "records") == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+
+
+def test_killed_at_any_moment_and_run_again_it_ends_with_the_same_bytes(
+    sources: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    assert start([*words(sources, tmp_path / "timed"), "--workers", "2"]).wait() == 0
+    whole = time.monotonic() - began
+    moments, killed, continued = random.Random(7), 0, 0
+    for number in range(KILLS):
+        folder = tmp_path / f"records-{number}"
+        arguments = [*words(sources, folder), "--workers", str(1 + number % 2)]
+        process = start(arguments)
+        time.sleep(moments.uniform(0.2, 1) * whole)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        again = start(arguments)
+        _, said = again.communicate()
+        assert again.returncode == 0, said
+        continued += "were finished by an earlier run" in said
+        assert contents(folder) == undisturbed
+        shutil.rmtree(folder)
+    assert killed >= KILLS // 2
+    assert continued >= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["timed"]
+
+
+def test_a_second_run_does_nothing_and_a_changed_source_is_named(
+    sources: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = shutil.copytree(sources, tmp_path / "sources")
+    arguments = words(changed, tmp_path / "records")
+    prepare.main(arguments)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
+    prepare.main([*arguments, "--json"])
+    said = capsys.readouterr()
+    assert "is prepared already" in said.err
+    assert json.loads(said.out.splitlines()[-1])["cases"] == {"train": 6, "val": 1, "test": 1}
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()} == times
+    shutil.copy(changed / "image1.nii.gz", changed / "image2.nii.gz")
+    with pytest.raises(InputError, match=r"the files of case 'leg_2' have changed\): pass --force"):
+        prepare.main(arguments)
+    with pytest.raises(InputError, match=r"case 'leg_\d' is to be \w+, was \w+, and \d more\): pass --force"):
+        prepare.main([*arguments, "data.val_fraction=0.4"])
+    prepare.main([*arguments, "--force"])
+    after = contents(tmp_path / "records")
+    unchanged = {name for name in undisturbed if after[name] == undisturbed[name]}
+    assert unchanged == undisturbed.keys() - {"leg_2.tfrecord", "manifest.json"}
+
+
+def test_verify_names_a_damaged_shard_and_writes_nothing(sources: Path, tmp_path: Path) -> None:
+    arguments = words(sources, tmp_path / "records")
+    prepare.main(arguments)
+    prepare.main([*arguments, "--verify"])
+    path = tmp_path / "records" / "leg_3.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"leg_3.tfrecord' is damaged \(its checksum differs\)"):
+        prepare.main([*arguments, "--verify"])
+    assert path.read_bytes() == content
+
+
+def test_a_mended_scan_is_all_that_a_failed_run_has_left_to_do(
+    sources: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = shutil.copytree(sources, tmp_path / "sources")
+    whole = (own / "image5.nii.gz").read_bytes()
+    (own / "image5.nii.gz").write_bytes(whole[:-100])
+    arguments = words(own, tmp_path / "records")
+    with pytest.raises(InputError, match=r"image5\.nii\.gz"):
+        prepare.main(arguments)
+    (own / "image5.nii.gz").write_bytes(whole)
+    prepare.main(arguments)
+    assert "of 8 cases were finished by an earlier run" in capsys.readouterr().err
+    ours = contents(tmp_path / "records")
+    assert {name for name in ours if ours[name] != undisturbed[name]} == {"manifest.json"}  # another source's name
+
+
+def test_two_runs_do_not_write_to_one_dataset(sources: Path, tmp_path: Path) -> None:
+    first = start(words(sources, tmp_path / "records"))
+    while not (tmp_path / ".partial-records.lock").exists():
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(InputError, match="another run is writing to"):
+            prepare.main(words(sources, tmp_path / "records"))
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0
+
+
+def test_preparing_does_not_start_tensorflow(sources: Path, tmp_path: Path) -> None:
+    program = "import sys; from kseg import prepare; prepare.main(sys.argv[1:]); assert 'tensorflow' not in sys.modules"
+    subprocess.run(
+        [sys.executable, "-c", program, *words(sources, tmp_path / "records")],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_no_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--workers must be at least 1"):
+        prepare.main([f"data.records={tmp_path / 'records'}", "--workers", "0"])
+
+
+def test_beam_writes_the_same_bytes(sources: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    pytest.importorskip("apache_beam", reason="Apache Beam is absent: pip install 'kseg[beam]'")
+    options = ["--runner=DirectRunner", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    prepare.main([*words(sources, tmp_path / "records"), "--engine", "beam", "--", *options])
+    assert contents(tmp_path / "records") == undisturbed
+
+
+def test_beam_tells_of_bad_scans_as_workers_do(sources: Path, tmp_path: Path) -> None:
+    pytest.importorskip("apache_beam", reason="Apache Beam is absent: pip install 'kseg[beam]'")
+    own = shutil.copytree(sources, tmp_path / "sources")
+    (own / "image5.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"image5\.nii\.gz' cannot be read"):
+        prepare.main([*words(own, tmp_path / "records"), "--engine", "beam"])
+
+
+def test_without_beam_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(InputError, match=r"pip install 'kseg\[beam\]'"):
+        prepare.main([f"data.records={tmp_path / 'records'}", "phantom.shape=[16, 16, 16]", "--engine", "beam"])
+    with pytest.raises(InputError, match=r"is for --engine beam: received --runner=X"):
+        prepare.main([f"data.records={tmp_path / 'records'}", "--", "--runner=X"])
