@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-oldest bench-torch bench-monai lint format clean
+.PHONY: demo test test-oldest bench-torch bench-monai bench-input lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
@@ -38,6 +38,11 @@ RECIPE ?= pipelines/phantom.toml phantom.difficulty=1
 bench-monai: $(INSTALLED) .venv-monai/.installed
 	$(BIN)/python tests/benchmarks/masks_beside_monai.py .venv-monai/bin/python $(RECIPE)
 
+# Patches a second beside MONAI and TorchIO, by hand.
+bench-input: $(INSTALLED) .venv-monai/.installed
+	mkdir -p build
+	$(BIN)/python tests/benchmarks/input_beside_peers.py .venv-monai/bin/python
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -61,7 +66,7 @@ $(INSTALLED): setup.cfg pyproject.toml
 
 .venv-monai/.installed:
 	$(PYTHON) -m venv .venv-monai
-	.venv-monai/bin/python -m pip install --quiet 'monai>=1.6,<1.7' 'torch>=2.8,<3' 'nibabel>=5.2,<6' 'numpy>=1.26,<3'
+	.venv-monai/bin/python -m pip install --quiet 'monai>=1.6,<1.7' 'torchio>=1.2,<1.3' 'torch>=2.8,<3' 'nibabel>=5.2,<6' 'numpy>=1.26,<3'
 	touch $@
 
 clean:
