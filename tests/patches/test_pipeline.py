@@ -15,6 +15,7 @@ import tensorflow as tf
 from kseg.patches.pipeline import PatchSource
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Patches
+from kseg.records import bricks
 from kseg.records.intensity import normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import read_records
@@ -138,6 +139,23 @@ def test_each_epoch_has_its_steps_whatever_the_sizes(
     assert len(found) == 2 * steps == patches.batches(range(2), steps).cardinality()
     size, batch = patches.options.size, patches.options.batch_size
     assert {(image.shape, labels.shape) for image, labels in found} == {((batch, *size, 2), (batch, *size))}
+
+
+def test_patches_of_bricks_are_those_of_whole_volumes(
+    prepared: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bricks, "MOST_EDGE", 3)
+    scans = ScanList(("a", "b"), prepared[1].label_map, tuple(scan(number) for number in range(CASES + 1)))
+    cut = tmp_path / "records", write_dataset(load_recipe(None, [f"data.records={tmp_path / 'records'}"]), scans)
+    assert all(case.bytes > whole.bytes for case, whole in zip(cut[1].cases, prepared[1].cases, strict=True))
+    anywhere = {"foreground_oversampling": 0, "size": (6, 7, 5)}
+    assert equal(batches(source(prepared, **anywhere), [0], 20), batches(source(cut, **anywhere), [0], 20))
+    # Centred on foreground, which fills these volumes, voxels are drawn brick by brick: other ones, as often.
+    means = [
+        np.mean([image for image, _ in batches(source(which, foreground_oversampling=1), [0], 200)], axis=(0, 1))
+        for which in (prepared, cut)
+    ]
+    np.testing.assert_allclose(*means, atol=0.2)
 
 
 def test_one_case_is_enough(prepared: tuple[Path, Manifest]) -> None:

@@ -1,0 +1,116 @@
+"""Two thousand mutated shards and manifests: each is refused in one line that names it, or read correctly."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.recipe.load import load_recipe
+from kseg.records import bricks
+from kseg.records.manifest import MANIFEST, Manifest, load_manifest
+from kseg.records.read import read_records
+from kseg.records.write import write_dataset
+
+MUTANTS = 1000
+
+
+@pytest.fixture
+def dataset(scans: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two cases of four to eight bricks each."""
+    monkeypatch.setattr(bricks, "MOST_EDGE", 3)
+    write_dataset(load_recipe(None, [f"data.records={tmp_path / 'records'}"]), scans(train=2, val=0))
+    return tmp_path / "records"
+
+
+def mutated(content: bytes, draw: random.Random) -> bytes:
+    """Flip a bit; cut the end off; zero, lose, repeat or replace a piece; swap halves; or be something else."""
+    place, length = draw.randrange(len(content)), draw.randrange(1, 40)
+    before, piece, after = content[:place], content[place : place + length], content[place + length :]
+    flipped = bytes([content[place] ^ 1 << draw.randrange(8)])
+    return draw.choice(
+        (
+            before + flipped + content[place + 1 :],
+            before,
+            before + bytes(len(piece)) + after,
+            before + after,
+            before + piece + piece + after,
+            before + draw.randbytes(len(piece)) + after,
+            after + before,
+            draw.randbytes(length),
+        )
+    )
+
+
+def voxels(folder: Path, manifest: Manifest) -> dict[str, tuple[bytes, bytes]]:
+    return {
+        record.case: (record.image.array.tobytes(), record.labels.tobytes())
+        for split in ("train", "val", "test")
+        for record in read_records(folder, manifest, split)
+    }
+
+
+def test_no_mutated_shard_is_read_wrongly(dataset: Path) -> None:
+    manifest, draw = load_manifest(dataset), random.Random(1)
+    expected = voxels(dataset, manifest)
+    shard = dataset / manifest.cases[0].file
+    sound, refused = shard.read_bytes(), 0
+    for _ in range(MUTANTS):
+        shard.write_bytes(mutated(sound, draw))
+        try:
+            assert voxels(dataset, manifest) == expected
+        except InputError as error:
+            assert str(shard) in str(error)
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 0.95 * MUTANTS  # the rest: a mutation that changes nothing, or bytes behind the head
+
+
+def test_no_mutated_manifest_is_believed(dataset: Path) -> None:
+    path, draw = dataset / MANIFEST, random.Random(2)
+    expected = voxels(dataset, load_manifest(dataset))
+    sound, refused = path.read_bytes(), 0
+    for _ in range(MUTANTS):
+        path.write_bytes(mutated(sound, draw))
+        try:
+            manifest = load_manifest(dataset)
+            found = voxels(dataset, manifest)
+        except InputError as error:
+            assert str(dataset) in str(error) or "data.labels" in str(error)
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            # A changed number of the plan, a name of the source: what is read is what was prepared.
+            assert found.items() <= expected.items()
+            assert json.loads(path.read_bytes()) is not None
+    assert refused > 0.5 * MUTANTS
+
+
+def test_the_graph_refuses_what_is_damaged(dataset: Path) -> None:
+    import tensorflow as tf
+
+    from kseg.patches.pipeline import PatchSource
+    from kseg.recipe.sections import Patches
+
+    manifest, draw = load_manifest(dataset), random.Random(3)
+    options = Patches(size=(8, 8, 8), batch_size=1, foreground_oversampling=0)  # every patch holds the whole volume
+    sound = shutil.copytree(dataset, dataset.with_name("sound"))
+
+    def patches(folder: Path) -> list[np.ndarray]:
+        batches = PatchSource(folder, manifest, "train", options, 1).batches([0], len(manifest.cases))
+        return [part.numpy() for batch in batches for part in batch]
+
+    expected, shard = patches(sound), dataset / manifest.cases[0].file
+    content, refused = shard.read_bytes(), 0
+    for _ in range(30):
+        shard.write_bytes(mutated(content, draw))
+        try:
+            for found, wanted in zip(patches(dataset), expected, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+        except tf.errors.OpError:
+            refused += 1
+    assert refused >= 25
