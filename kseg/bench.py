@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
@@ -39,7 +41,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     patches.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
     patches.set_defaults(measure=_input)
-    for bench in (step, patches):
+    preparing = benches.add_parser(
+        "prepare",
+        help="the scans of a recipe: preparing them, beside reading their files and writing as many bytes",
+        epilog=keys_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    preparing.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
+    preparing.add_argument("--cases", type=int, default=1, help="how many of the scans, the first ones")
+    preparing.set_defaults(measure=_prepare)
+    for bench in (step, patches, preparing):
         bench.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
         add_json_option(bench)
     return parser.parse_args(argv)
@@ -98,6 +109,44 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         "batch": patches.batch_size,
     }
     return report, _input_table(report)
+
+
+def _prepare(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    if min(arguments.repeats, arguments.cases) < 1:
+        raise InputError("--repeats and --cases must be 1 or more")
+    recipe = load_recipe(*split_arguments(arguments.words))
+
+    from kseg.benchmark.prepare import measure_preparing
+    from kseg.records.scans import PHANTOM, find_scans
+    from kseg.volumes.cases import find_cases
+
+    if recipe.data.source == PHANTOM:
+        raise InputError("bench prepare reads files: name some with data.source (kseg.phantom writes made-up ones)")
+    cases = find_cases(Path(recipe.data.source)).cases[: arguments.cases]
+    files = [file for case in cases for file in (*case.images, case.label)]
+    found = find_scans(recipe)
+    some = replace(found, scans=found.scans[: arguments.cases])
+    say(f"{len(cases)} of the {len(found.scans)} cases of '{recipe.data.source}'")
+    report = measure_preparing(some, files, recipe.records_folder.parent, arguments.repeats)
+    return report, _prepare_table(report)
+
+
+def _prepare_table(report: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        title="one process; reading and writing: the files inflated and nothing done with them, as many bytes"
+    )
+    for heading in ("", "prepare", "read and write", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    both = report["seconds"]
+    table.add_row(
+        "s", f"{both['prepare']:.2f}", f"{both['read_and_write']:.2f}", f"{report['ratio']:.1f}", style="bold"
+    )
+    rates = [report["shard_mb"] / both[side] for side in ("prepare", "read_and_write")]
+    table.add_row("MB of shards a second", *(f"{rate:.0f}" for rate in rates), "")
+    table.add_row("peak memory, GB", f"{report['peak_bytes'] / 1e9:.2f}", "", "")
+    return table
 
 
 def _machine() -> dict[str, Any]:

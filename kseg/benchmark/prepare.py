@@ -1,0 +1,79 @@
+"""Preparing: how long a scan takes beside what cannot be spared, reading its files and writing as many bytes."""
+
+import os
+import resource
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kseg.console.errors import InputError
+from kseg.console.progress import progress
+from kseg.records.scans import Scan, ScanList
+from kseg.records.write_case import CaseJob, prepare_case
+from kseg.volumes.formats.open import open_stored
+
+READ_PLANES = 32
+WRITTEN_AT_ONCE = bytes(2**20)
+
+
+def measure_preparing(found: ScanList, files: Sequence[Path], folder: Path, repeats: int) -> dict[str, Any]:
+    """Return seconds to prepare scans, and to read and inflate their `files` and write as many bytes.
+
+    The two take turns, in one process; each figure is the median of `repeats` runs after one that is not counted, which
+    also brings the sources into the system's cache for both. `folder` is on the disk to be written to.
+
+    Raises:
+        InputError: a scan is bad.
+    """
+    times = {"prepare": list[float](), "read_and_write": list[float]()}
+    shard_bytes = 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in progress(range(repeats + 1), "preparing"):
+        with TemporaryDirectory(dir=folder, prefix=".bench-") as place:
+            seconds = _seconds(partial(_prepare, found.scans, Path(place), found.labels.num_classes))
+            shard_bytes = sum(path.stat().st_size for path in Path(place).glob("*.tfrecord"))
+            shutil.rmtree(place)
+            Path(place).mkdir()
+            floor = _seconds(partial(_read_and_write, files, Path(place) / "bytes", shard_bytes))
+        if number > 0:
+            times["prepare"].append(seconds)
+            times["read_and_write"].append(floor)
+    medians = {side: statistics.median(runs) for side, runs in times.items()}
+    return {
+        "seconds": medians,
+        "ratio": medians["prepare"] / medians["read_and_write"],
+        "shard_mb": shard_bytes / 1e6,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "cases": len(found.scans),
+    }
+
+
+def _prepare(scans: tuple[Scan, ...], folder: Path, num_classes: int) -> None:
+    for scan in scans:
+        outcome = prepare_case(CaseJob(scan, folder, num_classes, "0" * 64))
+        if outcome.shard is None:
+            raise InputError(outcome.reason)
+
+
+def _read_and_write(files: Sequence[Path], path: Path, count: int) -> None:
+    for one in files:
+        stored = open_stored(one)
+        whole, rest = divmod(stored.shape[2], READ_PLANES)
+        for _ in stored.read([READ_PLANES] * whole + [rest] * (rest > 0)):
+            pass
+    with path.open("wb") as file:
+        for _ in range(count // len(WRITTEN_AT_ONCE) + 1):
+            file.write(WRITTEN_AT_ONCE)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
