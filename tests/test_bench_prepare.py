@@ -22,7 +22,7 @@ def test_preparing_is_measured_beside_reading_and_writing(tmp_path: Path, capsys
 
 
 def test_what_is_not_on_disk_cannot_be_measured() -> None:
-    with pytest.raises(InputError, match="kseg.phantom writes made-up ones"):
+    with pytest.raises(InputError, match=r"kseg\.phantom writes made-up ones"):
         bench.main(["prepare"])
     with pytest.raises(InputError, match="--repeats and --cases must be 1 or more"):
         bench.main(["prepare", "--cases", "0"])
