@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kseg.console.ahead import ahead
 from kseg.records.bricks import Bricks
 from kseg.volumes.slabs import VolumeStream
 
@@ -72,7 +73,7 @@ def pack_labels(labels: VolumeStream, bricks: Bricks, num_classes: int) -> Packe
         InputError: as reading it does.
     """
     packed, counts = [BACKGROUND] * bricks.count, np.zeros((num_classes, bricks.count), np.int64)
-    for first, slab in labels.read(bricks.size[labels.axis]):
+    for first, slab in ahead(labels.read(bricks.size[labels.axis])):
         for number, block in bricks.cut(labels.axis, first, slab[..., 0]):
             if block.any():
                 whole = bricks.filled_up(block)

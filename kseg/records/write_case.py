@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from kseg.console.ahead import ahead
 from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
 from kseg.records.fingerprint import take_fingerprint
@@ -59,11 +61,10 @@ def prepare_case(job: CaseJob) -> Outcome:
     whatever moment, leaves nothing that is taken for finished. A bad scan is told, not raised.
     """
     try:
-        source = job.scan.source()
-        if shard := _finished(job, source):
+        if shard := _finished(job):
             return Outcome(case=job.scan.case, shard=shard, again=True)
         job.note.unlink(missing_ok=True)
-        shard = write_case(job, source)
+        shard = write_case(job)
     except InputError as error:
         return Outcome(case=job.scan.case, reason=str(error))
     with _replacing(job.note) as path:
@@ -71,7 +72,7 @@ def prepare_case(job: CaseJob) -> Outcome:
     return Outcome(case=job.scan.case, shard=shard)
 
 
-def write_case(job: CaseJob, source: str) -> Shard:
+def write_case(job: CaseJob) -> Shard:
     """Write the shard of a case; memory is that of a slab of the image, one brick thick, and of the packed labels.
 
     Raises:
@@ -84,8 +85,9 @@ def write_case(job: CaseJob, source: str) -> Shard:
     intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
     places = np.zeros(bricks.count, np.int64)
     target = job.folder / f"{scan.case}.tfrecord"
-    with _replacing(target) as path, RecordWriter(path) as writer:
-        for first, slab in image.read(bricks.size[image.axis]):
+    with ThreadPoolExecutor(1) as thread, _replacing(target) as path, RecordWriter(path) as writer:
+        source = thread.submit(scan.source)
+        for first, slab in ahead(image.read(bricks.size[image.axis])):
             for number, block in bricks.cut(image.axis, first, slab):
                 whole, known = bricks.filled_up(block), labels.brick(number)
                 x, y, z = block.shape[:3]
@@ -112,20 +114,20 @@ def write_case(job: CaseJob, source: str) -> Shard:
         head=place,
         bytes=writer.size,
         sha256=writer.sha256,
-        source=source,
+        source=source.result(),
         recipe=job.recipe,
         **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities)),
     )
 
 
-def _finished(job: CaseJob, source: str) -> Shard | None:
+def _finished(job: CaseJob) -> Shard | None:
     try:
         shard = Shard.model_validate_json(job.note.read_bytes())
         whole = (job.folder / shard.file).stat().st_size == shard.bytes
     except (OSError, ValidationError):
         return None
-    same = (shard.case, shard.subject, shard.source, shard.recipe)
-    return shard if whole and same == (job.scan.case, job.scan.subject, source, job.recipe) else None
+    same = (shard.case, shard.subject, shard.recipe) == (job.scan.case, job.scan.subject, job.recipe)
+    return shard if whole and same and shard.source == job.scan.source() else None
 
 
 @contextmanager
