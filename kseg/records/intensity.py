@@ -138,7 +138,7 @@ class _Intensities:
     def add(self, voxels: np.ndarray) -> None:
         self.count += voxels.size
         if len(self._counts):
-            self._count(voxels.reshape(-1).view(voxels.dtype.str.replace("i", "u")))
+            self._count(np.ascontiguousarray(voxels).reshape(-1).view(voxels.dtype.str.replace("i", "u")))
         else:
             self._values.append(voxels.reshape(-1).copy())
 
