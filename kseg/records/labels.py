@@ -34,11 +34,7 @@ class PackedLabels:
 
     def brick(self, number: int) -> np.ndarray | None:
         """Return the class indices of a brick, as far as the volume goes, or None where all is background."""
-        if self.packed[number] == BACKGROUND:
-            return None
-        whole = unpack(self.packed[number], self.dtype, self.bricks.size)
-        x, y, z = (slice(part.stop - part.start) for part in self.bricks.box(number))
-        return whole[x, y, z]
+        return None if self.packed[number] == BACKGROUND else self._indices(number)
 
     def window(self, index: int, most_voxels: int) -> np.ndarray | None:
         """Return where class `index` is, Boolean, in the bricks that hold it; None if none does.
@@ -54,13 +50,16 @@ class PackedLabels:
         window = np.zeros([-(-(stop - start) // step) for start, stop in zip(low, high, strict=True)], bool)
         for number, box in zip(self._holding(index), boxes, strict=True):
             offsets = [-(part.start - start) % step for part, start in zip(box, low, strict=True)]
-            block = self.brick(number)
-            assert block is not None
-            thinned = block[tuple(slice(offset, None, step) for offset in offsets)] == index
+            thinned = self._indices(number)[tuple(slice(offset, None, step) for offset in offsets)] == index
             firsts = [(part.start - start + step - 1) // step for part, start in zip(box, low, strict=True)]
             place = tuple(slice(first, first + length) for first, length in zip(firsts, thinned.shape, strict=True))
             window[place] = thinned
         return window
+
+    def _indices(self, number: int) -> np.ndarray:
+        whole = unpack(self.packed[number], self.dtype, self.bricks.size)
+        x, y, z = (slice(part.stop - part.start) for part in self.bricks.box(number))
+        return whole[x, y, z]
 
     def _holding(self, index: int) -> Iterator[int]:
         return iter(np.flatnonzero(self.counts[index]).tolist())
