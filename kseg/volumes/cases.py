@@ -195,9 +195,9 @@ def _check(found: CaseList, source: Path) -> None:
                 f"case {case.case!r} in '{source}' must be fit as a file name, without separators or "
                 "a leading dot: rename it."
             )
-        if case.case in seen:
+        if case.case.casefold() in seen:  # there are disks on which 'Leg' and 'leg' are one file
             raise InputError(f"case '{case.case}' stands twice in '{source}': rename or remove one.")
-        seen.add(case.case)
+        seen.add(case.case.casefold())
         if case.split not in SPLITS:
             raise InputError(
                 f"split of case '{case.case}' in '{source}' must be train, val, test or empty: received "

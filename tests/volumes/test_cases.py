@@ -173,6 +173,7 @@ def test_a_case_in_training_and_in_test_is_refused(tmp_path):
         ("case,subject,split,image,image,label\n", "needs the columns .* each once"),
         (HEADER, "lists no case"),
         (HEADER + "a,s,,x,x,x\na,s,,x,x,x\n", "case 'a' stands twice"),
+        (HEADER + "Leg,s,,x,x,x\nleg,s,,x,x,x\n", "case 'leg' stands twice"),
         (
             HEADER + "a,s,train,x,x,x\nb,s,test,x,x,x\n",
             "subject 's' .* received 'train' and 'test' .case 'b'",
