@@ -33,27 +33,29 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     step.add_argument("--patch", type=int, nargs=3, default=(96, 96, 96), metavar=("X", "Y", "Z"), help="voxels")
     step.add_argument("--batch", type=int, default=1, help="patches of a step")
     step.set_defaults(measure=_step)
-    patches = benches.add_parser(
-        "input",
-        help="the patches of a recipe, with and without augmentation, and what each transform costs",
-        epilog=keys_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    patches = _add_bench_of_recipe(
+        benches, "input", "the patches of a recipe, with and without augmentation, and what each transform costs"
     )
-    patches.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
     patches.set_defaults(measure=_input)
-    preparing = benches.add_parser(
+    preparing = _add_bench_of_recipe(
+        benches,
         "prepare",
-        help="the scans of a recipe: preparing them, beside reading their files and writing as many bytes",
-        epilog=keys_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "the scans of a recipe: preparing them, beside reading their files and writing as many bytes",
     )
-    preparing.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
     preparing.add_argument("--cases", type=int, default=1, help="how many of the scans, the first ones")
     preparing.set_defaults(measure=_prepare)
     for bench in (step, patches, preparing):
         bench.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
         add_json_option(bench)
     return parser.parse_args(argv)
+
+
+def _add_bench_of_recipe(benches: Any, name: str, what: str) -> argparse.ArgumentParser:
+    bench: argparse.ArgumentParser = benches.add_parser(
+        name, help=what, epilog=keys_help(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    bench.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
+    return bench
 
 
 def _step(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:

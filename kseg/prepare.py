@@ -27,22 +27,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = _recipe(arguments.words)
     target = recipe.records_folder
 
-    from kseg.records.manifest import MANIFEST, load_manifest
+    from kseg.records.manifest import MANIFEST
 
     if arguments.verify:
-        _verify(target)
+        manifest = _verified(target)
     elif (target / MANIFEST).exists() and not arguments.force:
-        _check_unchanged(recipe, target)
+        manifest = _unchanged(recipe, target)
     else:
-        _write(recipe, arguments.skip_bad, _engine(arguments, runner_options))
-    _report(load_manifest(target), recipe, arguments.json)
+        manifest = _written(recipe, arguments.skip_bad, _engine(arguments, runner_options))
+    _report(manifest, recipe, arguments.json)
 
 
-def _write(recipe: Recipe, skip_bad: bool, engine: "Engine") -> None:
+def _written(recipe: Recipe, skip_bad: bool, engine: "Engine") -> "Manifest":
     from kseg.records.scans import find_scans
     from kseg.records.write import write_dataset
 
-    write_dataset(recipe, find_scans(recipe), skip_bad, engine)
+    return write_dataset(recipe, find_scans(recipe), skip_bad, engine)
 
 
 def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "Engine":
@@ -55,18 +55,19 @@ def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "En
     return partial(run_jobs, workers=arguments.workers)
 
 
-def _verify(target: Path) -> None:
-    """Read every shard and compare it with the manifest."""
+def _verified(target: Path) -> "Manifest":
+    """Read every shard, compare it with the manifest, and return that."""
     from kseg.records.manifest import load_manifest
     from kseg.records.read import check_shards
 
     manifest = load_manifest(target)
     check_shards(target, manifest)
     say(f"verified {target}: the shards of {len(manifest.cases)} cases are as they were prepared")
+    return manifest
 
 
-def _check_unchanged(recipe: Recipe, target: Path) -> None:
-    """Raise `InputError` if what is prepared is not what the recipe and its scans would give now."""
+def _unchanged(recipe: Recipe, target: Path) -> "Manifest":
+    """Return the manifest; `InputError` if what is prepared is not what the recipe and its scans would give now."""
     from kseg.records.changes import find_changes
     from kseg.records.manifest import load_manifest
     from kseg.records.scans import find_scans
@@ -82,6 +83,7 @@ def _check_unchanged(recipe: Recipe, target: Path) -> None:
             "anew, or set data.records"
         )
     say(f"{target} is prepared already, from the same scans in the same way")
+    return manifest
 
 
 def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:

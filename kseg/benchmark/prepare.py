@@ -4,20 +4,20 @@ import os
 import resource
 import shutil
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from kseg.benchmark.clock import seconds
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.records.scans import Scan, ScanList
 from kseg.records.write_case import CaseJob, prepare_case
 from kseg.volumes.formats.open import open_stored
+from kseg.volumes.slabs import GATHERED_PLANES, stream_of_file
 
-READ_PLANES = 32
 WRITTEN_AT_ONCE = bytes(2**20)
 
 
@@ -35,13 +35,13 @@ def measure_preparing(found: ScanList, files: Sequence[Path], folder: Path, repe
     folder.mkdir(parents=True, exist_ok=True)
     for number in progress(range(repeats + 1), "preparing"):
         with TemporaryDirectory(dir=folder, prefix=".bench-") as place:
-            seconds = _seconds(partial(_prepare, found.scans, Path(place), found.labels.num_classes))
+            prepared = seconds(partial(_prepare, found.scans, Path(place), found.labels.num_classes))
             shard_bytes = sum(path.stat().st_size for path in Path(place).glob("*.tfrecord"))
             shutil.rmtree(place)
             Path(place).mkdir()
-            floor = _seconds(partial(_read_and_write, files, Path(place) / "bytes", shard_bytes))
+            floor = seconds(partial(_read_and_write, files, Path(place) / "bytes", shard_bytes))
         if number > 0:
-            times["prepare"].append(seconds)
+            times["prepare"].append(prepared)
             times["read_and_write"].append(floor)
     medians = {side: statistics.median(runs) for side, runs in times.items()}
     return {
@@ -62,18 +62,10 @@ def _prepare(scans: tuple[Scan, ...], folder: Path, num_classes: int) -> None:
 
 def _read_and_write(files: Sequence[Path], path: Path, count: int) -> None:
     for one in files:
-        stored = open_stored(one)
-        whole, rest = divmod(stored.shape[2], READ_PLANES)
-        for _ in stored.read([READ_PLANES] * whole + [rest] * (rest > 0)):
+        for _ in stream_of_file(open_stored(one)).read(GATHERED_PLANES):
             pass
     with path.open("wb") as file:
         for _ in range(count // len(WRITTEN_AT_ONCE) + 1):
             file.write(WRITTEN_AT_ONCE)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began

@@ -7,7 +7,6 @@ on standard output: seconds, seconds by layer, or bytes. Its memory is thus its 
 import json
 import resource
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kseg.benchmark.clock import seconds
 from kseg.benchmark.cost import dilated_layers
 from kseg.nn.networks import build_network
 from kseg.nn.segmentation_loss import SegmentationLoss
@@ -32,8 +32,8 @@ def serve(implementation: str, patch: tuple[int, int, int], batch: int) -> None:
     voxels = tf.constant(rng.normal(size=(batch, *patch, 1)), tf.float32)
     labels = tf.constant(rng.integers(0, 2, (batch, *patch)), tf.uint8)
     jobs: dict[str, Callable[[], Any]] = {
-        "train": lambda: _seconds(lambda: model.train_on_batch(voxels, labels)),
-        "forward": lambda: _seconds(lambda: model.predict_on_batch(voxels)),
+        "train": lambda: seconds(lambda: model.train_on_batch(voxels, labels)),
+        "forward": lambda: seconds(lambda: model.predict_on_batch(voxels)),
         "layers": lambda: {
             layer.name: _layer_seconds(layer, shape) for layer, shape in dilated_layers(model.network, patch, batch)
         },
@@ -41,12 +41,6 @@ def serve(implementation: str, patch: tuple[int, int, int], batch: int) -> None:
     }
     for job in sys.stdin:
         print(json.dumps(jobs[job.strip()]()), flush=True)
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 def _layer_seconds(layer: keras.layers.Layer, shape: tuple[int, ...]) -> float:
@@ -61,7 +55,7 @@ def _layer_seconds(layer: keras.layers.Layer, shape: tuple[int, ...]) -> float:
         return tape.gradient(maps, [x, *(weight.value for weight in layer.trainable_weights)])
 
     step(x)
-    return float(np.median([_seconds(lambda: step(x)) for _ in range(REPEATS)]))
+    return float(np.median([seconds(lambda: step(x)) for _ in range(REPEATS)]))
 
 
 if __name__ == "__main__":

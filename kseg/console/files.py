@@ -1,22 +1,30 @@
 """Files and folders that appear whole or not at all, however a command ends."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
+
+from kseg.console.errors import InputError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, prefix: str = ".partial-", on_disk: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there takes its place at the end, if nothing failed.
 
-    The temporary name keeps the file's extension, because libraries choose the format by it.
+    The temporary name is the file's after a `prefix`: it keeps the extension, because libraries choose the format by
+    it. With `on_disk` the content has left the system's memory before it takes its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f"{prefix}{path.name}")
     try:
         yield partial
+        if on_disk:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -38,6 +46,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
         replace_folder(path, partial)
     finally:
         remove_folder(partial)
+
+
+def lock(file: TextIO, complaint: str) -> None:
+    """Lock an open file; the lock goes with the last process that holds the file open, however that ends.
+
+    Raises:
+        InputError: the `complaint`, where another process has locked it.
+    """
+    with suppress(ImportError):  # there are systems without such locks
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(complaint) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from kseg.console.errors import InputError
+from kseg.console.files import lock
 
 
 class Commands:
@@ -38,7 +39,8 @@ class Commands:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", f"kseg.{command}", *arguments, "--json"]
         with self.log.open("a", encoding="utf-8") as log:
-            self._claim(log)
+            # The command inherits the lock, so that it outlives a killed parent as long as the command.
+            lock(log, f"a command of an earlier start still writes to '{self.log}': wait for it, or stop it")
             print(f"$ {' '.join(words)}", file=log, flush=True)
             self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
             if self.cores and hasattr(os, "sched_setaffinity"):
@@ -49,18 +51,6 @@ class Commands:
             last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
             raise InputError(f"{last} (all it said: '{self.log}')")
         return dict(json.loads(printed.splitlines()[-1]))
-
-    def _claim(self, log: TextIO) -> None:
-        """Lock the log: the command inherits the lock, so that it outlives a killed parent as long as the command."""
-        with suppress(ImportError):  # there are systems without such locks
-            import fcntl
-
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"a command of an earlier start still writes to '{self.log}': wait for it, or stop it"
-                ) from None
 
     def stop(self) -> None:
         """End the command that runs, if any, and start no other: a training keeps its last checkpoint."""

@@ -47,7 +47,8 @@ class PatchSource:
         numbers = tf.data.Dataset.from_tensor_slices(tf.cast(list(epochs), tf.int64)).flat_map(
             lambda epoch: tf.data.Dataset.range(epoch * in_epoch, (epoch + 1) * in_epoch)
         )
-        patches = numbers.map(self._patch, num_parallel_calls=self._at_work())
+        at_work = min(MOST_AT_WORK, 1 + cores())  # as many as keep the cores busy while others wait for the disk
+        patches = numbers.map(self._patch, num_parallel_calls=at_work)
         batches = patches.batch(self.options.batch_size, drop_remainder=True)
         count = tf.data.experimental.assert_cardinality(len(epochs) * steps_per_epoch)
         # Sizes of ours instead of tuned ones: the tuner sleeps up to a minute, and a command that ends waits for it.
@@ -74,7 +75,3 @@ class PatchSource:
         augmentation = self.augmentation if self.split == "train" else None
         dtype = index_dtype(self.manifest.label_map.num_classes)
         return PatchCutter(self.options, augmentation, len(self.manifest.channels), dtype.name, self.scales)
-
-    def _at_work(self) -> int:
-        """Return how many patches are cut at once: as many as keep the cores busy while others wait for the disk."""
-        return min(MOST_AT_WORK, 1 + cores())

@@ -63,6 +63,11 @@ class Bricks:
             box[axis] = slice(None)
             yield number, slab[tuple(box)]
 
+    def within(self, number: int, whole: np.ndarray) -> np.ndarray:
+        """Return the part of a brick at its full size that lies within the volume: what `filled_up` began with."""
+        x, y, z = (slice(part.stop - part.start) for part in self.box(number))
+        return whole[x, y, z]
+
     def filled_up(self, block: np.ndarray) -> np.ndarray:
         """Return a brick's voxels at its full size, C order: zeros follow where the volume ends."""
         block = block.copy(order="K")  # close together first: a slab in a file's order has its voxels far apart

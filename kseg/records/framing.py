@@ -22,7 +22,7 @@ class RecordWriter:
     """Writes a new TFRecord file, as a context manager; `size` and `sha256` are those of what is written so far."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
+        self._file = path.open("wb")
         self._digest = hashlib.sha256()
         self.size = 0
 

@@ -94,8 +94,7 @@ class CaseIntensities:
 
     def __init__(self, dtype: np.dtype, channels: int, voxels: int) -> None:
         self._inside, self._outside = ([_Intensities(dtype) for _ in range(channels)] for _ in range(2))
-        few_values = dtype.kind in "iu" and dtype.itemsize <= 2
-        self._step = 1 if few_values else -(-voxels // MOST_VOXELS)
+        self._step = 1 if _has_few_values(dtype) else -(-voxels // MOST_VOXELS)
 
     def add(self, block: np.ndarray, start: Sequence[int], foreground: np.ndarray | None = None) -> None:
         """Add `(x, y, z, channels)` voxels that begin at voxel `start`; `foreground` `(x, y, z)` says which are of it.
@@ -129,7 +128,7 @@ class _Intensities:
     """Voxels of one channel: how often each value occurs, or all of them where a type has many values."""
 
     def __init__(self, dtype: np.dtype) -> None:
-        few_values = dtype.kind in "iu" and dtype.itemsize <= 2
+        few_values = _has_few_values(dtype)
         self._signed = dtype.kind == "i"
         self._counts = np.zeros(2 ** (8 * dtype.itemsize) if few_values else 0, np.int64)  # by the value's bits
         self._values: list[np.ndarray] = []
@@ -168,6 +167,11 @@ class _Intensities:
         else:
             low, high, mean, variance = _of_values(np.concatenate(self._values))
         return low, high, mean, math.sqrt(variance) if low < high else 1.0
+
+
+def _has_few_values(dtype: np.dtype) -> bool:
+    """Whether the values of a type can be counted one by one."""
+    return dtype.kind in "iu" and dtype.itemsize <= 2
 
 
 def _of_counts(values: np.ndarray, counts: np.ndarray) -> tuple[float, float, float, float]:

@@ -57,9 +57,7 @@ class PackedLabels:
         return window
 
     def _indices(self, number: int) -> np.ndarray:
-        whole = unpack(self.packed[number], self.dtype, self.bricks.size)
-        x, y, z = (slice(part.stop - part.start) for part in self.bricks.box(number))
-        return whole[x, y, z]
+        return self.bricks.within(number, unpack(self.packed[number], self.dtype, self.bricks.size))
 
     def _holding(self, index: int) -> Iterator[int]:
         return iter(np.flatnonzero(self.counts[index]).tolist())

@@ -50,32 +50,35 @@ def read_record(path: Path, entry: CaseEntry, num_classes: int) -> Record:
     """
     with RecordReader(path) as reader:
         try:
-            head = decode_head(reader.read(entry.head), num_classes)
-            if (head.case, head.subject, head.bricks.shape) != (entry.case, entry.subject, entry.shape):
-                raise ValueError(f"it holds case '{head.case}' of shape {head.bricks.shape}")
-            dtype = index_dtype(num_classes)
-            image = np.empty((*head.bricks.shape, head.channels), head.image_dtype)
-            labels = np.zeros(head.bricks.shape, dtype)
-            for number, place in enumerate(head.places.tolist()):
-                box = head.bricks.box(number)
-                x, y, z = (part.stop - part.start for part in box)
-                voxels, packed = decode_brick(reader.read(place), head, number)
-                image[box] = voxels[:x, :y, :z]
-                foreground = np.zeros(num_classes - 1, np.int64)
-                if packed != BACKGROUND:
-                    block = unpack(packed, dtype, head.bricks.size)[:x, :y, :z]
-                    highest = block.max()
-                    if highest >= num_classes:
-                        raise ValueError(f"labels reach {highest}, the manifest has {num_classes} classes")
-                    labels[box] = block
-                    foreground = np.bincount(block.reshape(-1), minlength=num_classes)[1:]
-                if not np.array_equal(foreground, head.foreground[:, number]):
-                    raise ValueError(f"the labels of brick {number} were counted otherwise")
+            return _assemble(reader, entry, num_classes)
         except InputError:
             raise
         except (ValueError, zlib.error, MemoryError) as error:
             reason = (str(error).splitlines() or ["no Example"])[0]
             raise InputError(f"shard '{path}' holds what kseg cannot read ({reason}): prepare again") from None
+
+
+def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Record:
+    head = decode_head(reader.read(entry.head), num_classes)
+    bricks = head.bricks
+    if (head.case, head.subject, bricks.shape) != (entry.case, entry.subject, entry.shape):
+        raise ValueError(f"it holds case '{head.case}' of shape {bricks.shape}")
+    image = np.empty((*bricks.shape, head.channels), head.image_dtype)
+    labels = np.zeros(bricks.shape, index_dtype(num_classes))
+    for number, place in enumerate(head.places.tolist()):
+        box = bricks.box(number)
+        voxels, packed = decode_brick(reader.read(place), head, number)
+        image[box] = bricks.within(number, voxels)
+        foreground: np.ndarray | int = 0
+        if packed != BACKGROUND:
+            block = bricks.within(number, unpack(packed, labels.dtype, bricks.size))
+            highest = block.max()
+            if highest >= num_classes:
+                raise ValueError(f"labels reach {highest}, the manifest has {num_classes} classes")
+            labels[box] = block
+            foreground = np.bincount(block.reshape(-1), minlength=num_classes)[1:]
+        if (head.foreground[:, number] != foreground).any():
+            raise ValueError(f"the labels of brick {number} were counted otherwise")
     return Record(head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics)
 
 

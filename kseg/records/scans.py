@@ -1,7 +1,7 @@
 """Scans of any origin, ready to be opened one by one: files of a dataset, or the phantom."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from kseg.volumes.formats.names import files_of
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
 from kseg.volumes.read import open_image, open_labels
-from kseg.volumes.slabs import Slab, VolumeStream, stream_of_volume
+from kseg.volumes.slabs import VolumeStream, stream_of_volume
 from kseg.volumes.volume import Volume
 
 PHANTOM = "phantom"
@@ -93,12 +93,7 @@ def _open_reduced(
     open_all: Callable[[], tuple[VolumeStream, VolumeStream]], table: np.ndarray
 ) -> tuple[VolumeStream, VolumeStream]:
     image, labels = open_all()
-
-    def read(thickness: int) -> Iterator[Slab]:
-        for first, indices in labels.read(thickness):
-            yield Slab(first, table[indices])
-
-    return image, replace(labels, dtype=table.dtype, read=read)
+    return image, labels.mapped(table.__getitem__, table.dtype)
 
 
 def _scans_of_files(recipe: Recipe) -> ScanList:

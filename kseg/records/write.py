@@ -6,13 +6,13 @@ A run that is killed leaves the folder `.partial-<dataset>`; the next one keeps 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from kseg import __version__
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import remove_folder, replace_folder
+from kseg.console.files import lock, remove_folder, replace_folder
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.bricks import MOST_EDGE
@@ -116,14 +116,8 @@ def _alone(folder: Path) -> Iterator[None]:
     The lock is the system's: it goes with the process that holds it. Where nothing was finished nothing stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        with suppress(ImportError):  # there are systems without such locks
-            import fcntl
-
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"another run is writing to '{folder}': wait for it, or stop it") from None
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        lock(file, f"another run is writing to '{folder}': wait for it, or stop it")
         for unfinished in (*folder.glob(f"{WRITING}*"), *folder.glob(f"{FINISHED}/{WRITING}*")):
             unfinished.unlink(missing_ok=True)
         try:
@@ -131,7 +125,7 @@ def _alone(folder: Path) -> Iterator[None]:
         finally:
             if folder.is_dir() and not any((folder / FINISHED).glob("*.json")):
                 remove_folder(folder)
-            Path(lock.name).unlink(missing_ok=True)
+            Path(file.name).unlink(missing_ok=True)
 
 
 def _clear(folder: Path, wanted: Iterable[str]) -> None:

@@ -1,9 +1,8 @@
 """Writing one case: the function that every worker, on whatever machine, runs for each case."""
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from kseg.console.ahead import ahead
 from kseg.console.errors import InputError
+from kseg.console.files import whole_file
 from kseg.records.bricks import Bricks
 from kseg.records.fingerprint import take_fingerprint
 from kseg.records.framing import RecordWriter
@@ -67,7 +67,7 @@ def prepare_case(job: CaseJob) -> Outcome:
         shard = write_case(job)
     except InputError as error:
         return Outcome(case=job.scan.case, reason=str(error))
-    with _replacing(job.note) as path:
+    with _own_file(job.note) as path:
         path.write_text(shard.model_dump_json(), encoding="utf-8")
     return Outcome(case=job.scan.case, shard=shard)
 
@@ -85,14 +85,13 @@ def write_case(job: CaseJob) -> Shard:
     intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
     places = np.zeros(bricks.count, np.int64)
     target = job.folder / f"{scan.case}.tfrecord"
-    with ThreadPoolExecutor(1) as thread, _replacing(target) as path, RecordWriter(path) as writer:
+    with ThreadPoolExecutor(1) as thread, _own_file(target) as path, RecordWriter(path) as writer:
         source = thread.submit(scan.source)
         for first, slab in ahead(image.read(bricks.size[image.axis])):
             for number, block in bricks.cut(image.axis, first, slab):
                 whole, known = bricks.filled_up(block), labels.brick(number)
-                x, y, z = block.shape[:3]
                 corner = [part.start for part in bricks.box(number)]
-                intensities.add(whole[:x, :y, :z], corner, None if known is None else known > 0)
+                intensities.add(bricks.within(number, whole), corner, None if known is None else known > 0)
                 places[number] = writer.write(encode_brick(scan.case, number, whole, labels.packed[number]))
         head = Head(
             scan.case,
@@ -130,16 +129,6 @@ def _finished(job: CaseJob) -> Shard | None:
     return shard if whole and same and shard.source == job.scan.source() else None
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a path of this process alone; what is written there is on disk before it takes its name."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"{WRITING}{os.getpid()}-{path.name}")
-    temporary.unlink(missing_ok=True)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _own_file(path: Path) -> AbstractContextManager[Path]:
+    """Write to a name of this process alone: a worker that outlives its run must not meet the next run's."""
+    return whole_file(path, f"{WRITING}{os.getpid()}-", on_disk=True)

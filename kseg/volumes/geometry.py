@@ -68,7 +68,7 @@ def ras_affine(affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def from_ras(array: np.ndarray, stored: "StoredGeometry") -> np.ndarray:
     """Inverse of `to_ras`: (x, y, z) or (x, y, z, channels) in the file's own order (i, j, k)."""
-    return apply_orientation(array, ornt_transform(RAS_ORDER, io_orientation(stored.affine)))
+    return apply_orientation(array, ornt_transform(RAS_ORDER, ras_order(stored.affine)))
 
 
 def lps_to_ras(origin: Sequence[float], spacing: Sequence[float], direction: Sequence[float]) -> np.ndarray:

@@ -61,12 +61,7 @@ def open_labels(path: Path, label_map: LabelMap, image: VolumeStream | Volume, c
         )
     if difference := grid_difference(labels, image, "its image"):
         raise InputError(f"{where} {difference}: resample one onto the other's grid.")
-
-    def read(thickness: int) -> Iterator[Slab]:
-        for first, array in labels.read(thickness):
-            yield Slab(first, label_map.to_indices(array, where))
-
-    return replace(labels, dtype=index_dtype(label_map.num_classes), read=read)
+    return labels.mapped(lambda values: label_map.to_indices(values, where), index_dtype(label_map.num_classes))
 
 
 def read_volume(path: Path) -> Volume:
@@ -102,8 +97,9 @@ def _open_channel(path: Path) -> VolumeStream:
         for first, stored in stream.read(thickness):
             with np.errstate(over="ignore"):  # beyond float32 becomes infinite
                 array = stored.astype(dtype, copy=False)
-            lowest, highest = min(lowest, array.min()), max(highest, array.max())
-            if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+            low, high = array.min(), array.max()  # NaN and infinity show in them, at no cost in memory
+            lowest, highest = min(lowest, low), max(highest, high)
+            if not (np.isfinite(low) and np.isfinite(high)):
                 raise InputError(f"image '{path}' must be finite: received NaN or infinity; replace them.")
             yield Slab(first, array)
         if lowest == highest:

@@ -4,7 +4,7 @@ Files store plane after plane; seen in RAS+ order these planes follow each other
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,15 @@ class VolumeStream:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance in mm between neighbouring voxels along x, y and z."""
         return spacing_mm(self.affine)
+
+    def mapped(self, function: Callable[[np.ndarray], np.ndarray], dtype: np.dtype) -> "VolumeStream":
+        """Return the stream with `function` of each slab's array, which is of type `dtype` and has the same shape."""
+
+        def read(thickness: int) -> Iterator[Slab]:
+            for first, array in self.read(thickness):
+                yield Slab(first, function(array))
+
+        return replace(self, dtype=dtype, read=read)
 
 
 def stream_of_file(file: StoredFile) -> VolumeStream:

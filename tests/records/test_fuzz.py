@@ -1,6 +1,5 @@
 """Two thousand mutated shards and manifests: each is refused in one line that names it, or read correctly."""
 
-import json
 import random
 import shutil
 from collections.abc import Callable
@@ -86,7 +85,7 @@ def test_no_mutated_manifest_is_believed(dataset: Path) -> None:
         else:
             # A changed number of the plan, a name of the source: what is read is what was prepared.
             assert found.items() <= expected.items()
-            assert json.loads(path.read_bytes()) is not None
+            assert len(found) == len(manifest.cases)
     assert refused > 0.5 * MUTANTS
 
 

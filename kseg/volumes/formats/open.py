@@ -23,7 +23,6 @@ class StoredFile:
     them in order (`kseg.volumes.formats.stored.Read`).
     """
 
-    path: Path
     shape: tuple[int, ...]
     dtype: np.dtype
     geometry: StoredGeometry
@@ -51,4 +50,4 @@ def open_stored(path: Path) -> StoredFile:
     i, j, k = header.shape[:3]
     affine = check_affine(header.affine, f"'{path}'")
     geometry = StoredGeometry((i, j, k), affine, extension, header.placed)
-    return StoredFile(path, header.shape, header.dtype, geometry, header.read)
+    return StoredFile(header.shape, header.dtype, geometry, header.read)
