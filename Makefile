@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-oldest bench-torch bench-monai bench-input lint format clean
+.PHONY: demo test test-oldest test-s3 bench-torch bench-monai bench-input lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
@@ -28,6 +28,10 @@ lint: $(INSTALLED)
 # The oldest versions that setup.cfg allows (.ci/oldest.txt): the lower bounds are promises too.
 test-oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python -m pytest -q tests
+
+# Shards in s3://, in an environment of its own: tensorflow-io suits one TensorFlow alone.
+test-s3: .venv-io/.installed
+	.venv-io/bin/python -m pytest -q tests/test_s3.py
 
 # Beside PyTorch, by hand: see tests/benchmarks/README.md.
 bench-torch: $(INSTALLED) .venv-torch/.installed
@@ -59,6 +63,12 @@ $(INSTALLED): setup.cfg pyproject.toml
 	.venv-oldest/bin/python -m pip install --quiet --constraint .ci/oldest.txt --editable '.[dev,beam]'
 	touch $@
 
+.venv-io/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-io
+	.venv-io/bin/python -m pip install --quiet --upgrade pip
+	.venv-io/bin/python -m pip install --quiet --editable '.[dev,io,moto]'
+	touch $@
+
 .venv-torch/.installed:
 	$(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python -m pip install --quiet torch numpy
@@ -70,4 +80,4 @@ $(INSTALLED): setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-torch .venv-monai build *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-io .venv-torch .venv-monai build *.egg-info

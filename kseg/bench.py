@@ -86,21 +86,25 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     recipe = load_recipe(*split_arguments(arguments.words))
 
     from kseg.records.manifest import load_manifest
+    from kseg.records.staging import staged
 
     manifest = load_manifest(recipe.records_folder)
     if not manifest.of_split("train"):
         raise InputError(f"'{recipe.records_folder}' has no train cases: prepare it with other shares to hold out")
+    records, manifest = staged(recipe, manifest)
     start_tensorflow()
     from kseg.benchmark.input import measure_pipeline, price_transforms
+    from kseg.patches.file_systems import open_file_system
     from kseg.patches.pipeline import PatchSource
     from kseg.records.plan import scales_of
     from kseg.training.runs import planned_recipe
 
+    open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
     scales = scales_of(recipe.data.normalisation or (), manifest.plan)
     patches, augmentation = recipe.patches, recipe.augmentation
-    source = PatchSource(recipe.records_folder, manifest, "train", patches, recipe.seed, scales, augmentation)
-    say(f"patches of {patches.size}, batch {patches.batch_size}, from '{recipe.records_folder}'")
+    source = PatchSource(records, manifest, "train", patches, recipe.seed, scales, augmentation)
+    say(f"patches of {patches.size}, batch {patches.batch_size}, from '{records}'")
     cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), arguments.repeats)
     report = {
         **measure_pipeline(source, arguments.repeats),
@@ -122,6 +126,8 @@ def _prepare(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     from kseg.records.scans import PHANTOM, find_scans
     from kseg.volumes.cases import find_cases
 
+    if not isinstance(recipe.records_folder, Path):
+        raise InputError("bench prepare writes to a disk: set data.records to a folder of one")
     if recipe.data.source == PHANTOM:
         raise InputError("bench prepare reads files: name some with data.source (kseg.phantom writes made-up ones)")
     cases = find_cases(Path(recipe.data.source)).cases[: arguments.cases]

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
+from kseg.console.locations import Location, location_of
 
 if TYPE_CHECKING:
     from kseg.inference.trained import TrainedRun
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     trained = open_trained(arguments.run, arguments.changes)
     folder, recipe, contract = trained.folder, trained.recipe, trained.contract
-    records = arguments.records or recipe.records_folder
+    records = location_of(arguments.records) if arguments.records else recipe.records_folder
     manifest = load_manifest(records)
     _check_fit(manifest, trained, records)
     cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})
 
 
-def _check_fit(manifest: "Manifest", trained: "TrainedRun", records: Path) -> None:
+def _check_fit(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
     contract = trained.contract
     if (manifest.channels, manifest.label_map) != (contract.channels, contract.label_map):
         raise InputError(f"'{records}' has other channels or labels than run '{trained.folder.path}' was trained on")
@@ -93,7 +93,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a change to how volumes are segmented and scored",
     )
     parser.add_argument("--split", choices=("val", "test", "train"), default="test", help="cases to score (test)")
-    parser.add_argument("--records", type=Path, metavar="DIR", help="another prepared dataset than the run's own")
+    parser.add_argument("--records", metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)
     return parser.parse_intermixed_args(argv)
 

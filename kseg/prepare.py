@@ -5,11 +5,11 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.errors import InputError
+from kseg.console.locations import Location, reaching
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
@@ -29,9 +29,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from kseg.records.manifest import MANIFEST
 
+    with reaching(target):
+        there = (target / MANIFEST).exists()
     if arguments.verify:
         manifest = _verified(target)
-    elif (target / MANIFEST).exists() and not arguments.force:
+    elif there and not arguments.force:
         manifest = _unchanged(recipe, target)
     else:
         manifest = _written(recipe, arguments.skip_bad, _engine(arguments, runner_options))
@@ -55,7 +57,7 @@ def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "En
     return partial(run_jobs, workers=arguments.workers)
 
 
-def _verified(target: Path) -> "Manifest":
+def _verified(target: Location) -> "Manifest":
     """Read every shard, compare it with the manifest, and return that."""
     from kseg.records.manifest import load_manifest
     from kseg.records.read import check_shards
@@ -66,7 +68,7 @@ def _verified(target: Path) -> "Manifest":
     return manifest
 
 
-def _unchanged(recipe: Recipe, target: Path) -> "Manifest":
+def _unchanged(recipe: Recipe, target: Location) -> "Manifest":
     """Return the manifest; `InputError` if what is prepared is not what the recipe and its scans would give now."""
     from kseg.records.changes import find_changes
     from kseg.records.manifest import load_manifest

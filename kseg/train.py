@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
+from kseg.console.locations import Location
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from kseg.records.folds import validation_folds
     from kseg.records.manifest import load_manifest
+    from kseg.records.staging import staged
 
     manifest = load_manifest(recipe.records_folder)
     if arguments.folds is None:
@@ -32,12 +34,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         validation_folds(manifest, arguments.folds, recipe.seed)  # an impossible number is refused at once
     _check_target(recipe, arguments)
+    records, manifest = staged(recipe, manifest)
 
     start_tensorflow()
     import keras
 
+    from kseg.patches.file_systems import open_file_system
     from kseg.training.runs import check_resumable, make_runs, planned_recipe, summarise_folds
 
+    open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
     runs = make_runs(recipe, manifest, arguments.folds or 0)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
@@ -47,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         shutil.rmtree(recipe.run_folder, ignore_errors=True)  # folds of before would join the ensemble of these
     reports = []
     for one in runs:
-        reports.append(_train(recipe, one, one in resumed, began))
+        reports.append(_train(recipe, records, one, one in resumed, began))
         keras.utils.clear_session()
         began = time.monotonic()
     if arguments.folds is None:
@@ -98,14 +103,14 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
         raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
 
 
-def _train(recipe: Recipe, one: "Run", resume: bool, began: float) -> dict[str, Any]:
+def _train(recipe: Recipe, records: Location, one: "Run", resume: bool, began: float) -> dict[str, Any]:
     """Train a run, or go on with it, and report; one that is finished is left as it is."""
     from kseg.training.fit import fit
     from kseg.training.runs import finished_report, write_report
 
     report = finished_report(recipe, one) if resume else None
     if report is None:
-        report = fit(recipe, one.manifest, one.folder, one.contract, resume=resume, began=began)
+        report = fit(recipe, records, one.manifest, one.folder, one.contract, resume=resume, began=began)
         write_report(recipe, one, report)
     best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
     say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")

@@ -1,6 +1,7 @@
 """The frame of every command: one parser style, one way to fail, one way to print numbers."""
 
 import argparse
+import atexit
 import json
 import os
 import sys
@@ -75,8 +76,22 @@ def run(main: Main) -> NoReturn:
         main(None)
     except InputError as error:
         say(f"{name}: {error}")
-        sys.exit(2)
+        _leave(2)
     except KeyboardInterrupt:
         say(f"{name}: stopped by the user")
-        sys.exit(1)
-    sys.exit(0)
+        _leave(1)
+    _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit, and let nothing else have a say in the status.
+
+    tensorflow-io's client of S3 aborts a process that ends ("pure virtual method called", tensorflow/io issue 1912):
+    what Python has to do at its end is done here, and the system ends the process.
+    """
+    if "tensorflow_io" in sys.modules:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kseg.console.errors import InputError
+from kseg.console.locations import Location
 
 
 @contextmanager
@@ -48,8 +49,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
         remove_folder(partial)
 
 
-def lock(file: TextIO, complaint: str) -> None:
+def lock(file: TextIO, complaint: str = "") -> None:
     """Lock an open file; the lock goes with the last process that holds the file open, however that ends.
+
+    Without a `complaint` it waits until no other process has the lock.
 
     Raises:
         InputError: the `complaint`, where another process has locked it.
@@ -58,12 +61,12 @@ def lock(file: TextIO, complaint: str) -> None:
         import fcntl
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if complaint else 0))
         except BlockingIOError:
             raise InputError(complaint) from None
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Location) -> str:
     """Return the SHA-256 of a file, read in pieces, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:

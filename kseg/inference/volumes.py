@@ -1,10 +1,10 @@
 """Whole volumes through a trained run."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from kseg.console.locations import Location
 from kseg.inference.averaging import mean_of, mean_over_flips
 from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
 from kseg.inference.sliding_window import Progress, segment
@@ -57,7 +57,7 @@ def volume_segmenter(
 
 
 def segment_cases(
-    run: TrainedRun, records: Path, manifest: Manifest, split: str, postprocessing: PostProcessing | None = None
+    run: TrainedRun, records: Location, manifest: Manifest, split: str, postprocessing: PostProcessing | None = None
 ) -> Iterator[tuple[Record, np.ndarray]]:
     """Yield each case of a prepared dataset's split with its segmentation, class indices `(x, y, z)`.
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import tensorflow as tf
 
+from kseg.console.locations import Location
 from kseg.console.machine import cores
 from kseg.patches.patch import Patch, PatchCutter
 from kseg.patches.shards import read_head
@@ -28,7 +28,7 @@ class PatchSource:
     augmented, whatever the options say.
     """
 
-    folder: Path
+    folder: Location
     manifest: Manifest
     split: str
     options: Patches

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from kseg.console.locations import Location, location_of
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.types import (
     PLANNED,
@@ -28,7 +29,10 @@ class Data(Section):
     source: str = Field(
         "phantom", description="'phantom', or the path of an nnU-Net or Decathlon folder, or a CSV manifest"
     )
-    records: str = Field("tfrecords/phantom", description="folder of the prepared shards and their manifest.json")
+    records: str = Field(
+        "tfrecords/phantom",
+        description="folder of the prepared shards and their manifest.json, or of an object store, s3://bucket/folder",
+    )
     labels: dict[str, int] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
     classes: tuple[str, ...] = Field(
         (), description="foreground classes to learn, by name; the others become background; empty for all"
@@ -166,6 +170,7 @@ class Train(Section):
     deep_supervision: bool = Field(False, description="ask the decoder's lower levels for the labels too")
     warmup: Fraction = Field(0.02, description="share of the run in which the learning rate rises")
     validation_patches: PositiveInt = Field(16, description="patches, always the same, that choose the best model")
+    cache_dir: str = Field("", description="folder of a local disk to copy shards to before training; empty for none")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "float32", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
     )
@@ -203,9 +208,9 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
 
     @property
-    def records_folder(self) -> Path:
-        """Folder of the prepared shards."""
-        return Path(self.data.records)
+    def records_folder(self) -> Location:
+        """Folder of the prepared shards, on a disk or in an object store."""
+        return location_of(self.data.records)
 
     @property
     def run_folder(self) -> Path:

@@ -1,6 +1,6 @@
 """Cases prepared by Apache Beam, on whatever machines its runner has.
 
-Sources and shards lie in folders that all of them see.
+Sources lie in a folder that all of them see, shards in one or in an object store.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from kseg.console.errors import InputError
+from kseg.records.destinations import own_file
 from kseg.records.write_case import CaseJob, Outcome, prepare_case
 
 
@@ -44,5 +45,5 @@ def run_jobs_in_beam(jobs: Sequence[CaseJob], options: Sequence[str]) -> Iterato
 def prepare_and_tell(job: CaseJob) -> None:
     """Prepare a case and leave what became of it in a file: a pipeline returns nothing."""
     outcome = prepare_case(job)
-    job.note.parent.mkdir(exist_ok=True)
-    job.outcome.write_text(outcome.model_dump_json(), encoding="utf-8")
+    with own_file(job.outcome) as path:
+        path.write_text(outcome.model_dump_json(), encoding="utf-8")

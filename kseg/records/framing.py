@@ -5,13 +5,14 @@ masked CRC32C of the content, little-endian. TensorFlow itself would take 0.6 GB
 """
 
 import hashlib
+import os
 import struct
-from pathlib import Path
 from types import TracebackType
 
 import google_crc32c
 
 from kseg.console.errors import InputError
+from kseg.console.locations import Location
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
@@ -21,7 +22,7 @@ MASK = 0xA282EAD8
 class RecordWriter:
     """Writes a new TFRecord file, as a context manager; `size` and `sha256` are those of what is written so far."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self._file = path.open("wb")
         self._digest = hashlib.sha256()
         self.size = 0
@@ -56,13 +57,14 @@ class RecordReader:
         InputError: the file is not there, or there is no whole record at a place.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self._path = path
         try:
             self._file = path.open("rb")
         except OSError as error:
-            raise InputError(f"shard '{path}' cannot be opened ({error.strerror}): prepare the dataset again") from None
-        self._size = path.stat().st_size
+            reason = error.strerror or error
+            raise InputError(f"shard '{path}' cannot be opened ({reason}): prepare the dataset again") from None
+        self._size = self._file.seek(0, os.SEEK_END)
 
     def read(self, place: int) -> bytes:
         """Return the content of the record that begins at byte `place`."""

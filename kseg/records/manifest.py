@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
+from kseg.console.locations import Location, reaching
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
@@ -100,13 +100,21 @@ def manifest_text(manifest: Manifest) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def load_manifest(folder: Path) -> Manifest:
+def load_manifest(folder: Location) -> Manifest:
     """Read `manifest.json` of a prepared dataset and check that the shards are there, at their recorded sizes.
 
     Raises:
-        InputError: no manifest, one that is not understood or contradicts itself, or a shard that is missing or has
-            another size.
+        InputError: no manifest, one that is not understood or contradicts itself, a shard that is missing or has
+            another size, or a store that cannot be reached.
     """
+    with reaching(folder):
+        manifest = _parsed(folder)
+        for case in manifest.cases:
+            _check_size(folder / case.file, case)
+        return manifest
+
+
+def _parsed(folder: Location) -> Manifest:
     path = folder / MANIFEST
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -125,13 +133,13 @@ def load_manifest(folder: Path) -> Manifest:
     for case in manifest.cases:
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")
-        _check_size(folder / case.file, case)
     return manifest
 
 
-def _check_size(path: Path, shard: CaseEntry) -> None:
-    if not path.is_file():
-        raise InputError(f"shard '{path}' is missing: prepare the dataset again")
-    size = path.stat().st_size
+def _check_size(path: Location, shard: CaseEntry) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise InputError(f"shard '{path}' is missing: prepare the dataset again") from None
     if size != shard.bytes:
         raise InputError(f"shard '{path}' has {size} bytes, its manifest says {shard.bytes}: prepare the dataset again")

@@ -3,12 +3,12 @@
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
+from kseg.console.locations import Location, reaching
 from kseg.records.framing import RecordReader
 from kseg.records.labels import BACKGROUND, unpack
 from kseg.records.manifest import CaseEntry, Manifest
@@ -32,7 +32,7 @@ class Record:
     statistics: np.ndarray
 
 
-def read_records(folder: Path, manifest: Manifest, split: str) -> Iterator[Record]:
+def read_records(folder: Location, manifest: Manifest, split: str) -> Iterator[Record]:
     """Yield the cases of a split in the order of the manifest.
 
     Raises:
@@ -42,13 +42,13 @@ def read_records(folder: Path, manifest: Manifest, split: str) -> Iterator[Recor
         yield read_record(folder / case.file, case, manifest.label_map.num_classes)
 
 
-def read_record(path: Path, entry: CaseEntry, num_classes: int) -> Record:
+def read_record(path: Location, entry: CaseEntry, num_classes: int) -> Record:
     """Read the case of a shard.
 
     Raises:
         InputError: the shard is damaged, or is not what `entry` says.
     """
-    with RecordReader(path) as reader:
+    with reaching(path), RecordReader(path) as reader:
         try:
             return _assemble(reader, entry, num_classes)
         except InputError:
@@ -82,7 +82,7 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Recor
     return Record(head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics)
 
 
-def check_shards(folder: Path, manifest: Manifest) -> None:
+def check_shards(folder: Location, manifest: Manifest) -> None:
     """Compare every shard with its checksum, and read all that is in it.
 
     Raises:
@@ -90,6 +90,8 @@ def check_shards(folder: Path, manifest: Manifest) -> None:
     """
     for case in manifest.cases:
         path = folder / case.file
-        if sha256_of(path) != case.sha256:
+        with reaching(path):
+            whole = sha256_of(path) == case.sha256
+        if not whole:
             raise InputError(f"shard '{path}' is damaged (its checksum differs): prepare the dataset again")
         read_record(path, case, manifest.label_map.num_classes)

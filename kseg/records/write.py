@@ -1,28 +1,27 @@
-"""Writing a prepared dataset: a shard for each case and the manifest, in a folder that takes its name once it is whole.
+"""Writing a prepared dataset: a shard for each case and the manifest, which readers find whole or not at all.
 
 A run that is killed leaves the folder `.partial-<dataset>`; the next one keeps the cases that are finished in it.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 from kseg import __version__
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import lock, remove_folder, replace_folder
+from kseg.console.locations import Location, reaching
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.bricks import MOST_EDGE
-from kseg.records.manifest import MANIFEST, CaseEntry, LeftOut, Manifest, manifest_text
+from kseg.records.destinations import destination
+from kseg.records.manifest import CaseEntry, LeftOut, Manifest, manifest_text
 from kseg.records.plan import make_plan
 from kseg.records.scans import ScanList
 from kseg.records.schema import VERSION
 from kseg.records.splits import SPLITS, split_by_subject
 from kseg.records.workers import run_jobs
-from kseg.records.write_case import FINISHED, WRITING, CaseJob, Outcome
+from kseg.records.write_case import CaseJob, Outcome
 
 Engine = Callable[[Sequence[CaseJob]], Iterable[Outcome]]
 """From jobs to what becomes of each, in whatever order: `run_jobs`, or something with machines of its own."""
@@ -41,23 +40,20 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False, engin
 
     Raises:
         InputError: a bad scan, named; no scan is left to train on; or `data.records` is a folder of something
-            else, which must not be replaced. What is finished is kept for the next run.
+            else, which must not be replaced, or cannot be reached. What is finished is kept for the next run.
     """
-    target = recipe.records_folder.resolve()
-    _check_replaceable(target)
-    partial_folder = target.with_name(f".partial-{target.name}")
-    with _alone(partial_folder):
-        jobs = case_jobs(recipe, found, partial_folder)
-        outcomes = _run(jobs, engine, skip_bad)
-        manifest = _manifest(recipe, found, outcomes)
-        _clear(partial_folder, {case.file for case in manifest.cases})
-        (partial_folder / MANIFEST).write_text(manifest_text(manifest), encoding="utf-8")
-        replace_folder(target, partial_folder)
-        remove_folder(target / FINISHED)
+    target = destination(recipe.records_folder)
+    with reaching(recipe.records_folder):
+        target.check_replaceable()
+        with target.alone():
+            jobs = case_jobs(recipe, found, target.partial)
+            outcomes = _run(jobs, engine, skip_bad)
+            manifest = _manifest(recipe, found, outcomes)
+            target.publish(manifest_text(manifest), {case.file for case in manifest.cases})
     return manifest
 
 
-def case_jobs(recipe: Recipe, found: ScanList, folder: Path) -> list[CaseJob]:
+def case_jobs(recipe: Recipe, found: ScanList, folder: Location) -> list[CaseJob]:
     """Return the jobs of all scans: those to train on first, then those to validate and to test on."""
     splits = splits_of(recipe, found)
     in_order = sorted(found.scans, key=lambda scan: SPLITS.index(splits[scan.subject]))
@@ -102,34 +98,3 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
 def splits_of(recipe: Recipe, found: ScanList) -> dict[str, str]:
     """Return the split of each subject."""
     return split_by_subject(found.scans, recipe.data.val_fraction, recipe.data.test_fraction, recipe.seed)
-
-
-def _check_replaceable(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise InputError(f"'{folder}' holds something else than a prepared dataset: empty it, or set data.records")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Make a folder, clear away what a killed run was writing in it, and keep other runs out of it.
-
-    The lock is the system's: it goes with the process that holds it. Where nothing was finished nothing stays.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        lock(file, f"another run is writing to '{folder}': wait for it, or stop it")
-        for unfinished in (*folder.glob(f"{WRITING}*"), *folder.glob(f"{FINISHED}/{WRITING}*")):
-            unfinished.unlink(missing_ok=True)
-        try:
-            yield
-        finally:
-            if folder.is_dir() and not any((folder / FINISHED).glob("*.json")):
-                remove_folder(folder)
-            Path(file.name).unlink(missing_ok=True)
-
-
-def _clear(folder: Path, wanted: Iterable[str]) -> None:
-    """Remove shards of scans that an earlier run had finished and this one does not know."""
-    for path in folder.glob("*.tfrecord"):
-        if path.name not in wanted:
-            path.unlink()

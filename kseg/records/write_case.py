@@ -1,18 +1,16 @@
 """Writing one case: the function that every worker, on whatever machine, runs for each case."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from kseg.console.ahead import ahead
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
+from kseg.console.locations import Location, reaching
 from kseg.records.bricks import Bricks
+from kseg.records.destinations import FINISHED, own_file
 from kseg.records.fingerprint import take_fingerprint
 from kseg.records.framing import RecordWriter
 from kseg.records.intensity import CaseIntensities
@@ -21,26 +19,23 @@ from kseg.records.manifest import Shard
 from kseg.records.scans import Scan
 from kseg.records.schema import Head, encode_brick, encode_head
 
-FINISHED = ".finished"
-WRITING = ".writing-"
-
 
 @dataclass(frozen=True)
 class CaseJob:
     """A case to be written: `folder` is where to; `recipe` a hash of all that decides how, beside the scan itself."""
 
     scan: Scan
-    folder: Path
+    folder: Location
     num_classes: int
     recipe: str
 
     @property
-    def note(self) -> Path:
+    def note(self) -> Location:
         """What says that the case is finished."""
         return self.folder / FINISHED / f"{self.scan.case}.json"
 
     @property
-    def outcome(self) -> Path:
+    def outcome(self) -> Location:
         """Where a worker without a way back to its caller leaves what became of the case."""
         return self.folder / FINISHED / f"{self.scan.case}.outcome"
 
@@ -59,17 +54,21 @@ def prepare_case(job: CaseJob) -> Outcome:
 
     A shard appears under its name once it is whole, and only then the note that says so: whoever is killed, at
     whatever moment, leaves nothing that is taken for finished. A bad scan is told, not raised.
+
+    Raises:
+        InputError: the job's folder cannot be reached, which is no fault of the scan.
     """
-    try:
-        if shard := _finished(job):
-            return Outcome(case=job.scan.case, shard=shard, again=True)
-        job.note.unlink(missing_ok=True)
-        shard = write_case(job)
-    except InputError as error:
-        return Outcome(case=job.scan.case, reason=str(error))
-    with _own_file(job.note) as path:
-        path.write_text(shard.model_dump_json(), encoding="utf-8")
-    return Outcome(case=job.scan.case, shard=shard)
+    with reaching(job.folder):
+        try:
+            if shard := _finished(job):
+                return Outcome(case=job.scan.case, shard=shard, again=True)
+            job.note.unlink(missing_ok=True)
+            shard = write_case(job)
+        except InputError as error:
+            return Outcome(case=job.scan.case, reason=str(error))
+        with own_file(job.note) as path:
+            path.write_text(shard.model_dump_json(), encoding="utf-8")
+        return Outcome(case=job.scan.case, shard=shard)
 
 
 def write_case(job: CaseJob) -> Shard:
@@ -85,7 +84,7 @@ def write_case(job: CaseJob) -> Shard:
     intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
     places = np.zeros(bricks.count, np.int64)
     target = job.folder / f"{scan.case}.tfrecord"
-    with ThreadPoolExecutor(1) as thread, _own_file(target) as path, RecordWriter(path) as writer:
+    with ThreadPoolExecutor(1) as thread, own_file(target) as path, RecordWriter(path) as writer:
         source = thread.submit(scan.source)
         for first, slab in ahead(image.read(bricks.size[image.axis])):
             for number, block in bricks.cut(image.axis, first, slab):
@@ -127,8 +126,3 @@ def _finished(job: CaseJob) -> Shard | None:
         return None
     same = (shard.case, shard.subject, shard.recipe) == (job.scan.case, job.scan.subject, job.recipe)
     return shard if whole and same and shard.source == job.scan.source() else None
-
-
-def _own_file(path: Path) -> AbstractContextManager[Path]:
-    """Write to a name of this process alone: a worker that outlives its run must not meet the next run's."""
-    return whole_file(path, f"{WRITING}{os.getpid()}-", on_disk=True)

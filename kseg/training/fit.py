@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.locations import Location
 from kseg.nn.networks import build_network, trainable_parameters
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
@@ -32,13 +33,20 @@ from kseg.training.watch import PenaltyWatch
 
 
 def fit(
-    recipe: Recipe, manifest: Manifest, folder: RunFolder, contract: Contract, resume: bool, began: float
+    recipe: Recipe,
+    records: Location,
+    manifest: Manifest,
+    folder: RunFolder,
+    contract: Contract,
+    resume: bool,
+    began: float,
 ) -> dict[str, Any]:
     """Train the recipe's model through Keras' `fit`, and return what came of it.
 
     Args:
         recipe: all choices.
-        manifest: of the dataset at `recipe.records_folder`; it has training and validation cases.
+        records: folder of the shards, which TensorFlow can read (`kseg.patches.file_systems`).
+        manifest: of the dataset; it has training and validation cases.
         folder: of the run; a run that is not resumed replaces what is there, once its model is made.
         contract: channels and labels of the dataset.
         resume: go on from the newest checkpoint instead of starting with new weights.
@@ -61,7 +69,6 @@ def fit(
         f"on {strategy.num_replicas_in_sync} device(s), patches {recipe.patches.size} x {recipe.patches.batch_size}; "
         f"from epoch {state.epochs_done + 1}"
     )
-    records = recipe.records_folder
     epochs = range(state.epochs_done, options.epochs)
     train = PatchSource(records, manifest, "train", recipe.patches, recipe.seed, contract.scales, recipe.augmentation)
     val = PatchSource(records, manifest, "val", recipe.patches, recipe.seed, contract.scales)

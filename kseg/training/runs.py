@@ -15,6 +15,8 @@ from kseg.records.plan import planned, scales_of
 from kseg.training.run_folder import Contract, RunFolder
 
 BOUNDS = ("epochs", "max_minutes")
+"""Keys of the section 'train' that say how long to learn."""
+MAY_CHANGE = (*BOUNDS, "cache_dir")
 """Keys of the section 'train' that may change when a run goes on."""
 
 
@@ -67,7 +69,7 @@ def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
 
 
 def check_resumable(recipe: Recipe, run: Run) -> None:
-    """A run goes on only as what it was; how long it trains may change.
+    """A run goes on only as what it was; how long it trains, and from where, may change.
 
     Raises:
         InputError: there is nothing to go on with, or it was another dataset, fold or recipe.
@@ -86,13 +88,13 @@ def check_resumable(recipe: Recipe, run: Run) -> None:
             f"'{recipe.data.records}'"
         )
     before, now = folder.load_recipe().model_dump(), recipe.model_dump()
-    for bound in BOUNDS:
-        before["train"].pop(bound), now["train"].pop(bound)
+    for key in MAY_CHANGE:
+        before["train"].pop(key), now["train"].pop(key)
     for section, value in now.items():
         if before[section] != value:
             raise InputError(
                 f"'{section}' of the recipe differs from that of run '{folder.path}', {folder.recipe}: resume with the "
-                "same recipe (train.epochs and train.max_minutes may change), or choose another name=..."
+                f"same recipe (of 'train', {', '.join(MAY_CHANGE)} may change), or choose another name=..."
             )
 
 

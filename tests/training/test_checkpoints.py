@@ -36,7 +36,9 @@ def train(recipe: Recipe, resume: bool = False) -> dict[str, Any]:
     """Train as the command does."""
     manifest = load_manifest(recipe.records_folder)
     contract = Contract(channels=manifest.channels, labels=manifest.labels)
-    return fit(recipe, manifest, RunFolder(recipe.run_folder), contract, resume, time.monotonic())
+    return fit(
+        recipe, recipe.records_folder, manifest, RunFolder(recipe.run_folder), contract, resume, time.monotonic()
+    )
 
 
 def values(folder: RunFolder) -> tuple[State, list[np.ndarray]]:

@@ -1,0 +1,143 @@
+"""Where a dataset is written to, a folder of a disk or of an object store: readers find it whole, or not at all."""
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from upath import UPath
+
+from kseg.console.errors import InputError
+from kseg.console.files import lock, remove_folder, replace_folder, whole_file
+from kseg.console.locations import Location
+from kseg.records.manifest import MANIFEST
+
+FINISHED = ".finished"
+"""Folder, within that of a run that is not done, of the notes about finished cases."""
+WRITING = ".writing-"
+
+L = TypeVar("L", Path, UPath)
+
+
+class Destination(Protocol):
+    """Makes a dataset of finished shards."""
+
+    @property
+    def partial(self) -> Location:
+        """Folder for shards as they are finished; it outlives a run that is killed."""
+        ...
+
+    def check_replaceable(self) -> None:
+        """Raise `InputError` where something else than a dataset would be replaced."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Clear away what a killed run was writing and, where the system can, keep other runs out."""
+        ...
+
+    def publish(self, manifest: str, files: Collection[str]) -> None:
+        """Put the `files` of `partial`, and a manifest that lists them, in the place of the dataset before."""
+        ...
+
+
+def destination(target: Location) -> Destination:
+    """Return what writes a dataset to `target`."""
+    return OnDisk(target) if isinstance(target, Path) else InStore(target)
+
+
+def own_file(path: Location) -> AbstractContextManager[Location]:
+    """Yield where to write a file so that it appears under its name once it is whole.
+
+    On a disk it is a name of this process alone: a worker that outlives its run must not meet the next run's. In a
+    store an object is not there before it is closed.
+    """
+    if isinstance(path, Path):
+        return whole_file(path, f"{WRITING}{os.getpid()}-", on_disk=True)
+    return nullcontext(path)
+
+
+class OnDisk:
+    """A folder that takes its name once it is whole."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target.resolve()
+        self.partial = _partial(self._target)
+
+    def check_replaceable(self) -> None:
+        """Raise `InputError` where something else than a dataset would be replaced."""
+        if self._target.is_dir() and any(self._target.iterdir()) and not (self._target / MANIFEST).is_file():
+            raise _something_else(self._target)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make the folder, clear away what a killed run was writing in it, and keep other runs out of it.
+
+        The lock is the system's: it goes with the process that holds it. Where nothing was finished nothing stays.
+        """
+        folder = self.partial
+        folder.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f"{folder.name}.lock").open("w") as file:
+            lock(file, f"another run is writing to '{folder}': wait for it, or stop it")
+            for unfinished in (*folder.glob(f"{WRITING}*"), *folder.glob(f"{FINISHED}/{WRITING}*")):
+                unfinished.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                if folder.is_dir() and not any((folder / FINISHED).glob("*.json")):
+                    remove_folder(folder)
+                Path(file.name).unlink(missing_ok=True)
+
+    def publish(self, manifest: str, files: Collection[str]) -> None:
+        """Give the folder the dataset's name."""
+        _keep_only(files, self.partial.glob("*.tfrecord"))
+        (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
+        replace_folder(self._target, self.partial)
+        remove_folder(self._target / FINISHED)
+
+
+class InStore:
+    """A folder of an object store, which can neither rename nor lock.
+
+    Shards are copied to their place within the store, and the manifest comes last: a folder without one is no
+    dataset. The manifest in `partial` says that a run was killed while it did so.
+    """
+
+    def __init__(self, target: UPath) -> None:
+        self._target = target
+        self.partial = _partial(target)
+
+    def check_replaceable(self) -> None:
+        """Raise `InputError` where something else than a dataset would be replaced."""
+        ours = any((folder / MANIFEST).exists() for folder in (self._target, self.partial))
+        if not ours and self._target.exists() and any(self._target.iterdir()):
+            raise _something_else(self._target)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Do nothing: what a killed run was writing is not there, and a store has no locks."""
+        return nullcontext()
+
+    def publish(self, manifest: str, files: Collection[str]) -> None:
+        """Copy the shards to their place, then write the manifest, then remove what is of use no more."""
+        (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
+        (self._target / MANIFEST).unlink(missing_ok=True)
+        for name in files:
+            self._target.fs.copy((self.partial / name).path, (self._target / name).path)
+        (self._target / MANIFEST).write_text(manifest, encoding="utf-8")
+        _keep_only(files, self._target.glob("*.tfrecord"))
+        self.partial.fs.rm(self.partial.path, recursive=True)
+
+
+def _partial(target: L) -> L:
+    return target.with_name(f".partial-{target.name}")
+
+
+def _something_else(folder: Location) -> InputError:
+    return InputError(f"'{folder}' holds something else than a prepared dataset: empty it, or set data.records")
+
+
+def _keep_only(wanted: Collection[str], found: Iterable[Location]) -> None:
+    """Remove shards of scans that an earlier run knew and this one does not."""
+    for path in found:
+        if path.name not in wanted:
+            path.unlink()

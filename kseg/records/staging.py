@@ -1,0 +1,76 @@
+"""Shards copied to a disk of this machine before training reads them, a little of each, again and again."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from kseg.console.command import say
+from kseg.console.errors import InputError
+from kseg.console.files import lock, whole_file
+from kseg.console.locations import Location, reaching
+from kseg.console.progress import progress
+from kseg.recipe.sections import Recipe
+from kseg.records.manifest import CaseEntry, Manifest
+
+PIECE = 1 << 22
+
+
+def staged(recipe: Recipe, manifest: Manifest) -> tuple[Location, Manifest]:
+    """Return where training finds the shards, and the manifest that names them there.
+
+    Raises:
+        InputError: see `stage`.
+    """
+    if not recipe.train.cache_dir:
+        return recipe.records_folder, manifest
+    return stage(recipe.records_folder, manifest, Path(recipe.train.cache_dir))
+
+
+def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, Manifest]:
+    """Copy the shards to train and to validate on to `cache_dir`, unless they are there.
+
+    A copy is named by its SHA-256, which is checked on the way, and appears once it is whole: datasets share the
+    folder, a new version of a shard is another file, a killed run is gone on with. Others that stage wait for it.
+
+    Returns:
+        `cache_dir`, and the manifest with the names that shards have there.
+
+    Raises:
+        InputError: a shard is damaged or cannot be reached, or the disk has no room for the copies.
+    """
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with (cache_dir / ".lock").open("w") as file:
+        lock(file)
+        missing = [case for case in manifest.cases if case.split != "test" and not _is_there(cache_dir, case)]
+        need, free = sum(case.bytes for case in missing), shutil.disk_usage(cache_dir).free
+        if need > free:
+            raise InputError(
+                f"train.cache_dir '{cache_dir}' has room for {free / 1e9:.1f} GB, the shards of '{folder}' take "
+                f"{need / 1e9:.1f} GB more: make room, or choose another"
+            )
+        if missing:
+            say(f"copying {len(missing)} shards, {need / 1e9:.2f} GB, from '{folder}' to '{cache_dir}'")
+        for case in progress(missing, "copying"):
+            _copy(folder / case.file, cache_dir / _name(case), case)
+    renamed = tuple(case.model_copy(update={"file": _name(case)}) for case in manifest.cases)
+    return cache_dir, manifest.model_copy(update={"cases": renamed})
+
+
+def _name(case: CaseEntry) -> str:
+    return f"{case.sha256}.tfrecord"
+
+
+def _is_there(cache_dir: Path, case: CaseEntry) -> bool:
+    path = cache_dir / _name(case)
+    return path.is_file() and path.stat().st_size == case.bytes
+
+
+def _copy(source: Location, target: Path, case: CaseEntry) -> None:
+    digest = hashlib.sha256()
+    with reaching(source), source.open("rb") as file, whole_file(target, on_disk=True) as path:
+        with path.open("wb") as copy:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+                copy.write(piece)
+        if digest.hexdigest() != case.sha256:
+            raise InputError(f"shard '{source}' is damaged (its checksum differs): prepare the dataset again")

@@ -1,0 +1,42 @@
+"""Names of places: folders of a disk, and of what fsspec reaches."""
+
+from pathlib import Path
+
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.console.locations import is_remote, location_of, reaching
+
+
+@pytest.mark.parametrize("where", ["tfrecords/legs", "/tfrecords/legs", "C:/legs"])
+def test_a_name_without_a_scheme_is_a_path(where: str) -> None:
+    assert location_of(where) == Path(where)
+    assert not is_remote(location_of(where))
+
+
+def test_a_name_with_a_scheme_is_remote_and_keeps_its_spelling() -> None:
+    folder = location_of("memory://bucket/legs")
+    assert is_remote(folder)
+    assert str(folder / "a.tfrecord") == "memory://bucket/legs/a.tfrecord"
+
+
+@pytest.mark.parametrize(
+    ("where", "complaint"),
+    [
+        ("foo://bucket/legs", "Unsupported filesystem"),
+        ("gs://bucket/legs", "install gcsfs"),
+        ("memory://", "names no folder: name one within it"),
+    ],
+)
+def test_what_cannot_be_opened_is_named(where: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=f"'{where}' .*{complaint}"):
+        location_of(where)
+
+
+def test_what_a_store_complains_of_is_one_line_and_what_a_disk_does_passes(tmp_path: Path) -> None:
+    remote = location_of("memory://bucket/legs")
+    complaint = r"'memory://bucket/legs' cannot be reached \(no permission\): check its name"
+    with pytest.raises(InputError, match=complaint), reaching(remote):
+        raise PermissionError("no permission\nat all")
+    with pytest.raises(PermissionError), reaching(tmp_path):
+        raise PermissionError("no permission")
