@@ -53,7 +53,7 @@ def test_what_is_there_is_not_copied_again(
     assert "copying 2 shards" in capsys.readouterr().err
     shutil.rmtree(dataset[0])
     assert stage(*dataset, cache) == (cache, renamed)
-    assert capsys.readouterr().err == ""
+    assert "copying" not in capsys.readouterr().err
 
 
 def test_a_damaged_shard_is_named_and_leaves_nothing(dataset: tuple[Path, Manifest], tmp_path: Path) -> None:
