@@ -34,7 +34,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     step.add_argument("--batch", type=int, default=1, help="patches of a step")
     step.set_defaults(measure=_step)
     patches = _add_bench_of_recipe(
-        benches, "input", "the patches of a recipe, with and without augmentation, and what each transform costs"
+        benches,
+        "input",
+        "the patches of a recipe: their rate, what a training waits for them, and what each transform costs",
     )
     patches.set_defaults(measure=_input)
     preparing = _add_bench_of_recipe(
@@ -94,20 +96,25 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     records, manifest = staged(recipe, manifest)
     start_tensorflow()
     from kseg.benchmark.input import measure_pipeline, price_transforms
+    from kseg.benchmark.storage import measure_storage
+    from kseg.benchmark.waiting import measure_waiting
     from kseg.patches.file_systems import open_file_system
     from kseg.patches.pipeline import PatchSource
-    from kseg.records.plan import scales_of
-    from kseg.training.runs import planned_recipe
+    from kseg.training.runs import make_runs, planned_recipe
 
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
-    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
+    contract = make_runs(recipe, manifest, folds=0)[0].contract
     patches, augmentation = recipe.patches, recipe.augmentation
-    source = PatchSource(records, manifest, "train", patches, recipe.seed, scales, augmentation)
+    source = PatchSource(records, manifest, "train", patches, recipe.seed, contract.scales, augmentation)
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{records}'")
     cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), arguments.repeats)
     report = {
         **measure_pipeline(source, arguments.repeats),
+        **measure_waiting(recipe, contract, source, arguments.repeats),
+        "storage_mb_per_s": measure_storage(
+            [records / case.file for case in manifest.of_split("train")], arguments.repeats
+        ),
         "cut_ms": cut_ms,
         "transforms_ms": prices_ms,
         "probabilities": {name: getattr(augmentation, name) for name in prices_ms},
@@ -206,6 +213,12 @@ def _input_table(report: dict[str, Any]) -> Any:
         table.add_column(heading, justify="right" if heading else "left")
     for name, key in {"patches a second": "patches_per_s", "MB a second": "mb_per_s"}.items():
         table.add_row(name, *(f"{report[key][side]:.3g}" for side in ("plain", "augmented")), style="bold")
+    storage = report["storage_mb_per_s"]
+    table.add_row("the disk alone, MB of shards a second", f"{storage['disk']:.0f}")
+    table.add_row("copying memory, MB a second", f"{storage['memory']:.0f}")
+    table.add_section()
+    table.add_row("a training step, s", "", f"{report['step_s']:.3g}", style="bold")
+    table.add_row("of it waiting for patches", "", f"{report['input_wait']:.1%}", style="bold")
     table.add_section()
     table.add_row("cutting a patch, ms", f"{report['cut_ms']:.2f}")
     for name, price in report["transforms_ms"].items():

@@ -40,6 +40,12 @@ learned = ["network.share_kernel=false"]
 
 
 @pytest.fixture(scope="session")
+def tiny_words() -> tuple[str, ...]:
+    """Overrides that make a recipe tiny."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a prepared phantom dataset: 3 subjects to train on, 1 to validate, 1 to test."""
     from kseg.records.scans import find_scans

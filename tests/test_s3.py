@@ -21,17 +21,12 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = (
-    "name=tiny",
-    "phantom.subjects=5",
-    "phantom.shape=[24, 24, 32]",
-    "patches.size=[16, 16, 16]",
-    "network.filters=[2, 4]",
-    "network.dilation_rates=[1, 2]",
-    "train.epochs=2",
-    "train.steps_per_epoch=2",
-    "train.validation_patches=2",
-)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_words: tuple[str, ...]) -> list[str]:
+    """Words that make a command short."""
+    return [*tiny_words, "train.epochs=2", "train.steps_per_epoch=2", "train.validation_patches=2"]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +47,8 @@ def store() -> Iterator[UPath]:
 
 
 @pytest.fixture(scope="module")
-def dataset(store: UPath, tmp_path_factory: pytest.TempPathFactory) -> UPath:
-    said = kseg("prepare", *TINY, f"data.records={store / 'legs'}", "--workers", "2", cwd=tmp_path_factory.mktemp("w"))
+def dataset(tiny: list[str], store: UPath, tmp_path_factory: pytest.TempPathFactory) -> UPath:
+    said = kseg("prepare", *tiny, f"data.records={store / 'legs'}", "--workers", "2", cwd=tmp_path_factory.mktemp("w"))
     assert "prepared s3://laboratory/legs: 3 train, 1 val, 1 test" in said
     return store / "legs"
 
@@ -89,21 +84,21 @@ def contents(folder: UPath | Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_bytes_are_those_of_a_disk(dataset: UPath, tmp_path: Path) -> None:
-    kseg("prepare", *TINY, "data.records=legs", cwd=tmp_path)
+def test_bytes_are_those_of_a_disk(tiny: list[str], dataset: UPath, tmp_path: Path) -> None:
+    kseg("prepare", *tiny, "data.records=legs", cwd=tmp_path)
     assert contents(dataset) == contents(tmp_path / "legs")
     assert [path.name for path in dataset.parent.iterdir() if path.name.startswith(".")] == []
     assert "the shards of 5 cases are as they were prepared" in kseg(
-        "prepare", *TINY, f"data.records={dataset}", "--verify", cwd=tmp_path
+        "prepare", *tiny, f"data.records={dataset}", "--verify", cwd=tmp_path
     )
 
 
 def test_killed_at_any_moment_and_run_again_it_ends_with_the_same_bytes(
-    dataset: UPath, store: UPath, tmp_path: Path
+    tiny: list[str], dataset: UPath, store: UPath, tmp_path: Path
 ) -> None:
-    words = [*TINY, f"data.records={store / 'killed'}"]
+    words = [*tiny, f"data.records={store / 'killed'}"]
     began = time.monotonic()
-    kseg("prepare", *TINY, f"data.records={store / 'timed'}", cwd=tmp_path)
+    kseg("prepare", *tiny, f"data.records={store / 'timed'}", cwd=tmp_path)
     whole = time.monotonic() - began
     for share in (0.5, 0.7, 0.8, 0.9):
         process = start("prepare", *words, "--workers", "2", cwd=tmp_path)
@@ -114,16 +109,16 @@ def test_killed_at_any_moment_and_run_again_it_ends_with_the_same_bytes(
     assert contents(store / "killed") == contents(dataset)
 
 
-def test_training_from_s3_is_training_from_a_disk(dataset: UPath, tmp_path: Path) -> None:
+def test_training_from_s3_is_training_from_a_disk(tiny: list[str], dataset: UPath, tmp_path: Path) -> None:
     """Through tensorflow-io, through a cache, and from a disk: the same patches, the same curves."""
-    kseg("prepare", *TINY, "data.records=legs", cwd=tmp_path)
+    kseg("prepare", *tiny, "data.records=legs", cwd=tmp_path)
     remote = f"data.records={dataset}"
-    kseg("train", *TINY, "name=disk", "data.records=legs", cwd=tmp_path)
-    kseg("train", *TINY, "name=remote", remote, cwd=tmp_path)
-    assert "copying 4 shards" in kseg("train", *TINY, "name=cached", remote, "train.cache_dir=cache", cwd=tmp_path)
+    kseg("train", *tiny, "name=disk", "data.records=legs", cwd=tmp_path)
+    kseg("train", *tiny, "name=remote", remote, cwd=tmp_path)
+    assert "copying 4 shards" in kseg("train", *tiny, "name=cached", remote, "train.cache_dir=cache", cwd=tmp_path)
     runs = {name: tmp_path / "saved_models" / name for name in ("disk", "remote", "cached")}
     assert history(runs["disk"]) == history(runs["remote"]) == history(runs["cached"])
-    kseg("train", *TINY, "name=cached", remote, "train.epochs=3", "--resume", cwd=tmp_path)
+    kseg("train", *tiny, "name=cached", remote, "train.epochs=3", "--resume", cwd=tmp_path)
     assert len(history(runs["cached"])) == 1 + 3
     said = kseg("evaluate", "remote", "--json", cwd=tmp_path)
     local = kseg("evaluate", "remote", "--records", "legs", "--json", cwd=tmp_path)
@@ -138,21 +133,25 @@ def test_training_from_s3_is_training_from_a_disk(dataset: UPath, tmp_path: Path
         ("s3://laboratory", "'s3://laboratory' names no folder: name one within it, such as 's3://laboratory/legs'"),
     ],
 )
-def test_what_is_not_there_is_one_line(records: str, complaint: str, store: UPath, tmp_path: Path) -> None:
-    said = kseg("train", *TINY, f"data.records={records}", cwd=tmp_path, status=2)
+def test_what_is_not_there_is_one_line(
+    tiny: list[str], records: str, complaint: str, store: UPath, tmp_path: Path
+) -> None:
+    said = kseg("train", *tiny, f"data.records={records}", cwd=tmp_path, status=2)
     assert said.startswith(f"kseg.train: {complaint}")
     assert len(said.splitlines()) == 1
 
 
-def test_a_bucket_that_is_not_there_is_one_line_for_prepare_too(store: UPath, tmp_path: Path) -> None:
-    said = kseg("prepare", *TINY, "data.records=s3://no-such-bucket/legs", cwd=tmp_path, status=2)
+def test_a_bucket_that_is_not_there_is_one_line_for_prepare_too(tiny: list[str], store: UPath, tmp_path: Path) -> None:
+    said = kseg("prepare", *tiny, "data.records=s3://no-such-bucket/legs", cwd=tmp_path, status=2)
     assert said.splitlines()[-1].startswith("kseg.prepare: 's3://no-such-bucket/")
     assert "cannot be reached (The specified bucket does not exist): check its name" in said
 
 
-def test_a_server_that_is_not_there_is_one_line(store: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_there_is_one_line(
+    tiny: list[str], store: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    said = kseg("train", *TINY, "data.records=s3://laboratory/legs", cwd=tmp_path, status=2)
+    said = kseg("train", *tiny, "data.records=s3://laboratory/legs", cwd=tmp_path, status=2)
     assert said.startswith("kseg.train: 's3://laboratory/legs' cannot be reached (")
     assert len(said.splitlines()) == 1
