@@ -154,6 +154,11 @@ MISTAKES = {
     "no case validates": (
         lambda: prepare.main(["tiny.toml", "data.records=tfrecords/noval", "data.val_fraction=0"]), train,
         [*AGAIN, "data.records=tfrecords/noval"], ["noval", "no val cases", "data.val_fraction"]),
+    "scans are in a store": (
+        None, prepare, ["data.source='s3://laboratory/legs'"], ["data.source", "s3://laboratory/legs", "copy it"]),
+    "records are in a store that nothing reaches": (
+        None, train, [*AGAIN, "data.records='tape://laboratory/legs'"], ["tape://laboratory/legs", "Unsupported"]),
+    "records are a bucket": (None, train, [*AGAIN, "data.records='memory://'"], ["memory://", "names no folder"]),
     # the run's folder
     "run exists": (None, train, ["tiny.toml"], ["saved_models/tiny", "--resume", "--force"]),
     "nothing to resume": (None, train, [*AGAIN, "--resume"], ["saved_models/again", "without --resume"]),

@@ -97,6 +97,11 @@ def _open_reduced(
 
 
 def _scans_of_files(recipe: Recipe) -> ScanList:
+    if "://" in recipe.data.source:
+        raise InputError(
+            f"data.source '{recipe.data.source}' must be a folder or file of a disk: copy it to one, or mount it; "
+            "data.records may lie in a store"
+        )
     found = find_cases(Path(recipe.data.source))
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
