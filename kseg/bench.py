@@ -100,11 +100,11 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     from kseg.benchmark.waiting import measure_waiting
     from kseg.patches.file_systems import open_file_system
     from kseg.patches.pipeline import PatchSource
-    from kseg.training.runs import make_runs, planned_recipe
+    from kseg.training.runs import contract_of, planned_recipe
 
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
-    contract = make_runs(recipe, manifest, folds=0)[0].contract
+    contract = contract_of(recipe, manifest)
     patches, augmentation = recipe.patches, recipe.augmentation
     source = PatchSource(records, manifest, "train", patches, recipe.seed, contract.scales, augmentation)
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{records}'")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, reaching
+from kseg.console.locations import Location
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
@@ -27,13 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = _recipe(arguments.words)
     target = recipe.records_folder
 
-    from kseg.records.manifest import MANIFEST
+    from kseg.records.manifest import is_prepared
 
-    with reaching(target):
-        there = (target / MANIFEST).exists()
     if arguments.verify:
         manifest = _verified(target)
-    elif there and not arguments.force:
+    elif not arguments.force and is_prepared(target):
         manifest = _unchanged(recipe, target)
     else:
         manifest = _written(recipe, arguments.skip_bad, _engine(arguments, runner_options))

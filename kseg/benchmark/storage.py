@@ -24,23 +24,24 @@ def measure_storage(shards: Sequence[Location], repeats: int) -> dict[str, float
     """
     rates: dict[str, list[float]] = {"disk": [], "memory": []}
     ones, copy = np.ones(MOST_BYTES, np.uint8), np.empty(MOST_BYTES, np.uint8)
+    shard_bytes = min(MOST_BYTES, sum(shard.stat().st_size for shard in shards))
     for number in progress(range(repeats + 1), "disk and memory"):
         for shard in shards:
             _drop_from_cache(shard)
-        count: list[int] = []
-        reading = seconds(partial(_read, shards, count))
+        reading = seconds(partial(_read, shards))
         copying = seconds(partial(np.copyto, copy, ones))
         if number > 0:
-            rates["disk"].append(sum(count) / 1e6 / reading)
+            rates["disk"].append(shard_bytes / 1e6 / reading)
             rates["memory"].append(MOST_BYTES / 1e6 / copying)
     return {name: statistics.median(runs) for name, runs in rates.items()}
 
 
-def _read(shards: Sequence[Location], count: list[int]) -> None:
+def _read(shards: Sequence[Location]) -> None:
+    left = MOST_BYTES
     for shard in shards:
         with shard.open("rb") as file:
-            while sum(count) < MOST_BYTES and (piece := file.read(PIECE)):
-                count.append(len(piece))
+            while piece := file.read(min(PIECE, left)):
+                left -= len(piece)
 
 
 def _drop_from_cache(shard: Location) -> None:

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
-
-from upath import UPath
+from typing import TYPE_CHECKING, TypeAlias
 
 from kseg.console.errors import InputError
 
-Location: TypeAlias = Path | UPath
+if TYPE_CHECKING:
+    from upath import UPath
+
+Location: TypeAlias = "Path | UPath"
 """A file or folder: of this machine (`Path`), or of one of fsspec's remote file systems (`UPath`)."""
 
 
@@ -22,6 +23,8 @@ def location_of(where: str) -> Location:
     """
     if "://" not in where:
         return Path(where)
+    from upath import UPath
+
     try:
         location = UPath(where, use_listings_cache=False)  # what other processes write is seen at once
         _ = location.fs

@@ -15,14 +15,14 @@ from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.records.manifest import MANIFEST, Manifest, load_manifest
+from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
 from kseg.training.run_folder import RunFolder, open_run
 
 
 def prepare(path: Path, overrides: Sequence[str], recipe: Recipe) -> Manifest:
     """Prepare the grid's dataset, unless it is there, and return its manifest."""
     folder = recipe.records_folder
-    if not (folder / MANIFEST).is_file():
+    if not is_prepared(folder):
         Commands(recipe.run_folder / "prepare.log")("prepare", str(path), *overrides)
     return load_manifest(folder)
 

@@ -100,6 +100,16 @@ def manifest_text(manifest: Manifest) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def is_prepared(folder: Location) -> bool:
+    """Whether a folder has a manifest, be it a sound one or not.
+
+    Raises:
+        InputError: the folder's store cannot be reached.
+    """
+    with reaching(folder):
+        return (folder / MANIFEST).exists()
+
+
 def load_manifest(folder: Location) -> Manifest:
     """Read `manifest.json` of a prepared dataset and check that the shards are there, at their recorded sizes.
 

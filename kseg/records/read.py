@@ -82,6 +82,11 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Recor
     return Record(head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics)
 
 
+def damaged(shard: Location) -> InputError:
+    """Return the complaint about a shard whose checksum is not the manifest's."""
+    return InputError(f"shard '{shard}' is damaged (its checksum differs): prepare the dataset again")
+
+
 def check_shards(folder: Location, manifest: Manifest) -> None:
     """Compare every shard with its checksum, and read all that is in it.
 
@@ -91,7 +96,6 @@ def check_shards(folder: Location, manifest: Manifest) -> None:
     for case in manifest.cases:
         path = folder / case.file
         with reaching(path):
-            whole = sha256_of(path) == case.sha256
-        if not whole:
-            raise InputError(f"shard '{path}' is damaged (its checksum differs): prepare the dataset again")
+            if sha256_of(path) != case.sha256:
+                raise damaged(path)
         read_record(path, case, manifest.label_map.num_classes)

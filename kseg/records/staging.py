@@ -1,16 +1,16 @@
 """Shards copied to a disk of this machine before training reads them, a little of each, again and again."""
 
-import hashlib
 import shutil
 from pathlib import Path
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import lock, whole_file
+from kseg.console.files import lock, sha256_of, whole_file
 from kseg.console.locations import Location, reaching
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import CaseEntry, Manifest
+from kseg.records.read import damaged
 
 PIECE = 1 << 22
 
@@ -29,7 +29,7 @@ def staged(recipe: Recipe, manifest: Manifest) -> tuple[Location, Manifest]:
 def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, Manifest]:
     """Copy the shards to train and to validate on to `cache_dir`, unless they are there.
 
-    A copy is named by its SHA-256, which is checked on the way, and appears once it is whole: datasets share the
+    A copy is named by its SHA-256, which is checked, and appears once it is whole: datasets share the
     folder, a new version of a shard is another file, a killed run is gone on with. Others that stage wait for it.
 
     Returns:
@@ -66,11 +66,8 @@ def _is_there(cache_dir: Path, case: CaseEntry) -> bool:
 
 
 def _copy(source: Location, target: Path, case: CaseEntry) -> None:
-    digest = hashlib.sha256()
     with reaching(source), source.open("rb") as file, whole_file(target, on_disk=True) as path:
         with path.open("wb") as copy:
-            while piece := file.read(PIECE):
-                digest.update(piece)
-                copy.write(piece)
-        if digest.hexdigest() != case.sha256:
-            raise InputError(f"shard '{source}' is damaged (its checksum differs): prepare the dataset again")
+            shutil.copyfileobj(file, copy, PIECE)
+        if sha256_of(path) != case.sha256:
+            raise damaged(source)

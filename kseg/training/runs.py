@@ -43,6 +43,12 @@ def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
     return planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
 
 
+def contract_of(recipe: Recipe, manifest: Manifest) -> Contract:
+    """Return what a model trained on a dataset expects; the recipe is `planned_recipe`'s."""
+    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
+    return Contract(channels=manifest.channels, labels=manifest.labels, scales=scales)
+
+
 def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
     """Return the run in `saved_models/<name>`, or with `folds` above 0 those in its folders `fold-1`, `fold-2` ...
 
@@ -54,8 +60,7 @@ def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
     Raises:
         InputError: `folds` does not suit the number of subjects.
     """
-    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
-    contract = Contract(channels=manifest.channels, labels=manifest.labels, scales=scales)
+    contract = contract_of(recipe, manifest)
     if not folds:
         return [Run(RunFolder(recipe.run_folder), manifest, contract)]
     return [

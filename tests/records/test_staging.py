@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,7 +49,6 @@ def test_what_is_there_is_not_copied_again(
     first, second = sorted(names(cache))[:2]
     (cache / first).unlink()
     (cache / second).write_bytes(b"cut")
-    shutil.copytree(cache, tmp_path / "before")
     assert stage(*dataset, cache) == (cache, renamed)
     assert "copying 2 shards" in capsys.readouterr().err
     shutil.rmtree(dataset[0])
@@ -70,7 +70,7 @@ def test_a_damaged_shard_is_named_and_leaves_nothing(dataset: tuple[Path, Manife
 def test_a_disk_without_room_is_told_before_anything_is_copied(
     dataset: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(InputError, match=r"train.cache_dir '.*cache' has room for 0.0 GB, .* make room, or choose"):
         stage(*dataset, tmp_path / "cache")
     assert names(tmp_path / "cache") == set()
