@@ -99,6 +99,7 @@ def test_a_second_run_does_nothing_and_a_changed_source_is_named(
     arguments = words(changed, tmp_path / "records")
     prepare.main(arguments)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
+    (tmp_path / "records" / ".finished").mkdir()  # as a run leaves it that is killed just after it published
     prepare.main([*arguments, "--json"])
     said = capsys.readouterr()
     assert "is prepared already" in said.err

@@ -93,6 +93,10 @@ class OnDisk:
         _keep_only(files, self.partial.glob("*.tfrecord"))
         (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
         replace_folder(self._target, self.partial)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove the notes about finished cases, which a run killed just after it published has left."""
         remove_folder(self._target / FINISHED)
 
 
