@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
@@ -70,7 +69,7 @@ def _verified(target: Location) -> "Manifest":
 def _unchanged(recipe: Recipe, target: Location) -> "Manifest":
     """Return the manifest; `InputError` if what is prepared is not what the recipe and its scans would give now."""
     from kseg.records.changes import find_changes
-    from kseg.records.destinations import OnDisk
+    from kseg.records.destinations import destination
     from kseg.records.manifest import load_manifest
     from kseg.records.scans import find_scans
 
@@ -84,8 +83,7 @@ def _unchanged(recipe: Recipe, target: Location) -> "Manifest":
             f"'{target}' exists already and was prepared otherwise ({changes[0]}{more}): pass --force to prepare it "
             "anew, or set data.records"
         )
-    if isinstance(target, Path):
-        OnDisk(target).tidy()
+    destination(target).tidy()
     say(f"{target} is prepared already, from the same scans in the same way")
     return manifest
 

@@ -99,12 +99,15 @@ def test_a_second_run_does_nothing_and_a_changed_source_is_named(
     arguments = words(changed, tmp_path / "records")
     prepare.main(arguments)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
-    (tmp_path / "records" / ".finished").mkdir()  # as a run leaves it that is killed just after it published
+    for left in ("records/.finished", ".old-records", ".partial-records"):  # by a run killed just after it published
+        (tmp_path / left).mkdir()
+    (tmp_path / ".partial-records.lock").touch()
     prepare.main([*arguments, "--json"])
     said = capsys.readouterr()
     assert "is prepared already" in said.err
     assert json.loads(said.out.splitlines()[-1])["cases"] == {"train": 6, "val": 1, "test": 1}
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()} == times
+    assert {path.name for path in tmp_path.iterdir()} == {"sources", "records"}
     shutil.copy(changed / "image1.nii.gz", changed / "image2.nii.gz")
     with pytest.raises(InputError, match=r"the files of case 'leg_2' have changed\): pass --force"):
         prepare.main(arguments)

@@ -79,14 +79,19 @@ def replace_folder(old: Path, new: Path) -> None:
     """Put the folder `new` in the place of `old`, if that is there; both on one disk.
 
     A command that is killed in the middle leaves one of the two whole under its name, and the rest of `old` as
-    `.old-...`.
+    `replaced(old)`.
     """
-    aside = old.with_name(f".old-{old.name}")
+    aside = replaced(old)
     remove_folder(aside)
     if old.exists():
         old.rename(aside)
     new.rename(old)
     remove_folder(aside)
+
+
+def replaced(folder: Path) -> Path:
+    """Return the name under which `folder` goes while another takes its place."""
+    return folder.with_name(f".old-{folder.name}")
 
 
 def remove_folder(folder: Path) -> None:

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from upath import UPath
 
 from kseg.console.errors import InputError
-from kseg.console.files import lock, remove_folder, replace_folder, whole_file
+from kseg.console.files import lock, remove_folder, replace_folder, replaced, whole_file
 from kseg.console.locations import Location
-from kseg.records.manifest import MANIFEST
+from kseg.records.manifest import MANIFEST, load_manifest
 
 FINISHED = ".finished"
 """Folder, within that of a run that is not done, of the notes about finished cases."""
@@ -40,6 +40,10 @@ class Destination(Protocol):
         """Put the `files` of `partial`, and a manifest that lists them, in the place of the dataset before."""
         ...
 
+    def tidy(self) -> None:
+        """Remove what a run has left that was killed just after it published."""
+        ...
+
 
 def destination(target: Location) -> Destination:
     """Return what writes a dataset to `target`."""
@@ -63,6 +67,7 @@ class OnDisk:
     def __init__(self, target: Path) -> None:
         self._target = target.resolve()
         self.partial = _partial(self._target)
+        self._lock = self.partial.with_name(f"{self.partial.name}.lock")
 
     def check_replaceable(self) -> None:
         """Raise `InputError` where something else than a dataset would be replaced."""
@@ -77,7 +82,7 @@ class OnDisk:
         """
         folder = self.partial
         folder.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        with self._lock.open("w") as file:
             lock(file, f"another run is writing to '{folder}': wait for it, or stop it")
             for unfinished in (*folder.glob(f"{WRITING}*"), *folder.glob(f"{FINISHED}/{WRITING}*")):
                 unfinished.unlink(missing_ok=True)
@@ -86,18 +91,22 @@ class OnDisk:
             finally:
                 if folder.is_dir() and not any((folder / FINISHED).glob("*.json")):
                     remove_folder(folder)
-                Path(file.name).unlink(missing_ok=True)
+                self._lock.unlink(missing_ok=True)
 
     def publish(self, manifest: str, files: Collection[str]) -> None:
         """Give the folder the dataset's name."""
         _keep_only(files, self.partial.glob("*.tfrecord"))
         (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
         replace_folder(self._target, self.partial)
-        self.tidy()
+        remove_folder(self._target / FINISHED)
 
     def tidy(self) -> None:
-        """Remove the notes about finished cases, which a run killed just after it published has left."""
-        remove_folder(self._target / FINISHED)
+        """Remove what a run has left that was killed just after it published; nothing while another run is writing."""
+        left = (self._target / FINISHED, replaced(self._target))
+        if any(path.exists() for path in (*left, self._lock, self.partial)):
+            with suppress(InputError), self.alone():
+                for folder in left:
+                    remove_folder(folder)
 
 
 class InStore:
@@ -128,6 +137,17 @@ class InStore:
         for name in files:
             self._target.fs.copy((self.partial / name).path, (self._target / name).path)
         (self._target / MANIFEST).write_text(manifest, encoding="utf-8")
+        self._clear(files)
+
+    def tidy(self) -> None:
+        """Remove what a run has left that was killed just after it published."""
+        manifest = self._target / MANIFEST
+        before = self.partial / MANIFEST
+        if before.exists() and before.read_bytes() == manifest.read_bytes():
+            self._clear({case.file for case in load_manifest(self._target).cases})
+
+    def _clear(self, files: Collection[str]) -> None:
+        """Remove what is of use no more once the `files` are published."""
         _keep_only(files, self._target.glob("*.tfrecord"))
         self.partial.fs.rm(self.partial.path, recursive=True)
 

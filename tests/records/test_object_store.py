@@ -12,6 +12,7 @@ from kseg.console.locations import location_of
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.beam import prepare_and_tell
+from kseg.records.destinations import destination
 from kseg.records.manifest import MANIFEST, load_manifest
 from kseg.records.read import check_shards, read_records
 from kseg.records.scans import ScanList
@@ -97,6 +98,28 @@ def test_killed_while_it_publishes_it_ends_with_the_new_dataset(
     assert load_manifest(store) == new
     assert contents(store).keys() == {MANIFEST, *(f"case_{number}.tfrecord" for number in range(5))}
     assert [path.name for path in store.parent.iterdir()] == ["legs"]
+
+
+def test_what_a_run_leaves_that_is_killed_just_after_it_published_is_cleared_by_the_next(
+    store: UPath, scans: Scans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(recipe(store), scans(train=9))
+
+    remove = store.fs.rm
+
+    def killed(path: str, recursive: bool = False) -> None:
+        if recursive:
+            raise KeyboardInterrupt
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store.fs), "rm", lambda _, *arguments, **options: killed(*arguments, **options))
+        with pytest.raises(KeyboardInterrupt):
+            write_dataset(recipe(store), scans(train=4))
+    assert {path.name for path in store.parent.iterdir()} == {"legs", ".partial-legs"}
+    destination(store).tidy()
+    assert [path.name for path in store.parent.iterdir()] == ["legs"]
+    assert contents(store).keys() == {MANIFEST, *(f"case_{number}.tfrecord" for number in range(5))}
 
 
 def test_a_folder_of_something_else_is_not_replaced(store: UPath, scans: Scans) -> None:
