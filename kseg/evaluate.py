@@ -1,4 +1,4 @@
-"""`python -m kseg.evaluate`: a run on the whole volumes of a split, scored in the original voxel grid."""
+"""`python -m kseg.evaluate`: a run on the whole volumes of a split, scored on the voxels that were prepared."""
 
 import argparse
 from collections.abc import Sequence
@@ -78,8 +78,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _check_fit(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
     contract = trained.contract
-    if (manifest.channels, manifest.label_map) != (contract.channels, contract.label_map):
-        raise InputError(f"'{records}' has other channels or labels than run '{trained.folder.path}' was trained on")
+    theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, contract))
+    if theirs != ours:
+        raise InputError(
+            f"'{records}' has other channels, labels or data.spacing_mm than run '{trained.folder.path}' was trained on"
+        )
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kseg.inference.volumes import Segment
     from kseg.training.run_folder import Contract
     from kseg.volumes.inputs import Input
-    from kseg.volumes.volume import Volume
+    from kseg.volumes.slabs import VolumeStream
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -72,25 +72,26 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _segment_file(scan: "Input", segment: "Segment", contract: "Contract", out: Path, force: bool) -> Path:
     """Segment one scan and return where its label map is; nothing of it stays in memory."""
     from kseg.console.progress import progress
-    from kseg.volumes.read import read_image
+    from kseg.inference.volumes import segment_scan
+    from kseg.volumes.read import open_image
     from kseg.volumes.write import output_name, write_label_map
 
-    image = read_image(scan.channels, scan.path.name)
+    image = open_image(scan.channels, scan.path.name)
     _check_channels(scan.path, image, contract)
     target = out / output_name(scan.path, image.stored)
     if target.exists() and not force:
         raise InputError(f"'{target}' exists already: pass --force to overwrite it, or choose another --out")
-    indices = segment(image.array, partial(progress, description=scan.path.name))
+    showing = partial(progress, description=scan.path.name)
+    indices = segment_scan(image, scan.path.name, segment, contract.spacing_mm, showing)
     write_label_map(target, contract.label_map.to_values(indices), image.stored)
     say(f"{target}: {_volumes(indices, image.spacing_mm, contract)}")
     return target
 
 
-def _check_channels(path: Path, image: "Volume", contract: "Contract") -> None:
-    channels = image.array.shape[-1]
-    if channels != len(contract.channels):
+def _check_channels(path: Path, image: "VolumeStream", contract: "Contract") -> None:
+    if image.channels != len(contract.channels):
         raise InputError(
-            f"'{path}' has {channels} channels, the model takes {len(contract.channels)} "
+            f"'{path}' has {image.channels} channels, the model takes {len(contract.channels)} "
             f"({', '.join(contract.channels)}): give scans like those it was trained on"
         )
 

@@ -1,6 +1,7 @@
 """Whole volumes through a trained run."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,10 +10,14 @@ from kseg.inference.averaging import mean_of, mean_over_flips
 from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
 from kseg.inference.sliding_window import Progress, segment
 from kseg.inference.trained import TrainedRun
+from kseg.recipe.types import Spacing
 from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import Record, read_records
 from kseg.training.run_folder import RunFolder
+from kseg.volumes.interpolation import by_label, linear
+from kseg.volumes.resample import at_spacing, on_grid
+from kseg.volumes.slabs import VolumeStream, gather, stream_of_volume
 
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
 
@@ -56,6 +61,29 @@ def volume_segmenter(
     return of_volume
 
 
+def segment_scan(
+    scan: VolumeStream, name: str, segment_volume: Segment, spacing_mm: Spacing, progress: Progress
+) -> np.ndarray:
+    """Segment a scan at the spacing of the training, and return class indices `(x, y, z)` on its own grid.
+
+    Args:
+        scan: not read yet.
+        name: stands for it in messages.
+        segment_volume: from `volume_segmenter`.
+        spacing_mm: the run's; empty where its scans kept their own.
+        progress: wraps the list of windows.
+
+    Raises:
+        InputError: the scan is damaged, or does not fit into memory.
+    """
+    if not spacing_mm:
+        return segment_volume(gather(scan, f"image '{name}'").array, progress)
+    image = gather(at_spacing(scan, spacing_mm, linear), f"image '{name}' at {spacing_mm} mm")
+    indices = replace(image, array=segment_volume(image.array, progress))
+    own = on_grid(stream_of_volume(indices), scan.shape, scan.spacing_mm, by_label)
+    return gather(own, f"label map of '{name}'").array[..., 0]
+
+
 def segment_cases(
     run: TrainedRun, records: Location, manifest: Manifest, split: str, postprocessing: PostProcessing | None = None
 ) -> Iterator[tuple[Record, np.ndarray]]:
@@ -75,13 +103,15 @@ def segment_cases(
 
 def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
     """Say in a line what a user should know of how volumes are segmented."""
-    models = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
+    how = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
+    if spacing_mm := run.contract.spacing_mm:
+        how += f"at {' x '.join(f'{mm:g}' for mm in spacing_mm)} mm, to which scans are resampled; "
     if postprocessing:
-        return f"{models}post-processing: {postprocessing}"
+        return f"{how}post-processing: {postprocessing}"
     if run.recipe.evaluation.postprocessing == "none":
-        return f"{models}no post-processing, as evaluation.postprocessing says"
+        return f"{how}no post-processing, as evaluation.postprocessing says"
     command = f"python -m kseg.evaluate {run.folder.path} --split val"
-    return f"{models}no post-processing was chosen for this run: {command} does it"
+    return f"{how}no post-processing was chosen for this run: {command} does it"
 
 
 def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:

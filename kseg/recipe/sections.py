@@ -20,6 +20,7 @@ from kseg.recipe.types import (
     Seed,
     Share,
     Sizes,
+    Spacing,
 )
 
 
@@ -36,6 +37,9 @@ class Data(Section):
     labels: dict[str, int] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
     classes: tuple[str, ...] = Field(
         (), description="foreground classes to learn, by name; the others become background; empty for all"
+    )
+    spacing_mm: Spacing = Field(
+        (), description="voxels' size along x, y, z to which scans are resampled; empty for each scan's own"
     )
     val_fraction: Fraction = Field(0.15, description="share of the subjects without a split that validate")
     test_fraction: Fraction = Field(0.15, description="share of the subjects without a split that test")

@@ -17,6 +17,7 @@ from pydantic import (
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Sizes = tuple[PositiveInt, PositiveInt, PositiveInt]
+Millimetres = Annotated[float, Field(gt=0, le=1000)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Factor = Annotated[float, Field(ge=1, le=10)]
 Normalisation = Literal["zscore", "ct", "log"]
@@ -31,6 +32,12 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _all_or_none(spacing: tuple[float, ...]) -> tuple[float, ...]:
+    if len(spacing) not in (0, 3):
+        raise ValueError("it must name x, y and z")
+    return spacing
+
+
 def _form_of_rates(value: Any) -> str:
     return "per level" if isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value) else "all"
 
@@ -39,6 +46,8 @@ Rates = Annotated[
     Annotated[tuple[PositiveInt, ...], Tag("all")] | Annotated[tuple[tuple[PositiveInt, ...], ...], Tag("per level")],
     Discriminator(_form_of_rates),
 ]
+Spacing = Annotated[tuple[Millimetres, ...], AfterValidator(_all_or_none)]
+"""Along x, y and z, or empty."""
 Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from kseg.console.errors import InputError
 from kseg.console.locations import Location, reaching
+from kseg.recipe.types import Spacing
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
@@ -64,6 +65,8 @@ class Manifest(_Entry):
     seed: NonNegativeInt
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
+    spacing_mm: Spacing = ()
+    """To which the scans were resampled; empty where each kept its own."""
     plan: Plan
     cases: tuple[CaseEntry, ...] = Field(min_length=1)
     left_out: tuple[LeftOut, ...] = ()

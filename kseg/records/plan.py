@@ -262,10 +262,10 @@ def _spacing_warnings(spacings_mm: np.ndarray, target_mm: Sequence[float]) -> li
     low, high = (
         " x ".join(f"{value:g}" for value in row) for row in (spacings_mm.min(axis=0), spacings_mm.max(axis=0))
     )
-    target = " x ".join(f"{value:g}" for value in target_mm)
+    target = ", ".join(f"{value:g}" for value in target_mm)
     return [
-        f"voxels differ between cases, from {low} to {high} mm, and kseg does not resample: bring the scans (and those "
-        f"to be predicted) to {target} mm for better masks"
+        f"voxels differ between cases, from {low} to {high} mm: for better masks set data.spacing_mm = [{target}] and "
+        "prepare again with --force; scans to be predicted are then resampled too, and their masks brought back"
     ]
 
 

@@ -11,11 +11,14 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
 from kseg.recipe.sections import Recipe
+from kseg.recipe.types import Spacing
 from kseg.volumes.cases import Case, find_cases
 from kseg.volumes.formats.names import files_of
+from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
 from kseg.volumes.read import open_image, open_labels
+from kseg.volumes.resample import at_spacing
 from kseg.volumes.slabs import VolumeStream, stream_of_volume
 from kseg.volumes.volume import Volume
 
@@ -40,11 +43,12 @@ class Scan:
 
 @dataclass(frozen=True)
 class ScanList:
-    """All scans of a dataset, with what they have in common."""
+    """All scans of a dataset, with what they have in common; `spacing_mm` is empty where each keeps its own."""
 
     channels: tuple[str, ...]
     labels: LabelMap
     scans: tuple[Scan, ...]
+    spacing_mm: Spacing = ()
 
 
 def find_scans(recipe: Recipe) -> ScanList:
@@ -54,7 +58,9 @@ def find_scans(recipe: Recipe) -> ScanList:
         InputError: the source is not understood, or its labels have no names.
     """
     scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe)
-    return only_classes(scans, recipe.data.classes) if recipe.data.classes else scans
+    if recipe.data.classes:
+        scans = only_classes(scans, recipe.data.classes)
+    return at_one_spacing(scans, recipe.data.spacing_mm) if recipe.data.spacing_mm else scans
 
 
 def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
@@ -72,6 +78,14 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
     table[kept] = range(len(kept))
     scans = tuple(replace(scan, open=partial(_open_reduced, scan.open, table)) for scan in found.scans)
     return replace(found, labels=labels, scans=scans)
+
+
+def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:
+    """Return the same scans resampled to `spacing_mm`: images linearly, labels class by class."""
+    scans = tuple(
+        replace(scan, open=partial(_open_resampled, scan.open, spacing_mm, scan.case)) for scan in found.scans
+    )
+    return replace(found, scans=scans, spacing_mm=spacing_mm)
 
 
 def scan_in_memory(case: str, subject: str, split: str, image: Volume, labels: np.ndarray) -> Scan:
@@ -94,6 +108,16 @@ def _open_reduced(
 ) -> tuple[VolumeStream, VolumeStream]:
     image, labels = open_all()
     return image, labels.mapped(table.__getitem__, table.dtype)
+
+
+def _open_resampled(
+    open_own: Callable[[], tuple[VolumeStream, VolumeStream]], spacing_mm: Spacing, case: str
+) -> tuple[VolumeStream, VolumeStream]:
+    image, labels = open_own()
+    try:
+        return at_spacing(image, spacing_mm, linear), at_spacing(labels, spacing_mm, by_label)
+    except InputError as error:
+        raise InputError(f"case '{case}': {error}") from None
 
 
 def _scans_of_files(recipe: Recipe) -> ScanList:

@@ -57,7 +57,13 @@ def case_jobs(recipe: Recipe, found: ScanList, folder: Location) -> list[CaseJob
     """Return the jobs of all scans: those to train on first, then those to validate and to test on."""
     splits = splits_of(recipe, found)
     in_order = sorted(found.scans, key=lambda scan: SPLITS.index(splits[scan.subject]))
-    choices = {"schema": VERSION, "labels": found.labels.to_json(), "channels": found.channels, "brick": MOST_EDGE}
+    choices = {
+        "schema": VERSION,
+        "labels": found.labels.to_json(),
+        "channels": found.channels,
+        "brick": MOST_EDGE,
+        "spacing_mm": found.spacing_mm,
+    }
     digest = hashlib.sha256(json.dumps(choices).encode()).hexdigest()
     return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
 
@@ -89,6 +95,7 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
         seed=recipe.seed,
         channels=found.channels,
         labels=found.labels.to_json(),
+        spacing_mm=found.spacing_mm,
         plan=make_plan(to_plan, found.channels, found.labels.names, recipe.data.memory_gb),
         cases=tuple(cases),
         left_out=tuple(LeftOut(case=out.case, reason=out.reason) for out in outcomes if out.shard is None),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
+from kseg.recipe.types import Spacing
 from kseg.records.intensity import Scale
 from kseg.volumes.labels import LabelMap
 
@@ -27,6 +28,8 @@ class Contract(BaseModel):
     labels: dict[str, int]
     scales: tuple[Scale, ...] = ()
     """How each channel is normalised; empty for `"zscore"` throughout."""
+    spacing_mm: Spacing = ()
+    """To which a volume is resampled first; empty where it keeps its own."""
     val_subjects: tuple[str, ...] = ()
     """Subjects on whom a fold validated, instead of the dataset's own; empty where the run is no fold."""
 

@@ -46,7 +46,7 @@ def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
 def contract_of(recipe: Recipe, manifest: Manifest) -> Contract:
     """Return what a model trained on a dataset expects; the recipe is `planned_recipe`'s."""
     scales = scales_of(recipe.data.normalisation or (), manifest.plan)
-    return Contract(channels=manifest.channels, labels=manifest.labels, scales=scales)
+    return Contract(channels=manifest.channels, labels=manifest.labels, scales=scales, spacing_mm=manifest.spacing_mm)
 
 
 def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
@@ -89,7 +89,7 @@ def check_resumable(recipe: Recipe, run: Run) -> None:
         )
     if contract != run.contract:
         raise InputError(
-            f"run '{folder.path}' was trained on other channels, labels or intensities than those of "
+            f"run '{folder.path}' was trained on other channels, labels, intensities or voxels than those of "
             f"'{recipe.data.records}'"
         )
     before, now = folder.load_recipe().model_dump(), recipe.model_dump()

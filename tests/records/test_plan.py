@@ -92,7 +92,7 @@ def test_the_target_is_the_median_and_on_a_coarse_axis_finer() -> None:
 def test_differing_spacings_are_said_with_what_to_do() -> None:
     (warning,) = plan_of(fingerprint(), fingerprint(), fingerprint(spacing_mm=(1.0, 1.0, 1.2))).warnings
     assert "1 x 1 x 1.2 mm" in warning
-    assert "does not resample" in warning
+    assert "set data.spacing_mm = [1, 1, 1] and prepare again" in warning
     assert plan_of(fingerprint(), fingerprint(spacing_mm=(1.0, 1.0, 1.08))).warnings == ()
 
 
