@@ -1,4 +1,4 @@
-"""`python -m kseg.evaluate`: a run on the whole volumes of a split, scored on the voxels that were prepared."""
+"""`python -m kseg.evaluate`: a run on the whole volumes of a split, scored on each scan's own grid."""
 
 import argparse
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.evaluation.report import score_table, write_scores
     from kseg.evaluation.scores import score_case, summarise
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
-    from kseg.inference.volumes import chosen_postprocessing, describe, segment_cases
+    from kseg.inference.volumes import brought_back, chosen_postprocessing, describe, segment_cases
     from kseg.report.run import write_run_report
 
     postprocessing = None if validating else chosen_postprocessing(trained)
@@ -54,12 +54,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     pictures = CasePictures(folder.evaluation, arguments.split, names, recipe.name)
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
     for record, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
-        spacing_mm = record.image.spacing_mm
-        scored = score_case(record.labels, prediction, spacing_mm, names, recipe.evaluation.surface_tolerance_mm)
+        own, truth = brought_back(prediction, record.image, record.truth), record.truth
+        scored = score_case(truth.array, own, truth.spacing_mm, names, recipe.evaluation.surface_tolerance_mm)
         scores[record.case] = scored
         if choosing:
             trials.append(try_operations(record.labels, prediction, contract.label_map.num_classes))
-        pictures.see(record.case, record.image.array[..., 0], record.labels, prediction, spacing_mm, scored)
+        pictures.see(record.case, record.image, record.labels, prediction, scored)
     summary = summarise(scores)
     write_scores(scores, summary, folder.evaluation, arguments.split)
     write_run_report(folder, recipe, arguments.split)

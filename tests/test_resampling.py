@@ -86,6 +86,9 @@ def test_every_case_is_prepared_at_the_spacing_with_its_volume_and_its_place():
             truth = nib.affines.apply_affine(stored.affine, voxels).mean(axis=0)
             found = nib.affines.apply_affine(record.image.affine, np.argwhere(record.labels)).mean(axis=0)
             np.testing.assert_allclose(found, truth, atol=0.15)
+            own = np.asarray(nib.as_closest_canonical(stored).dataobj) > 0
+            np.testing.assert_array_equal(record.truth.array, own)
+            np.testing.assert_allclose(record.truth.spacing_mm, SPACINGS_MM[record.case], rtol=1e-6)
             inside = record.image.array[record.labels > 0].mean()
             assert inside > 110
 
@@ -126,6 +129,15 @@ def test_segmenting_at_another_spacing_finds_what_is_there(name):
     truth = np.asarray(nib.as_closest_canonical(nib.load(f"{name}_label.nii.gz")).dataobj) > 0
     assert mask.shape == truth.shape
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.96
+
+
+def test_scores_are_those_of_the_mask_on_the_scans_own_grid(tmp_path, capsys):
+    evaluate.main(["balls", "evaluation.postprocessing=none", "--json"])
+    (scored,) = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["classes"].values()
+    predict.main(["balls", "d_image.nii.gz", "--out", str(tmp_path), "evaluation.postprocessing=none"])
+    mask, truth = (np.asarray(nib.load(path).dataobj) > 0 for path in (tmp_path / "d_image.nii.gz", "d_label.nii.gz"))
+    dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+    assert scored["dice"]["mean"] == pytest.approx(dice, abs=1e-6)
 
 
 def test_a_dataset_at_another_spacing_is_not_the_runs(capsys):

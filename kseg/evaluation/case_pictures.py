@@ -9,6 +9,7 @@ import numpy as np
 from kseg.evaluation.scores import ClassScore
 from kseg.pictures.png import save_png
 from kseg.pictures.three_planes import three_planes
+from kseg.volumes.volume import Volume
 
 FIRST = 5
 
@@ -44,20 +45,18 @@ class CasePictures:
     def see(
         self,
         case: str,
-        image: np.ndarray,
+        image: Volume,
         truth: np.ndarray,
         prediction: np.ndarray,
-        spacing_mm: Sequence[float],
         scores: Sequence[ClassScore],
     ) -> None:
         """Draw the case, if it is one of the first, or the best or worst so far.
 
         Args:
             case: its name.
-            image: one channel `(x, y, z)`.
+            image: `(x, y, z, channels)`, of which the first is drawn.
             truth: class indices `(x, y, z)`.
             prediction: class indices `(x, y, z)`.
-            spacing_mm: voxel size along x, y, z.
             scores: of its classes.
         """
         dice = mean_dice(scores)
@@ -69,7 +68,12 @@ class CasePictures:
             return
         title = f"{self.run}: {case}" + ("" if dice is None else f", Dice {dice:.3f}")
         figure = three_planes(
-            image, truth, prediction, spacing_mm=spacing_mm, class_names=self.class_names, title=title
+            image.array[..., 0],
+            truth,
+            prediction,
+            spacing_mm=image.spacing_mm,
+            class_names=self.class_names,
+            title=title,
         )
         save_png(figure, self.path(case))
         self.drawn.append(self.path(case))

@@ -18,6 +18,7 @@ from kseg.training.run_folder import RunFolder
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.resample import at_spacing, on_grid
 from kseg.volumes.slabs import VolumeStream, gather, stream_of_volume
+from kseg.volumes.volume import Volume
 
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
 
@@ -79,9 +80,18 @@ def segment_scan(
     if not spacing_mm:
         return segment_volume(gather(scan, f"image '{name}'").array, progress)
     image = gather(at_spacing(scan, spacing_mm, linear), f"image '{name}' at {spacing_mm} mm")
-    indices = replace(image, array=segment_volume(image.array, progress))
-    own = on_grid(stream_of_volume(indices), scan.shape, scan.spacing_mm, by_label)
-    return gather(own, f"label map of '{name}'").array[..., 0]
+    return brought_back(segment_volume(image.array, progress), image, scan)
+
+
+def brought_back(indices: np.ndarray, image: Volume, own: Volume | VolumeStream) -> np.ndarray:
+    """Return class indices `(x, y, z)` of a resampled image on the scan's own grid; they themselves where it is that.
+
+    Raises:
+        InputError: they do not fit into memory.
+    """
+    there = stream_of_volume(replace(image, array=indices))
+    here = on_grid(there, own.shape, own.spacing_mm, by_label)
+    return indices if here is there else gather(here, "a label map").array[..., 0]
 
 
 def segment_cases(

@@ -12,7 +12,8 @@ from kseg.console.locations import Location, reaching
 from kseg.records.framing import RecordReader
 from kseg.records.labels import BACKGROUND, unpack
 from kseg.records.manifest import CaseEntry, Manifest
-from kseg.records.schema import decode_brick, decode_head
+from kseg.records.schema import NO_TRUTH, decode_brick, decode_head
+from kseg.records.truth import decode_truth
 from kseg.volumes.labels import index_dtype
 from kseg.volumes.volume import Volume
 
@@ -22,7 +23,8 @@ class Record:
     """A case, whole, as scoring uses it.
 
     `image.array` is `(x, y, z, channels)`, of a dtype that `read_volume` names; `labels` `(x, y, z)` class indices,
-    uint8 or uint16; `statistics` `(channels, 4)` from `intensity_statistics`.
+    uint8 or uint16; `statistics` `(channels, 4)` from `intensity_statistics`; `truth` the labels on the scan's own
+    grid, which is another where the case was resampled.
     """
 
     case: str
@@ -30,6 +32,7 @@ class Record:
     image: Volume
     labels: np.ndarray
     statistics: np.ndarray
+    truth: Volume
 
 
 def read_records(folder: Location, manifest: Manifest, split: str) -> Iterator[Record]:
@@ -79,7 +82,10 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Recor
             foreground = np.bincount(block.reshape(-1), minlength=num_classes)[1:]
         if (head.foreground[:, number] != foreground).any():
             raise ValueError(f"the labels of brick {number} were counted otherwise")
-    return Record(head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics)
+    truth = Volume(labels, head.affine, head.stored)
+    if head.truth != NO_TRUTH:
+        truth = decode_truth(reader.read(head.truth), head, num_classes)
+    return Record(head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics, truth)
 
 
 def damaged(shard: Location) -> InputError:

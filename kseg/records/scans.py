@@ -31,7 +31,8 @@ class Scan:
 
     `split` is "train", "val", "test", or "" where the source leaves it open. `open()` returns the image and the class
     indices as streams; it raises `InputError` for a bad file, and so does reading the streams. `source()` is a SHA-256
-    of what the case is made from. All can be sent to another process.
+    of what the case is made from. `truth()`, where `open()` resamples, opens the class indices on the scan's own grid.
+    All can be sent to another process.
     """
 
     case: str
@@ -39,6 +40,7 @@ class Scan:
     split: str
     open: Callable[[], tuple[VolumeStream, VolumeStream]]
     source: Callable[[], str]
+    truth: Callable[[], VolumeStream] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,12 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
 def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:
     """Return the same scans resampled to `spacing_mm`: images linearly, labels class by class."""
     scans = tuple(
-        replace(scan, open=partial(_open_resampled, scan.open, spacing_mm, scan.case)) for scan in found.scans
+        replace(
+            scan,
+            open=partial(_open_resampled, scan.open, spacing_mm, scan.case),
+            truth=partial(_open_truth, scan.open),
+        )
+        for scan in found.scans
     )
     return replace(found, scans=scans, spacing_mm=spacing_mm)
 
@@ -118,6 +125,10 @@ def _open_resampled(
         return at_spacing(image, spacing_mm, linear), at_spacing(labels, spacing_mm, by_label)
     except InputError as error:
         raise InputError(f"case '{case}': {error}") from None
+
+
+def _open_truth(open_own: Callable[[], tuple[VolumeStream, VolumeStream]]) -> VolumeStream:
+    return open_own()[1]
 
 
 def _scans_of_files(recipe: Recipe) -> ScanList:

@@ -24,6 +24,7 @@ VERSION: Final = 3
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 STATISTICS = 4
 MOST_BRICKS = 2**22
+NO_TRUTH = -1
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Head:
 
     `image_dtype` is one of `DTYPES`; `affine` maps (x, y, z) to RAS mm; `places` are the bytes at which the bricks'
     records begin; `foreground` `(classes - 1, bricks)` their voxels of each foreground class; `statistics` `(channels,
-    4)` those of `intensity_statistics`.
+    4)` those of `intensity_statistics`. `truth` is the byte at which the record of the truth on the scan's own grid
+    begins (`kseg.records.truth`), `NO_TRUTH` where the case is on that grid itself.
     """
 
     case: str
@@ -45,6 +47,7 @@ class Head:
     places: np.ndarray
     foreground: np.ndarray
     statistics: np.ndarray
+    truth: int
 
 
 def encode_head(head: Head) -> bytes:
@@ -61,6 +64,7 @@ def encode_head(head: Head) -> bytes:
             "places": head.places,
             "foreground": head.foreground,
             "statistics": head.statistics.astype(np.float32),
+            "truth": np.array([head.truth]),
         }
     )
 
@@ -82,7 +86,7 @@ def decode_head(content: bytes, num_classes: int) -> Head:
         bricks = Bricks.of((x, y, z))
         _check(size == bricks.size, f"bricks of {size} are not those of shape {bricks.shape}")
         _check(bricks.count <= MOST_BRICKS, f"{bricks.count} bricks are more than {MOST_BRICKS}")
-        (kind,) = features["dtype"].tolist()
+        (kind,), (truth,) = features["dtype"].tolist(), features["truth"].tolist()
         _check(0 <= kind < len(DTYPES), f"the type {kind} is unknown")
         places, foreground = features["places"], features["foreground"].reshape(num_classes - 1, bricks.count)
         _check(len(places) == bricks.count, f"{len(places)} places are listed for {bricks.count} bricks")
@@ -100,6 +104,7 @@ def decode_head(content: bytes, num_classes: int) -> Head:
             places,
             foreground,
             statistics,
+            truth,
         )
     except InputError as error:  # of the affine
         raise ValueError(str(error)) from None

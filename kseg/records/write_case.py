@@ -17,7 +17,8 @@ from kseg.records.intensity import CaseIntensities
 from kseg.records.labels import pack_labels
 from kseg.records.manifest import Shard
 from kseg.records.scans import Scan
-from kseg.records.schema import Head, encode_brick, encode_head
+from kseg.records.schema import NO_TRUTH, Head, encode_brick, encode_head
+from kseg.records.truth import encode_truth
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def write_case(job: CaseJob) -> Shard:
                 corner = [part.start for part in bricks.box(number)]
                 intensities.add(bricks.within(number, whole), corner, None if known is None else known > 0)
                 places[number] = writer.write(encode_brick(scan.case, number, whole, labels.packed[number]))
+        truth = _write_truth(writer, scan, job.num_classes)
         head = Head(
             scan.case,
             scan.subject,
@@ -103,6 +105,7 @@ def write_case(job: CaseJob) -> Shard:
             places,
             labels.counts[1:],
             intensities.statistics(),
+            truth,
         )
         place = writer.write(encode_head(head))
     return Shard(
@@ -116,6 +119,14 @@ def write_case(job: CaseJob) -> Shard:
         recipe=job.recipe,
         **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities)),
     )
+
+
+def _write_truth(writer: RecordWriter, scan: Scan, num_classes: int) -> int:
+    """Write the labels on the scan's own grid, where the case is on another, and return their place."""
+    if scan.truth is None:
+        return NO_TRUTH
+    labels = scan.truth()
+    return writer.write(encode_truth(scan.case, pack_labels(labels, Bricks.of(labels.shape), num_classes)))
 
 
 def _finished(job: CaseJob) -> Shard | None:

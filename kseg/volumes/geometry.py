@@ -66,6 +66,12 @@ def ras_affine(affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return affine @ inv_ornt_aff(ras_order(affine), shape)
 
 
+def ras_grid(stored: "StoredGeometry") -> tuple[tuple[int, int, int], np.ndarray]:
+    """The shape (x, y, z) and the affine that the voxels of a file have in RAS+ order."""
+    x, y, z = (stored.shape[i] for i in np.argsort(ras_order(stored.affine)[:, 0]))
+    return (x, y, z), ras_affine(stored.affine, stored.shape)
+
+
 def from_ras(array: np.ndarray, stored: "StoredGeometry") -> np.ndarray:
     """Inverse of `to_ras`: (x, y, z) or (x, y, z, channels) in the file's own order (i, j, k)."""
     return apply_orientation(array, ornt_transform(RAS_ORDER, ras_order(stored.affine)))

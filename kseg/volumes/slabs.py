@@ -11,7 +11,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.open import StoredFile
-from kseg.volumes.geometry import ras_affine, ras_order, spacing_mm, to_ras
+from kseg.volumes.geometry import ras_grid, ras_order, spacing_mm, to_ras
 from kseg.volumes.volume import StoredGeometry, Volume
 
 GATHERED_PLANES = 32
@@ -60,9 +60,8 @@ class VolumeStream:
 def stream_of_file(file: StoredFile) -> VolumeStream:
     """Return the stream of a file: `(i, j, k)` is reordered and flipped, never resampled."""
     order = ras_order(file.geometry.affine)
-    affine = ras_affine(file.geometry.affine, file.geometry.shape)
+    shape, affine = ras_grid(file.geometry)
     axis, downwards = int(order[2, 0]), bool(order[2, 1] < 0)
-    x, y, z = (file.geometry.shape[i] for i in np.argsort(order[:, 0]))
     k = file.geometry.shape[2]
     channels = file.shape[3] if len(file.shape) > 3 else 1
 
@@ -73,7 +72,7 @@ def stream_of_file(file: StoredFile) -> VolumeStream:
             array = to_ras(planes, file.geometry.affine)
             yield Slab(first, array.reshape(*array.shape[:3], channels))
 
-    return VolumeStream((x, y, z), channels, file.dtype, affine, file.geometry, axis, downwards, read)
+    return VolumeStream(shape, channels, file.dtype, affine, file.geometry, axis, downwards, read)
 
 
 def stream_of_volume(volume: Volume, axis: int = 0, downwards: bool = False) -> VolumeStream:

@@ -13,6 +13,7 @@ from kseg.recipe.load import load_recipe
 from kseg.records import bricks
 from kseg.records.manifest import MANIFEST, Manifest, load_manifest
 from kseg.records.read import read_records
+from kseg.records.scans import at_one_spacing
 from kseg.records.write import write_dataset
 
 MUTANTS = 1000
@@ -20,9 +21,10 @@ MUTANTS = 1000
 
 @pytest.fixture
 def dataset(scans: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two cases of four to eight bricks each."""
+    """Two cases of four to eight bricks each, resampled, so that the truth on their own grid is there too."""
     monkeypatch.setattr(bricks, "MOST_EDGE", 3)
-    write_dataset(load_recipe(None, [f"data.records={tmp_path / 'records'}"]), scans(train=2, val=0))
+    resampled = at_one_spacing(scans(train=2, val=0), (0.5, 0.5, 1.0))
+    write_dataset(load_recipe(None, [f"data.records={tmp_path / 'records'}"]), resampled)
     return tmp_path / "records"
 
 
@@ -45,9 +47,9 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
     )
 
 
-def voxels(folder: Path, manifest: Manifest) -> dict[str, tuple[bytes, bytes]]:
+def voxels(folder: Path, manifest: Manifest) -> dict[str, tuple[bytes, ...]]:
     return {
-        record.case: (record.image.array.tobytes(), record.labels.tobytes())
+        record.case: (record.image.array.tobytes(), record.labels.tobytes(), record.truth.array.tobytes())
         for split in ("train", "val", "test")
         for record in read_records(folder, manifest, split)
     }

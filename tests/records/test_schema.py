@@ -34,7 +34,8 @@ def record(dtype: str = "uint8", classes: int = 3, shape: tuple[int, ...] = (6, 
     array = rng.integers(0, 120, shape).astype(dtype)
     labels = rng.integers(0, classes, shape[:3]).astype("uint8" if classes <= 255 else "uint16")
     stored = StoredGeometry(tuple(shape[2::-1]), AFFINE[:, [2, 1, 0, 3]], ".mha", placed=False)
-    return Record("scan_1", "subject_1", Volume(array, AFFINE, stored), labels, intensity_statistics(array))
+    image, truth = Volume(array, AFFINE, stored), Volume(labels, AFFINE, stored)
+    return Record("scan_1", "subject_1", image, labels, intensity_statistics(array), truth)
 
 
 def write(folder: Path, original: Record, classes: int) -> tuple[Path, CaseEntry]:
@@ -52,6 +53,7 @@ def assert_same(found: Record, expected: Record) -> None:
     assert found.image.array.dtype == expected.image.array.dtype.newbyteorder("<")
     np.testing.assert_array_equal(found.image.array, expected.image.array)
     np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.truth.array, expected.truth.array)
     np.testing.assert_array_equal(found.image.affine, expected.image.affine)
     np.testing.assert_array_equal(found.statistics, expected.statistics)
     assert found.image.stored.to_json() == expected.image.stored.to_json()
@@ -72,7 +74,7 @@ def test_views_several_channels_and_many_classes_come_back(tmp_path: Path) -> No
     original = record("int16", classes=300, shape=(9, 8, 7, 3))
     image = replace(original.image, array=original.image.array[::-1, :, ::2].transpose(1, 0, 2, 3))
     labels = original.labels[::-1, :, ::2].transpose(1, 0, 2)
-    view = Record("a", "b", image, labels, intensity_statistics(image.array))
+    view = Record("a", "b", image, labels, intensity_statistics(image.array), replace(image, array=labels))
     assert not (image.array.flags.c_contiguous or labels.flags.c_contiguous)
     found = there_and_back(tmp_path, view, 300)
     assert_same(found, view)

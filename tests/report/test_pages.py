@@ -18,6 +18,7 @@ from kseg.evaluation.scores import score_case, summarise
 from kseg.report.page import inside, write_page
 from kseg.report.run import run_part
 from kseg.training.run_folder import RunFolder
+from kseg.volumes.volume import StoredGeometry, Volume
 
 NAMES = ("soleus", "<b>lateralis</b>")
 
@@ -28,13 +29,14 @@ def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, (8, 8, 8)).astype(np.uint8)
+    image = Volume(truth[..., np.newaxis] * 50, np.eye(4), StoredGeometry((8, 8, 8), np.eye(4), ".nii"))
     pictures = CasePictures(folder.evaluation, "test", NAMES, "run")
     scores = {}
     for number, wrong in enumerate((0.3, 0.35, 0.4, 0.32, 0.3, 0.0, 0.9, 0.5)):
         prediction = np.where(rng.random(truth.shape) < wrong, 0, truth).astype(np.uint8)
         case = f"case_{number}"
         scores[case] = score_case(truth, prediction, (1, 1, 1), NAMES, 1.0)
-        pictures.see(case, truth * 50, truth, prediction, (1, 1, 1), scores[case])
+        pictures.see(case, image, truth, prediction, scores[case])
     write_scores(scores, summarise(scores), folder.evaluation, "test")
     return folder
 
