@@ -136,6 +136,7 @@ def test_scores_are_those_of_the_mask_on_the_scans_own_grid(tmp_path, capsys):
     (scored,) = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["classes"].values()
     predict.main(["balls", "d_image.nii.gz", "--out", str(tmp_path), "evaluation.postprocessing=none"])
     mask, truth = (np.asarray(nib.load(path).dataobj) > 0 for path in (tmp_path / "d_image.nii.gz", "d_label.nii.gz"))
+    assert mask.any()
     dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
     assert scored["dice"]["mean"] == pytest.approx(dice, abs=1e-6)
 
