@@ -165,19 +165,16 @@ def _prepare_table(report: dict[str, Any]) -> Any:
 
 
 def _machine() -> dict[str, Any]:
+    """What was measured on; TensorFlow is asked for its GPUs only where the bench has started it."""
     import platform
+    import sys
+    from importlib.metadata import version
 
-    import keras
-    import tensorflow as tf
-
-    return {
-        "cpus": cores(),
-        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
-        "architecture": platform.machine(),
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
+    report = {"cpus": cores(), "architecture": platform.machine(), "python": platform.python_version()}
+    report |= {name: version(name) for name in ("tensorflow", "keras", "numpy")}
+    if tensorflow := sys.modules.get("tensorflow"):
+        report["gpus"] = [device.name for device in tensorflow.config.list_physical_devices("GPU")]
+    return report
 
 
 def _step_table(report: dict[str, Any]) -> Any:

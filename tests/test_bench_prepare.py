@@ -1,6 +1,8 @@
 """`kseg.bench prepare`: measured on files, and leaves none behind."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,15 @@ from kseg import bench, phantom
 from kseg.console.errors import InputError
 
 
-def test_preparing_is_measured_beside_reading_and_writing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preparing_is_measured_beside_reading_and_writing(tmp_path: Path) -> None:
     phantom.main(["--out", str(tmp_path / "scans"), "--subjects", "2", "--shape", "24", "24", "32"])
     labels = "data.labels={background=0, soleus=100, gm=150, gl=200}"
     words = [f"data.source={tmp_path / 'scans' / 'manifest.csv'}", labels, f"data.records={tmp_path / 'new' / 'r'}"]
-    bench.main(["prepare", *words, "--repeats", "1", "--cases", "2", "--json"])
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    arguments = ["prepare", *words, "--repeats", "1", "--cases", "2", "--json"]
+    alone = f"import sys; from kseg import bench; bench.main({arguments}); assert 'tensorflow' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", alone], check=True, capture_output=True, text=True)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["machine"]["numpy"]
     assert report["cases"] == 2
     assert report["shard_mb"] > 2 * 24 * 24 * 32 / 1e6
     assert report["ratio"] == pytest.approx(report["seconds"]["prepare"] / report["seconds"]["read_and_write"])
