@@ -13,6 +13,8 @@ import numpy as np
 
 MOST_EDGE = 64
 """Voxels. A patch of 96 touches 8 to 27 bricks of 64; more and smaller ones would cost more calls."""
+GAP = 64
+"""Voxels. Odd multiples of a cache line spread over all of the cache."""
 
 Box = tuple[slice, slice, slice]
 
@@ -70,10 +72,23 @@ class Bricks:
 
     def filled_up(self, block: np.ndarray) -> np.ndarray:
         """Return a brick's voxels at its full size, C order: zeros follow where the volume ends."""
-        block = block.copy(order="K")  # close together first: a slab in a file's order has its voxels far apart
-        if block.shape[:3] == self.size:
-            return np.ascontiguousarray(block)
         whole = np.zeros((*self.size, *block.shape[3:]), block.dtype)
         x, y, z = block.shape[:3]
-        whole[:x, :y, :z] = block
+        whole[:x, :y, :z] = _close_together(block)
         return whole
+
+
+def _close_together(block: np.ndarray) -> np.ndarray:
+    """Return a copy with its voxels in the order in which they lie in memory, ready to be brought into another.
+
+    A slab in a file's order has its voxels far apart. Copied straight on they are read along, and the gap after each
+    of its planes is there since rows whose distance is a power of two would push each other out of the processor's
+    cache.
+    """
+    forwards = tuple(slice(None, None, -1 if stride < 0 else 1) for stride in block.strides)
+    steps = [abs(stride) if length > 1 else 0 for length, stride in zip(block.shape, block.strides, strict=True)]
+    order = np.argsort(steps)[::-1]
+    planes = block[forwards].transpose(order)
+    room = np.empty((len(planes), planes[0].size + GAP), block.dtype)[:, :-GAP].reshape(planes.shape)
+    room[...] = planes
+    return room.transpose(np.argsort(order))[forwards]

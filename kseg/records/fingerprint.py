@@ -1,5 +1,7 @@
 """What a case looks like in numbers, measured once while it is prepared: the plan is made from these."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy.ndimage import generate_binary_structure, label
@@ -36,13 +38,9 @@ def take_fingerprint(
     spacing_mm: tuple[float, float, float],
     labels: PackedLabels,
     intensities: CaseIntensities,
+    pieces: Sequence[np.ndarray],
 ) -> Fingerprint:
-    """Put together what was measured of a case of `shape` (x, y, z) while it passed by.
-
-    Memory is bounded: of a class that spreads over more than `MOST_VOXELS` voxels the components are looked for on
-    every n-th plane, row and column (a piece thinner than that can then be missed, or fall apart).
-    """
-    pieces = [component_sizes(labels, index) for index in range(1, len(labels.counts))]
+    """Put together what was measured of a case of `shape` (x, y, z), and the `foreground_pieces` of its labels."""
     return Fingerprint(
         shape=shape,
         spacing_mm=spacing_mm,
@@ -52,6 +50,15 @@ def take_fingerprint(
         components=tuple(len(sizes) for sizes in pieces),
         largest_component=tuple(float(sizes.max() / sizes.sum()) if len(sizes) else 0.0 for sizes in pieces),
     )
+
+
+def foreground_pieces(labels: PackedLabels) -> list[np.ndarray]:
+    """Return the `component_sizes` of each foreground class.
+
+    Memory is bounded: of a class that spreads over more than `MOST_VOXELS` voxels the components are looked for on
+    every n-th plane, row and column (a piece thinner than that can then be missed, or fall apart).
+    """
+    return [component_sizes(labels, index) for index in range(1, len(labels.counts))]
 
 
 def component_sizes(labels: PackedLabels, index: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Writing one case: the function that every worker, on whatever machine, runs for each case."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,14 +12,15 @@ from kseg.console.errors import InputError
 from kseg.console.locations import Location, reaching
 from kseg.records.bricks import Bricks
 from kseg.records.destinations import FINISHED, own_file
-from kseg.records.fingerprint import take_fingerprint
+from kseg.records.fingerprint import foreground_pieces, take_fingerprint
 from kseg.records.framing import RecordWriter
 from kseg.records.intensity import CaseIntensities
-from kseg.records.labels import pack_labels
+from kseg.records.labels import PackedLabels, pack_labels
 from kseg.records.manifest import Shard
 from kseg.records.scans import Scan
 from kseg.records.schema import NO_TRUTH, Head, encode_brick, encode_head
 from kseg.records.truth import encode_truth
+from kseg.volumes.slabs import VolumeStream
 
 
 @dataclass(frozen=True)
@@ -75,50 +77,63 @@ def prepare_case(job: CaseJob) -> Outcome:
 def write_case(job: CaseJob) -> Shard:
     """Write the shard of a case; memory is that of a slab of the image, one brick thick, and of the packed labels.
 
+    Two cores are kept busy: the sources are hashed while the labels are packed, the pieces of the foreground told apart
+    while the image is read, and one brick is cut, measured and encoded while another is hashed and written.
+
     Raises:
         InputError: the scan is bad.
     """
     scan = job.scan
-    image, indices = scan.open()
-    bricks = Bricks.of(image.shape)
-    labels = pack_labels(indices, bricks, job.num_classes)
-    intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
-    places = np.zeros(bricks.count, np.int64)
     target = job.folder / f"{scan.case}.tfrecord"
-    with ThreadPoolExecutor(1) as thread, own_file(target) as path, RecordWriter(path) as writer:
-        source = thread.submit(scan.source)
-        for first, slab in ahead(image.read(bricks.size[image.axis])):
-            for number, block in bricks.cut(image.axis, first, slab):
-                whole, known = bricks.filled_up(block), labels.brick(number)
-                corner = [part.start for part in bricks.box(number)]
-                intensities.add(bricks.within(number, whole), corner, None if known is None else known > 0)
-                places[number] = writer.write(encode_brick(scan.case, number, whole, labels.packed[number]))
-        truth = _write_truth(writer, scan, job.num_classes)
-        head = Head(
-            scan.case,
-            scan.subject,
-            bricks,
-            image.channels,
-            image.dtype,
-            image.affine,
-            image.stored,
-            places,
-            labels.counts[1:],
-            intensities.statistics(),
-            truth,
+    with ThreadPoolExecutor(2) as threads:
+        source = threads.submit(scan.source)
+        image, indices = scan.open()
+        bricks = Bricks.of(image.shape)
+        labels = pack_labels(indices, bricks, job.num_classes)
+        pieces = threads.submit(foreground_pieces, labels)
+        intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
+        places = np.zeros(bricks.count, np.int64)
+        with own_file(target) as path, RecordWriter(path) as writer:
+            for number, record in ahead(_records(scan.case, image, bricks, labels, intensities)):
+                places[number] = writer.write(record)
+            truth = _write_truth(writer, scan, job.num_classes)
+            head = Head(
+                scan.case,
+                scan.subject,
+                bricks,
+                image.channels,
+                image.dtype,
+                image.affine,
+                image.stored,
+                places,
+                labels.counts[1:],
+                intensities.statistics(),
+                truth,
+            )
+            place = writer.write(encode_head(head))
+        return Shard(
+            case=scan.case,
+            subject=scan.subject,
+            file=target.name,
+            head=place,
+            bytes=writer.size,
+            sha256=writer.sha256,
+            source=source.result(),
+            recipe=job.recipe,
+            **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities, pieces.result())),
         )
-        place = writer.write(encode_head(head))
-    return Shard(
-        case=scan.case,
-        subject=scan.subject,
-        file=target.name,
-        head=place,
-        bytes=writer.size,
-        sha256=writer.sha256,
-        source=source.result(),
-        recipe=job.recipe,
-        **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities)),
-    )
+
+
+def _records(
+    case: str, image: VolumeStream, bricks: Bricks, labels: PackedLabels, intensities: CaseIntensities
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the record of each brick, its voxels added to the `intensities`."""
+    for first, slab in ahead(image.read(bricks.size[image.axis])):
+        for number, block in bricks.cut(image.axis, first, slab):
+            whole, known = bricks.filled_up(block), labels.brick(number)
+            corner = [part.start for part in bricks.box(number)]
+            intensities.add(bricks.within(number, whole), corner, None if known is None else known > 0)
+            yield number, encode_brick(case, number, whole, labels.packed[number])
 
 
 def _write_truth(writer: RecordWriter, scan: Scan, num_classes: int) -> int:

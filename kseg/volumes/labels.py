@@ -60,10 +60,9 @@ class LabelMap:
         """
         unknown = self.num_classes
         indices = _map_voxels(array, self._index_of(array.dtype), index_dtype(unknown))
-        missed = indices == unknown
-        if not missed.any():
+        if indices.max(initial=0) < unknown:
             return indices
-        misses = np.unique(array[missed])
+        misses = np.unique(array[indices == unknown])
         fractions = misses[misses != np.round(misses)]
         if fractions.size:
             raise InputError(
@@ -134,7 +133,10 @@ def _background_of(mapping: Mapping[str, int]) -> str:
 
 
 def _map_voxels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray], dtype: np.dtype) -> np.ndarray:
-    """`function` of every voxel, in buffers, since indexing a table takes 8 bytes a voxel for a while."""
+    """`function` of every voxel, in buffers, since indexing a table takes 8 bytes a voxel for a while.
+
+    Most buffers hold one value, the background's, and are not looked up voxel by voxel.
+    """
     voxels = np.nditer(
         [array, None],
         flags=["external_loop", "buffered", "zerosize_ok"],
@@ -144,7 +146,7 @@ def _map_voxels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray],
     )
     with voxels:
         for source, target in voxels:
-            target[...] = function(source)
+            target[...] = function(source[:1] if (source == source[:1]).all() else source)
         return voxels.operands[1]
 
 

@@ -97,10 +97,11 @@ def _open_channel(path: Path) -> VolumeStream:
         for first, stored in stream.read(thickness):
             with np.errstate(over="ignore"):  # beyond float32 becomes infinite
                 array = stored.astype(dtype, copy=False)
-            low, high = array.min(), array.max()  # NaN and infinity show in them, at no cost in memory
-            lowest, highest = min(lowest, low), max(highest, high)
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise InputError(f"image '{path}' must be finite: received NaN or infinity; replace them.")
+            if dtype.kind == "f" or not lowest < highest:  # of integers the first two that differ are enough
+                low, high = array.min(), array.max()  # NaN and infinity show in them, at no cost in memory
+                lowest, highest = min(lowest, low), max(highest, high)
+                if not (np.isfinite(low) and np.isfinite(high)):
+                    raise InputError(f"image '{path}' must be finite: received NaN or infinity; replace them.")
             yield Slab(first, array)
         if lowest == highest:
             raise InputError(f"image '{path}' is an empty volume: received {lowest:g} everywhere; leave it out.")

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from kseg.records import bricks, fingerprint, intensity
 from kseg.records.bricks import Bricks
-from kseg.records.fingerprint import Fingerprint, component_sizes, take_fingerprint
+from kseg.records.fingerprint import Fingerprint, component_sizes, foreground_pieces, take_fingerprint
 from kseg.records.intensity import CaseIntensities
 from kseg.records.labels import PackedLabels, pack_labels
 from kseg.volumes.slabs import stream_of_volume
@@ -20,7 +20,7 @@ def fingerprint_of(image: np.ndarray, labels: np.ndarray, num_classes: int = 2) 
     for number in range(packed.bricks.count):
         box, known = packed.bricks.box(number), packed.brick(number)
         intensities.add(image[box], [part.start for part in box], None if known is None else known > 0)
-    return take_fingerprint(labels.shape, (0.5, 0.5, 2.0), packed, intensities)
+    return take_fingerprint(labels.shape, (0.5, 0.5, 2.0), packed, intensities, foreground_pieces(packed))
 
 
 def pack(labels: np.ndarray, num_classes: int) -> PackedLabels:
@@ -76,6 +76,20 @@ def test_sizes_of_pieces_are_scipys() -> None:
         components, count = ndimage.label(labels == index, np.ones((3, 3, 3)))
         expected = ndimage.sum_labels(labels == index, components, range(1, count + 1))
         assert sorted(sizes) == sorted(expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_lone_voxels_are_packed_in_the_brick_that_holds_them(axis: int) -> None:
+    labels = np.zeros((11, 12, 13), np.uint8)
+    labels[10, 0, 12], labels[4, 11, 5], labels[0, 0, 4] = 1, 2, 1
+    volume = Volume(labels, np.eye(4), StoredGeometry(labels.shape, np.eye(4), ".nii.gz"))
+    packed = pack_labels(stream_of_volume(volume, axis, downwards=axis == 1), Bricks.of(labels.shape), 3)
+    for number in range(packed.bricks.count):
+        part = labels[packed.bricks.box(number)]
+        found = packed.brick(number)
+        np.testing.assert_array_equal(np.zeros_like(part) if found is None else found, part)
+        assert (found is None) == (not part.any())
+        assert packed.counts[:, number].tolist() == np.bincount(part.reshape(-1), minlength=3).tolist()
 
 
 def test_no_foreground_and_nothing_else_are_both_said() -> None:

@@ -116,6 +116,26 @@ def test_bricks_fill_up_little_and_cover_all() -> None:
     assert (seen == 1).all()
 
 
+@pytest.mark.parametrize("dtype", ["uint8", ">i2", "float32"])
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_filled_up_brick_is_numpys_however_its_voxels_lie(
+    order: tuple[int, int, int], channels: tuple[int, ...], dtype: str
+) -> None:
+    shape = (65, 70, 1)
+    stored = np.random.default_rng(0).integers(0, 200, (*(shape[axis] for axis in order), *channels)).astype(dtype)
+    for flips in (slice(None), slice(None, None, -1)):
+        slab = stored[flips, :, flips].transpose(*np.argsort(order), *range(3, stored.ndim))
+        cut = bricks.Bricks.of(shape)
+        for _, block in cut.cut(2, 0, slab):
+            missing = [(0, edge - length) for edge, length in zip(cut.size, block.shape, strict=False)]
+            expected = np.pad(block, [*missing, *((0, 0) for _ in channels)])
+            found = cut.filled_up(block)
+            np.testing.assert_array_equal(found, expected)
+            assert found.flags.c_contiguous
+            assert found.dtype == dtype
+
+
 def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     program = (
         "import sys; sys.path.insert(0, 'tests/records'); from pathlib import Path; "

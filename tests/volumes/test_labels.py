@@ -28,6 +28,18 @@ def test_indices_equal_a_plain_loop_for_every_type_and_memory_order(label_map, d
         assert list(indices.flat) == expected
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f4"])
+def test_of_large_arrays_a_lone_value_is_found_within_the_background_and_a_foreign_one_that_fills_them(dtype):
+    values = np.zeros((3, 200, 300), dtype)
+    expected = np.zeros(values.shape, np.uint8)
+    for place, index in (((0, 0, 0), 1), ((1, 77, 123), 3), ((2, 199, 299), 2)):
+        values[place], expected[place] = LEG.values[index], index
+    for view in (slice(None), slice(None, None, -1)):
+        np.testing.assert_array_equal(LEG.to_indices(values[view, :, view], "label"), expected[view, :, view])
+    with pytest.raises(InputError, match="holds the values 7, which"):
+        LEG.to_indices(np.full_like(values, 7), "label")
+
+
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_a_value_of_no_class_is_named_with_the_known_ones(dtype):
     array = np.array([[[0, 100, 3, 100, 4, 3]]], dtype)

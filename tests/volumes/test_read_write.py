@@ -17,6 +17,7 @@ from kseg.console.errors import InputError
 from kseg.volumes.geometry import corners_mm
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.read import read_image, read_labels, read_volume
+from kseg.volumes.slabs import GATHERED_PLANES
 from kseg.volumes.volume import Volume
 from kseg.volumes.write import output_name, write_label_map
 
@@ -401,6 +402,18 @@ def test_volumes_that_cannot_be_used_are_refused(array, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         read_volume(nifti(tmp_path / "bad.nii", np.eye(4), 1, 1, array))
     assert str(tmp_path / "bad.nii") in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_an_image_is_not_empty_whose_last_plane_alone_differs_and_nan_is_found_there(dtype, tmp_path):
+    array = np.full((3, 4, 2 * GATHERED_PLANES + 1), 7, dtype)
+    array[2, 3, -1] = 8
+    image = read_volume(nifti(tmp_path / "image.nii", np.eye(4), 1, 1, array)).array
+    np.testing.assert_array_equal(image, array)
+    array = array.astype(np.float32)
+    array[..., 0], array[2, 3, -1] = 5, np.nan
+    with pytest.raises(InputError, match="NaN or infinity"):
+        read_volume(nifti(tmp_path / "bad.nii", np.eye(4), 1, 1, array))
 
 
 def test_a_flat_image_a_missing_file_and_a_foreign_type_are_refused(tmp_path):
