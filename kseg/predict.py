@@ -87,7 +87,7 @@ def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Sour
         raise InputError(f"'{changes[0]}' cannot be changed for a served model: export the run anew with it")
     if arguments.deadline is not None and not 0 < arguments.deadline < math.inf:
         raise InputError(f"--deadline must be a number of seconds above 0: received {arguments.deadline:g}")
-    from kseg.serving.source import ServedSource
+    from kseg.client.source import ServedSource
 
     return ServedSource(
         arguments.server,

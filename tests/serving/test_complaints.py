@@ -2,9 +2,9 @@
 
 import pytest
 
+from kseg.client.address import Address, address_of
+from kseg.client.complaints import Busy, Missing, TryLater, complaint
 from kseg.console.errors import InputError
-from kseg.serving.address import Address, address_of
-from kseg.serving.complaints import Busy, Missing, TryLater, complaint
 
 HERE = Address("gpu1", 8500)
 

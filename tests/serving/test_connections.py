@@ -11,13 +11,13 @@ import orjson
 import pytest
 from running import Server
 
+from kseg.client import over_grpc, over_rest
+from kseg.client.address import Address, address_of
+from kseg.client.complaints import TryLater
+from kseg.client.connection import Connection
+from kseg.client.patience import Deadline
+from kseg.client.signatures import Signature
 from kseg.console.errors import InputError
-from kseg.serving import over_grpc, over_rest
-from kseg.serving.address import Address, address_of
-from kseg.serving.complaints import TryLater
-from kseg.serving.connection import Connection
-from kseg.serving.patience import Deadline
-from kseg.serving.signatures import Signature
 
 KINDS = {"grpc": over_grpc.GrpcConnection, "rest": over_rest.RestConnection}
 PROTOCOLS = pytest.mark.parametrize("protocol", list(KINDS))

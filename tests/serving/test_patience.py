@@ -4,10 +4,10 @@ import time
 
 import pytest
 
+from kseg.client import patience
+from kseg.client.complaints import Busy, Unreachable
+from kseg.client.patience import ATTEMPTS, Deadline, patiently
 from kseg.console.errors import InputError
-from kseg.serving import patience
-from kseg.serving.complaints import Busy, Unreachable
-from kseg.serving.patience import ATTEMPTS, Deadline, patiently
 
 pytest.importorskip("tenacity", reason="needs kseg[serving]")
 

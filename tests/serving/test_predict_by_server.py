@@ -15,8 +15,8 @@ from running import Server
 from stand_in import REFUSED, expected
 
 from kseg import predict
+from kseg.client import patience
 from kseg.console.errors import InputError
-from kseg.serving import patience
 
 SPACING_MM = (1.1, 0.9, 0.5)
 PROTOCOLS = pytest.mark.parametrize("protocol", ["grpc", "rest"])
@@ -253,7 +253,8 @@ def test_100_megabytes_by_grpc(server: Server, tmp_path: Path) -> None:
     array = np.tile(volume(64, 64, 50), (8, 8, 8))
     assert array.nbytes > 100e6
     segment(server, "grpc", "leg", save(tmp_path / "scan.nii", array), out=tmp_path / "out")
-    np.testing.assert_array_equal(read(tmp_path / "out" / "scan.nii"), expected(array, SPACING_MM, "uint8"))
+    for labels in np.split(read(tmp_path / "out" / "scan.nii"), 8):  # along x, where all eight are alike
+        np.testing.assert_array_equal(labels, expected(array[:64], SPACING_MM, "uint8"))
 
 
 @pytest.mark.parametrize(

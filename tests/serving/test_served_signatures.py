@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from kseg.client.over_grpc import GrpcConnection
+from kseg.client.over_rest import RestConnection
+from kseg.client.signatures import DTYPES, Signature, choose, signatures_of
 from kseg.console.errors import InputError
-from kseg.serving.over_grpc import GrpcConnection
-from kseg.serving.over_rest import RestConnection
-from kseg.serving.signatures import DTYPES, Signature, choose, signatures_of
 
 NARROW = {"segment": "f4", "segment_uint8": "u1", "segment_int16": "i2", "segment_uint16": "u2"}
 
@@ -57,7 +57,7 @@ def described(**changes: dict) -> dict:
 
 
 def test_types_and_channels_are_read_from_the_description() -> None:
-    (one,) = signatures_of({"segment": described(), "serving_default": {}}, "leg")
+    (one,) = signatures_of({"segment": described(), "serving_default": {}, "segment_probabilities": {}}, "leg")
     assert one == Signature("segment", np.dtype("f4"), 2, np.dtype("i2"))
     any_rank = {"dtype": "DT_FLOAT", "tensor_shape": {"unknown_rank": True}}
     assert signatures_of({"segment": described(voxels=any_rank)}, "leg")[0].channels is None

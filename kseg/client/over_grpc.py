@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from kseg.client.address import Address
+from kseg.client.complaints import broken, complaint, is_of_a_queue, no_answer_of_tf_serving, too_late, unreachable
+from kseg.client.connection import Prediction
+from kseg.client.patience import Deadline, not_installed
+from kseg.client.signatures import DTYPES, LABELS, SPACING, VOXELS, Signature
 from kseg.console.command import start_tensorflow
 from kseg.console.errors import InputError
 from kseg.inference.source import Showing
-from kseg.serving.address import Address
-from kseg.serving.complaints import broken, complaint, is_of_a_queue, no_answer_of_tf_serving, too_late, unreachable
-from kseg.serving.connection import Prediction
-from kseg.serving.patience import Deadline, not_installed
-from kseg.serving.signatures import DTYPES, LABELS, SPACING, VOXELS, Signature
 
 PORT = 8500
 MOST_BYTES = 2**31 - 2**16

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from kseg.client.address import address_of
+from kseg.client.complaints import Busy, Missing, no_answer_of_tf_serving
+from kseg.client.connection import Connection, Prediction
+from kseg.client.patience import Deadline, patiently
+from kseg.client.signatures import Signature, choose, signatures_of
 from kseg.console.errors import InputError
 from kseg.inference.source import Showing, check_channels
-from kseg.serving.address import address_of
-from kseg.serving.complaints import Busy, Missing, no_answer_of_tf_serving
-from kseg.serving.connection import Connection, Prediction
-from kseg.serving.patience import Deadline, patiently
-from kseg.serving.signatures import Signature, choose, signatures_of
 from kseg.volumes.slabs import VolumeStream, gather
 
 SECONDS = 600.0
@@ -105,9 +105,9 @@ class ServedSource:
 
 def _connect(server: str, model: str, protocol: str, version: int | None) -> Connection:
     if protocol == "rest":
-        from kseg.serving import over_rest
+        from kseg.client import over_rest
 
         return over_rest.RestConnection(address_of(server, over_rest.PORT), model, version)
-    from kseg.serving import over_grpc
+    from kseg.client import over_grpc
 
     return over_grpc.GrpcConnection(address_of(server, over_grpc.PORT), model, version)

@@ -50,7 +50,8 @@ def signatures_of(described: Mapping[str, Any], model: str) -> list[Signature]:
     Raises:
         InputError: it has none, or one that takes or returns something else than kseg's models do.
     """
-    names = sorted(name for name in described if name == SIGNATURE or name.startswith(f"{SIGNATURE}_"))
+    known = {SIGNATURE, *(f"{SIGNATURE}_{np.dtype(dtype)}" for dtype in DTYPES.values())}
+    names = sorted(known & set(described))
     if not names:
         others = ", ".join(sorted(name for name in described if not name.startswith("__"))) or "none"
         raise InputError(

@@ -5,17 +5,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kseg.client.address import Address
+from kseg.client.patience import Deadline
+from kseg.client.signatures import Signature
 from kseg.inference.source import Showing
-from kseg.serving.address import Address
-from kseg.serving.patience import Deadline
-from kseg.serving.signatures import Signature
 
 Prediction = Callable[[Deadline], np.ndarray]
 """A request for a label map, ready to be made, and made again."""
 
 
 class Connection(Protocol):
-    """How a model on a server is asked. Requests raise `InputError`, of `kseg.serving.complaints`."""
+    """How a model on a server is asked. Requests raise `InputError`, of `kseg.client.complaints`."""
 
     @property
     def address(self) -> Address:

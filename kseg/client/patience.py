@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from kseg.client.complaints import Busy, TryLater
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.serving.complaints import Busy, TryLater
 
 T = TypeVar("T")
 

@@ -3,8 +3,8 @@
 TF Serving's errors have the codes of gRPC, and the same ones as statuses of HTTP.
 """
 
+from kseg.client.address import Address
 from kseg.console.errors import InputError
-from kseg.serving.address import Address
 
 LONGEST = 300
 """Characters of a server's text that are shown: TF Serving's complaints may quote a whole volume."""
