@@ -22,6 +22,10 @@ class Busy(TryLater):
     """The server is there, and has no room for a request now: worth waiting for."""
 
 
+class TooLate(InputError):
+    """A request that was not answered within its deadline."""
+
+
 class Missing(InputError):
     """The server has no such model, or no such version of it."""
 
@@ -67,9 +71,9 @@ def broken(address: Address, reason: str) -> Unreachable:
     )
 
 
-def too_late(address: Address, seconds: float) -> InputError:
+def too_late(address: Address, seconds: float) -> TooLate:
     """Return the complaint for a request that was not answered within its deadline, in seconds."""
-    return InputError(f"no answer from {address} within {seconds:g} s: give it longer with --deadline")
+    return TooLate(f"no answer from {address} within {seconds:g} s: give it longer with --deadline")
 
 
 def no_answer_of_tf_serving(address: Address, text: str) -> InputError:

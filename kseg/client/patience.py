@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from kseg.client.complaints import Busy, TryLater
+from kseg.client.complaints import Busy, TooLate, TryLater
 from kseg.console.command import say
 from kseg.console.errors import InputError
 
@@ -36,7 +36,7 @@ def patiently(request: Callable[[Deadline], T], deadline: Deadline) -> T:
     """Make a request, and again after `TryLater`, with waits that grow exponentially, drawn at random (full jitter).
 
     Raises:
-        InputError: the request's; `TryLater` after the last attempt.
+        InputError: the request's; `TryLater` after the last attempt, even if that was cut short by the deadline.
     """
     try:
         from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay
@@ -54,6 +54,19 @@ def patiently(request: Callable[[Deadline], T], deadline: Deadline) -> T:
         if state.attempt_number == 1 and is_busy(state):
             say(f"waiting for the server: {state.outcome.exception() if state.outcome else None}")
 
+    earlier: list[TryLater] = []
+
+    def attempt() -> T:
+        try:
+            return request(deadline)
+        except TryLater as error:
+            earlier.append(error)
+            raise
+        except TooLate:
+            if earlier:
+                raise earlier[-1] from None
+            raise
+
     out_of_time = stop_before_delay(deadline.left())
     attempts = Retrying(
         retry=retry_if_exception_type(TryLater),
@@ -62,7 +75,7 @@ def patiently(request: Callable[[Deadline], T], deadline: Deadline) -> T:
         before_sleep=say_what_is_waited_for,
         reraise=True,
     )
-    return attempts(request, deadline)
+    return attempts(attempt)
 
 
 def not_installed(error: ImportError) -> InputError:

@@ -47,6 +47,6 @@ def server(start: Callable[..., Server]) -> Server:
 
 @pytest.fixture(scope="session")
 def narrow(start: Callable[..., Server]) -> Server:
-    """A server that takes one request at a time, small ones, and gives up after four seconds by REST."""
+    """A server that takes one request at a time, small ones, and gives up after six seconds by REST."""
     room = ("--threads", "1", "--max-enqueued-batches", "0")
-    return start(*room, "--max-message-bytes", "1000", "--rest-api-timeout-in-ms", "4000")
+    return start(*room, "--max-message-bytes", "1000", "--rest-api-timeout-in-ms", "6000")

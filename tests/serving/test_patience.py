@@ -5,7 +5,7 @@ import time
 import pytest
 
 from kseg.client import patience
-from kseg.client.complaints import Busy, Unreachable
+from kseg.client.complaints import Busy, TooLate, Unreachable
 from kseg.client.patience import ATTEMPTS, Deadline, patiently
 from kseg.console.errors import InputError
 
@@ -56,6 +56,19 @@ def test_a_full_queue_is_waited_for_and_said_once(capsys: pytest.CaptureFixture[
     server = Server(*(Busy("the queue is full") for _ in range(9 * ATTEMPTS)))
     assert patiently(server, Deadline.within(600)) == "labels"
     assert capsys.readouterr().err == "waiting for the server: the queue is full\n"
+
+
+def test_a_queue_that_stays_full_is_the_reason_not_the_last_attempt_that_came_too_late() -> None:
+    def busy_then_late(deadline: Deadline) -> str:
+        if deadline.left() > 0.1:
+            raise Busy("full")
+        time.sleep(deadline.left())
+        raise TooLate("no answer")
+
+    with pytest.raises(Busy, match="full"):
+        patiently(busy_then_late, Deadline.within(0.2))
+    with pytest.raises(TooLate, match="no answer"):
+        patiently(busy_then_late, Deadline.within(0.05))
 
 
 def test_no_attempt_begins_after_the_deadline() -> None:

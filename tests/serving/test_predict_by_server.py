@@ -193,13 +193,13 @@ def test_nobody_waits_beyond_the_deadline(
 
     def ask() -> str:
         return complaint_of(
-            lambda: segment(narrow, protocol, "leg", scan, "--deadline", 2, out=tmp_path / "out"), capsys
+            lambda: segment(narrow, protocol, "leg", scan, "--deadline", 3, out=tmp_path / "out"), capsys
         )
 
     began = time.monotonic()
     with narrow.held():
         assert "no answer from 127.0.0.1:" in (line := ask())
-        assert line.endswith("within 2 s: give it longer with --deadline")
+        assert line.endswith("within 3 s: give it longer with --deadline")
         assert "the queue of 127.0.0.1:" in ask()
     assert time.monotonic() - began < GENEROUS_SECONDS
     segment(narrow, protocol, "leg", scan, out=tmp_path / "out")  # waits until the server is free again
