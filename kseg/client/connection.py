@@ -1,6 +1,6 @@
 """A connection to one model on a server, whatever protocol it speaks."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +31,9 @@ class Connection(Protocol):
     def status(self, deadline: Deadline) -> list[Mapping[str, Any]]:
         """Return the `ModelVersionStatus` of each version that the server knows, as protobuf writes it in JSON."""
 
+    def check_size(self, signature: Signature, shape: Sequence[int], channels: int) -> None:
+        """Raise `InputError` for a volume `(x, y, z)` that the protocol does not carry, before it is read."""
+
     def prediction(
         self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, showing: Showing
     ) -> Prediction:
@@ -44,7 +47,4 @@ class Connection(Protocol):
 
         Returns:
             A function that returns labels as the server gave them; nothing is known of their shape yet.
-
-        Raises:
-            InputError: the volume is too large for the protocol; nothing was sent.
         """

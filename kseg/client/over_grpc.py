@@ -1,8 +1,9 @@
 """TF Serving by gRPC: its own service definition, tensors as raw bytes."""
 
+import math
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,15 @@ class GrpcConnection:
         request.model_spec.name = self._model
         return _as_json(self._ask(self._models.GetModelStatus, request, deadline)).get("model_version_status", [])
 
+    def check_size(self, signature: Signature, shape: Sequence[int], channels: int) -> None:
+        """Refuse what fits into no message; see `Connection`."""
+        voxel_bytes = max(channels * signature.dtype.itemsize, signature.labels_dtype.itemsize)
+        if (nbytes := math.prod(shape) * voxel_bytes) > MOST_BYTES:
+            raise InputError(
+                f"{nbytes / 2**30:.1f} GiB of voxels or labels do not fit into a message of gRPC, which ends at 2 GiB: "
+                "crop the scan, or segment it with python -m kseg.predict without --server"
+            )
+
     def prediction(
         self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, showing: Showing
     ) -> Prediction:
@@ -92,12 +102,6 @@ class GrpcConnection:
         from tensorflow import make_ndarray
         from tensorflow_serving.apis import predict_pb2
 
-        labels_nbytes = voxels[..., 0].size * signature.labels_dtype.itemsize
-        if max(voxels.nbytes, labels_nbytes) > MOST_BYTES:
-            raise InputError(
-                f"{max(voxels.nbytes, labels_nbytes) / 2**30:.1f} GiB of voxels or labels do not fit into a message of "
-                "gRPC, which ends at 2 GiB: crop the scan, or segment it with python -m kseg.predict without --server"
-            )
         request = self._about_the_model(predict_pb2.PredictRequest())
         request.model_spec.signature_name = signature.name
         request.output_filter.append(LABELS)
@@ -108,7 +112,10 @@ class GrpcConnection:
             outputs = self._ask(self._predictions.Predict, request, deadline, showing).outputs
             if LABELS not in outputs:
                 raise no_answer_of_tf_serving(self.address, f"no output '{LABELS}'")
-            return make_ndarray(outputs[LABELS])
+            try:
+                return make_ndarray(outputs[LABELS])
+            except (TypeError, ValueError) as error:
+                raise no_answer_of_tf_serving(self.address, f"labels are no array: {error}") from None
 
         return predict
 

@@ -6,9 +6,10 @@ reads 10 MB of a compressed one, later versions 100 (tensorflow_serving/util/net
 """
 
 import json
+import math
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -76,15 +77,18 @@ class RestConnection:
         """Return the versions of the model; see `Connection`."""
         return self._entry(self._ask("GET", self._path, deadline), "model_version_status")
 
+    def check_size(self, signature: Signature, shape: Sequence[int], channels: int) -> None:
+        """Refuse what TF Serving cannot count; see `Connection`."""
+        if (voxels := math.prod(shape) * channels) > MOST_VOXELS:
+            raise InputError(
+                f"{voxels} voxels are more than TF Serving takes by REST, {MOST_VOXELS}: crop the scan, or segment it "
+                "with python -m kseg.predict without --server"
+            )
+
     def prediction(
         self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, showing: Showing
     ) -> Prediction:
         """Return a request for labels; see `Connection`."""
-        if voxels.size > MOST_VOXELS:
-            raise InputError(
-                f"{voxels.size} voxels are more than TF Serving takes by REST, {MOST_VOXELS}: crop the scan, or "
-                "segment it with python -m kseg.predict without --server"
-            )
 
         def body() -> Iterator[bytes]:
             # In the other format, of 'inputs', TF Serving would answer with a line for each voxel, some 25 bytes.

@@ -62,6 +62,7 @@ class ServedSource:
         seconds = self._deadline_seconds or SECONDS + SECONDS_PER_MILLION_VOXELS * math.prod(scan.shape) / 1e6
         try:
             signature = choose(self._signatures, scan.dtype, self._connection.types)
+            self._connection.check_size(signature, scan.shape, scan.channels)
             predict = self._prediction(scan, name, signature, showing)
             labels = patiently(predict, Deadline.within(seconds))
             if labels.shape != (1, *scan.shape) or labels.dtype.kind not in "iu":

@@ -65,15 +65,23 @@ def test_a_wrong_rank_is_told(protocol: str, server: Server) -> None:
         predict(Deadline.within(GENEROUS_SECONDS))
 
 
-@PROTOCOLS
-@pytest.mark.parametrize(("edge", "dtype", "labels"), [(1300, "u1", "u1"), (900, "f4", "u1"), (1100, "u1", "u2")])
-def test_a_volume_that_no_message_holds_is_refused_before_it_is_sent(
-    protocol: str, edge: int, dtype: str, labels: str
+@pytest.mark.parametrize(
+    ("protocol", "edge", "channels", "dtype", "labels", "complaint"),
+    [
+        ("grpc", 1300, 1, "u1", "u1", r"2\.0 GiB of voxels or labels do not fit into a message of gRPC"),
+        ("grpc", 900, 1, "f4", "u1", r"2\.7 GiB"),
+        ("grpc", 900, 3, "u1", "u1", r"2\.0 GiB"),
+        ("grpc", 1100, 1, "u1", "u2", r"2\.5 GiB"),
+        ("rest", 1300, 1, "u1", "u1", r"2197000000 voxels are more than TF Serving takes by REST"),
+    ],
+)
+def test_a_volume_that_no_message_holds_is_refused_before_it_is_read(
+    protocol: str, edge: int, channels: int, dtype: str, labels: str, complaint: str
 ) -> None:
-    edge = edge if protocol == "grpc" else 1300
-    voxels = np.broadcast_to(np.zeros(1, dtype), (1, edge, edge, edge, 1))
-    with pytest.raises(InputError, match="crop the scan, or segment it with python -m"):
-        connect(protocol, "127.0.0.1:9").prediction(signature("segment", dtype, labels), voxels, SPACING_MM, iter)
+    connection = connect(protocol, "127.0.0.1:9")
+    connection.check_size(signature("segment", dtype, labels), (edge, edge, edge // 4), channels)
+    with pytest.raises(InputError, match=f"{complaint}.*: crop the scan, or segment it with python -m"):
+        connection.check_size(signature("segment", dtype, labels), (edge, edge, edge), channels)
 
 
 def test_floats_in_json_are_read_back_to_the_bit() -> None:

@@ -1,7 +1,7 @@
 """A model that is still being loaded, or could not be; deadlines that go by a scan's size."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,10 @@ class Connection:
     def status(self, _: Deadline) -> list[dict]:
         return self.versions.pop(0)
 
+    def check_size(self, _: Signature, shape: tuple[int, ...], __: int) -> None:
+        if max(shape) > 1000:
+            raise InputError("too large")
+
     def prediction(self, _: Signature, voxels: np.ndarray, *__: object) -> Callable[[Deadline], np.ndarray]:
         def predict(deadline: Deadline) -> np.ndarray:
             self.deadlines.append(deadline)
@@ -84,6 +88,13 @@ def test_a_model_that_could_not_be_loaded_is_one_line_with_the_reason(served: Ca
     failed = [{"version": "1", "state": "END", "status": {"error_code": "NOT_FOUND", "error_message": "Op type X"}}]
     with pytest.raises(InputError, match=r"cannot be used \(its versions are 1 \(END\); Op type X\): see the server's"):
         served(failed)
+
+
+def test_a_scan_that_is_too_large_is_not_read(served: Callable) -> None:
+    ready, _ = served()
+    unread = replace(scan(1, 1, 1001), read=None)
+    with pytest.raises(InputError, match="'scan': too large"):
+        ready.label_map(unread, "scan", iter)
 
 
 def test_a_deadline_goes_by_the_size_of_a_scan_unless_the_user_gives_it(served: Callable) -> None:
