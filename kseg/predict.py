@@ -2,61 +2,57 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from kseg.inference.volumes import Segment
-    from kseg.training.run_folder import Contract
+    from kseg.inference.source import Source
     from kseg.volumes.inputs import Input
-    from kseg.volumes.slabs import VolumeStream
+
+PROTOCOLS = ("grpc", "rest")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment every input; a bad one does not stop the others, but is the exit status's business at the end."""
     arguments = _parse(argv)
 
-    from kseg.inference.trained import open_trained
     from kseg.volumes.inputs import find_inputs
 
     changes = [word for word in arguments.words if word.startswith("evaluation.") and "=" in word]
     paths = [Path(word) for word in arguments.words if word not in changes]
-    trained = open_trained(arguments.run, changes)
-    inputs = find_inputs(paths, len(trained.contract.channels))
+    source = _open_source(arguments, changes)
+    inputs = find_inputs(paths, source.channels or 1)
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
-
-    start_tensorflow()
-    from kseg.inference.volumes import chosen_postprocessing, describe, volume_segmenter
-
-    chosen = chosen_postprocessing(trained)
-    segment = volume_segmenter(trained, postprocessing=chosen)
-    say(describe(trained, chosen))
+    say(source.start())
     written, failed = [], []
     for scan in inputs:
         try:
-            target = _segment_file(scan, segment, trained.contract, arguments.out, arguments.force)
+            target = _segment_file(scan, source, arguments.out, arguments.force)
         except InputError as error:
             say(f"kseg.predict: {error}")
             failed.append(str(scan.path))
         else:
             written.append(str(target))
     if arguments.json:
-        print_json({"run": str(trained.folder.path), "written": written, "failed": failed})
+        print_json({**source.identity, "written": written, "failed": failed})
     if failed:
         raise InputError(f"{len(failed)} of {len(inputs)} inputs failed: {', '.join(failed)}; mend them, see above")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("predict", "Segment new scans with a trained run, or with the folds of one together.")
-    parser.add_argument("run", metavar="RUN", help="name or folder of the run")
+    parser = command_parser(
+        "predict", "Segment new scans with a trained run, with the folds of one together, or through TF Serving."
+    )
+    parser.add_argument("run", metavar="RUN|MODEL", help="name or folder of the run; or the served model's name")
     parser.add_argument(
         "words",
         nargs="+",
@@ -65,47 +61,70 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="overwrite label maps that are there already")
+    parser.add_argument("--server", metavar="HOST[:PORT]", help="let the TF Serving there segment them")
+    served = parser.add_argument_group("with --server")
+    served.add_argument("--protocol", choices=PROTOCOLS, help="grpc (the default, port 8500) or rest (port 8501)")
+    served.add_argument("--model-version", type=int, metavar="N", help="version of the model; the newest by default")
+    served.add_argument(
+        "--deadline",
+        type=float,
+        metavar="SECONDS",
+        help="time for a scan, second tries included; 10 minutes and 10 s for each million voxels by default",
+    )
     add_json_option(parser)
     return parser.parse_intermixed_args(argv)
 
 
-def _segment_file(scan: "Input", segment: "Segment", contract: "Contract", out: Path, force: bool) -> Path:
+def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Source":
+    if arguments.server is None:
+        for name in ("protocol", "model_version", "deadline"):
+            if getattr(arguments, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} is for a model on a server: name it with --server")
+        from kseg.inference.local import LocalSource
+
+        return LocalSource(arguments.run, changes)
+    if changes:
+        raise InputError(f"'{changes[0]}' cannot be changed for a served model: export the run anew with it")
+    if arguments.deadline is not None and not 0 < arguments.deadline < math.inf:
+        raise InputError(f"--deadline must be a number of seconds above 0: received {arguments.deadline:g}")
+    from kseg.client.source import ServedSource
+
+    return ServedSource(
+        arguments.server,
+        arguments.run,
+        protocol=arguments.protocol or PROTOCOLS[0],
+        version=arguments.model_version,
+        deadline_seconds=arguments.deadline,
+    )
+
+
+def _segment_file(scan: "Input", source: "Source", out: Path, force: bool) -> Path:
     """Segment one scan and return where its label map is; nothing of it stays in memory."""
     from kseg.console.progress import progress
-    from kseg.inference.volumes import segment_scan
     from kseg.volumes.read import open_image
     from kseg.volumes.write import output_name, write_label_map
 
     image = open_image(scan.channels, scan.path.name)
-    _check_channels(scan.path, image, contract)
     target = out / output_name(scan.path, image.stored)
     if target.exists() and not force:
         raise InputError(f"'{target}' exists already: pass --force to overwrite it, or choose another --out")
-    showing = partial(progress, description=scan.path.name)
-    indices = segment_scan(image, scan.path.name, segment, contract.spacing_mm, showing)
-    write_label_map(target, contract.label_map.to_values(indices), image.stored)
-    say(f"{target}: {_volumes(indices, image.spacing_mm, contract)}")
+    values = source.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
+    write_label_map(target, values, image.stored)
+    say(f"{target}: {_volumes(values, image.spacing_mm, source.structures)}")
     return target
 
 
-def _check_channels(path: Path, image: "VolumeStream", contract: "Contract") -> None:
-    if image.channels != len(contract.channels):
-        raise InputError(
-            f"'{path}' has {image.channels} channels, the model takes {len(contract.channels)} "
-            f"({', '.join(contract.channels)}): give scans like those it was trained on"
-        )
-
-
-def _volumes(indices: "np.ndarray", spacing_mm: Sequence[float], contract: "Contract") -> str:
+def _volumes(values: "np.ndarray", spacing_mm: Sequence[float], structures: Mapping[int, str]) -> str:
     """Say how large each structure is, in ml: the number a sonographer knows by heart."""
     import numpy as np
 
     voxel_ml = math.prod(spacing_mm) / 1000
-    # Plane by plane, because bincount widens what it counts to 8 bytes.
-    planes = [np.bincount(plane.reshape(-1), minlength=contract.label_map.num_classes) for plane in indices]
-    voxels = np.sum(planes, axis=0)
-    foreground = zip(contract.label_map.names[1:], voxels[1:], strict=True)
-    return ", ".join(f"{name} {count * voxel_ml:.1f} ml" for name, count in foreground)
+    voxels: Counter[int] = Counter()
+    for plane in values:  # plane by plane, because sorting takes memory
+        present, counts = np.unique(plane, return_counts=True)
+        voxels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
+    names = structures or {value: f"label {value}" for value in sorted(voxels) if value != 0}
+    return ", ".join(f"{name} {voxels[value] * voxel_ml:.1f} ml" for value, name in names.items()) or "no structure"
 
 
 if __name__ == "__main__":

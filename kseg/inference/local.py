@@ -1,0 +1,46 @@
+"""A trained run as a source of label maps: loaded here, on this machine's processor or GPU."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kseg.console.command import start_tensorflow
+from kseg.inference.source import Showing, check_channels
+from kseg.inference.trained import open_trained
+from kseg.volumes.slabs import VolumeStream
+
+
+class LocalSource:
+    """A `Source` that loads a trained run, or the folds of one.
+
+    Args:
+        run: its name or its path.
+        changes: `evaluation.key=value`, changes to how volumes are segmented.
+
+    Raises:
+        InputError: as `open_trained` does.
+    """
+
+    def __init__(self, run: str, changes: Sequence[str] = ()):
+        self._trained = open_trained(run, changes)
+        contract = self._trained.contract
+        self.identity = {"run": str(self._trained.folder.path)}
+        self.channels = len(contract.channels)
+        self.structures = dict(zip(contract.label_map.values[1:], contract.label_map.names[1:], strict=True))
+
+    def start(self) -> str:
+        """Start TensorFlow and load the models; return what a user should know of how volumes are segmented."""
+        start_tensorflow()
+        from kseg.inference.volumes import chosen_postprocessing, describe, volume_segmenter
+
+        chosen = chosen_postprocessing(self._trained)
+        self._segment = volume_segmenter(self._trained, postprocessing=chosen)
+        return describe(self._trained, chosen)
+
+    def label_map(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+        """Segment a scan, window by window; see `Source`."""
+        from kseg.inference.volumes import segment_scan
+
+        contract = self._trained.contract
+        check_channels(scan, name, self.channels, contract.channels)
+        return contract.label_map.to_values(segment_scan(scan, name, self._segment, contract.spacing_mm, showing))
