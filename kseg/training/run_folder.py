@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def onnx(self) -> Path:
+        """The model in ONNX's format."""
+        return self.path / "model.onnx"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
