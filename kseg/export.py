@@ -1,4 +1,4 @@
-"""`python -m kseg.export`: a run's model in another form: a SavedModel, or an ONNX model."""
+"""`python -m kseg.export`: a run's model in another form: a SavedModel, an ONNX model, or a TensorRT engine."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
 
-OPTIONS = {"size": "onnx"}
+OPTIONS = {"size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
 """Options, and the format to which each belongs."""
 
 
@@ -23,18 +23,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("export", "Export a trained run as a SavedModel for TF Serving, or in ONNX's format.")
+    parser = command_parser(
+        "export", "Export a trained run as a SavedModel for TF Serving, in ONNX's format, or as a TensorRT engine."
+    )
     parser.add_argument("run", metavar="RUN", help="name or folder of the run")
     parser.add_argument(
         "--format",
         choices=tuple(FORMATS),
         default="savedmodel",
-        help="savedmodel (the default), a folder 1/, 2/, ...; onnx, model.onnx",
+        help="savedmodel (the default), a folder 1/, 2/, ...; onnx, model.onnx; tensorrt, model.engine for this GPU",
     )
     parser.add_argument(
         "--size",
         choices=("dynamic", "fixed"),
         help="onnx: patches of any size (the default), or of the training's alone",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "tf32", "fp16"),
+        help="tensorrt: exact (the default), products with 10 bits of mantissa, or half precision",
+    )
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="tensorrt: most patches at once (the default: evaluation.batch_size)"
     )
     add_json_option(parser)
     return parser.parse_args(argv)
@@ -83,9 +93,39 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"written": written, "size": size, "compared_on": probe.origin}
 
 
+def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
+    from kseg.inference.engine import this_machine, write_engine
+    from kseg.inference.onnx_file import require_onnx
+    from kseg.inference.trained import open_trained
+
+    if arguments.batch is not None and arguments.batch < 1:
+        raise InputError("--batch must be 1 or more")
+    trained = open_trained(arguments.run)
+    require_onnx()
+    machine = this_machine()
+
+    start_tensorflow()
+    from kseg.inference.probe import draw_probe
+    from kseg.training.devices import leave_gpus
+
+    leave_gpus()
+    probe = draw_probe(trained.recipe, trained.contract)
+    say(f"for {machine.gpu}, TensorRT {machine.tensorrt}; compared on {probe.origin}")
+    batch = arguments.batch or trained.recipe.evaluation.batch_size
+    written = []
+    for member in trained.members:
+        engine = write_engine(
+            member, probe, arguments.precision or "fp32", batch, machine, trained.folder.path / "timing.cache"
+        )
+        say(f"{member.engine}: differs from the Keras model by {engine.largest_difference:.1e} at most")
+        written.append({"path": str(member.engine), **engine.model_dump(mode="json")})
+    return {"written": written}
+
+
 FORMATS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "savedmodel": _saved_model,
     "onnx": _onnx,
+    "tensorrt": _tensorrt,
 }
 
 

@@ -33,11 +33,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
 
-    start_tensorflow()
-    from kseg.inference.volumes import chosen_postprocessing, describe, volume_segmenter
+    if not arguments.engine:
+        start_tensorflow()
+    from kseg.inference.volumes import chosen_postprocessing, describe, load_keras, volume_segmenter
 
+    load = load_keras
+    if arguments.engine:  # without TensorFlow, which would take the GPU's memory
+        from kseg.inference.engine import open_engine
+
+        load = open_engine
     chosen = chosen_postprocessing(trained)
-    segment = volume_segmenter(trained, postprocessing=chosen)
+    segment = volume_segmenter(trained, postprocessing=chosen, load=load)
     say(describe(trained, chosen))
     written, failed = [], []
     for scan in inputs:
@@ -64,6 +70,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="volume, DICOM folder or folder of volumes; or a change to how they are segmented",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
+    parser.add_argument(
+        "--engine", action="store_true", help="run the TensorRT engine that kseg.export --format tensorrt built here"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite label maps that are there already")
     add_json_option(parser)
     return parser.parse_intermixed_args(argv)

@@ -108,6 +108,9 @@ def test_a_damaged_model_is_one_line(tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-def test_an_option_of_another_format_is_refused():
-    with pytest.raises(InputError, match="--size is an option of --format onnx"):
-        export.main(["leg", "--size", "fixed"])
+@pytest.mark.parametrize(
+    "words", [["--size", "fixed"], ["--format", "onnx", "--batch", "2"], ["--format", "onnx", "--precision", "fp16"]]
+)
+def test_an_option_of_another_format_is_refused(words):
+    with pytest.raises(InputError, match=r"--(size|batch|precision) is an option of --format (onnx|tensorrt)"):
+        export.main(["leg", *words])
