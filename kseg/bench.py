@@ -46,7 +46,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     preparing.add_argument("--cases", type=int, default=1, help="how many of the scans, the first ones")
     preparing.set_defaults(measure=_prepare)
-    for bench in (step, patches, preparing):
+    predicting = benches.add_parser(
+        "predict", help="segmenting with a run: its Keras model, SavedModel, ONNX model and TensorRT engine"
+    )
+    predicting.add_argument("run", metavar="RUN", help="name or folder of the run, or of one of its folds")
+    predicting.add_argument(
+        "--shape", type=int, nargs=3, metavar=("X", "Y", "Z"), help="voxels of the volume; 1.5 patches along each axis"
+    )
+    predicting.add_argument("--threads", type=int, default=cores(), help="threads of each; as many as there are cores")
+    predicting.set_defaults(measure=_predict)
+    for bench in (step, patches, preparing, predicting):
         bench.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
         add_json_option(bench)
     return parser.parse_args(argv)
@@ -146,6 +155,32 @@ def _prepare(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     return report, _prepare_table(report)
 
 
+def _predict(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    if min(*(arguments.shape or (1,)), arguments.threads, arguments.repeats) < 1:
+        raise InputError("--shape, --threads and --repeats must be 1 or more")
+
+    from kseg.benchmark.predict import Task, find_sides, measure_predicting
+    from kseg.training.run_folder import open_run
+
+    folder = open_run(arguments.run)
+    recipe = folder.load_recipe()
+    shape = tuple(arguments.shape or (length * 3 // 2 for length in recipe.patches.size))
+    sides, missing = find_sides(folder)
+    for reason in missing.values():
+        say(f"left out: {reason}")
+    report = measure_predicting(Task(folder, shape, arguments.threads), sides, arguments.repeats)
+    report |= {
+        "run": str(folder.path),
+        "shape": shape,
+        "patch": recipe.patches.size,
+        "batch": recipe.evaluation.batch_size,
+        "overlap": recipe.evaluation.overlap,
+        "threads": arguments.threads,
+        "left_out": missing,
+    }
+    return report, _predict_table(report)
+
+
 def _prepare_table(report: dict[str, Any]) -> Any:
     from rich.table import Table
 
@@ -199,6 +234,24 @@ def _step_table(report: dict[str, Any]) -> Any:
     table.add_section()
     for name, sides in report["layers_s"].items():
         row(f"{name}, both ways, ms", sides, 1e-3)
+    return table
+
+
+def _predict_table(report: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    shape, patch = (" x ".join(map(str, report[key])) for key in ("shape", "patch"))
+    table = Table(
+        title=f"{shape} voxels in {report['windows']} windows of {patch}, {report['batch']} at once, "
+        f"{report['threads']} threads"
+    )
+    for heading in ("", "s for 10^6 voxels", "times Keras'", "peak memory, GB"):
+        table.add_column(heading, justify="right" if heading else "left")
+    names = {"keras": "Keras", "savedmodel": "SavedModel", "onnx": "ONNX Runtime", "engine": "TensorRT engine"}
+    took = report["seconds_per_million_voxels"]
+    for side, seconds in took.items():
+        peak = report["peak_bytes"][side] / 1e9
+        table.add_row(names[side], f"{seconds:.3g}", f"{seconds / took['keras']:.2f}", f"{peak:.2f}")
     return table
 
 

@@ -61,6 +61,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="overwrite label maps that are there already")
+    parser.add_argument(
+        "--engine", action="store_true", help="run the TensorRT engine that kseg.export --format tensorrt built here"
+    )
     parser.add_argument("--server", metavar="HOST[:PORT]", help="let the TF Serving there segment them")
     served = parser.add_argument_group("with --server")
     served.add_argument("--protocol", choices=PROTOCOLS, help="grpc (the default, port 8500) or rest (port 8501)")
@@ -82,7 +85,9 @@ def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Sour
                 raise InputError(f"--{name.replace('_', '-')} is for a model on a server: name it with --server")
         from kseg.inference.local import LocalSource
 
-        return LocalSource(arguments.run, changes)
+        return LocalSource(arguments.run, changes, engine=arguments.engine)
+    if arguments.engine:
+        raise InputError("--engine is for a run on this machine: leave it out with --server")
     if changes:
         raise InputError(f"'{changes[0]}' cannot be changed for a served model: export the run anew with it")
     if arguments.deadline is not None and not 0 < arguments.deadline < math.inf:

@@ -1,7 +1,6 @@
 """Preparing: how long a scan takes beside what cannot be spared, reading its files and writing as many bytes."""
 
 import os
-import resource
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kseg.benchmark.clock import seconds
+from kseg.benchmark.memory import peak_bytes
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.records.scans import Scan, ScanList
@@ -48,7 +48,7 @@ def measure_preparing(found: ScanList, files: Sequence[Path], folder: Path, repe
         "seconds": medians,
         "ratio": medians["prepare"] / medians["read_and_write"],
         "shard_mb": shard_bytes / 1e6,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
         "cases": len(found.scans),
     }
 

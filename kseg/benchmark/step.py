@@ -34,7 +34,7 @@ class Worker:
             print(job, file=self._jobs, flush=True)
             return json.loads(self._answers.readline())
         except (BrokenPipeError, json.JSONDecodeError):
-            raise RuntimeError(f"the process that measures '{job}' has died: try a smaller --patch") from None
+            raise RuntimeError(f"the process that measures '{job}' has died: try a smaller volume or patch") from None
 
 
 def measure_step(patch: tuple[int, int, int], batch: int, repeats: int) -> dict[str, Any]:

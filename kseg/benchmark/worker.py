@@ -5,7 +5,6 @@ on standard output: seconds, seconds by layer, or bytes. Its memory is thus its 
 """
 
 import json
-import resource
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import tensorflow as tf
 
 from kseg.benchmark.clock import seconds
 from kseg.benchmark.cost import dilated_layers
+from kseg.benchmark.memory import peak_bytes
 from kseg.nn.networks import build_network
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
@@ -37,7 +37,7 @@ def serve(implementation: str, patch: tuple[int, int, int], batch: int) -> None:
         "layers": lambda: {
             layer.name: _layer_seconds(layer, shape) for layer, shape in dilated_layers(model.network, patch, batch)
         },
-        "peak": lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak_bytes,
     }
     for job in sys.stdin:
         print(json.dumps(jobs[job.strip()]()), flush=True)

@@ -16,25 +16,34 @@ class LocalSource:
     Args:
         run: its name or its path.
         changes: `evaluation.key=value`, changes to how volumes are segmented.
+        engine: run TensorRT's engines instead of the Keras models, and leave TensorFlow, which would take the GPU's
+            memory, alone.
 
     Raises:
         InputError: as `open_trained` does.
     """
 
-    def __init__(self, run: str, changes: Sequence[str] = ()):
+    def __init__(self, run: str, changes: Sequence[str] = (), engine: bool = False):
         self._trained = open_trained(run, changes)
+        self._engine = engine
         contract = self._trained.contract
         self.identity = {"run": str(self._trained.folder.path)}
         self.channels = len(contract.channels)
         self.structures = dict(zip(contract.label_map.values[1:], contract.label_map.names[1:], strict=True))
 
     def start(self) -> str:
-        """Start TensorFlow and load the models; return what a user should know of how volumes are segmented."""
-        start_tensorflow()
-        from kseg.inference.volumes import chosen_postprocessing, describe, volume_segmenter
+        """Load the models, or the engines; return what a user should know of how volumes are segmented."""
+        if not self._engine:
+            start_tensorflow()
+        from kseg.inference.volumes import chosen_postprocessing, describe, load_keras, volume_segmenter
 
+        load = load_keras
+        if self._engine:
+            from kseg.inference.engine import open_engine
+
+            load = open_engine
         chosen = chosen_postprocessing(self._trained)
-        self._segment = volume_segmenter(self._trained, postprocessing=chosen)
+        self._segment = volume_segmenter(self._trained, postprocessing=chosen, load=load)
         return describe(self._trained, chosen)
 
     def label_map(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:

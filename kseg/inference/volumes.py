@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from kseg.console.locations import Location
-from kseg.inference.averaging import mean_of, mean_over_flips
+from kseg.inference.averaging import Predict, mean_of, mean_over_flips
 from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
 from kseg.inference.sliding_window import Progress, segment
 from kseg.inference.trained import TrainedRun
@@ -21,12 +21,22 @@ from kseg.volumes.slabs import VolumeStream, gather, stream_of_volume
 from kseg.volumes.volume import Volume
 
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
+Load = Callable[[RunFolder], Predict]
+"""How a member of a run becomes a function from normalised patches to their probabilities."""
 
 BYTES_PER_MB = 10**6
 
 
+def load_keras(member: RunFolder) -> Predict:
+    """Return the prediction of a member's Keras model."""
+    return member.load_model().predict_on_batch
+
+
 def volume_segmenter(
-    run: TrainedRun, members: Sequence[RunFolder] | None = None, postprocessing: PostProcessing | None = None
+    run: TrainedRun,
+    members: Sequence[RunFolder] | None = None,
+    postprocessing: PostProcessing | None = None,
+    load: Load = load_keras,
 ) -> Segment:
     """Return a function from a volume `(x, y, z, channels)` of any size to its class indices `(x, y, z)`.
 
@@ -37,10 +47,10 @@ def volume_segmenter(
         run: the run.
         members: those of its members that are asked; None for all.
         postprocessing: applied at the end.
+        load: `kseg.inference.engine.open_engine` for TensorRT's engines instead of the Keras models.
     """
     options, contract = run.recipe.evaluation, run.contract
-    models = [member.load_model() for member in members or run.members]
-    predict = mean_over_flips(mean_of([model.predict_on_batch for model in models]), options.flip_axes)
+    predict = mean_over_flips(mean_of([load(member) for member in members or run.members]), options.flip_axes)
 
     def of_volume(image: np.ndarray, progress: Progress) -> np.ndarray:
         statistics = intensity_statistics(image)

@@ -1,5 +1,7 @@
 """Which devices a step runs on, and in which precision."""
 
+from contextlib import suppress
+
 from kseg.console.errors import InputError
 
 
@@ -35,3 +37,11 @@ def choose_precision(precision: str) -> str:
     if precision != "auto":
         return precision
     return "mixed_bfloat16" if bfloat16_is_faster() else "float32"
+
+
+def leave_gpus() -> None:
+    """Let TensorFlow work on the processor alone: it would take a GPU's memory from whatever else is to use it."""
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # raised where it has taken it already
+        tf.config.set_visible_devices([], "GPU")

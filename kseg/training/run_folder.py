@@ -61,6 +61,26 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def onnx(self) -> Path:
+        """The model in ONNX's format."""
+        return self.path / "model.onnx"
+
+    @property
+    def engine(self) -> Path:
+        """The model as TensorRT built it for one kind of GPU."""
+        return self.path / "model.engine"
+
+    @property
+    def engine_source(self) -> Path:
+        """What the engine was built from, in ONNX's format."""
+        return self.path / "engine.onnx"
+
+    @property
+    def engine_description(self) -> Path:
+        """Where the engine may run, and the hashes of what belongs to it."""
+        return self.path / "engine.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"

@@ -1,0 +1,109 @@
+"""A process of its own that holds one form of a run's model, and segments a volume of noise when it is told to.
+
+It reads a job a line from standard input (`segment`, `windows`, `peak`) and answers each with a line of JSON: seconds,
+a number of windows, or bytes. What a side does not need it does not import: its memory is its own.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kseg.benchmark.clock import seconds
+from kseg.benchmark.memory import peak_bytes
+from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_saved_model
+from kseg.inference.averaging import Predict
+from kseg.inference.sliding_window import Normalise, segment
+from kseg.records.intensity import intensity_statistics, normalise
+from kseg.training.run_folder import RunFolder
+
+
+def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None:
+    """Answer jobs until standard input ends."""
+    recipe, contract = run.load_recipe(), run.load_contract()
+    volume = np.random.default_rng(0).integers(0, 255, (*shape, len(contract.channels))).astype(np.uint8)
+    windows = 0
+
+    def counted(patches: np.ndarray) -> np.ndarray:
+        nonlocal windows
+        windows += len(patches)
+        return predict(patches)
+
+    def run_through() -> float:
+        nonlocal windows
+        windows = 0
+        return seconds(
+            lambda: segment(
+                counted,
+                volume,
+                recipe.patches.size,
+                contract.label_map.num_classes,
+                overlap=recipe.evaluation.overlap,
+                normalise=to_input,
+                batch_size=recipe.evaluation.batch_size,
+            )
+        )
+
+    statistics = intensity_statistics(volume)
+    to_input: Normalise = partial(normalise, statistics=statistics, scales=contract.scales)
+    if side == SAVED_MODEL:  # it normalises what it gets by itself
+        to_input = np.asarray
+    predict = _LOADERS[side](run, threads)
+    jobs: dict[str, Callable[[], Any]] = {
+        "segment": run_through,
+        "windows": lambda: windows,
+        "peak": peak_bytes,
+    }
+    for job in sys.stdin:
+        print(json.dumps(jobs[job.strip()]()), flush=True)
+
+
+def _keras(run: RunFolder, threads: int) -> Predict:
+    _set_threads(threads)
+    return run.load_model().predict_on_batch
+
+
+def _saved_model(run: RunFolder, threads: int) -> Predict:
+    import tensorflow as tf
+
+    from kseg.inference.saved_model import SIGNATURE
+
+    _set_threads(threads)
+    signature = tf.saved_model.load(latest_saved_model(run)).signatures[SIGNATURE]
+    return lambda patches: signature(voxels=tf.constant(patches))["probabilities"].numpy()
+
+
+def _onnx(run: RunFolder, threads: int) -> Predict:
+    from kseg.inference.onnx_file import open_onnx
+
+    return open_onnx(run.onnx, threads)
+
+
+def _engine(run: RunFolder, threads: int) -> Predict:
+    from kseg.inference.engine import open_engine
+
+    return open_engine(run)
+
+
+def _set_threads(threads: int) -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+_LOADERS: dict[str, Callable[[RunFolder, int], Predict]] = {
+    KERAS: _keras,
+    SAVED_MODEL: _saved_model,
+    ONNX: _onnx,
+    ENGINE: _engine,
+}
+
+
+if __name__ == "__main__":
+    options = json.loads(sys.argv[1])
+    serve(options["side"], RunFolder(Path(options["run"])), options["shape"], options["threads"])

@@ -1,0 +1,85 @@
+"""The GPU through NVIDIA's own bindings of CUDA's runtime: which it is, its memory and its queue of work.
+
+An engine needs no more than this, so that no framework for arrays on GPUs (PyTorch, CuPy) comes with it.
+"""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kseg.console.errors import InputError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an engine is bound to: GPU, compute capability, version of TensorRT and of CUDA that the driver has."""
+
+    gpu: str
+    compute_capability: str
+    tensorrt: str
+    cuda_driver: str
+
+
+class Cuda:
+    """CUDA's runtime, whose every failure is one line, and a stream of its own.
+
+    Raises:
+        InputError: the bindings are not installed, or there is no GPU, or no driver for it.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from cuda.bindings import runtime
+        except ImportError as error:
+            raise InputError(f"CUDA's Python bindings are missing ({error}): pip install 'kseg[tensorrt]'") from None
+        self._runtime = runtime
+        if not self.call("cudaGetDeviceCount"):
+            raise InputError("this machine has no GPU that CUDA sees: an engine is built and run on one of NVIDIA's")
+        self._stream = self.call("cudaStreamCreate")
+        self.stream = int(self._stream)
+        """The stream's handle, as TensorRT takes it."""
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call a function of CUDA's runtime and return what it returns beside its status.
+
+        Raises:
+            InputError: it failed; the message has its name and CUDA's reason.
+        """
+        status, *values = getattr(self._runtime, name)(*arguments)
+        if status != self._runtime.cudaError_t.cudaSuccess:
+            _, reason = self._runtime.cudaGetErrorString(status)
+            raise InputError(f"the GPU cannot be used ({name}: {reason.decode()}): see nvidia-smi for GPU and driver")
+        return values[0] if values else None
+
+    def machine(self, tensorrt_version: str) -> Machine:
+        """Return what engines of this machine are bound to."""
+        properties = self.call("cudaGetDeviceProperties", self.call("cudaGetDevice"))
+        driver = self.call("cudaDriverGetVersion")
+        return Machine(
+            gpu=properties.name.decode().rstrip("\0"),
+            compute_capability=f"{properties.major}.{properties.minor}",
+            tensorrt=tensorrt_version,
+            cuda_driver=f"{driver // 1000}.{driver % 1000 // 10}",
+        )
+
+    def memory(self, count: int, owner: object) -> int:
+        """Return the address of `count` bytes of the GPU's memory, which are given back when `owner` goes."""
+        address = int(self.call("cudaMalloc", count))
+        weakref.finalize(owner, self._runtime.cudaFree, address)
+        return address
+
+    def upload(self, array: np.ndarray, address: int) -> None:
+        """Queue a copy of an array, contiguous, to the GPU; it must live until `wait`."""
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self.call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, kind, self._stream)
+
+    def download(self, address: int, array: np.ndarray) -> None:
+        """Queue a copy from the GPU to an array, contiguous; it has its values after `wait`."""
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self.call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, self._stream)
+
+    def wait(self) -> None:
+        """Wait until all that is queued is done."""
+        self.call("cudaStreamSynchronize", self._stream)

@@ -1,0 +1,57 @@
+"""`kseg.bench predict`: the forms of a model that are there, on the same windows, each in a process of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kseg import bench, export
+from kseg.benchmark.predict import find_sides
+from kseg.console.errors import InputError
+from kseg.recipe.load import dump_recipe
+from kseg.records.manifest import load_manifest
+from kseg.training.fit import compiled_model
+from kseg.training.run_folder import Contract, RunFolder
+
+
+@pytest.fixture
+def run(tiny_recipe) -> RunFolder:  # type: ignore[no-untyped-def]
+    """A run's folder with a model that nobody has trained."""
+    recipe = tiny_recipe("network.implementation=direct")
+    manifest = load_manifest(recipe.records_folder)
+    contract = Contract(channels=manifest.channels, labels=manifest.labels)
+    folder = RunFolder(Path("saved_models/tiny"))
+    folder.create(dump_recipe(recipe), contract)
+    compiled_model(recipe, contract).save(folder.model)
+    return folder
+
+
+def test_what_is_there_is_measured_on_the_same_windows(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--format", "onnx"]):
+        export.main(["tiny", *words])
+    capsys.readouterr()
+    bench.main(["predict", "tiny", "--shape", "17", "24", "16", "--repeats", "1", "--threads", "1", "--json"])
+    out, err = capsys.readouterr()
+    report = json.loads(out.splitlines()[-1])
+    assert set(report["seconds_per_million_voxels"]) == set(report["peak_bytes"]) == {"keras", "savedmodel", "onnx"}
+    assert min(report["seconds_per_million_voxels"].values()) > 0
+    assert report["windows"] == 2 * 2 * 1  # of 16 voxels, half overlapping, 17 and 24 take two of them
+    assert report["peak_bytes"]["onnx"] < 0.6 * report["peak_bytes"]["keras"], "it does without TensorFlow"
+    assert (report["shape"], report["patch"], report["threads"]) == ([17, 24, 16], [16, 16, 16], 1)
+    assert report["left_out"].keys() == {"engine"}
+    assert "left out: run 'saved_models/tiny' has no engine" in err
+
+
+def test_what_belongs_to_another_model_is_left_out(run: RunFolder) -> None:
+    export.main(["tiny", "--format", "onnx"])
+    assert find_sides(run)[0] == ["keras", "onnx"]
+    run.model.write_bytes(run.model.read_bytes() + b"\0")
+    sides, missing = find_sides(run)
+    assert sides == ["keras"]
+    assert "is of another model: python -m kseg.export saved_models/tiny --format onnx" in missing["onnx"]
+    assert "has no SavedModel" in missing["savedmodel"]
+
+
+def test_a_volume_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="--shape, --threads and --repeats must be 1 or more"):
+        bench.main(["predict", "tiny", "--shape", "0", "8", "8"])
