@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-oldest test-s3 bench-torch bench-monai bench-input lint format clean
+.PHONY: demo test test-oldest test-s3 test-serving bench-torch bench-monai bench-input lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
@@ -32,6 +32,19 @@ test-oldest: .venv-oldest/.installed
 # Shards in s3://, in an environment of its own: tensorflow-io suits one TensorFlow alone.
 test-s3: .venv-io/.installed
 	.venv-io/bin/python -m pytest -q tests/test_s3.py
+
+# A SavedModel where there is TensorFlow, and neither kseg nor Keras, beside the masks of kseg.predict.
+CASES := build/test-serving
+test-serving: $(INSTALLED) .venv-plain/.installed
+	$(BIN)/python -m kseg.prepare tests/serving/leg.toml --force
+	$(BIN)/python -m kseg.train tests/serving/leg.toml --force
+	$(BIN)/python -m kseg.evaluate test-serving --split val
+	$(BIN)/python -m kseg.export test-serving
+	rm -rf $(CASES)
+	for format in nii.gz mha; do \
+		$(BIN)/python -m kseg.phantom --out $(CASES)/$$format --shape 35 30 51 --seed 9 --format $$format || exit 1; done
+	$(BIN)/python tests/serving/masks_of_predict.py test-serving $(CASES)/*/images --out $(CASES)/masks
+	.venv-plain/bin/python tests/serving/check_plain.py saved_models/test-serving/1 $(CASES)/masks
 
 # Beside PyTorch, by hand: see tests/benchmarks/README.md.
 bench-torch: $(INSTALLED) .venv-torch/.installed
@@ -69,6 +82,13 @@ $(INSTALLED): setup.cfg pyproject.toml
 	.venv-io/bin/python -m pip install --quiet --editable '.[dev,io,moto]'
 	touch $@
 
+.venv-plain/.installed: setup.cfg
+	$(PYTHON) -m venv .venv-plain
+	.venv-plain/bin/python -m pip install --quiet --upgrade pip
+	.venv-plain/bin/python -m pip install --quiet 'tensorflow>=2.16.2,<2.22'
+	.venv-plain/bin/python -m pip uninstall --quiet --yes keras # which it installs too: the model must not need it
+	touch $@
+
 .venv-torch/.installed:
 	$(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python -m pip install --quiet torch numpy
@@ -80,4 +100,4 @@ $(INSTALLED): setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-io .venv-torch .venv-monai build *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-io .venv-plain .venv-torch .venv-monai build *.egg-info

@@ -1,4 +1,4 @@
-"""`python -m kseg.export`: a run's model in another form: a SavedModel, an ONNX model, or a TensorRT engine."""
+"""`python -m kseg.export`: a run in another form: a SavedModel for TF Serving, an ONNX model, or a TensorRT engine."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
 
-OPTIONS = {"size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
+OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
 """Options, and the format to which each belongs."""
 
 
@@ -28,11 +28,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("run", metavar="RUN", help="name or folder of the run")
     parser.add_argument(
+        "changes",
+        nargs="*",
+        default=[],
+        metavar="evaluation.KEY=VALUE",
+        help="a change to how volumes are segmented",
+    )
+    parser.add_argument(
         "--format",
         choices=tuple(FORMATS),
         default="savedmodel",
         help="savedmodel (the default), a folder 1/, 2/, ...; onnx, model.onnx; tensorrt, model.engine for this GPU",
     )
+    parser.add_argument("--licence", metavar="TEXT", help="savedmodel: under which it is passed on, for its model card")
     parser.add_argument(
         "--size",
         choices=("dynamic", "fixed"),
@@ -47,26 +55,43 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--batch", type=int, metavar="N", help="tensorrt: most patches at once (the default: evaluation.batch_size)"
     )
     add_json_option(parser)
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
-    from kseg.training.run_folder import open_run
+    """A run, or the folds of one together, from raw voxels to label maps; then what a server needs beside it."""
+    from kseg.inference.trained import open_trained
 
-    folder = open_run(arguments.run)
-    recipe = folder.load_recipe()
+    trained = open_trained(arguments.run, arguments.changes)
+    folder = trained.folder.path
+    name = folder.resolve().name
 
     start_tensorflow()
-    import numpy as np
+    from kseg.inference.saved_model import next_version, write_saved_model
+    from kseg.inference.serving.pipeline import Pipeline
+    from kseg.inference.serving.server_files import write_server_files
+    from kseg.inference.volumes import chosen_postprocessing, describe
+    from kseg.report.model_card import write_model_card
 
-    from kseg.inference.saved_model import SIGNATURE, next_version, write_saved_model
-
-    model = folder.load_model()
-    path = next_version(folder.path)
-    noise = np.random.default_rng(recipe.seed).normal(100, 30, (*recipe.patches.size, model.network.input_shape[-1]))
-    difference = write_saved_model(model, path, noise, folder.load_contract().scales)
-    say(f"SavedModel {path}, signature {SIGNATURE}: differs from the Keras model by {difference:.1e} at most")
-    return {"path": str(path), "signature": SIGNATURE, "largest_difference": difference}
+    chosen = chosen_postprocessing(trained)
+    pipeline = Pipeline.of(trained, chosen)
+    say(describe(trained, chosen))
+    path = next_version(folder)
+    agreement = write_saved_model(trained, pipeline, path, name)
+    write_server_files(folder, name)
+    card = write_model_card(trained, pipeline, path, name, agreement, arguments.licence)
+    shape = " x ".join(map(str, agreement.shape))
+    say(
+        f"SavedModel {path}: on a made-up volume of {shape} voxels {agreement.differing_labels:.4%} of the labels "
+        f"differ from kseg.predict's, probabilities of a patch by {agreement.largest_difference:.1e} at most"
+    )
+    say(f"{card} says what it is and how to call it; models.config and batching.config are for TF Serving")
+    return {
+        "path": str(path),
+        "name": name,
+        "differing_labels": agreement.differing_labels,
+        "largest_difference": agreement.largest_difference,
+    }
 
 
 def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -75,7 +100,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     from kseg.inference.trained import open_trained
 
     require_onnx()
-    trained = open_trained(arguments.run)
+    trained = open_trained(arguments.run, arguments.changes)
 
     start_tensorflow()
     from kseg.inference.probe import draw_probe
@@ -100,7 +125,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if arguments.batch is not None and arguments.batch < 1:
         raise InputError("--batch must be 1 or more")
-    trained = open_trained(arguments.run)
+    trained = open_trained(arguments.run, arguments.changes)
     require_onnx()
     machine = this_machine()
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
+from kseg.volumes.read import read_volume
 
 RECIPE = """
 name = "leg"
@@ -205,22 +206,35 @@ def test_predict_refuses_to_overwrite(scans, tmp_path):
     assert (tmp_path / "leg.mha").stat().st_mtime_ns > before
 
 
-def test_export_counts_versions_and_serves_raw_voxels(capsys):
-    from kseg.recipe.load import load_recipe
-    from kseg.records.intensity import intensity_statistics, normalise
-    from kseg.training.run_folder import open_run
+def test_export_serves_the_label_maps_of_predict(scans, tmp_path, capsys):
+    Path("saved_models/leg/1").mkdir()  # the next version is the second
+    export.main(["leg", "evaluation.flip_axes=['z']", "--licence", "CC0 1.0", "--json"])
+    assert report(capsys)["path"] == str(Path("saved_models/leg/2"))
+    predict.main(["leg", str(scans / "leg.mha"), "--out", str(tmp_path), "evaluation.flip_axes=['z']"])
+    scan, expected = read_volume(scans / "leg.mha"), read_volume(tmp_path / "leg.mha")
+    assert scan.array.dtype == np.uint8
+    served = tf.saved_model.load("saved_models/leg/2").signatures["segment_uint8"]
+    voxels, spacing_mm = (
+        tf.constant(scan.array[np.newaxis, ..., np.newaxis]),
+        tf.constant([scan.spacing_mm], tf.float32),
+    )
+    labels = served(voxels=voxels, spacing_mm=spacing_mm)["labels"].numpy()[0]
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels, expected.array)
 
-    for version in ("1", "2"):
-        export.main(["leg", "--json"])
-        assert Path(report(capsys)["path"]).name == version
-    served = tf.saved_model.load("saved_models/leg/1").signatures["serving_default"]
-    rng = np.random.default_rng(0)
-    volumes = rng.gamma(2.0, 30.0, (2, 17, 20, 13, 1)).astype(np.float32)
-    volumes[1] += 500  # each volume is normalised by itself
-    probabilities = served(voxels=tf.constant(volumes))["probabilities"].numpy()
-    assert probabilities.shape == (2, 17, 20, 13, 4)
-    model = open_run("leg").load_model()
-    for volume, served_probabilities in zip(volumes, probabilities, strict=True):
-        normalised = normalise(volume, intensity_statistics(volume))[np.newaxis]
-        np.testing.assert_allclose(served_probabilities, model.predict_on_batch(normalised)[0], atol=1e-4)
-    assert load_recipe(Path("saved_models/leg/recipe.toml")).name == "leg"
+
+def test_export_says_what_it_wrote(scans):
+    facts = json.loads(Path("saved_models/leg/2/assets.extra/kseg.json").read_text(encoding="utf-8"))
+    assert facts["labels"]["soleus"] == 100
+    assert (facts["patch_size"], facts["spacing_mm"], facts["flip_axes"]) == ([16, 16, 16], [], ["z"])
+    assert facts["versions"]["tensorflow"] == tf.__version__
+    card = Path("saved_models/leg/MODEL_CARD.md").read_text(encoding="utf-8")
+    summary = json.loads(Path("saved_models/leg/evaluation/test.json").read_text(encoding="utf-8"))["summary"]
+    dice = f"{summary['foreground']['dice']['mean']:.3f}"
+    lines = card.splitlines()
+    assert lines[0] == "# leg, version 2"
+    for line in ("Licence: CC0 1.0", "| train | 2 | 2 |", "| test | 1 | 1 |"):
+        assert line in lines
+    assert any(line.startswith(f"| all classes | {dice} |") for line in lines)
+    assert "100 soleus" in card
+    assert {"models.config", "batching.config"} <= {path.name for path in Path("saved_models/leg").iterdir()}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.inference.saved_model import SIGNATURE, write_saved_model
+from kseg.inference.serving.pipeline import Pipeline
+from kseg.inference.serving.signatures import PATCH, Served
 from kseg.inference.trained import open_trained
 from kseg.inference.volumes import volume_segmenter
 from kseg.nn.segmenter import Segmenter
@@ -86,8 +87,9 @@ def test_training_prediction_and_saved_model_agree(
     volume_segmenter(open_trained(str(folder.path)))(voxels(3), iter)
     np.testing.assert_allclose(seen[0][0], trained, atol=1e-4)
 
-    write_saved_model(model, tmp_path / "1", voxels(3), scales)
-    served = tf.saved_model.load(str(tmp_path / "1")).signatures[SIGNATURE](voxels=tf.constant(voxels(3)[np.newaxis]))
+    run = open_trained(str(folder.path))
+    signature = Served([model.network], Pipeline.of(run, None)).signature(PATCH)
+    served = signature(voxels=tf.constant(voxels(3)[np.newaxis]))
     np.testing.assert_allclose(served["probabilities"][0], model.network(trained[np.newaxis])[0], atol=1e-4)
 
 

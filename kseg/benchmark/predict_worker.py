@@ -70,10 +70,10 @@ def _keras(run: RunFolder, threads: int) -> Predict:
 def _saved_model(run: RunFolder, threads: int) -> Predict:
     import tensorflow as tf
 
-    from kseg.inference.saved_model import SIGNATURE
+    from kseg.inference.serving.signatures import PATCH
 
     _set_threads(threads)
-    signature = tf.saved_model.load(latest_saved_model(run)).signatures[SIGNATURE]
+    signature = tf.saved_model.load(latest_saved_model(run)).signatures[PATCH]
     return lambda patches: signature(voxels=tf.constant(patches))["probabilities"].numpy()
 
 

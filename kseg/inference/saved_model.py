@@ -1,19 +1,37 @@
-"""The SavedModel that TF Serving loads: raw voxels in, class probabilities out."""
+"""The SavedModel that TF Serving loads, kept only if it segments as `kseg.predict` does."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kseg.console.files import whole_folder
-from kseg.nn.networks import with_options
+from kseg.inference.serving.facts import FACTS, facts_text
+from kseg.inference.serving.pipeline import Pipeline
+from kseg.inference.serving.probe import probe_volume
+from kseg.inference.serving.signatures import PATCH, SEGMENT, VOXEL_TYPES, Served
+from kseg.inference.serving.warmup import write_warmup
+from kseg.inference.trained import TrainedRun
+from kseg.inference.volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
-from kseg.records.intensity import PERCENTILES, Scale, intensity_statistics, normalise
+from kseg.records.intensity import intensity_statistics, normalise
+from kseg.volumes.slabs import stream_of_volume
 
-SIGNATURE = "serving_default"
+MOST_DIFFERING = 1e-4
+"""Share of voxels whose label may differ: computed in another order, probabilities differ in their last digits."""
 TOLERANCE = 1e-4
+COMPARED = (SEGMENT, "segment_int16")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near a SavedModel is to `kseg.predict` on a probe volume: shares of voxels, a difference of probabilities."""
+
+    shape: tuple[int, int, int]
+    differing_labels: float
+    largest_difference: float
 
 
 def next_version(folder: Path) -> Path:
@@ -22,72 +40,54 @@ def next_version(folder: Path) -> Path:
     return folder / str(max(versions, default=0) + 1)
 
 
-def write_saved_model(model: Segmenter, path: Path, probe: np.ndarray, scales: Sequence[Scale] = ()) -> float:
-    """Write `model` with the signature `serving_default`.
-
-    It maps `voxels` `(batch, x, y, z, channels)`, float32, raw intensities of whole volumes of any size, to
-    `probabilities` `(batch, x, y, z, classes)`, float32. Each volume is normalised as in training;
-    the network then sees it in one piece, so that memory bounds its size.
+def write_saved_model(run: TrainedRun, pipeline: Pipeline, path: Path, name: str) -> Agreement:
+    """Write a run's SavedModel with the signatures of `kseg.inference.serving.signatures.Served`.
 
     Args:
-        model: the trained model.
+        run: the trained run.
+        pipeline: what `kseg.predict` does with it.
         path: the version's folder.
-        probe: raw voxels `(x, y, z, channels)` on which the SavedModel, loaded anew, is compared with `model`.
-        scales: those of the channels (`kseg.records.intensity.normalise`).
+        name: under which it will be served.
 
     Returns:
-        The largest difference in a probability.
+        How near the SavedModel, loaded anew, is to `kseg.predict`.
 
     Raises:
-        RuntimeError: the two differ by more than 1e-4; nothing is left at `path`.
+        InputError: a model is damaged.
+        RuntimeError: labels differ in more than 0.01 % of a probe's voxels, or a probability by more than 1e-4;
+            nothing is left at `path`.
     """
-    channels = model.network.input_shape[-1]
-    voxels = tf.TensorSpec((None, None, None, None, channels), tf.float32, name="voxels")
-
-    class Served(tf.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            # Plain operations: a server may lack XLA.
-            self.network = with_options(model.network, implementation="direct")
-
-        @tf.function(input_signature=[voxels])
-        def serve(self, voxels: tf.Tensor) -> dict[str, tf.Tensor]:
-            normalised = tf.map_fn(self.normalise, voxels)
-            return {"probabilities": self.network(normalised, training=False)}
-
-        def normalise(self, volume: tf.Tensor) -> tf.Tensor:
-            return normalise(volume, _statistics(volume), scales, tf)
-
-    served = Served()
+    models = [member.load_model() for member in run.members]
+    served = Served([model.network for model in models], pipeline)
     with whole_folder(path) as folder:
-        tf.saved_model.save(served, str(folder), signatures={SIGNATURE: served.serve})
-        difference = _difference(model, folder, probe, scales)
-        if difference > TOLERANCE:
-            raise RuntimeError(f"the SavedModel differs from the Keras model by {difference:.1e}: it is not kept")
-    return difference
+        tf.saved_model.save(served, str(folder), signatures=served.signatures())
+        extra = folder / "assets.extra"
+        extra.mkdir()
+        (extra / FACTS).write_text(facts_text(run, pipeline), encoding="utf-8")
+        write_warmup(extra, name, pipeline)
+        agreement = _compare(run, folder, models, pipeline)
+        if agreement.differing_labels > MOST_DIFFERING or agreement.largest_difference > TOLERANCE:
+            raise RuntimeError(f"the SavedModel does not segment as kseg.predict does ({agreement}): it is not kept")
+    return agreement
 
 
-def _difference(model: Segmenter, path: Path, image: np.ndarray, scales: Sequence[Scale]) -> float:
-    """Load the SavedModel anew and return its largest difference from `model` in a probability of `image`."""
-    voxels = image[np.newaxis].astype(np.float32)
-    normalised = normalise(voxels, intensity_statistics(image), scales)
-    expected = model.predict_on_batch(normalised.astype(np.float32))
-    signature = tf.saved_model.load(str(path)).signatures[SIGNATURE]
-    return float(np.abs(signature(voxels=tf.constant(voxels))["probabilities"].numpy() - expected).max())
-
-
-def _statistics(volume: tf.Tensor) -> tf.Tensor:
-    """`intensity_statistics` as a graph: `(x, y, z, channels)` to `(channels, 4)`."""
-    values = tf.sort(tf.reshape(volume, [-1, volume.shape[-1]]), axis=0)
-    last_rank = tf.cast(tf.shape(values)[0] - 1, tf.float64)
-    low, high = (_percentile(values, share / 100 * last_rank) for share in PERCENTILES)
-    clipped = tf.clip_by_value(values, low, high)
-    mean, variance = tf.nn.moments(clipped, axes=[0])
-    std = tf.where(variance > 0, tf.sqrt(variance), 1.0)
-    return tf.stack([low, high, mean, std], axis=1)
-
-
-def _percentile(values: tf.Tensor, rank: tf.Tensor) -> Any:
-    below = tf.gather(values, tf.cast(tf.floor(rank), tf.int32))
-    above = tf.gather(values, tf.cast(tf.math.ceil(rank), tf.int32))
-    return below + tf.cast(rank - tf.floor(rank), tf.float32) * (above - below)
+def _compare(run: TrainedRun, path: Path, models: Sequence[Segmenter], pipeline: Pipeline) -> Agreement:
+    """Load the SavedModel anew and segment a probe with it, as a file of integers and as one of floats."""
+    signatures = tf.saved_model.load(str(path)).signatures
+    segment_volume = volume_segmenter(run, postprocessing=pipeline.postprocessing)
+    probe = probe_volume(pipeline, run.recipe.seed)
+    spacing_mm = tf.constant([probe.spacing_mm], tf.float32)
+    differing = 0.0
+    for name in COMPARED:
+        voxels = probe.array.astype(VOXEL_TYPES[name].as_numpy_dtype)
+        scan = stream_of_volume(replace(probe, array=voxels))
+        expected = pipeline.label_map.to_values(segment_scan(scan, "probe", segment_volume, pipeline.spacing_mm, iter))
+        labels = signatures[name](voxels=tf.constant(voxels[np.newaxis]), spacing_mm=spacing_mm)["labels"].numpy()[0]
+        if labels.dtype != expected.dtype:
+            raise RuntimeError(f"'{name}' returns labels of type {labels.dtype}, not {expected.dtype}: it is not kept")
+        differing = max(differing, float(np.mean(labels != expected)))
+    crop = probe.array[tuple(slice(0, extent) for extent in pipeline.patch_size)].astype(np.float32)
+    normalised = normalise(crop, intensity_statistics(crop), pipeline.scales).astype(np.float32)[np.newaxis]
+    means = np.mean([model.predict_on_batch(normalised) for model in models], axis=0)
+    probabilities = signatures[PATCH](voxels=tf.constant(crop[np.newaxis]))["probabilities"].numpy()
+    return Agreement(probe.shape, differing, float(np.abs(probabilities - means).max()))

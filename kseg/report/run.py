@@ -1,6 +1,8 @@
 """The report of a run: scores, curves, best and worst case, volume agreement, recipe."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -20,13 +22,20 @@ from kseg.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
+class MeanScores:
+    """What a table shows of a run's scores on a split: for each class, and for all, the mean under each heading."""
+
+    cases: int
+    headings: list[str]
+    rows: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
 class RunPart:
     """What a page shows of a run's scores on a split; pictures are addresses that hold them."""
 
     split: str
-    cases: int
-    headings: list[str]
-    rows: dict[str, list[str]]
+    scores: MeanScores
     pictures: list[tuple[str, str, str]]
     """Heading, case and picture."""
     agreement: str
@@ -52,18 +61,25 @@ def read_curves(folder: RunFolder) -> RunCurves:
     return RunCurves(read_history(folder.history), *read_precision_recall(folder.precision_recall))
 
 
+def read_scores(folder: RunFolder, split: str) -> MeanScores:
+    """Read the means of a run's scores on a split.
+
+    Raises:
+        InputError: the split has not been scored.
+    """
+    with _scores_of(folder, split) as document:
+        return _mean_scores(document["summary"])
+
+
 def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] = ()) -> RunPart:
     """Collect what a page shows of a run's scores.
 
     Raises:
         InputError: the split has not been scored.
     """
-    path = folder.evaluation / f"{split}.json"
-    try:
-        document = json.loads(path.read_bytes())
-        summary, scores = document["summary"], document["cases"]
-        classes = {**summary["classes"], "all classes": summary["foreground"]}
-        rows = {name: means(_statistics(found)) for name, found in classes.items()}
+    with _scores_of(folder, split) as document:
+        mean_scores = _mean_scores(document["summary"])
+        scores = document["cases"]
         volumes = {
             name: [
                 (row["truth_ml"], row["prediction_ml"])
@@ -71,11 +87,9 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
                 for row in case
                 if row["class_name"] == name
             ]
-            for name in summary["classes"]
+            for name in document["summary"]["classes"]
         }
         dice = {case: [row["dice"] for row in rows if row["dice"] is not None] for case, rows in scores.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise InputError(f"'{path}' is missing or damaged: python -m kseg.evaluate makes it") from None
     ranked = sorted((case for case in dice if dice[case]), key=lambda case: fmean(dice[case]))
     extremes = (
         [("Best case", ranked[-1]), ("Worst case", ranked[0])]
@@ -89,14 +103,28 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
     ]
     return RunPart(
         split=split,
-        cases=summary["cases"],
-        headings=headings(summary["nsd_tolerance_mm"]),
-        rows=rows,
+        scores=mean_scores,
         pictures=pictures,
         agreement=inside(png_bytes(bland_altman(volumes), dots_per_inch=100)),
         seed=seed,
         changes=changes,
     )
+
+
+@contextmanager
+def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
+    """Give what `kseg.evaluation.report.write_scores` wrote; whatever is amiss with it is the user's to mend."""
+    path = folder.evaluation / f"{split}.json"
+    try:
+        yield json.loads(path.read_bytes())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(f"'{path}' is missing or damaged: python -m kseg.evaluate makes it") from None
+
+
+def _mean_scores(summary: dict[str, Any]) -> MeanScores:
+    classes = {**summary["classes"], "all classes": summary["foreground"]}
+    rows = {name: means(_statistics(found)) for name, found in classes.items()}
+    return MeanScores(summary["cases"], headings(summary["nsd_tolerance_mm"]), rows)
 
 
 def _statistics(found: dict[str, Any]) -> dict[str, Statistic]:

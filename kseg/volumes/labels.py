@@ -52,6 +52,13 @@ class LabelMap:
         """Number of classes, the background included."""
         return len(self.names)
 
+    @property
+    def value_dtype(self) -> np.dtype:
+        """The smallest integer type that holds all values."""
+        lowest, highest = min(self.values), max(self.values)
+        kinds = (np.iinfo(kind) for kind in SMALLEST_FIRST)
+        return next(kind.dtype for kind in kinds if kind.min <= lowest and highest <= kind.max)
+
     def to_indices(self, array: np.ndarray, where: str) -> np.ndarray:
         """Class indices of the values of a label file, uint8 (uint16 from 256 classes on), same shape.
 
@@ -76,12 +83,9 @@ class LabelMap:
         )
 
     def to_values(self, indices: np.ndarray) -> np.ndarray:
-        """Values for class indices, same shape, in the smallest integer type that holds them all."""
-        lowest, highest = min(self.values), max(self.values)
-        kinds = (np.iinfo(kind) for kind in SMALLEST_FIRST)
-        smallest = next(kind.dtype for kind in kinds if kind.min <= lowest and highest <= kind.max)
-        table = np.array(self.values, smallest)
-        return _map_voxels(indices, lambda voxels: table[voxels], smallest)
+        """Values for class indices, same shape, of type `value_dtype`."""
+        table = np.array(self.values, self.value_dtype)
+        return _map_voxels(indices, lambda voxels: table[voxels], self.value_dtype)
 
     def to_json(self) -> dict[str, int]:
         """Mapping name -> value, background first; `from_json` reads it back."""

@@ -23,13 +23,22 @@ AT_ONCE = 8
 """Planes that are interpolated at once: in floating point they take eight times the memory, several times over."""
 
 
+def as_stored(spacing_mm: Sequence[float]) -> np.ndarray:
+    """Return a spacing in float64 as float32 has it.
+
+    Some headers, and requests to a server, hold float32: digits beyond it must not decide how many voxels a volume
+    gets, where that is 12.5 or a little more.
+    """
+    return np.asarray(spacing_mm, np.float32).astype(np.float64)
+
+
 def at_spacing(stream: VolumeStream, spacing_mm: Sequence[float], interpolation: Interpolation) -> VolumeStream:
     """Return a volume at `spacing_mm` (x, y, z), its size kept as nearly as may be; itself where that is its own.
 
     Raises:
         InputError: it would have more than `MOST_VOXELS` voxels.
     """
-    pairs = zip(stream.shape, stream.spacing_mm, spacing_mm, strict=True)
+    pairs = zip(stream.shape, as_stored(stream.spacing_mm), as_stored(spacing_mm), strict=True)
     x, y, z = (max(1, round(length * old / new)) for length, old, new in pairs)
     if float(x) * y * z > MOST_VOXELS:
         own = " x ".join(f"{mm:.4g}" for mm in stream.spacing_mm)
@@ -47,7 +56,7 @@ def on_grid(
 
     Memory is that of a slab, and of the planes between which it lies. Errors are those of reading `stream`.
     """
-    ratios = np.divide(spacing_mm, stream.spacing_mm)
+    ratios = as_stored(spacing_mm) / as_stored(stream.spacing_mm)
     if shape == stream.shape and (np.abs(ratios - 1) * shape < SAME_GRID).all():
         return stream
     places = [places_of(old, new, ratio) for old, new, ratio in zip(stream.shape, shape, ratios, strict=True)]

@@ -52,8 +52,8 @@ def test_a_part_shows_the_best_and_the_worst_case(folder: RunFolder) -> None:
     assert part.pictures[0][0] == "Best case, Dice 1.000"
     assert part.pictures[0][2] == inside((folder.evaluation / "test-case_5.png").read_bytes())
     document = json.loads((folder.evaluation / "test.json").read_text(encoding="utf-8"))
-    assert part.rows["soleus"][0] == f"{document['summary']['classes']['soleus']['dice']['mean']:.3f}"
-    assert list(part.rows) == [*NAMES, "all classes"]
+    assert part.scores.rows["soleus"][0] == f"{document['summary']['classes']['soleus']['dice']['mean']:.3f}"
+    assert list(part.scores.rows) == [*NAMES, "all classes"]
 
 
 def test_what_was_not_scored_is_named(folder: RunFolder) -> None:

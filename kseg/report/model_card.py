@@ -1,0 +1,82 @@
+"""The model card beside a SavedModel: what it is for, what it was made from, how good it is, how to call it."""
+
+from pathlib import Path
+
+from kseg.console.errors import InputError
+from kseg.inference.saved_model import Agreement
+from kseg.inference.serving.facts import versions
+from kseg.inference.serving.pipeline import Pipeline
+from kseg.inference.trained import TrainedRun
+from kseg.records.intensity import Scale
+from kseg.records.manifest import Manifest, load_manifest
+from kseg.report.page import write_page
+from kseg.report.run import read_scores
+
+CARD = "MODEL_CARD.md"
+NO_LICENCE = "not stated; ask whoever trained it before you pass it on"
+
+
+def write_model_card(
+    run: TrainedRun, pipeline: Pipeline, saved_model: Path, name: str, agreement: Agreement, licence: str | None
+) -> Path:
+    """Write `MODEL_CARD.md` into the run's folder, about one version of its SavedModel, and return where it is."""
+    manifest, missing = _manifest(run)
+    try:
+        scores = read_scores(run.folder, "test")
+    except InputError:
+        scores = None
+    chosen = pipeline.postprocessing
+    path = run.folder.path / CARD
+    write_page(
+        "model_card.md",
+        path,
+        name=name,
+        model_version=saved_model.name,
+        folder=run.folder.path.as_posix(),
+        classes=pipeline.label_map.names[1:],
+        labels=pipeline.label_map.to_json(),
+        label_dtype=pipeline.label_map.value_dtype.name,
+        channels=pipeline.channels,
+        scales=[_describe(scale) for scale in pipeline.scales or [Scale()] * len(pipeline.channels)],
+        spacing_mm=[f"{mm:g}" for mm in pipeline.spacing_mm],
+        patch_size=pipeline.patch_size,
+        overlap=f"{pipeline.overlap:g}",
+        flip_axes=pipeline.flip_axes,
+        members=pipeline.members,
+        postprocessing=str(chosen) if chosen else "none",
+        splits=_splits(manifest, pipeline.members) if manifest else {},
+        source=Path(manifest.source).name if manifest else "",
+        missing=missing,
+        scores=scores,
+        licence=licence or NO_LICENCE,
+        versions=versions(),
+        agreement=agreement,
+    )
+    return path
+
+
+def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:
+    """The manifest of the dataset that the run was trained on, or None and why not."""
+    try:
+        manifest = load_manifest(run.recipe.records_folder)
+    except InputError as error:
+        return None, str(error)
+    theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, run.contract))
+    return (manifest, "") if theirs == ours else (None, f"'{run.recipe.data.records}' holds another one")
+
+
+def _splits(manifest: Manifest, members: int) -> dict[str, tuple[int, int]]:
+    """Subjects and cases of each split; folds share what is not to test."""
+    learnt = [("train", "val")] if members > 1 else [("train",), ("val",)]
+    groups = {" and ".join(splits): splits for splits in (*learnt, ("test",))}
+    cases = {name: [case for split in splits for case in manifest.of_split(split)] for name, splits in groups.items()}
+    return {name: (len({case.subject for case in found}), len(found)) for name, found in cases.items()}
+
+
+def _describe(scale: Scale) -> str:
+    if scale.statistics:
+        low, high, mean, std = scale.statistics
+        return f"clipped to {low:g} ... {high:g}, as in the dataset's foreground, less {mean:g}, by {std:g}"
+    if scale.kind == "log":
+        return "echo amplitudes, in decibels from the volume's mean"
+    return "any unit: each volume is clipped to its 0.5 and 99.5 percentile and brought to mean 0 and deviation 1"
