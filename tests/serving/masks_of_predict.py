@@ -31,8 +31,11 @@ def main() -> None:
     command = [sys.executable, "-m", "kseg.predict", arguments.run, *map(str, arguments.scans)]
     subprocess.run([*command, "--out", str(arguments.out), "--force"], check=True)
     seconds = time.monotonic() - started
-    memory_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"kseg.predict: {seconds:.1f} s, {memory_gb:.2f} GB at most, Python and TensorFlow included")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds, memory_gb = used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+    print(
+        f"kseg.predict: {seconds:.1f} s, {cpu_seconds:.1f} s of processors, {memory_gb:.2f} GB at most, start included"
+    )
     for scan in find_inputs(arguments.scans, arguments.channels):
         image = open_image(scan.channels, scan.path.name)
         name = output_name(scan.path, image.stored)

@@ -54,7 +54,7 @@ def write_run(path: Path, folds: int, contract: Contract) -> TrainedRun:
     return open_trained(str(path))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     contract = Contract(channels=("CT", "MR"), labels=LABELS, scales=SCALES, spacing_mm=(1.0, 0.8, 1.5))
     run = write_run(tmp_path_factory.mktemp("served") / "abdomen", 2, contract)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Exported
 
 from kseg.inference import saved_model
 from kseg.inference.averaging import mean_of, mean_over_flips
@@ -38,7 +37,7 @@ def scan_of(shape: tuple[int, int, int], spacing_mm: tuple[float, ...], dtype: t
     return Volume(image.clip(0, 255).astype(dtype), affine, StoredGeometry(shape, affine, ".nii.gz"))
 
 
-def served(exported: Exported, name: str, *scans: Volume) -> dict[str, np.ndarray]:
+def served(exported, name: str, *scans: Volume) -> dict[str, np.ndarray]:  # type: ignore[no-untyped-def]
     voxels = tf.constant(np.stack([scan.array for scan in scans]))
     spacing_mm = tf.constant([scan.spacing_mm for scan in scans], tf.float32)
     return {
@@ -47,7 +46,7 @@ def served(exported: Exported, name: str, *scans: Volume) -> dict[str, np.ndarra
 
 
 @pytest.fixture(scope="module")
-def predicted(exported: Exported):  # type: ignore[no-untyped-def]
+def predicted(exported):  # type: ignore[no-untyped-def]
     """A scan to the label map of `kseg.predict`."""
     segment = volume_segmenter(exported.run, postprocessing=exported.pipeline.postprocessing)
 

@@ -5,7 +5,6 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Exported
 
 from kseg.inference.serving.signatures import PATCH, PROBABILITIES, VOXEL_TYPES
 
@@ -41,11 +40,11 @@ def fields_of(message: bytes) -> dict[int, list[bytes]]:
 
 
 @pytest.fixture(scope="module")
-def records(exported: Exported) -> list[bytes]:
+def records(exported) -> list[bytes]:  # type: ignore[no-untyped-def]
     return [record.numpy() for record in tf.data.TFRecordDataset(str(exported.path / WARMUP))]
 
 
-def test_each_signature_is_asked_for_a_patch_of_its_type(records: list[bytes], exported: Exported) -> None:
+def test_each_signature_is_asked_for_a_patch_of_its_type(records: list[bytes], exported) -> None:  # type: ignore[no-untyped-def]
     assert len(records) == len(NAMES)
     for name, record in zip(NAMES, records, strict=True):
         (log,) = fields_of(record)[6]  # predict_log
