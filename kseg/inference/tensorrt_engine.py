@@ -82,7 +82,7 @@ class Engine:
     """An engine, loaded: patches `(n, x, y, z, channels)` float32 to probabilities `(n, x, y, z, classes)` float32.
 
     Whoever makes one has seen to it that the engine is this machine's own and unchanged: to load a serialised engine is
-    to run what is in it.
+    to run what is in it. It has one set of buffers: one thread at a time may call it.
 
     Args:
         plan: the serialised engine.
@@ -101,7 +101,8 @@ class Engine:
         self._shapes = {INPUT: tuple(input_shape), OUTPUT: (*input_shape[:3], classes)}
         self._batch = batch
         self._complaints = complaints
-        self._runtime = _started(trt.Runtime, _logger(trt, complaints), complaints)
+        self._logger = _logger(trt, complaints)  # the runtime, and the runtime the engine: each must outlive the next
+        self._runtime = _started(trt.Runtime, self._logger, complaints)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise InputError(f"TensorRT does not load the engine ({_first_line(complaints)}): export it anew")
