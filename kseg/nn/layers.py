@@ -105,8 +105,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         self.shift = self.add_weight(name="shift", shape=(*own, self.filters), initializer="zeros", **norm)
         if self.norm != "batch":
             return
-        # Synchronised statistics are equal on all replicas, so that the mean of them is each of them.
-        moving = {"shape": (branches * self.filters,), "trainable": False, "aggregation": "mean", **norm}
+        # Synchronised statistics are equal on all replicas, so that nothing need be sent.
+        moving = {"shape": (branches * self.filters,), "trainable": False, "aggregation": "only_first_replica", **norm}
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 

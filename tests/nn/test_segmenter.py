@@ -92,14 +92,14 @@ devices = int(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 from kseg import Segmenter, SegmentationLoss, build_network
-from kseg.training.devices import choose_strategy
+from kseg.training.workers import start_workers
 
 rng = np.random.default_rng(0)
 labels = rng.integers(0, 3, (6, 8, 8, 8)).astype(np.uint8)
 labels[::2][labels[::2] == 2] = 1  # class 2 is in every other volume: a replica alone would see another loss
 voxels = (labels[..., None] + rng.normal(size=(*labels.shape, 1))).astype(np.float32)
 keras.utils.set_random_seed(0)
-strategy = choose_strategy(batch_size=2)
+strategy = start_workers().strategy
 assert strategy.num_replicas_in_sync == devices
 with strategy.scope():
     network = build_network("midl2021", num_classes=3, filters=(2, 3), dilation_rates=(1, 2))
