@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     recipe = load_recipe(*split_arguments(arguments.words))
     termination = Termination(arguments.json)
-    with termination.heard("stopped before the run began: start it again as it was"):
+    with termination.heard("before the run began: start it again as it was"):
         _main(arguments, recipe, termination, began)
 
 
@@ -61,18 +61,19 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
         check_resumable(recipe, one)
     if arguments.folds and arguments.force and workers.is_chief:
         shutil.rmtree(recipe.run_folder, ignore_errors=True)  # folds of before would join the ensemble of these
-    reports = []
+    reports, stopped = [], None
     try:
         for one in runs:
             reports.append(_train(recipe, records, one, one in resumed, began, workers, termination))
             keras.utils.clear_session()
             began = time.monotonic()
-    except Stopped as stopped:
-        say(f"stopped {stopped}: go on with --resume")
-        if arguments.json:
-            print_json({"stopped": str(stopped)})
+    except Stopped as end:
+        stopped = end
+    with workers.missed():
+        workers.sums([0.0])  # none ends before the chief has written what it has
+    if stopped is not None:
+        termination.tell(f"{stopped}: go on with --resume")
         return
-    workers.sums([0.0])  # none ends before the chief has written what it has
     if not workers.is_chief:
         return
     if arguments.folds is None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ class Termination:
         self.json = json
         self.asked = False
         self.parting_words: str | None = None
-        """As long as there are some, a process that is asked says them and leaves: it has nothing to save."""
+        """As long as there are some, a process that is asked tells them and leaves: it has nothing to save."""
 
     @contextmanager
     def heard(self, parting_words: str) -> Iterator[None]:
@@ -56,6 +55,12 @@ class Termination:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: None)
 
+    def tell(self, words: str) -> None:
+        """Say where the command was stopped, and how to go on."""
+        say(f"stopped {words}")
+        if self.json:
+            print_json({"stopped": words})
+
     def _listen(self, receiver: socket.socket) -> None:
         while number := receiver.recv(1):
             if number[0] == signal.SIGTERM:
@@ -64,8 +69,5 @@ class Termination:
                     self._leave(self.parting_words)
 
     def _leave(self, words: str) -> None:
-        say(words)
-        if self.json:
-            print_json({"stopped": words})
-        sys.stdout.flush()
+        self.tell(words)
         os._exit(0)  # the main thread may be busy for minutes; what it writes appears whole or not at all

@@ -52,7 +52,7 @@ class Commands:
             raise InputError(f"{last} (all it said: '{self.log}')")
         report = dict(json.loads(printed.splitlines()[-1]))
         if "stopped" in report:
-            raise InputError(f"{report['stopped']}")
+            raise InputError(f"stopped {report['stopped']}")
         return report
 
     def stop(self) -> None:

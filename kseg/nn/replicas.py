@@ -34,7 +34,7 @@ def for_keras_to_reduce(results: Any) -> Any:
         return results
     import tensorflow as tf
 
-    strategy = tf.distribute.get_strategy()
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    if resolver is None or not resolver.cluster_spec().as_dict():
         return results
     return tree.map_structure(lambda value: ops.reshape(value, (1,)), results)

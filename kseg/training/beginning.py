@@ -1,6 +1,7 @@
 """How a run begins, or goes on: its model, its folder, and where it stands."""
 
 import keras
+import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
@@ -33,6 +34,8 @@ def start_run(
     workers.check_batch(recipe.patches.batch_size)
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(choose_precision(recipe.train.precision))
+    if recipe.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
     with workers.strategy.scope():
         if resume:
             model, state = load_checkpoint(folder, contract)

@@ -9,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 from keras import ops
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
@@ -159,4 +160,5 @@ def assign_values(variables: list[keras.Variable], values: Values) -> None:
         ValueError: these are values of others.
     """
     for variable, row in zip(variables, values, strict=True):
-        variable.assign(ops.reshape(ops.convert_to_tensor(row, variable.dtype), variable.shape))
+        exact = np.array(row, np.float64).astype(variable.dtype)  # Keras' way from floats to integers is by float32
+        variable.assign(exact.reshape(variable.shape))

@@ -64,7 +64,7 @@ def fit(
     workers, termination = workers or start_workers(), termination or Termination()
     with workers.missed():
         model, state = start_run(recipe, folder, contract, resume, workers)
-        termination.parting_words = "stopped before the first step: go on with --resume"
+        termination.parting_words = "before the first step: go on with --resume"
         agreement = Agreement(workers, termination)
         spent = state.spent_seconds + workers.from_chief(time.monotonic() - began)
     budget = Budget(options, state.epochs_done, spent, agreement.clock)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.pipeline import PatchSource, Share
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Patches
 from kseg.records import bricks
@@ -90,6 +90,30 @@ def test_from_whatever_epoch_a_run_sees_what_an_undisturbed_one_sees(
 ) -> None:
     for epoch in (1, 3):
         assert equal(batches(source(prepared), range(epoch, 4), 4), undisturbed[epoch * 4 :])
+
+
+@pytest.mark.parametrize(("workers", "devices"), [(1, 2), (3, 1), (3, 2)])
+def test_the_shares_of_all_workers_are_the_batch_of_one(
+    workers: int, devices: int, prepared: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patches = source(prepared, batch_size=6)
+    whole = [patch for image, _ in patches.batches(range(5, 8)) for patch in image.numpy()]
+    cut: list[int] = []
+    original = PatchSource._patch
+
+    def counted(self: PatchSource, number: tf.Tensor) -> Any:
+        with tf.control_dependencies([tf.py_function(lambda drawn: cut.append(int(drawn)), [number], [])]):
+            return original(self, tf.identity(number))
+
+    monkeypatch.setattr(PatchSource, "_patch", counted)
+    shares = []
+    for index in range(workers):
+        batches = [image.numpy() for image, _ in patches.batches(range(5, 8), Share(index, workers, devices))]
+        assert [len(batch) for batch in batches] == 3 * devices * [6 // workers // devices]
+        shares.append(np.concatenate(batches).reshape(3, 6 // workers, *whole[0].shape))
+    assert sorted(cut) == list(range(30, 48))  # no worker cuts what another does
+    together = np.concatenate(shares, axis=1).reshape(18, *whole[0].shape)
+    np.testing.assert_array_equal(together, whole)
 
 
 def test_no_two_patches_are_alike_and_so_no_epochs(prepared: tuple[Path, Manifest]) -> None:
