@@ -12,7 +12,7 @@ from kseg.console.termination import Termination
 from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.pipeline import ENDLESS, WHOLE, PatchSource, Share
-from kseg.patches.waiting import Stopwatch
+from kseg.patches.waiting import Stopwatch, python_timestamp
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
@@ -79,7 +79,7 @@ def fit(
     def val_batches(share: Share) -> tf.data.Dataset:
         return whole_val if share == WHOLE else val.batches(to_validate, share).cache()
 
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)
     times = Times(stopwatch, state.timing, state.steps_done)
     checkpoint = Checkpoint(folder, budget, workers, state, options.patience)
     display = Display(budget, model.class_names)
