@@ -103,8 +103,8 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     trained = open_trained(arguments.run, arguments.changes)
 
     start_tensorflow()
+    from kseg.inference.gpu import leave_gpus
     from kseg.inference.probe import draw_probe
-    from kseg.training.devices import leave_gpus
 
     leave_gpus()
     probe = draw_probe(trained.recipe, trained.contract)
@@ -130,8 +130,8 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     machine = this_machine()
 
     start_tensorflow()
+    from kseg.inference.gpu import leave_gpus
     from kseg.inference.probe import draw_probe
-    from kseg.training.devices import leave_gpus
 
     leave_gpus()
     probe = draw_probe(trained.recipe, trained.contract)

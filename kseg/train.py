@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
 from kseg.console.locations import Location
+from kseg.console.termination import Termination
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
@@ -16,6 +17,7 @@ from kseg.recipe.sections import Recipe
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
     from kseg.training.runs import Run
+    from kseg.training.workers import Workers
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     began = time.monotonic()
     arguments = _parse(argv)
     recipe = load_recipe(*split_arguments(arguments.words))
+    termination = Termination(arguments.json)
+    with termination.heard("before the run began: start it again as it was"):
+        _main(arguments, recipe, termination, began)
 
+
+def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Termination, began: float) -> None:
     from kseg.records.folds import validation_folds
     from kseg.records.manifest import load_manifest
     from kseg.records.staging import staged
@@ -41,20 +48,34 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from kseg.patches.file_systems import open_file_system
     from kseg.training.runs import check_resumable, make_runs, planned_recipe, summarise_folds
+    from kseg.training.stopping import Stopped
+    from kseg.training.workers import start_workers
 
+    workers = start_workers()
+    termination.listen_again()  # TensorFlow listens too where there are several workers
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
     runs = make_runs(recipe, manifest, arguments.folds or 0)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
     for one in resumed:
         check_resumable(recipe, one)
-    if arguments.folds and arguments.force:
+    if arguments.folds and arguments.force and workers.is_chief:
         shutil.rmtree(recipe.run_folder, ignore_errors=True)  # folds of before would join the ensemble of these
-    reports = []
-    for one in runs:
-        reports.append(_train(recipe, records, one, one in resumed, began))
-        keras.utils.clear_session()
-        began = time.monotonic()
+    reports, stopped = [], None
+    try:
+        for one in runs:
+            reports.append(_train(recipe, records, one, one in resumed, began, workers, termination))
+            keras.utils.clear_session()
+            began = time.monotonic()
+    except Stopped as end:
+        stopped = end
+    with workers.missed():
+        workers.sums([0.0])  # none ends before the chief has written what it has
+    if stopped is not None:
+        termination.tell(f"{stopped}: go on with --resume")
+        return
+    if not workers.is_chief:
+        return
     if arguments.folds is None:
         report = reports[0]
     else:
@@ -103,18 +124,28 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
         raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
 
 
-def _train(recipe: Recipe, records: Location, one: "Run", resume: bool, began: float) -> dict[str, Any]:
+def _train(
+    recipe: Recipe,
+    records: Location,
+    one: "Run",
+    resume: bool,
+    began: float,
+    workers: "Workers",
+    termination: Termination,
+) -> dict[str, Any]:
     """Train a run, or go on with it, and report; one that is finished is left as it is."""
     from kseg.training.fit import fit
     from kseg.training.runs import finished_report, write_report
 
     report = finished_report(recipe, one) if resume else None
     if report is None:
-        report = fit(recipe, records, one.manifest, one.folder, one.contract, resume=resume, began=began)
-        write_report(recipe, one, report)
-    best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
-    say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")
-    say(f"model {one.folder.model}; curves: tensorboard --logdir {one.folder.logs}")
+        report = fit(recipe, records, one.manifest, one.folder, one.contract, resume, began, workers, termination)
+        if workers.is_chief:
+            write_report(recipe, one, report)
+    if workers.is_chief:
+        best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
+        say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")
+        say(f"model {one.folder.model}; curves: tensorboard --logdir {one.folder.logs}")
     return report
 
 

@@ -20,7 +20,7 @@ from kseg.records.manifest import Manifest
 from kseg.records.plan import scales_of
 from kseg.records.scans import ScanList, scan_in_memory
 from kseg.records.write import write_dataset
-from kseg.training.fit import compiled_model
+from kseg.training.beginning import compiled_model
 from kseg.training.run_folder import Contract, RunFolder
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.volume import StoredGeometry, Volume
@@ -96,5 +96,5 @@ def test_training_prediction_and_saved_model_agree(
 def training_patch(recipe: Recipe, manifest: Manifest, scales: tuple[Scale, ...]) -> np.ndarray:
     """What training sees of case 3, whose volume is one patch."""
     source = PatchSource(recipe.records_folder, manifest, "val", recipe.patches, recipe.seed, scales)
-    ((image, _),) = source.batches([0], 1)
+    ((image, _),) = source.batches(range(1))
     return image[0].numpy()

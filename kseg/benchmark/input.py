@@ -15,7 +15,7 @@ import tensorflow as tf
 from kseg.console.progress import progress
 from kseg.patches.augmentation.chain import TRANSFORMS
 from kseg.patches.patch import PatchCutter
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.pipeline import ENDLESS, PatchSource
 from kseg.patches.shards import Head, read_head
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
@@ -25,7 +25,6 @@ from kseg.volumes.volume import StoredGeometry, Volume
 
 PATCHES_OF_A_RUN = 48
 PATCHES_OF_A_PRICE = 4
-ENDLESS = 10**9
 
 
 def measure_pipeline(source: PatchSource, repeats: int) -> dict[str, dict[str, float]]:
@@ -35,7 +34,7 @@ def measure_pipeline(source: PatchSource, repeats: int) -> dict[str, dict[str, f
     pipeline runs: in a training run it shares the processor with the network.
     """
     sides = {"plain": replace(source, augmentation=Augmentation()), "augmented": source}
-    batches = {side: of_side.batches([0], ENDLESS) for side, of_side in sides.items()}
+    batches = {side: of_side.batches(range(ENDLESS)) for side, of_side in sides.items()}
     count = -(-PATCHES_OF_A_RUN // source.options.batch_size)
     rates: dict[str, list[float]] = {side: [] for side in sides}
     patch_bytes = 0

@@ -8,8 +8,8 @@ from kseg.console.progress import progress
 from kseg.patches.pipeline import PatchSource
 from kseg.patches.waiting import Stopwatch
 from kseg.recipe.sections import Recipe
-from kseg.training.devices import choose_precision
-from kseg.training.fit import compiled_model
+from kseg.training.beginning import compiled_model
+from kseg.training.precision import choose_precision
 from kseg.training.run_folder import Contract
 from kseg.training.times import Times
 
@@ -26,7 +26,7 @@ def measure_waiting(recipe: Recipe, contract: Contract, source: PatchSource, rep
     stopwatch, bar = Stopwatch(), progress(range(repeats + 1), "training")
     next(bar)
     history = model.fit(
-        stopwatch.watch(source.batches(range(repeats + 1), STEPS)),
+        stopwatch.watch(source.batches(range((repeats + 1) * STEPS))),
         steps_per_epoch=STEPS,
         epochs=repeats + 1,
         callbacks=[Times(stopwatch), keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: next(bar, None))],

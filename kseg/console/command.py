@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kseg.console.errors import InputError
+from kseg.console.errors import InputError, MachineError
 
 TENSORFLOW_SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -77,19 +77,23 @@ def run(main: Main) -> NoReturn:
     except InputError as error:
         say(f"{name}: {error}")
         _leave(2)
+    except MachineError as error:
+        say(f"{name}: {error}")
+        _leave(1, at_once=True)
     except KeyboardInterrupt:
         say(f"{name}: stopped by the user")
         _leave(1)
     _leave(0)
 
 
-def _leave(status: int) -> NoReturn:
-    """Exit, and let nothing else have a say in the status.
+def _leave(status: int, at_once: bool = False) -> NoReturn:
+    """Exit, and let nothing else have a say in the status, or take its time over it.
 
-    tensorflow-io's client of S3 aborts a process that ends ("pure virtual method called", tensorflow/io issue 1912):
-    what Python has to do at its end is done here, and the system ends the process.
+    tensorflow-io's client of S3 aborts a process that ends ("pure virtual method called", tensorflow/io issue 1912),
+    and TensorFlow may wait for a worker that has ended: what Python has to do at its end is done here, and the system
+    ends the process.
     """
-    if "tensorflow_io" in sys.modules:
+    if at_once or "tensorflow_io" in sys.modules:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The one exception that kseg raises for a mistake its user can mend."""
+"""The exceptions whose message is all that a person needs."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The message is one line that says what is wrong, where (case, file, recipe key), and the remedy.
     Commands print it and exit with status 2; in a Python program it is a `ValueError`.
+    """
+
+
+class MachineError(RuntimeError):
+    """What a machine, a network or another process did to a command, and no mistake of its user's.
+
+    The message is one line that says what, where, and how to go on. Commands print it and exit with status 1.
     """

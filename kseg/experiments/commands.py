@@ -32,7 +32,7 @@ class Commands:
         """Run `python -m kseg.<command>` with `--json` and return what it reports.
 
         Raises:
-            InputError: it failed; the message is its last line.
+            InputError: it failed, or was asked to end before its end; the message is its last line.
         """
         if self._stopped:
             raise InputError("stopped")
@@ -50,7 +50,10 @@ class Commands:
         if self._process.returncode:
             last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
             raise InputError(f"{last} (all it said: '{self.log}')")
-        return dict(json.loads(printed.splitlines()[-1]))
+        report = dict(json.loads(printed.splitlines()[-1]))
+        if "stopped" in report:
+            raise InputError(f"stopped {report['stopped']}")
+        return report
 
     def stop(self) -> None:
         """End the command that runs, if any, and start no other: a training keeps its last checkpoint."""

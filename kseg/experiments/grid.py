@@ -92,7 +92,7 @@ def run_cells(
 
 
 def _train(commands: Commands, path: Path, overrides: Sequence[str], cell: Cell) -> Training:
-    begun = RunFolder(cell.recipe.run_folder).saved_epochs
+    begun = RunFolder(cell.recipe.run_folder).saved_checkpoints
     report = commands("train", str(path), *overrides, *cell.changes, "--resume" if begun else "--force")
     try:
         return Training.model_validate(report)

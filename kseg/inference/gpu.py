@@ -4,6 +4,7 @@ An engine needs no more than this, so that no framework for arrays on GPUs (PyTo
 """
 
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,3 +84,11 @@ class Cuda:
     def wait(self) -> None:
         """Wait until all that is queued is done."""
         self.call("cudaStreamSynchronize", self._stream)
+
+
+def leave_gpus() -> None:
+    """Let TensorFlow work on the processor alone: it would take a GPU's memory from whatever else is to use it."""
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # raised where it has taken it already
+        tf.config.set_visible_devices([], "GPU")

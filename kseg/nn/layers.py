@@ -105,8 +105,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         self.shift = self.add_weight(name="shift", shape=(*own, self.filters), initializer="zeros", **norm)
         if self.norm != "batch":
             return
-        # Synchronised statistics are equal on all replicas, so that the mean of them is each of them.
-        moving = {"shape": (branches * self.filters,), "trainable": False, "aggregation": "mean", **norm}
+        # Synchronised statistics are equal on all replicas, so that nothing need be sent.
+        moving = {"shape": (branches * self.filters,), "trainable": False, "aggregation": "only_first_replica", **norm}
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
@@ -126,10 +126,15 @@ class SharedDilatedConv3D(keras.layers.Layer):
             return compiled(scale_and_shift, **constants)(maps, mean, variance, scale, shift)  # one pass over the maps
         norm = plain_batch_norm if self.implementation == "direct" else fast_batch_norm
         maps, mean, variance = norm(maps, bias, scale, shift, **constants)
-        keep = self.norm_momentum
-        self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
-        self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
         return maps
+
+    def _move(self, moving: keras.Variable, statistic: KerasTensor) -> None:
+        """Move the average of a statistic."""
+        if self.compute_dtype == "float16":  # a step whose maps overflow is skipped, and leaves no mark here either
+            statistic = ops.where(ops.isfinite(statistic), statistic, moving)
+        moving.assign(self.norm_momentum * moving + (1 - self.norm_momentum) * statistic)
 
     def _convolve(self, x: KerasTensor) -> KerasTensor:
         kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables

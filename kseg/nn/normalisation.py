@@ -7,7 +7,7 @@ the bias cancels against the batch's mean, so that it is never added to the maps
 
 from keras import KerasTensor, backend, ops
 
-from kseg.nn.replicas import replica_count
+from kseg.nn.replicas import replica_count, sum_over_replicas
 
 
 def plain_batch_norm(
@@ -29,7 +29,7 @@ def plain_batch_norm(
         negative_slope: see `activate`.
     """
     maps = maps + bias
-    mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2, 3), synchronized=replica_count() > 1)
+    mean, variance = moments_over_replicas(maps)
     return scale_and_shift(maps, mean, variance, scale, shift, epsilon, negative_slope), mean, variance
 
 
@@ -42,12 +42,30 @@ def fast_batch_norm(
     negative_slope: float = 0.0,
 ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
     """Return what `plain_batch_norm` returns, by the backend's fused operation where there is one."""
-    if backend.backend() != "tensorflow" or replica_count() > 1:
+    if backend.backend() != "tensorflow":
         return plain_batch_norm(maps, bias, scale, shift, epsilon, negative_slope)
     # The bias has no influence on the result; with a factor of zero its gradient is zero instead of missing.
     bias = ops.cast(bias, "float32")
+    if replica_count() > 1:
+        mean, variance = moments_over_replicas(maps)
+        normalised = scale_and_shift(maps, mean, variance, scale, shift + 0.0 * bias, epsilon, negative_slope)
+        return normalised, mean + bias, variance
     maps, mean, variance = _tensorflow_norm(maps, scale, shift + 0.0 * bias, epsilon)
     return activate(maps, negative_slope), mean + bias, variance
+
+
+def moments_over_replicas(maps: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
+    """Return mean and (biased) variance of `maps` `(batch, x, y, z, channels)` of all replicas, float32 `(channels,)`.
+
+    Replicas have equal shares of the batch, so that means of theirs do; one exchange brings both.
+    """
+    mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(0, 1, 2, 3))
+    replicas = replica_count()
+    if replicas == 1:
+        return mean, variance
+    sums = sum_over_replicas(ops.stack([mean, variance + ops.square(mean)]))
+    mean, mean_square = ops.unstack(sums / replicas, num=2)
+    return mean, ops.maximum(mean_square - ops.square(mean), 0.0)
 
 
 def scale_and_shift(

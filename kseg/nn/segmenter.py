@@ -10,7 +10,7 @@ import kseg.nn.layers  # registers, as the next does, what a saved network is ma
 import kseg.nn.sizes  # noqa: F401
 from kseg.nn.metrics import SegmentationScores
 from kseg.nn.networks import with_options
-from kseg.nn.replicas import replica_count
+from kseg.nn.replicas import for_keras_to_reduce, replica_count
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.supervision import supervised_loss, supervised_network
 
@@ -63,6 +63,24 @@ class Segmenter(keras.Model):
         """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
         return supervised_loss(self.segmentation_loss, y, _levels(y_pred)) / replica_count()
 
+    def train_step(self, *args: Any) -> Any:
+        """Make Keras' training step."""
+        return for_keras_to_reduce(super().train_step(*args))
+
+    def test_step(self, *args: Any) -> Any:
+        """Make Keras' validation step."""
+        return for_keras_to_reduce(super().test_step(*args))
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Build the optimiser where several replicas train; all else is built already.
+
+        Keras would draw a batch for it, and average that over the replicas, which several workers cannot.
+        """
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync > 1 and self.optimizer is not None and not self.optimizer.built:
+            with strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
     def in_float32(self) -> "Segmenter":
         """Return this model, or its float32 twin where it was trained in mixed precision: the same masks anywhere."""
         if all(layer.compute_dtype == "float32" for layer in self.network.layers):
@@ -77,8 +95,12 @@ class Segmenter(keras.Model):
     def compute_metrics(
         self, x: KerasTensor, y: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor = None
     ) -> dict[str, KerasTensor]:
-        """Count the batch, and return loss, scores and the learned penalties by name."""
+        """Count the batch, and return `results`."""
         self.scores.update_state(y, _levels(y_pred)[0])
+        return self.results()
+
+    def results(self) -> dict[str, KerasTensor]:
+        """Return the loss and the scores of all that is counted since the last reset, and the learned penalties."""
         learned = self.segmentation_loss.learned
         penalties = {} if learned is None else {"alpha": learned.alpha, "beta": learned.beta}
         return self.get_metrics_result() | penalties

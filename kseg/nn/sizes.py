@@ -8,7 +8,7 @@ from keras import KerasTensor, ops
 
 from kseg.nn.choice import check_implementation
 from kseg.nn.pooling import max_pool
-from kseg.nn.processor import convolutions_are_fast
+from kseg.nn.processor import convolutions_are_fast, on_tensorflows_cpu
 
 
 def triple(value: int | Sequence[int], argument: str) -> tuple[int, int, int]:
@@ -38,7 +38,9 @@ class MaxPool3D(keras.layers.MaxPooling3D):
 
     def call(self, x: KerasTensor) -> KerasTensor:
         """Return `x` `(batch, x, y, z, channels)`, pooled."""
-        if self.implementation == "reuse" or (self.implementation == "auto" and not convolutions_are_fast()):
+        # Of float16 TensorFlow has none on CPUs.
+        better = not convolutions_are_fast() or (self.compute_dtype == "float16" and on_tensorflows_cpu())
+        if self.implementation == "reuse" or (self.implementation == "auto" and better):
             return max_pool(x, self.pool_size)
         return super().call(x)
 

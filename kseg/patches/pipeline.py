@@ -1,6 +1,5 @@
 """The tf.data graph: shards in, batches of patches out, the same for the same seed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import tensorflow as tf
@@ -17,6 +16,20 @@ from kseg.volumes.labels import index_dtype
 
 READY_BATCHES = 4
 MOST_AT_WORK = 8
+ENDLESS = 10**12
+"""More steps than any run makes."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker cuts of each batch: the `index`-th of `workers` equal parts, for its own `devices`."""
+
+    index: int = 0
+    workers: int = 1
+    devices: int = 1
+
+
+WHOLE = Share()
 
 
 @dataclass(frozen=True)
@@ -36,21 +49,25 @@ class PatchSource:
     scales: tuple[Scale, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def batches(self, epochs: Sequence[int] | range, steps_per_epoch: int) -> tf.data.Dataset:
-        """Return batches of (image `(batch, x, y, z, channels)` float32, labels `(batch, x, y, z)`).
+    def batches(self, steps: range, share: Share = WHOLE) -> tf.data.Dataset:
+        """Return batches of (image `(batch, x, y, z, channels)` float32, labels `(batch, x, y, z)`), one a step.
 
-        An epoch is a number of steps; everything in it follows from the seed and the epoch's number, so that a
-        run resumed at an epoch sees what an undisturbed one would have seen. Across epochs the cases take turns:
-        none comes again before all others have come.
+        Everything in a batch follows from the seed and the step's number, counted from the run's beginning, so that
+        a run resumed at a step sees what an undisturbed one would have seen. Across steps the cases take turns: none
+        comes again before all others have come.
+
+        A `share` has as many batches a step as devices, each as many times smaller as there are devices in all: the
+        shares of all workers together are the batch of one. Patches of other shares are not cut, nor their bricks read.
         """
-        in_epoch = steps_per_epoch * self.options.batch_size
-        numbers = tf.data.Dataset.from_tensor_slices(tf.cast(list(epochs), tf.int64)).flat_map(
-            lambda epoch: tf.data.Dataset.range(epoch * in_epoch, (epoch + 1) * in_epoch)
+        size = self.options.batch_size
+        first, own = share.index * size // share.workers, size // share.workers
+        numbers = tf.data.Dataset.range(steps.start, steps.stop, steps.step).flat_map(
+            lambda step: tf.data.Dataset.range(step * size + first, step * size + first + own)
         )
         at_work = min(MOST_AT_WORK, 1 + cores())  # as many as keep the cores busy while others wait for the disk
         patches = numbers.map(self._patch, num_parallel_calls=at_work)
-        batches = patches.batch(self.options.batch_size, drop_remainder=True)
-        count = tf.data.experimental.assert_cardinality(len(epochs) * steps_per_epoch)
+        batches = patches.batch(own // share.devices, drop_remainder=True)
+        count = tf.data.experimental.assert_cardinality(len(steps) * share.devices)
         # Sizes of ours instead of tuned ones: the tuner sleeps up to a minute, and a command that ends waits for it.
         options = tf.data.Options()
         options.autotune.enabled = False

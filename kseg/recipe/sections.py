@@ -178,6 +178,9 @@ class Train(Section):
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "float32", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
     )
+    deterministic: bool = Field(
+        False, description="the same bits in every repetition on GPUs too, slower; on one CPU device they are anyway"
+    )
 
 
 class Evaluation(Section):

@@ -12,11 +12,13 @@ import keras
 @contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Within the block the model has its averaged weights, if its optimiser keeps them; afterwards its own again."""
-    if not model.optimizer.use_ema:
+    # Keras wraps the optimiser of a float16 model in one that scales the loss.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
         yield
         return
     weights = [keras.ops.copy(variable.value) for variable in model.trainable_variables]
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    optimizer.finalize_variable_values(model.trainable_variables)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """What TensorBoard shows of a run beside the curves that Keras writes: recipe, hyperparameters, times, pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Board(keras.callbacks.Callback):
         batches: validation patches, batch by batch: image `(batch, x, y, z, channels)`, labels `(batch, x, y, z)`.
         class_names: of the foreground.
         spacing_mm: voxel size for the pictures.
+        ends: says whether the run is to end here; there is no time to look then.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Board(keras.callbacks.Callback):
         batches: tf.data.Dataset,
         class_names: tuple[str, ...],
         spacing_mm: tuple[float, float, float],
+        ends: Callable[[], bool] = lambda: False,
     ):
         super().__init__()
         self.recipe = recipe
@@ -58,6 +60,7 @@ class Board(keras.callbacks.Callback):
         self.batches = batches
         self.class_names = class_names
         self.spacing_mm = spacing_mm
+        self.ends = ends
         self._writer = tf.summary.create_file_writer(str(folder))
         self._epoch = 0
         self._next_look = 0.0
@@ -77,13 +80,15 @@ class Board(keras.callbacks.Callback):
         """Look, if it is time."""
         progress = self.budget.progress
         last = self._epoch + 1 == self.recipe.train.epochs or self.model.stop_training
-        if progress < self._next_look and not last:
+        if self.ends() or (progress < self._next_look and not last):
             return
         self._next_look = (np.floor(progress * LOOKS) + 1) / LOOKS
         counts = ThresholdCounts(len(self.class_names))
         with self._writer.as_default(step=self._epoch):
             shown = 0
             for batch in self.batches:
+                if self.ends():
+                    return
                 outputs = (*batch, self.model(batch[0], training=False))
                 images, labels, probabilities = (ops.convert_to_numpy(tensor) for tensor in outputs)
                 counts.add(labels, probabilities)

@@ -1,63 +1,124 @@
-"""Checkpoints: written whole after each epoch, the last two kept, the newest sound one resumed."""
+"""Checkpoints: written whole after each epoch and when a run is stopped, two kept, the newest sound one resumed.
 
+One holds Keras' model file, which has weights, learned penalties and optimiser, and beside it all else that a run needs
+to go on as if nothing had happened.
+"""
+
+import json
 import shutil
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
+from keras import ops
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file, whole_folder
+from kseg.console.files import sha256_of, whole_file, whole_folder
 from kseg.training.averaging import averaged_weights
 from kseg.training.run_folder import Contract, RunFolder, load_segmenter
 from kseg.training.schedule import Budget
+from kseg.training.times import Timing
+from kseg.training.workers import Workers
 
 if TYPE_CHECKING:
     from kseg.nn.segmenter import Segmenter
 
 KEPT = 2
-MODEL, STATE = "model.keras", "state.json"
+NO_STEPS = Timing()
+MODEL, STATE, CHECKSUMS = "model.keras", "state.json", "sha256.json"
+
+Values = tuple[tuple[float, ...], ...]
+"""Of several variables, each in one row."""
 
 
 class State(BaseModel):
     """Where a run stands, beside its weights and its optimiser's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     epochs_done: NonNegativeInt = 0
+    steps_done: NonNegativeInt = 0
+    """Of the epoch under way, where the run was stopped within one; all of them while it was validated."""
     spent_seconds: NonNegativeFloat = 0.0
     best_dice: float = -1.0
+    epochs_without_gain: NonNegativeInt = 0
+    """Validations since the best one."""
+    seeds: Values = ()
+    """Of the layers that draw random numbers, which Keras does not save."""
+    metrics: Values = ()
+    """What is counted of the epoch under way; empty between epochs."""
+    timing: Timing = NO_STEPS
+    """Of the steps of the epoch under way."""
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch keeps the best model by validation Dice, and a checkpoint of the whole run.
+    """After each epoch keeps the best model by validation Dice, and a checkpoint; ends a run that gains no more.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, in which the chief alone writes.
         budget: knows how much time is spent.
-        best_dice: the best validation Dice so far.
+        workers: who trains.
+        state: where the run stands when it begins, or goes on.
+        patience: validations without a gain that end the run; 0 for any number.
     """
 
-    def __init__(self, folder: RunFolder, budget: Budget, best_dice: float = -1.0):
+    def __init__(self, folder: RunFolder, budget: Budget, workers: Workers, state: State, patience: int = 0):
         super().__init__()
         self.folder = folder
         self.budget = budget
-        self.best_dice = best_dice
+        self.workers = workers
+        self.patience = patience
+        self.best_dice = state.best_dice
+        self.epochs_without_gain = state.epochs_without_gain
+        self._epochs_done = state.epochs_done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write what is new."""
         dice = float((logs or {})["val_dice"])
+        self.epochs_without_gain += 1
         if dice > self.best_dice:
-            self.best_dice = dice
-            with averaged_weights(self.model), whole_file(self.folder.model) as path:
-                self.model.save(path)
-        state = State(epochs_done=epoch + 1, spent_seconds=self.budget.spent_seconds, best_dice=self.best_dice)
-        with whole_folder(self.folder.checkpoints / f"epoch-{epoch + 1:06d}") as path:
-            self.model.save(path / MODEL)
-            (path / STATE).write_text(state.model_dump_json(), encoding="utf-8")
-        for old in self.folder.saved_epochs[:-KEPT]:
-            shutil.rmtree(old)
+            self.best_dice, self.epochs_without_gain = dice, 0
+            if self.workers.is_chief:
+                with averaged_weights(self.model), whole_file(self.folder.model) as path:
+                    self.model.save(path)
+        self._epochs_done = epoch + 1
+        self.write()
+        if in_vain(self.patience, self.epochs_without_gain):
+            self.model.stop_training = True
+
+    def write(self, steps_done: int = 0, metrics: Values = (), timing: Timing = NO_STEPS) -> None:
+        """Write a checkpoint, after an epoch or within one."""
+        state = State(
+            epochs_done=self._epochs_done,
+            steps_done=steps_done,
+            spent_seconds=self.budget.spent_seconds,
+            best_dice=self.best_dice,
+            epochs_without_gain=self.epochs_without_gain,
+            seeds=values_of(random_seeds(self.model)),
+            metrics=metrics,
+            timing=timing,
+        )
+        if self.workers.is_chief:
+            write_checkpoint(self.folder, self.model, state)
+
+
+def in_vain(patience: int, epochs_without_gain: int) -> bool:
+    """Say whether a run has not gained for as long as it may."""
+    return 0 < patience <= epochs_without_gain
+
+
+def write_checkpoint(folder: RunFolder, model: "Segmenter", state: State) -> None:
+    """Write a checkpoint, and remove those before the last two."""
+    within = f"-step-{state.steps_done:06d}" if state.steps_done else ""
+    with whole_folder(folder.checkpoints / f"epoch-{state.epochs_done:06d}{within}") as path:
+        model.save(path / MODEL)
+        (path / STATE).write_text(state.model_dump_json(), encoding="utf-8")
+        checksums = {name: sha256_of(path / name) for name in (MODEL, STATE)}
+        (path / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
+    for old in folder.saved_checkpoints[:-KEPT]:
+        shutil.rmtree(old)
 
 
 def load_checkpoint(folder: RunFolder, contract: Contract) -> "tuple[Segmenter, State]":
@@ -66,10 +127,38 @@ def load_checkpoint(folder: RunFolder, contract: Contract) -> "tuple[Segmenter, 
     Raises:
         InputError: there is none.
     """
-    for path in reversed(folder.saved_epochs):
+    for path in reversed(folder.saved_checkpoints):
         try:
+            checksums = json.loads((path / CHECKSUMS).read_bytes())
+            if wrong := [name for name in (MODEL, STATE) if sha256_of(path / name) != checksums[name]]:
+                raise InputError(f"the checksum of its '{wrong[0]}' differs")
             state = State.model_validate_json((path / STATE).read_bytes())
-            return load_segmenter(path / MODEL, contract, compiled=True), state
-        except (InputError, ValidationError, OSError) as error:
-            say(f"checkpoint '{path}' is damaged, trying the one before: {str(error).splitlines()[0]}")
+            model = load_segmenter(path / MODEL, contract, compiled=True)
+            assign_values(random_seeds(model), state.seeds)
+            return model, state
+        except (InputError, ValidationError, ValueError, LookupError, TypeError, OSError) as error:
+            reason = (str(error).splitlines() or ["unknown"])[0]
+            say(f"checkpoint '{path}' is damaged, trying the one before: {reason}")
     raise InputError(f"run '{folder.path}' has no sound checkpoint to go on from: start it anew with --force")
+
+
+def random_seeds(model: keras.Model) -> list[keras.Variable]:
+    """The states of a model's random generators, in an order that depends on its architecture alone."""
+    saved = {id(variable) for variable in model.weights}
+    return list({id(found): found for found in model.variables if id(found) not in saved}.values())
+
+
+def values_of(variables: list[keras.Variable]) -> Values:
+    """Return the variables' values; each is exactly a number of JSON. All workers must call it, in one order."""
+    return tuple(tuple(ops.convert_to_numpy(variable).ravel().tolist()) for variable in variables)
+
+
+def assign_values(variables: list[keras.Variable], values: Values) -> None:
+    """Give variables their values back.
+
+    Raises:
+        ValueError: these are values of others.
+    """
+    for variable, row in zip(variables, values, strict=True):
+        exact = np.array(row, np.float64).astype(variable.dtype)  # Keras' way from floats to integers is by float32
+        variable.assign(exact.reshape(variable.shape))

@@ -7,29 +7,28 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kseg.console.command import say
-from kseg.console.errors import InputError
 from kseg.console.locations import Location
-from kseg.nn.networks import build_network, trainable_parameters
-from kseg.nn.segmentation_loss import SegmentationLoss
+from kseg.console.termination import Termination
+from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
-from kseg.patches.pipeline import PatchSource
-from kseg.patches.waiting import Stopwatch
-from kseg.recipe.load import dump_recipe
+from kseg.patches.pipeline import ENDLESS, WHOLE, PatchSource, Share
+from kseg.patches.waiting import Stopwatch, python_timestamp
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
 from kseg.training.averaging import ValidateAverage
+from kseg.training.beginning import start_run
 from kseg.training.board import Board
-from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
-from kseg.training.devices import choose_precision, choose_strategy
+from kseg.training.checkpoints import Checkpoint, in_vain
 from kseg.training.display import Display
 from kseg.training.history import epochs_to_share, read_history
-from kseg.training.optimizer import build_optimizer
+from kseg.training.resuming import GoOn
 from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
+from kseg.training.stopping import Agreement, End
 from kseg.training.times import Times
 from kseg.training.watch import PenaltyWatch
+from kseg.training.workers import Workers, start_workers
 
 
 def fit(
@@ -40,8 +39,10 @@ def fit(
     contract: Contract,
     resume: bool,
     began: float,
+    workers: Workers | None = None,
+    termination: Termination | None = None,
 ) -> dict[str, Any]:
-    """Train the recipe's model through Keras' `fit`, and return what came of it.
+    """Train the recipe's model through Keras' `fit`; return what came of it, nothing on workers but the chief.
 
     Args:
         recipe: all choices.
@@ -51,94 +52,90 @@ def fit(
         contract: channels and labels of the dataset.
         resume: go on from the newest checkpoint instead of starting with new weights.
         began: `time.monotonic()` when the command began; the time budget counts from there.
+        workers: who trains; by default those that the environment names (`start_workers`).
+        termination: whether the run is asked to end before its end.
 
     Raises:
-        InputError: a shard is damaged, no checkpoint is sound, or the batch cannot be shared by the devices.
+        InputError: a shard is damaged, or see `start_run`.
+        MachineError: another worker has ended.
+        Stopped: the run was asked to end, and can be gone on with.
     """
-    options = recipe.train
-    strategy = choose_strategy(recipe.patches.batch_size)
-    keras.utils.set_random_seed(recipe.seed)
-    keras.config.set_dtype_policy(choose_precision(options.precision))
-    with strategy.scope():
-        model, state = load_checkpoint(folder, contract) if resume else (compiled_model(recipe, contract), State())
-    if not resume:
-        folder.create(dump_recipe(recipe), contract)
-    precision = model.network.get_layer("output").dtype_policy.name
-    say(
-        f"{model.network.name}: {trainable_parameters(model.network):,} parameters, {precision} "
-        f"on {strategy.num_replicas_in_sync} device(s), patches {recipe.patches.size} x {recipe.patches.batch_size}; "
-        f"from epoch {state.epochs_done + 1}"
-    )
-    epochs = range(state.epochs_done, options.epochs)
+    options, steps = recipe.train, recipe.train.steps_per_epoch
+    workers, termination = workers or start_workers(), termination or Termination()
+    with workers.missed():
+        model, state = start_run(recipe, folder, contract, resume, workers)
+        termination.parting_words = "before the first step: go on with --resume"
+        agreement = Agreement(workers, termination)
+        spent = state.spent_seconds + workers.from_chief(time.monotonic() - began)
+    budget = Budget(options, state.epochs_done, spent, agreement.clock)
+    out_of_time = state.epochs_done > 0 and state.steps_done == 0 and budget.progress == 1.0
+    nothing_left = out_of_time or in_vain(options.patience, state.epochs_without_gain)
     train = PatchSource(records, manifest, "train", recipe.patches, recipe.seed, contract.scales, recipe.augmentation)
     val = PatchSource(records, manifest, "val", recipe.patches, recipe.seed, contract.scales)
-    val_steps = -(-options.validation_patches // recipe.patches.batch_size)
-    budget = Budget(options, state.epochs_done, state.spent_seconds + time.monotonic() - began)
-    nothing_left = resume and budget.progress == 1.0
-    checkpoint = Checkpoint(folder, budget, state.best_dice)
+    to_train = range(state.epochs_done * steps + state.steps_done, ENDLESS)
+    to_validate = range(-(-options.validation_patches // recipe.patches.batch_size))
+    whole_val = val.batches(to_validate).cache()
+
+    def val_batches(share: Share) -> tf.data.Dataset:
+        return whole_val if share == WHOLE else val.batches(to_validate, share).cache()
+
+    stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)
+    times = Times(stopwatch, state.timing, state.steps_done)
+    checkpoint = Checkpoint(folder, budget, workers, state, options.patience)
     display = Display(budget, model.class_names)
-    val_batches = val.batches([0], val_steps).cache()
-    spacing_mm = manifest.plan.target_spacing_mm
-    stopwatch = Stopwatch()
+    looks: list[keras.callbacks.Callback] = []
+    logs: list[keras.callbacks.Callback] = []
+    if workers.is_chief:
+        spacing_mm, names, curves = manifest.plan.target_spacing_mm, model.class_names, folder.precision_recall
+        board = Board(recipe, folder.logs, curves, budget, whole_val, names, spacing_mm, lambda: agreement.ends)
+        looks = [board]
+        logs = [
+            keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+            keras.callbacks.CSVLogger(folder.history, append=True),
+        ]
     try:
-        history = model.fit(
-            stopwatch.watch(train.batches(epochs, options.steps_per_epoch)),
-            steps_per_epoch=options.steps_per_epoch,
-            initial_epoch=state.epochs_done,
-            epochs=state.epochs_done if nothing_left else options.epochs,
-            validation_data=val_batches,
-            callbacks=[
-                Times(stopwatch),
-                Board(recipe, folder.logs, folder.precision_recall, budget, val_batches, model.class_names, spacing_mm),
-                budget,
-                keras.callbacks.TensorBoard(folder.logs, write_graph=False),
-                keras.callbacks.CSVLogger(folder.history, append=resume),
-                checkpoint,
-                display,
-                ValidateAverage(),
-                PenaltyWatch(),
-                *_early_stop(options.patience, state.best_dice),
-            ],
-            shuffle=False,
-            verbose=0,
-        )
+        with workers.missed():
+            done = model.fit(
+                workers.feed(lambda share: stopwatch.watch(train.batches(to_train, share))),
+                steps_per_epoch=steps,
+                initial_epoch=state.epochs_done,
+                epochs=state.epochs_done if nothing_left else options.epochs,
+                validation_data=workers.feed(val_batches),
+                validation_steps=len(to_validate),
+                callbacks=[
+                    agreement,
+                    GoOn(state),
+                    times,
+                    *looks,
+                    budget,
+                    *logs,
+                    checkpoint,
+                    *([display, PenaltyWatch()] if workers.is_chief else []),
+                    ValidateAverage(),
+                    End(agreement, checkpoint, times, state.steps_done),
+                ],
+                shuffle=False,
+                verbose=0,
+            )
     except tf.errors.OpError:
         check_shards(records, manifest)  # a damaged shard is the likely cause, and deserves its name
         raise
     finally:
         display.close()
+    if not workers.is_chief:
+        return {}
+    return _report(folder, model, budget, state.epochs_done + len(done.epoch), checkpoint.best_dice)
+
+
+def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, best_dice: float) -> dict[str, Any]:
     curves = read_history(folder.history)
     return {
         "run": str(folder.path),
         "parameters": trainable_parameters(model.network),
-        "epochs": state.epochs_done + len(history.epoch),
-        "best_val_dice": checkpoint.best_dice,
+        "epochs": epochs,
+        "best_val_dice": best_dice,
         "epochs_to_90": epochs_to_share(curves["val_dice"], 0.9),
         "alpha": curves["alpha"][-1] if "alpha" in curves else None,
         "step_seconds": median(curves["step_seconds"]),
         "minutes": budget.spent_seconds / 60,
     }
-
-
-def compiled_model(recipe: Recipe, contract: Contract) -> Segmenter:
-    """Return a new model with the recipe's network, loss and optimiser.
-
-    Raises:
-        InputError: the network's options contradict each other.
-    """
-    labels = contract.label_map
-    classes, channels = labels.num_classes, len(contract.channels)
-    try:
-        network = build_network(recipe.network.preset, classes, channels, **recipe.network.overrides())
-    except ValueError as error:
-        raise InputError(f"section 'network' of the recipe: {error}") from None
-    loss = SegmentationLoss(**recipe.loss.model_dump())
-    model = Segmenter(network, loss, labels.names[1:], deep_supervision=recipe.train.deep_supervision)
-    model.compile(build_optimizer(recipe.train))
-    return model
-
-
-def _early_stop(patience: int, best_dice: float) -> list[keras.callbacks.Callback]:
-    if not patience:
-        return []
-    return [keras.callbacks.EarlyStopping("val_dice", mode="max", patience=patience, baseline=best_dice)]

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kseg.console.errors import InputError
+from kseg.console.files import whole_file
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
     """Return each column with a value for each epoch, `epoch` counted from 0.
 
-    An epoch that was killed after its row was written, and done again, has two rows: the later counts.
+    Of several rows of an epoch the last counts.
 
     Raises:
         InputError: the file is missing or is not one that training wrote.
@@ -26,6 +27,17 @@ def read_history(path: Path) -> dict[str, list[float]]:
         raise InputError(f"'{path}' is damaged ({error}): train the run anew with --force") from None
     in_order = [rows[epoch] for epoch in sorted(rows)]
     return {key: [row[key] for row in in_order] for key in in_order[0]} if in_order else {}
+
+
+def cut_history(path: Path, epochs: int) -> None:
+    """Leave the rows of the first `epochs` epochs: a later one was written just before its run was killed."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        heading, *rows = file.readlines() or [""]
+    kept = [row for row in rows if row.endswith("\n") and row.partition(",")[0] in map(str, range(epochs))]
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        file.writelines([heading, *kept] if kept else [])
 
 
 def epochs_to_share(values: Sequence[float], share: float) -> int:

@@ -86,8 +86,8 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
-    def saved_epochs(self) -> list[Path]:
-        """The checkpoints that are there, the newest last; none before the first epoch's end."""
+    def saved_checkpoints(self) -> list[Path]:
+        """The checkpoints that are there, the newest last."""
         return sorted(self.checkpoints.glob("epoch-*"))
 
     @property

@@ -31,7 +31,7 @@ class Run:
     @property
     def is_begun(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        return bool(self.folder.saved_epochs)
+        return bool(self.folder.saved_checkpoints)
 
 
 def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:

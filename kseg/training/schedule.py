@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import keras
 
@@ -36,21 +37,29 @@ class Budget(keras.callbacks.Callback):
         options: the recipe's section.
         first_epoch: epochs done by the run before it was resumed.
         spent_seconds: time spent before `fit` begins, by this command and by the ones it resumes.
+        clock: `time.monotonic`, or one that all workers agree on.
     """
 
-    def __init__(self, options: Train, first_epoch: int = 0, spent_seconds: float = 0.0):
+    def __init__(
+        self,
+        options: Train,
+        first_epoch: int = 0,
+        spent_seconds: float = 0.0,
+        clock: Callable[[], float] | None = None,
+    ):
         super().__init__()
         self.options = options
         self.steps = first_epoch * options.steps_per_epoch
         self.limit_seconds = 60.0 * options.max_minutes or math.inf
-        self._origin = time.monotonic() - spent_seconds
+        self._clock = clock or time.monotonic
+        self._origin = self._clock() - spent_seconds
         self._validations: list[float] = []
-        self._step_began = self._test_began = time.monotonic()
+        self._step_began = self._test_began = self._clock()
 
     @property
     def spent_seconds(self) -> float:
         """Time spent by the run so far."""
-        return time.monotonic() - self._origin
+        return self._clock() - self._origin
 
     @property
     def validation_seconds(self) -> float:
@@ -66,20 +75,20 @@ class Budget(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Set this step's learning rate."""
-        self._step_began = time.monotonic()
+        self._step_began = self._clock()
         self.model.optimizer.learning_rate = learning_rate(self.options, self.progress)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """End the run when another step and its validation would not fit."""
         self.steps += 1
-        another_step = time.monotonic() - self._step_began
+        another_step = self._clock() - self._step_began
         if self.spent_seconds + another_step + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         """Start the clock of a validation."""
-        self._test_began = time.monotonic()
+        self._test_began = self._clock()
 
     def on_test_end(self, logs: dict | None = None) -> None:
         """Remember how long a validation takes."""
-        self._validations.append(time.monotonic() - self._test_began)
+        self._validations.append(self._clock() - self._test_began)

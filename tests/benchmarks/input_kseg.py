@@ -9,7 +9,7 @@ from pathlib import Path
 
 from drawing import serve
 
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.pipeline import ENDLESS, PatchSource
 from kseg.recipe.sections import Patches
 from kseg.records.manifest import load_manifest
 
@@ -17,4 +17,4 @@ options = json.loads(sys.argv[1])
 records = Path(options["folder"]) / "records"
 patches = Patches(size=tuple(options["patch"]), batch_size=2, foreground_oversampling=0.5)
 source = PatchSource(records, load_manifest(records), "train", patches, 1)
-serve((len(image) for image, _ in source.batches([0], 10**9)), options["seconds"])
+serve((len(image) for image, _ in source.batches(range(ENDLESS))), options["seconds"])

@@ -9,8 +9,8 @@ import SimpleITK as sitk
 from kseg import export, phantom, predict
 from kseg.console.errors import InputError
 from kseg.inference.engine import TOLERANCES, open_engine, this_machine
+from kseg.inference.gpu import leave_gpus
 from kseg.inference.probe import expected_probabilities
-from kseg.training.devices import leave_gpus
 
 
 def what_is_missing():

@@ -117,7 +117,7 @@ def source(folder: Path, split: str, augmentation: Augmentation, **options: Any)
 
 
 def batches(patches: PatchSource, epochs: range) -> list[np.ndarray]:
-    return [part.numpy() for batch in patches.batches(epochs, 3) for part in batch]
+    return [part.numpy() for batch in patches.batches(range(epochs.start * 3, epochs.stop * 3)) for part in batch]
 
 
 def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.pipeline import PatchSource, Share
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Patches
 from kseg.records import bricks
@@ -53,7 +53,8 @@ def source(prepared: tuple[Path, Manifest], seed: int = 1, split: str = "train",
 
 
 def batches(source: PatchSource, epochs: Sequence[int], steps: int) -> Batches:
-    return [(image.numpy(), labels.numpy()) for image, labels in source.batches(epochs, steps)]
+    whole = range(epochs[0] * steps, (epochs[-1] + 1) * steps)
+    return [(image.numpy(), labels.numpy()) for image, labels in source.batches(whole)]
 
 
 def equal(one: Batches, other: Batches) -> bool:
@@ -81,7 +82,7 @@ def test_the_same_seed_gives_the_same_batches_another_seed_others(
 
 def test_nothing_is_tuned_in_the_background(prepared: tuple[Path, Manifest]) -> None:
     # TensorFlow's tuner sleeps up to a minute between two looks, and a process waits for it before it ends.
-    assert source(prepared).batches([0], 1).options().autotune.enabled is False
+    assert source(prepared).batches(range(1)).options().autotune.enabled is False
 
 
 def test_from_whatever_epoch_a_run_sees_what_an_undisturbed_one_sees(
@@ -89,6 +90,30 @@ def test_from_whatever_epoch_a_run_sees_what_an_undisturbed_one_sees(
 ) -> None:
     for epoch in (1, 3):
         assert equal(batches(source(prepared), range(epoch, 4), 4), undisturbed[epoch * 4 :])
+
+
+@pytest.mark.parametrize(("workers", "devices"), [(1, 2), (3, 1), (3, 2)])
+def test_the_shares_of_all_workers_are_the_batch_of_one(
+    workers: int, devices: int, prepared: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patches = source(prepared, batch_size=6)
+    whole = [patch for image, _ in patches.batches(range(5, 8)) for patch in image.numpy()]
+    cut: list[int] = []
+    original = PatchSource._patch
+
+    def counted(self: PatchSource, number: tf.Tensor) -> Any:
+        with tf.control_dependencies([tf.py_function(lambda drawn: cut.append(int(drawn)), [number], [])]):
+            return original(self, tf.identity(number))
+
+    monkeypatch.setattr(PatchSource, "_patch", counted)
+    shares = []
+    for index in range(workers):
+        batches = [image.numpy() for image, _ in patches.batches(range(5, 8), Share(index, workers, devices))]
+        assert [len(batch) for batch in batches] == 3 * devices * [6 // workers // devices]
+        shares.append(np.concatenate(batches).reshape(3, 6 // workers, *whole[0].shape))
+    assert sorted(cut) == list(range(30, 48))  # no worker cuts what another does
+    together = np.concatenate(shares, axis=1).reshape(18, *whole[0].shape)
+    np.testing.assert_array_equal(together, whole)
 
 
 def test_no_two_patches_are_alike_and_so_no_epochs(prepared: tuple[Path, Manifest]) -> None:
@@ -136,7 +161,7 @@ def test_each_epoch_has_its_steps_whatever_the_sizes(
 ) -> None:
     patches = source(prepared, **options)
     found = batches(patches, range(2), steps)
-    assert len(found) == 2 * steps == patches.batches(range(2), steps).cardinality()
+    assert len(found) == 2 * steps == patches.batches(range(2 * steps)).cardinality()
     size, batch = patches.options.size, patches.options.batch_size
     assert {(image.shape, labels.shape) for image, labels in found} == {((batch, *size, 2), (batch, *size))}
 
@@ -172,7 +197,7 @@ def test_another_process_sees_the_same_patches(prepared: tuple[Path, Manifest], 
         "import sys, zlib; from pathlib import Path; from kseg.patches.pipeline import PatchSource; "
         "from kseg.recipe.sections import Patches; from kseg.records.manifest import load_manifest; "
         "folder = Path(sys.argv[1]); options = Patches(size=(4, 5, 6), batch_size=2); "
-        "found = PatchSource(folder, load_manifest(folder), 'train', options, 1).batches([2], 4); "
+        "found = PatchSource(folder, load_manifest(folder), 'train', options, 1).batches(range(8, 12)); "
         "print(*(zlib.crc32(image.numpy().tobytes()) for image, _ in found))"
     )
     command = [sys.executable, "-c", program, str(prepared[0])]

@@ -9,17 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
+from kseg.training.beginning import compiled_model
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
 from kseg.training.display import Display
-from kseg.training.fit import compiled_model, fit
+from kseg.training.fit import fit
 from kseg.training.history import read_history
 from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
+from kseg.training.workers import Workers
 
 SHORT = (
     "train.epochs=4",
@@ -29,6 +32,7 @@ SHORT = (
     "patches.batch_size=2",
 )
 TIMES = ("step_seconds", "input_wait")
+ALONE = Workers(tf.distribute.get_strategy())
 CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
@@ -118,7 +122,7 @@ def checkpointed(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, keras.M
     folder.create(dump_recipe(recipe), CONTRACT)
     model = compiled_model(recipe, CONTRACT)
     model.optimizer.build(model.trainable_variables)
-    checkpoint = Checkpoint(folder, Budget(recipe.train))
+    checkpoint = Checkpoint(folder, Budget(recipe.train), ALONE, State())
     checkpoint.set_model(model)
     for epoch, dice in enumerate((0.1, 0.5, 0.3, 0.6, 0.2)):
         model.segmentation_loss.learned.logits.assign([epoch, 0.0])
@@ -143,9 +147,8 @@ def test_a_resumed_run_keeps_the_best_model_until_it_is_beaten(
     checkpointed: tuple[RunFolder, keras.Model], tiny_recipe: Callable[..., Recipe]
 ) -> None:
     folder, model = checkpointed
-    resumed = Checkpoint(
-        folder, Budget(tiny_recipe().train), load_checkpoint(folder, folder.load_contract())[1].best_dice
-    )
+    state = load_checkpoint(folder, folder.load_contract())[1]
+    resumed = Checkpoint(folder, Budget(tiny_recipe().train), ALONE, state)
     resumed.set_model(model)
     for epoch, dice, best in ((5, 0.59, 3), (6, 0.61, 6)):
         model.segmentation_loss.learned.logits.assign([epoch, 0.0])

@@ -14,7 +14,7 @@ from kseg.inference.saved_model import write_saved_model
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.training.fit import compiled_model
+from kseg.training.beginning import compiled_model
 from kseg.training.run_folder import Contract, RunFolder, open_run
 
 CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})

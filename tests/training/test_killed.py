@@ -1,0 +1,101 @@
+"""Trainings as processes: killed and asked to end by signals, as schedulers do, and gone on with."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kseg.recipe.load import dump_recipe
+from kseg.recipe.sections import Recipe
+from kseg.training.run_folder import RunFolder
+
+GRACE = 30
+"""Seconds that SLURM leaves between SIGTERM and SIGKILL."""
+
+
+@contextmanager
+def training(recipe: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Train as the command does, in a process; it is killed at the end of the block."""
+    command = [sys.executable, "-m", "kseg.train", str(recipe), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(process: subprocess.Popen[str], word: str) -> None:
+    """Read the lines that a process writes until one has `word`."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if word in line:
+            return
+    raise AssertionError(f"it ended without '{word}':\n{''.join(lines)}")
+
+
+@pytest.fixture
+def recipe(tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...], tmp_path: Path) -> Path:
+    """A recipe's file, of epochs without end whose learning rate does not depend on their number."""
+    path = tmp_path / "recipe.toml"
+    endless = (
+        "train.epochs=100000",
+        "train.schedule=constant",
+        "train.warmup=0",
+        "network.dropout=0.3",
+        "train.deterministic=true",
+    )
+    path.write_text(dump_recipe(tiny_recipe(*smallest, *endless)), encoding="utf-8")
+    return path
+
+
+def test_sigterm_ends_a_training_with_a_checkpoint_and_status_0(recipe: Path) -> None:
+    folder = RunFolder(Path("saved_models/tiny"))
+    with training(recipe, "--json") as process:
+        read_until(process, "from epoch 1")  # next it compiles its first step, which no signal interrupts
+        process.terminate()
+        printed, said = process.communicate(timeout=GRACE)
+    assert process.returncode == 0
+    assert said.splitlines() == ["stopped before the first step: go on with --resume"]
+    assert json.loads(printed) == {"stopped": "before the first step: go on with --resume"}
+    assert [path.name for path in folder.saved_checkpoints] == ["epoch-000000"]
+    with training(recipe, "--resume", "--json") as process:
+        read_until(process, "epoch    1")
+        process.terminate()
+        printed, said = process.communicate(timeout=GRACE)
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    last = said.splitlines()[-1]
+    assert re.fullmatch(r"stopped after (step \d+ of )?epoch \d+: go on with --resume", last)
+    assert list(json.loads(printed)) == ["stopped"]
+    assert folder.saved_checkpoints[-1].name > "epoch-000001"
+
+
+def test_a_training_killed_twice_ends_bit_for_bit_where_an_undisturbed_one_ends(
+    recipe: Path, outcome: Callable[[RunFolder], Any]
+) -> None:
+    killed, whole = (RunFolder(Path("saved_models", name)) for name in ("killed", "whole"))
+    with training(recipe, "name=killed") as process:
+        read_until(process, "epoch    1")
+        process.kill()
+    with training(recipe, "name=killed", "--resume") as process:
+        read_until(process, "from epoch")
+        process.kill()
+    epochs = int(killed.saved_checkpoints[-1].name.removeprefix("epoch-")) + 1
+    assert epochs > 1
+    for words in (["name=killed", "--resume"], ["name=whole"]):
+        with training(recipe, f"train.epochs={epochs}", *words) as process:
+            assert process.communicate()[0] == ""
+        assert process.returncode == 0
+    (state, values, rows), (expected_state, expected_values, expected_rows) = outcome(killed), outcome(whole)
+    assert (state, rows) == (expected_state, expected_rows)
+    for value, expected in zip(values, expected_values, strict=True):
+        np.testing.assert_array_equal(value, expected)
