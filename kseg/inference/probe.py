@@ -45,7 +45,7 @@ def draw_probe(recipe: Recipe, contract: Contract) -> Probe:
         return Probe(noise, f"noise instead of patches ({error})")
     split = next(split for split in SPLITS if manifest.of_split(split))
     source = PatchSource(folder, manifest, split, options, recipe.seed, contract.scales)
-    ((image, _),) = source.batches([0], 1)
+    ((image, _),) = source.batches(range(1))
     return Probe(image.numpy(), f"{PATCHES} patches of '{folder}'")
 
 
