@@ -10,7 +10,7 @@ from kseg.benchmark.predict import find_sides
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
-from kseg.training.fit import compiled_model
+from kseg.training.beginning import compiled_model
 from kseg.training.run_folder import Contract, RunFolder
 
 

@@ -7,7 +7,7 @@ import pytest
 from kseg.recipe.load import dump_recipe
 from kseg.records.intensity import Scale
 from kseg.records.manifest import load_manifest
-from kseg.training.fit import compiled_model
+from kseg.training.beginning import compiled_model
 from kseg.training.run_folder import Contract, RunFolder
 
 

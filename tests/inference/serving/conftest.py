@@ -14,7 +14,7 @@ from kseg.inference.serving.pipeline import Pipeline
 from kseg.inference.trained import TrainedRun, open_trained
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.intensity import Scale
-from kseg.training.fit import compiled_model
+from kseg.training.beginning import compiled_model
 from kseg.training.run_folder import Contract, RunFolder
 
 LABELS = {"background": 0, "organ": -100, "vessel": 300}
