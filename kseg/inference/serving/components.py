@@ -66,7 +66,7 @@ def _fill_holes(box: tf.Tensor, index: Any) -> tf.Tensor:
     def fill(plane: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         return tf.where(chosen & tf.equal(plane, 0), index, plane)
 
-    return _change(box, lambda x: tf.not_equal(box[x], index), hole, fill)
+    return _change(box, lambda x: tf.not_equal(box[x], index), runs.firsts, hole, fill)
 
 
 def _keep_largest(box: tf.Tensor, index: Any) -> tf.Tensor:
@@ -79,7 +79,7 @@ def _keep_largest(box: tf.Tensor, index: Any) -> tf.Tensor:
     def drop(plane: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         return tf.where(chosen, tf.zeros_like(plane), plane)
 
-    return _change(box, lambda x: tf.equal(box[x], index), tf.not_equal(roots, largest), drop)
+    return _change(box, lambda x: tf.equal(box[x], index), runs.firsts, tf.not_equal(roots, largest), drop)
 
 
 CHANGES: dict[Operation, Callable[[tf.Tensor, Any], tf.Tensor]] = {
@@ -97,6 +97,8 @@ class _Runs(NamedTuple):
     """Whether one of them is a voxel of the volume's border, Boolean (runs,)."""
     joined: tf.Tensor
     """Pairs of runs with neighbouring voxels, int32 (pairs, 2)."""
+    firsts: tf.Tensor
+    """The number of each plane's first run, int32 (x,)."""
 
 
 def _find_runs(mask: Mask, shape: tf.Tensor, neighbours: Any) -> _Runs:
@@ -104,7 +106,7 @@ def _find_runs(mask: Mask, shape: tf.Tensor, neighbours: Any) -> _Runs:
     in_plane, in_plane_before = neighbours
 
     def add(x: Any, state: Any) -> Any:
-        count, before, sizes, border, joined = state
+        count, before, sizes, border, joined, firsts = state
         here = mask(x)
         numbers = _numbered(here, count)
         first = tf.where(_beginnings(here))
@@ -120,12 +122,13 @@ def _find_runs(mask: Mask, shape: tf.Tensor, neighbours: Any) -> _Runs:
             sizes.write(x, tf.cast(stop - z + 1, tf.int64)),
             border.write(x, outermost | tf.equal(z, 0) | tf.equal(stop, columns - 1)),
             joined.write(x, tf.concat(pairs, 0)),
+            firsts.write(x, [count]),
         )
 
     def pieces(dtype: tf.DType, element_shape: list[int | None]) -> tf.TensorArray:
         return tf.TensorArray(dtype, planes, infer_shape=False, element_shape=element_shape)
 
-    arrays = pieces(tf.int64, [None]), pieces(tf.bool, [None]), pieces(tf.int32, [None, 2])
+    arrays = pieces(tf.int64, [None]), pieces(tf.bool, [None]), pieces(tf.int32, [None, 2]), pieces(tf.int32, [1])
     _, _, *found = accumulate(planes, (tf.constant(0), tf.fill([rows, columns], NOBODY), *arrays), add)
     return _Runs(*(array.concat() for array in found))
 
@@ -175,12 +178,13 @@ def _unsettled(roots: tf.Tensor) -> tf.Tensor:
 
 
 def _change(
-    box: tf.Tensor, mask: Mask, chosen: tf.Tensor, change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    box: tf.Tensor,
+    mask: Mask,
+    firsts: tf.Tensor,
+    chosen: tf.Tensor,
+    change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
-    """Planes of a box after a change to them and to where they belong to a chosen run, Boolean (runs,)."""
-    planes = tf.shape(box)[0]
-    counts = for_each(planes, lambda x: tf.math.count_nonzero(_beginnings(mask(x)), dtype=tf.int32), tf.int32)
-    firsts = tf.cumsum(counts, exclusive=True)
+    """A box after a change of each plane, which is told where it belongs to a chosen run, Boolean (runs,)."""
     with_nobody = tf.concat([chosen, [False]], 0)
 
     def changed(x: Any) -> tf.Tensor:
@@ -188,4 +192,4 @@ def _change(
         places = tf.where(tf.equal(numbers, NOBODY), tf.size(chosen), numbers)
         return change(box[x], tf.gather(with_nobody, places))
 
-    return for_each(planes, changed, box.dtype)
+    return for_each(tf.shape(box)[0], changed, box.dtype)
