@@ -1,6 +1,8 @@
 """A run that was killed or stopped, wherever, ends bit for bit where an undisturbed one ends."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from kseg.console.termination import Termination
-from kseg.recipe.load import load_recipe
+from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.training.averaging import ValidateAverage
 from kseg.training.checkpoints import Checkpoint
@@ -158,3 +160,59 @@ def assert_same_model(one: RunFolder, other: RunFolder) -> None:
     models = [folder.load_model() for folder in (one, other)]
     for weight, other_weight in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(weight, other_weight)
+
+
+DEVICES = """
+import sys, time
+from pathlib import Path
+import numpy as np, tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from kseg.console.termination import Termination
+from kseg.recipe.load import dump_recipe, load_recipe
+from kseg.records.manifest import load_manifest
+from kseg.training.checkpoints import load_checkpoint
+from kseg.training.display import Display
+from kseg.training.fit import fit
+from kseg.training.run_folder import Contract, RunFolder
+from kseg.training.stopping import Stopped
+from kseg.training.workers import start_workers
+
+workers = start_workers()
+def train(name, resume=False, termination=None):
+    recipe = load_recipe(Path(sys.argv[1]), [f"name={name}"])
+    manifest = load_manifest(recipe.records_folder)
+    contract, folder = Contract(channels=manifest.channels, labels=manifest.labels), RunFolder(recipe.run_folder)
+    fit(recipe, recipe.records_folder, manifest, folder, contract, resume, time.monotonic(), workers, termination)
+    return folder
+
+def values(folder):
+    model, _ = load_checkpoint(folder, folder.load_contract())
+    return [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+
+termination, original = Termination(), Display.on_train_batch_end
+def ask(self, batch, logs=None):
+    termination.asked = batch == 1
+    original(self, batch, logs)
+Display.on_train_batch_end = ask
+try:
+    train("stopped", False, termination)
+except Stopped:
+    Display.on_train_batch_end = original
+np.savez(sys.argv[2], *values(train("stopped", True)))
+np.savez(sys.argv[3], *values(train("whole")))
+"""
+
+
+def test_a_run_on_several_devices_resumed_ends_where_an_undisturbed_one_ends(recipe: Recipe, tmp_path: Path) -> None:
+    path, *results = (tmp_path / name for name in ("recipe.toml", "stopped.npz", "whole.npz"))
+    path.write_text(dump_recipe(recipe), encoding="utf-8")
+    command = [sys.executable, "-c", DEVICES, *map(str, (path, *results))]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    assert "on 2 device(s)" in said
+    assert "from epoch 1, step 3" in said
+    stopped, whole = (np.load(result) for result in results)
+    assert len(stopped.files) == len(whole.files)
+    for name in whole.files:
+        np.testing.assert_allclose(stopped[name], whole[name], rtol=1e-5, atol=1e-7)
