@@ -1,0 +1,38 @@
+"""The model card of an ensemble whose dataset is gone, and of names that a table must survive."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from kseg.report.model_card import NO_LICENCE, write_model_card
+from kseg.volumes.labels import LabelMap
+
+
+def card_of(exported, **changes) -> str:  # type: ignore[no-untyped-def]
+    pipeline = replace(exported.pipeline, **changes)
+    path = write_model_card(exported.run, pipeline, exported.path, "abdomen", exported.agreement, None)
+    assert path == exported.run.folder.path / "MODEL_CARD.md"
+    return Path(path).read_text(encoding="utf-8")
+
+
+def test_the_card_says_what_a_caller_must_know(exported) -> None:  # type: ignore[no-untyped-def]
+    card = card_of(exported)
+    for text in (
+        "# abdomen, version 1",
+        "the mean of 2 networks",
+        f"Licence: {NO_LICENCE}",
+        "CT: clipped to -150 ... 250, as in the dataset's foreground, less 40, by 120; MR: any unit",
+        "resampled to 1 x 0.8 x 1.5 mm",
+        "8 x 12 x 10 voxels, overlapping by 0.4, averaged over flips along x, z",
+        "organ fill_holes + largest_component (Dice 0.5000 -> 0.6000)",
+        "`int16`: 0 background, -100 organ, 300 vessel",
+        "The prepared dataset is not at hand any more",
+        "Not measured on test cases",
+        "(1, x, y, z, 2) int16",
+    ):
+        assert text in card, text
+
+
+def test_names_do_not_break_its_tables(exported) -> None:  # type: ignore[no-untyped-def]
+    label_map = LabelMap(("background", "a | b", "two\nlines"), (0, -100, 300))
+    rows = [line for line in card_of(exported, label_map=label_map).splitlines() if line.startswith("| labels |")]
+    assert rows == [r"| labels | `int16`: 0 background, -100 a \| b, 300 two lines |"]
