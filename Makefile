@@ -11,8 +11,8 @@ demo: $(INSTALLED)
 	$(BIN)/python -m kseg.train pipelines/phantom.toml --force
 	$(BIN)/python -m kseg.phantom --out saved_models/phantom/scans --subjects 1 --shape 64 64 96 --difficulty 0.3 --seed 99 --force
 	$(BIN)/python -m kseg.predict phantom saved_models/phantom/scans/images --out saved_models/phantom/predictions --force
-	$(BIN)/python -m kseg.export phantom
 	$(BIN)/python -m kseg.evaluate phantom
+	$(BIN)/python -m kseg.export phantom
 
 test: $(INSTALLED) lint
 	$(BIN)/python -m pytest
