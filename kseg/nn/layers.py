@@ -133,7 +133,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
     def _move(self, moving: keras.Variable, statistic: KerasTensor) -> None:
         """Move the average of a statistic."""
         if self.compute_dtype == "float16":  # a step whose maps overflow is skipped, and leaves no mark here either
-            statistic = ops.where(ops.isfinite(statistic), statistic, moving)
+            statistic = ops.where(ops.isfinite(statistic), statistic, ops.convert_to_tensor(moving))
         moving.assign(self.norm_momentum * moving + (1 - self.norm_momentum) * statistic)
 
     def _convolve(self, x: KerasTensor) -> KerasTensor:

@@ -179,7 +179,7 @@ class Train(Section):
         "float32", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
     )
     deterministic: bool = Field(
-        False, description="the same bits in every repetition on GPUs too, slower; on one CPU device they are anyway"
+        False, description="ask TensorFlow for the same bits each time on GPUs too, slower; on one CPU device they are"
     )
 
 

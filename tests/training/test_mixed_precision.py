@@ -37,7 +37,7 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
 
 
 def step(model: Segmenter, voxels: np.ndarray, labels: np.ndarray) -> None:
-    model.fit(voxels, labels, batch_size=2, epochs=1, verbose=0)
+    model.fit(voxels, labels, batch_size=2, epochs=1, shuffle=False, verbose=0)
 
 
 def weights(model: Segmenter) -> list[np.ndarray]:
