@@ -163,6 +163,7 @@ def test_double_precision_stays_double():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_gives_the_same_in_both_implementations(policy):
+    keras.utils.set_random_seed(0)  # halves are so many digits apart for some weights, and more for others
     x = np.random.default_rng(0).normal(size=(2, 5, 4, 6, 3)).astype(np.float32)
     direct, reuse = (
         SharedDilatedConv3D(4, upsample=2, implementation=name, dtype=policy) for name in ("direct", "reuse")
