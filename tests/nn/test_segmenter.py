@@ -140,8 +140,8 @@ def test_two_replicas_of_batch_one_equal_one_of_batch_two(tmp_path):
 def run_replicas(*words):
     """Run the program above, and again where it has fallen asleep.
 
-    Condition variables of glibc before 2.41 may lose a wake-up (sourceware bug 25847), for which TensorFlow's threads of
-    an iterator that is given up then wait for ever: seen once, on a machine under load.
+    Condition variables of glibc before 2.41 may lose a wake-up (sourceware bug 25847), for which the threads of an
+    iterator that TensorFlow gives up then wait for ever: seen once, on a machine under load.
     """
     for last in (False, True):
         try:
