@@ -84,7 +84,7 @@ TRAIN = "tfrecords/tiny/leg_001.tfrecord"
 MANIFEST = "tfrecords/tiny/manifest.json"
 AGAIN = ["tiny.toml", "name=again"]
 MODEL = "saved_models/tiny/model.keras"
-LAST = "saved_models/tiny/checkpoints/epoch-000001"
+CHECKPOINTS = "saved_models/tiny/checkpoints"
 
 # What is done to the sound folder, the command, and words that its one line must hold: what, where, remedy.
 MISTAKES = {
@@ -165,7 +165,8 @@ MISTAKES = {
     "resumed with another recipe": (
         None, train, ["tiny.toml", "loss.dice=1", "--resume"], ["'loss'", "saved_models/tiny", "same recipe"]),
     "no checkpoint is sound": (
-        lambda: cut(f"{LAST}/model.keras"), train, ["tiny.toml", "train.epochs=2", "--resume"],
+        lambda: [cut(path) for path in Path(CHECKPOINTS).glob("*/model.keras")],
+        train, ["tiny.toml", "train.epochs=2", "--resume"],
         ["saved_models/tiny", "checkpoint", "--force"]),
     "run is unknown": (None, evaluate, ["legs"], ["'legs'", "train it first"]),
     "run is not trained yet": (lambda: Path(MODEL).unlink(), evaluate, ["tiny"], [MODEL, "--resume"]),
