@@ -50,7 +50,6 @@ def start_run(
         with whole_folder(folder.path) as path:
             RunFolder(path).create(dump_recipe(recipe), contract)
             write_checkpoint(RunFolder(path), model, state)
-    _tell(recipe, model, state, workers)
     return model, state
 
 
@@ -72,7 +71,8 @@ def compiled_model(recipe: Recipe, contract: Contract) -> Segmenter:
     return model
 
 
-def _tell(recipe: Recipe, model: Segmenter, state: State, workers: Workers) -> None:
+def tell_beginning(recipe: Recipe, model: Segmenter, state: State, workers: Workers) -> None:
+    """Say what is trained from where, on which devices, and how they share a step's work."""
     size, batch = recipe.patches.size, recipe.patches.batch_size
     precision = model.network.get_layer("output").dtype_policy.name
     within = f", step {state.steps_done + 1}" if state.steps_done else ""

@@ -17,7 +17,7 @@ from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
 from kseg.training.averaging import ValidateAverage
-from kseg.training.beginning import start_run
+from kseg.training.beginning import start_run, tell_beginning
 from kseg.training.board import Board
 from kseg.training.checkpoints import Checkpoint, in_vain
 from kseg.training.display import Display
@@ -65,6 +65,7 @@ def fit(
     with workers.missed():
         model, state = start_run(recipe, folder, contract, resume, workers)
         termination.parting_words = "before the first step: go on with --resume"
+        tell_beginning(recipe, model, state, workers)
         agreement = Agreement(workers, termination)
         spent = state.spent_seconds + workers.from_chief(time.monotonic() - began)
     budget = Budget(options, state.epochs_done, spent, agreement.clock)

@@ -79,7 +79,7 @@ def test_sigterm_ends_a_training_with_a_checkpoint_and_status_0(recipe: Path) ->
     last = said.splitlines()[-1]
     assert re.fullmatch(r"stopped after (step \d+ of )?epoch \d+: go on with --resume", last)
     assert list(json.loads(printed)) == ["stopped"]
-    assert folder.saved_checkpoints[-1].name > "epoch-000001"
+    assert folder.saved_checkpoints[-1].name >= "epoch-000001"
 
 
 def test_a_training_killed_twice_ends_bit_for_bit_where_an_undisturbed_one_ends(

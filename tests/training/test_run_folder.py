@@ -11,6 +11,8 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.inference.saved_model import write_saved_model
+from kseg.inference.serving.pipeline import Pipeline
+from kseg.inference.trained import open_trained
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
@@ -57,8 +59,10 @@ def test_what_mixed_precision_trained_segments_and_is_exported_in_float32(
     assert {layer.compute_dtype for layer in model.network.layers} == {"float32"}
     for of_mixed, of_model in zip(mixed.network.get_weights(), model.network.get_weights(), strict=True):
         np.testing.assert_array_equal(of_model, of_mixed)
-    voxels = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32)
-    assert write_saved_model(model, tmp_path / "1", voxels) < 1e-5
+    trained = open_trained(str(folder.path))
+    agreement = write_saved_model(trained, Pipeline.of(trained, None), tmp_path / "1", "mixed")
+    assert agreement.largest_difference < 1e-5
+    assert agreement.differing_labels < 1e-4
 
 
 def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
