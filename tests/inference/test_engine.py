@@ -300,7 +300,7 @@ USED = {
 
 
 def test_the_fake_has_the_methods_and_arguments_of_tensorrt():
-    real = pytest.importorskip("tensorrt", reason="needs kseg[tensorrt]")
+    real = pytest.importorskip("tensorrt", reason="needs kseg[tensorrt]: its libraries come from NVIDIA's own index")
     for kind, methods in USED.items():
         for method in methods:
             documented = getattr(getattr(real, kind), method).__doc__
@@ -317,7 +317,7 @@ def test_the_fake_has_the_methods_and_arguments_of_tensorrt():
 
 
 def test_the_fake_has_the_functions_and_arguments_of_cuda():
-    real = pytest.importorskip("cuda.bindings.runtime", reason="needs kseg[tensorrt]")
+    real = pytest.importorskip("cuda.bindings.runtime", reason="needs kseg[cuda]")
     for name, function in inspect.getmembers(fake_tensorrt.Runtime, inspect.isfunction):
         if name.startswith("cuda"):
             documented = getattr(real, name).__doc__.splitlines()[0]
