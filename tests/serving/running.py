@@ -55,5 +55,4 @@ class Server:
         self._process.communicate()
 
     def _line(self) -> str:
-        assert self._process.stdout is not None
         return self._process.stdout.readline()

@@ -33,7 +33,6 @@ def training(recipe: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 def read_until(process: subprocess.Popen[str], word: str) -> None:
     """Read the lines that a process writes until one has `word`."""
-    assert process.stderr is not None
     lines = []
     for line in process.stderr:
         lines.append(line)

@@ -11,7 +11,7 @@ from kseg.inference.serving.server_files import write_server_files
 
 def test_models_config_is_the_servers_own_message(tmp_path: Path) -> None:
     write_server_files(tmp_path, "leg.v-2_a")
-    pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2", reason="needs kseg[serving]")
     read = text_format.Parse((tmp_path / "models.config").read_text(encoding="utf-8"), pb2.ModelServerConfig())
     (config,) = read.model_config_list.config
     assert (config.name, config.base_path, config.model_platform) == ("leg.v-2_a", "/models/leg.v-2_a", "tensorflow")

@@ -62,7 +62,7 @@ def test_each_signature_is_asked_for_a_patch_of_its_type(records: list[bytes], e
 
 
 def test_the_servers_own_classes_read_the_same(records: list[bytes]) -> None:
-    pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="needs kseg[serving]")
     for name, record in zip(NAMES, records, strict=True):
         log = pb2.PredictionLog.FromString(record)
         assert log.WhichOneof("log_type") == "predict_log"
