@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command import (
+    add_json_option,
+    add_run_arguments,
+    command_parser,
+    print_json,
+    run,
+    say,
+    start_tensorflow,
+)
 from kseg.console.errors import InputError
 from kseg.console.locations import Location, location_of
 
@@ -77,9 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _check_fit(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
-    contract = trained.contract
-    theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, contract))
-    if theirs != ours:
+    if not trained.contract.fits(manifest):
         raise InputError(
             f"'{records}' has other channels, labels or data.spacing_mm than run '{trained.folder.path}' was trained on"
         )
@@ -87,14 +93,7 @@ def _check_fit(manifest: "Manifest", trained: "TrainedRun", records: Location) -
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("evaluate", "Score a trained run, or the folds of one together, on whole volumes.")
-    parser.add_argument("run", metavar="RUN", help="name or folder of the run")
-    parser.add_argument(
-        "changes",
-        nargs="*",
-        default=[],
-        metavar="evaluation.KEY=VALUE",
-        help="a change to how volumes are segmented and scored",
-    )
+    add_run_arguments(parser, "a change to how volumes are segmented and scored")
     parser.add_argument("--split", choices=("val", "test", "train"), default="test", help="cases to score (test)")
     parser.add_argument("--records", metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)

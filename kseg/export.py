@@ -4,7 +4,15 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command import (
+    add_json_option,
+    add_run_arguments,
+    command_parser,
+    print_json,
+    run,
+    say,
+    start_tensorflow,
+)
 from kseg.console.errors import InputError
 
 OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
@@ -26,14 +34,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser(
         "export", "Export a trained run as a SavedModel for TF Serving, in ONNX's format, or as a TensorRT engine."
     )
-    parser.add_argument("run", metavar="RUN", help="name or folder of the run")
-    parser.add_argument(
-        "changes",
-        nargs="*",
-        default=[],
-        metavar="evaluation.KEY=VALUE",
-        help="a change to how volumes are segmented",
-    )
+    add_run_arguments(parser, "a change to how volumes are segmented")
     parser.add_argument(
         "--format",
         choices=tuple(FORMATS),
@@ -76,7 +77,7 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     chosen = chosen_postprocessing(trained)
     pipeline = Pipeline.of(trained, chosen)
     say(describe(trained, chosen))
-    path = next_version(folder)
+    path = next_version(trained.folder)
     agreement = write_saved_model(trained, pipeline, path, name)
     write_server_files(folder, name)
     card = write_model_card(trained, pipeline, path, name, agreement, arguments.licence)

@@ -44,10 +44,9 @@ def latest_saved_model(run: RunFolder) -> str:
     Raises:
         InputError: it has none.
     """
-    versions = [int(path.name) for path in run.path.iterdir() if path.name.isdecimal()]
-    if not versions:
+    if not run.saved_models:
         raise InputError(f"run '{run.path}' has no SavedModel: python -m kseg.export {run.path} writes one")
-    return str(run.path / str(max(versions)))
+    return str(run.saved_models[-1])
 
 
 def measure_predicting(task: Task, sides: Sequence[str], repeats: int) -> dict[str, Any]:

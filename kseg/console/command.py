@@ -40,6 +40,12 @@ def command_parser(name: str, description: str, epilog: str | None = None) -> Co
     )
 
 
+def add_run_arguments(parser: argparse.ArgumentParser, changes: str) -> None:
+    """Add a trained run, and changes to the section 'evaluation' of its recipe; `changes` says what these do."""
+    parser.add_argument("run", metavar="RUN", help="name or folder of the run")
+    parser.add_argument("changes", nargs="*", default=[], metavar="evaluation.KEY=VALUE", help=changes)
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add `--json` to the parser of a command that reports numbers."""
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")

@@ -17,6 +17,7 @@ from kseg.inference.trained import TrainedRun
 from kseg.inference.volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.records.intensity import intensity_statistics, normalise
+from kseg.training.run_folder import RunFolder
 from kseg.volumes.slabs import stream_of_volume
 
 MOST_DIFFERING = 1e-4
@@ -34,10 +35,10 @@ class Agreement:
     largest_difference: float
 
 
-def next_version(folder: Path) -> Path:
+def next_version(folder: RunFolder) -> Path:
     """Return the folder of the next version: TF Serving numbers them 1, 2, ... and serves the highest."""
-    versions = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-    return folder / str(max(versions, default=0) + 1)
+    newest = int(folder.saved_models[-1].name) if folder.saved_models else 0
+    return folder.path / str(newest + 1)
 
 
 def write_saved_model(run: TrainedRun, pipeline: Pipeline, path: Path, name: str) -> Agreement:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kseg.console.ahead import ahead
 from kseg.records.bricks import Bricks
+from kseg.volumes.labels import index_dtype
 from kseg.volumes.slabs import VolumeStream
 
 COMPRESSION_LEVEL = 3
@@ -84,6 +85,19 @@ def pack_labels(labels: VolumeStream, bricks: Bricks, num_classes: int) -> Packe
             else:
                 counts[0, number] = block.size
     return PackedLabels(bricks, labels.dtype, packed, counts)
+
+
+def class_indices(packed: bytes, bricks: Bricks, number: int, num_classes: int) -> np.ndarray:
+    """Unpack the labels of a brick of a stranger's, as far as the volume goes, and see to it that they are classes.
+
+    Raises:
+        ValueError: they are more or fewer than the brick's voxels, or one is no class.
+        zlib.error: the bytes are not compressed.
+    """
+    block = bricks.within(number, unpack(packed, index_dtype(num_classes), bricks.size))
+    if (highest := block.max()) >= num_classes:
+        raise ValueError(f"labels reach {highest}, the manifest has {num_classes} classes")
+    return block
 
 
 def unpack(packed: bytes, dtype: np.dtype, size: tuple[int, int, int]) -> np.ndarray:

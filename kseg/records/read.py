@@ -10,7 +10,7 @@ from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
 from kseg.console.locations import Location, reaching
 from kseg.records.framing import RecordReader
-from kseg.records.labels import BACKGROUND, unpack
+from kseg.records.labels import BACKGROUND, class_indices
 from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.schema import NO_TRUTH, decode_brick, decode_head
 from kseg.records.truth import decode_truth
@@ -74,11 +74,7 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Recor
         image[box] = bricks.within(number, voxels)
         foreground: np.ndarray | int = 0
         if packed != BACKGROUND:
-            block = bricks.within(number, unpack(packed, labels.dtype, bricks.size))
-            highest = block.max()
-            if highest >= num_classes:
-                raise ValueError(f"labels reach {highest}, the manifest has {num_classes} classes")
-            labels[box] = block
+            labels[box] = block = class_indices(packed, bricks, number, num_classes)
             foreground = np.bincount(block.reshape(-1), minlength=num_classes)[1:]
         if (head.foreground[:, number] != foreground).any():
             raise ValueError(f"the labels of brick {number} were counted otherwise")

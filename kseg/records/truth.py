@@ -10,7 +10,7 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
 from kseg.records.example import decode_example, encode_example
-from kseg.records.labels import PackedLabels, unpack
+from kseg.records.labels import PackedLabels, class_indices
 from kseg.records.schema import MOST_BRICKS, Head
 from kseg.volumes.geometry import ras_grid
 from kseg.volumes.labels import index_dtype
@@ -47,8 +47,5 @@ def decode_truth(content: bytes, head: Head, num_classes: int) -> Volume:
     labels = np.zeros(shape, index_dtype(num_classes))
     for number, (length, stop) in enumerate(zip(lengths.tolist(), stops.tolist(), strict=True)):
         if length:
-            block = bricks.within(number, unpack(packed[stop - length : stop], labels.dtype, bricks.size))
-            if block.max() >= num_classes:
-                raise ValueError(f"its truth reaches {block.max()}, the manifest has {num_classes} classes")
-            labels[bricks.box(number)] = block
+            labels[bricks.box(number)] = class_indices(packed[stop - length : stop], bricks, number, num_classes)
     return Volume(labels, affine, head.stored)

@@ -61,8 +61,7 @@ def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:
         manifest = load_manifest(run.recipe.records_folder)
     except InputError as error:
         return None, str(error)
-    theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, run.contract))
-    return (manifest, "") if theirs == ours else (None, f"'{run.recipe.data.records}' holds another one")
+    return (manifest, "") if run.contract.fits(manifest) else (None, f"'{run.recipe.data.records}' holds another one")
 
 
 def _splits(manifest: Manifest, members: int) -> dict[str, tuple[int, int]]:

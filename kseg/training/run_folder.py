@@ -17,6 +17,7 @@ from kseg.volumes.labels import LabelMap
 
 if TYPE_CHECKING:
     from kseg.nn.segmenter import Segmenter
+    from kseg.records.manifest import Manifest
 
 
 class Contract(BaseModel):
@@ -37,6 +38,11 @@ class Contract(BaseModel):
     def label_map(self) -> LabelMap:
         """Names and original values of the classes, background first."""
         return LabelMap(tuple(self.labels), tuple(self.labels.values()))
+
+    def fits(self, manifest: "Manifest") -> bool:
+        """Say whether a prepared dataset has the channels, the labels and the spacing of the run's."""
+        theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, self))
+        return theirs == ours
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,11 @@ class RunFolder:
     def engine_description(self) -> Path:
         """Where the engine may run, and the hashes of what belongs to it."""
         return self.path / "engine.json"
+
+    @property
+    def saved_models(self) -> list[Path]:
+        """The SavedModels that are there, TF Serving's versions 1, 2, ...; the newest last."""
+        return sorted((path for path in self.path.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
 
     @property
     def checkpoints(self) -> Path:
