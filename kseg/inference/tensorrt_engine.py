@@ -14,7 +14,6 @@ from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.inference.gpu import Cuda
 
-PRECISIONS = ("fp32", "tf32", "fp16")
 INPUT, OUTPUT = "voxels", "probabilities"
 
 
@@ -40,7 +39,7 @@ def build_engine(
         model: ONNX, whose input `voxels` has any batch and otherwise a fixed shape.
         input_shape: (x, y, z, channels) of a patch.
         batch: largest batch, for which kernels are chosen.
-        precision: one of `PRECISIONS`; the types of `"fp16"` are those of `model`.
+        precision: `"fp32"`, `"tf32"` or `"fp16"`; the types of `"fp16"` are those of `model`.
         timings: TensorRT's timing cache of an earlier build; one of another machine or version is not used.
 
     Returns:
