@@ -20,7 +20,8 @@ class Header:
     """What a file says of its voxels before they are read.
 
     `shape` is (i, j, k) or (i, j, k, channels), i fastest on disk; `dtype` that of the arrays that `read` yields;
-    `affine` maps (i, j, k) to RAS mm; `placed` is False where the file says nowhere where it lies.
+    `affine` maps (i, j, k) to RAS mm; `placed` is False where the file says nowhere where it lies; `unstated` names in
+    words what of the voxels' size the file does not say ("the distance between its frames"), empty where it says all.
     """
 
     shape: tuple[int, ...]
@@ -28,6 +29,7 @@ class Header:
     affine: np.ndarray
     placed: bool
     read: Read
+    unstated: str = ""
 
 
 def planes_of(array: np.ndarray) -> Read:
