@@ -13,6 +13,7 @@ from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.types import (
     PLANNED,
     Fraction,
+    LabelValue,
     Name,
     Normalisation,
     Rates,
@@ -34,7 +35,7 @@ class Data(Section):
         "tfrecords/phantom",
         description="folder of the prepared shards and their manifest.json, or of an object store, s3://bucket/folder",
     )
-    labels: dict[str, int] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
+    labels: dict[str, LabelValue] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
     classes: tuple[str, ...] = Field(
         (), description="foreground classes to learn, by name; the others become background; empty for all"
     )

@@ -31,7 +31,7 @@ def open_image(paths: Sequence[Path], case: str) -> VolumeStream:
     first = channels[0]
     for path, channel in zip(paths[1:], channels[1:], strict=True):
         if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):
-            raise InputError(f"image '{path}' of case '{case}' {difference}: resample one onto the other's grid.")
+            raise InputError(f"image '{path}' of case '{case}' {difference}.")
     if len(channels) == 1:
         return first
     dtype = _narrowest(np.result_type(*(channel.dtype for channel in channels)))
@@ -60,7 +60,9 @@ def open_labels(path: Path, label_map: LabelMap, image: VolumeStream | Volume, c
             "merge its channels into one label map."
         )
     if difference := grid_difference(labels, image, "its image"):
-        raise InputError(f"{where} {difference}: resample one onto the other's grid.")
+        if labels.stored.placed != image.stored.placed:
+            difference += ", or give the one that does not say where it lies (no sform, no qform) the other's header"
+        raise InputError(f"{where} {difference}.")
     return labels.mapped(lambda values: label_map.to_indices(values, where), index_dtype(label_map.num_classes))
 
 
