@@ -42,6 +42,9 @@ class Data(Section):
     spacing_mm: Spacing = Field(
         (), description="voxels' size along x, y, z to which scans are resampled; empty for each scan's own"
     )
+    assume_spacing_mm: Spacing = Field(
+        (), description="voxels' size along a file's own axes i, j, k, where the file does not state it; empty: refused"
+    )
     val_fraction: Fraction = Field(0.15, description="share of the subjects without a split that validate")
     test_fraction: Fraction = Field(0.15, description="share of the subjects without a split that test")
     memory_gb: Annotated[float, Field(ge=1)] = Field(4.0, description="memory for which patch and batch are planned")
