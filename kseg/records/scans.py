@@ -13,7 +13,7 @@ from kseg.console.files import sha256_of
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.volumes.cases import Case, find_cases
-from kseg.volumes.formats.names import files_of
+from kseg.volumes.formats.files import files_of
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms

@@ -486,6 +486,7 @@ def test_junk_and_lost_voxels_are_errors(tmp_path):
 
 def test_text_metaimages_are_read(tmp_path):
     header = "ObjectType = Image\nNDims = 3\nBinaryData = False\nDimSize = 2 2 2\nElementType = MET_FLOAT\n"
+    header += "ElementSpacing = 1 1 1\n"
     (tmp_path / "text.mha").write_text(header + "ElementDataFile = LOCAL\n0 1 2 3 4 5 6 7\n")
     volume = read_volume(tmp_path / "text.mha")
     np.testing.assert_array_equal(volume.array[::-1, ::-1].transpose(2, 1, 0).ravel(), np.arange(8))

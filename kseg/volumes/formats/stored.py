@@ -48,7 +48,8 @@ def planes_of(array: np.ndarray) -> Read:
 
 def spacing_along(axes: Iterable[int]) -> str:
     """Words for `Header.unstated`: the distance between voxels along these axes."""
-    return f"the distance between its voxels along {' and '.join('ijk'[axis] for axis in axes)}"
+    *others, last = ("ijk"[axis] for axis in axes)
+    return f"the distance between its voxels along {', '.join(others)}{' and ' if others else ''}{last}"
 
 
 def damaged(path: Path, essence: str) -> InputError:
