@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kseg.inference.source import Source
+    from kseg.recipe.types import Spacing
     from kseg.volumes.inputs import Input
 
 PROTOCOLS = ("grpc", "rest")
+ASSUMED = "data.assume_spacing_mm"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment every input; a bad one does not stop the others, but is the exit status's business at the end."""
     arguments = _parse(argv)
 
+    from kseg.recipe.load import load_recipe
     from kseg.volumes.inputs import find_inputs
 
     changes = [word for word in arguments.words if word.startswith("evaluation.") and "=" in word]
-    paths = [Path(word) for word in arguments.words if word not in changes]
+    assuming = [word for word in arguments.words if word.startswith(f"{ASSUMED}=")]
+    paths = [Path(word) for word in arguments.words if word not in (*changes, *assuming)]
+    assumed = load_recipe(None, assuming).data.assume_spacing_mm
     source = _open_source(arguments, changes)
     inputs = find_inputs(paths, source.channels or 1)
     if not inputs:
@@ -36,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     written, failed = [], []
     for scan in inputs:
         try:
-            target = _segment_file(scan, source, arguments.out, arguments.force)
+            target = _segment_file(scan, source, assumed or source.assume_spacing_mm, arguments.out, arguments.force)
         except InputError as error:
             say(f"kseg.predict: {error}")
             failed.append(str(scan.path))
@@ -56,8 +61,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "words",
         nargs="+",
-        metavar="INPUT|evaluation.KEY=VALUE",
-        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented",
+        metavar="INPUT|KEY=VALUE",
+        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented (evaluation.KEY), or "
+        f"{ASSUMED}=[i, j, k] for those that do not state it",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="overwrite label maps that are there already")
@@ -103,18 +109,20 @@ def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Sour
     )
 
 
-def _segment_file(scan: "Input", source: "Source", out: Path, force: bool) -> Path:
+def _segment_file(scan: "Input", source: "Source", assume_spacing_mm: "Spacing", out: Path, force: bool) -> Path:
     """Segment one scan and return where its label map is; nothing of it stays in memory."""
     from kseg.console.progress import progress
     from kseg.volumes.read import open_image
     from kseg.volumes.write import output_name, write_label_map
 
-    image = open_image(scan.channels, scan.path.name)
+    image = open_image(scan.channels, scan.path.name, assume_spacing_mm)
     target = out / output_name(scan.path, image.stored)
     if target.exists() and not force:
         raise InputError(f"'{target}' exists already: pass --force to overwrite it, or choose another --out")
     values = source.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
     write_label_map(target, values, image.stored)
+    for note in image.notes:
+        say(f"note: {scan.path.name}: {note}")
     say(f"{target}: {_volumes(values, image.spacing_mm, source.structures)}")
     return target
 

@@ -12,16 +12,16 @@ from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
 def files_of(path: Path) -> list[Path]:
     """All files of a volume, sorted: of a folder those that are DICOM, of a header its own and those it names.
 
-    A header that names no files that could be, or that cannot be read, stands alone. Files need not exist.
+    What cannot be read, and a header that names no files that could be, stands alone. Files need not exist.
     """
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if is_dicom(file))
-    extension = split_name(path)[1]
-    if extension not in (*META_IMAGE, *NRRD) or not path.is_file():
-        return [path]
     header: MetaHeader | NrrdHeader
-    header = read_meta_header(path) if extension in META_IMAGE else read_nrrd_header(path)
     try:
+        if path.is_dir():
+            return sorted(file for file in path.iterdir() if is_dicom(file))
+        extension = split_name(path)[1]
+        if extension not in (*META_IMAGE, *NRRD):
+            return [path]
+        header = read_meta_header(path) if extension in META_IMAGE else read_nrrd_header(path)
         return sorted({path, *header.files()})
-    except InputError:
+    except (InputError, OSError):
         return [path]

@@ -35,8 +35,7 @@ def open_itk(path: Path) -> Header:
         stated = read_nrrd_header(path)
         stated.check_space()
     unstated = stated.unstated_axes()
-    voxels = find_voxels(stated) if isinstance(stated, MetaHeader) else None
-    if voxels:
+    if isinstance(stated, MetaHeader) and (voxels := find_voxels(stated)):
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         with itk_errors(path):
