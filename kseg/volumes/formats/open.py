@@ -61,7 +61,7 @@ def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
     if header.unstated:
         notes.append(f"data.assume_spacing_mm gives what the file does not state: {header.unstated}")
     if not header.placed:
-        notes.append("the file does not state where it lies, nor which side is left (no sform, no qform)")
+        notes.append("the file does not state where it lies, nor which side is left")
     geometry = StoredGeometry((i, j, k), affine, extension, header.placed)
     return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
 
