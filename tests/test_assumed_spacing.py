@@ -1,4 +1,4 @@
-"""`kseg.predict` on scans that do not state their spacing: refused, or read by the one that the user or the run gives."""
+"""`kseg.predict` on scans that do not state their spacing: refused, or read by one that the user or the run gives."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
