@@ -168,3 +168,22 @@ def test_of_a_folder_only_dicom_counts(tmp_path):
     for name in (".DS_Store", "Thumbs.db", "DICOMDIR", ".hidden/x.dcm", "notes.txt"):
         put(tmp_path / name, b"whatever" * 40)
     assert files_of(tmp_path) == slices
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "message"),
+    [
+        ("NDims = 3", "NDims = 99999999999", "it has the axes 99999999999"),
+        ("NDims = 3", "NDims = -1", "it has the axes -1"),
+        ("NDims = 3\n", "", "lacks NDims"),
+        ("DimSize = 4 5 6", "DimSize = 4 5", "of 4 5 voxels"),
+        ("DimSize = 4 5 6", "DimSize = 4 -5 6", "of 4 -5 6 voxels"),
+        ("ElementType = MET_SHORT\n", "", "lacks ElementType"),
+    ],
+)
+def test_headers_that_would_end_the_process_in_simpleitk_are_refused_before(tmp_path, line, instead, message):
+    path = meta(tmp_path / "leg.mhd", "leg.raw", "ElementNumberOfChannels = 1\n")
+    put(tmp_path / "leg.raw", WHOLE)
+    path.write_text(path.read_text().replace(line, instead))
+    with pytest.raises(InputError, match=message):
+        read_volume(path)

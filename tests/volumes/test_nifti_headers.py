@@ -19,6 +19,7 @@ from kseg.volumes.read import read_volume
 ARRAY = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 AFFINE = np.array([[0.8, 0, 0, -100.5], [0, 0.8, 0, -80.5], [0, 0, 1.5, 30.25], [0, 0, 0, 1]])
 MOVED = AFFINE + np.array([[0, 0, 0, 40], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+SHEARED = AFFINE + np.array([[0, 0, 0.1, 0], [0] * 4, [0] * 4, [0] * 4])
 COARSE = AFFINE @ np.diag([2, 2, 2, 1])
 
 
@@ -106,6 +107,10 @@ def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path):
         (
             {"codes": (2, 1), "qform": MOVED},
             "states two places, one by its sform (code 2) and one by its qform (code 1)",
+        ),
+        (
+            {"codes": (1, 1), "sform": SHEARED},
+            "states two places, one by its sform (code 1) and one by its qform (code 1)",
         ),
         ({"codes": (1, 1), "qform": COARSE}, "two sizes of its voxels, 0.8 x 0.8 x 1.5 by its sform and 1.6 x 1.6 x 3"),
         (

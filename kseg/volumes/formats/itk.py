@@ -30,7 +30,7 @@ def open_itk(path: Path) -> Header:
     stated: MetaHeader | NrrdHeader
     if path.suffix.lower() in META_IMAGE:
         stated = read_meta_header(path)
-        stated.check_unit()
+        stated.check()
     else:
         stated = read_nrrd_header(path)
         stated.check_space()

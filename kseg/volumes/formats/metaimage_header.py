@@ -9,14 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.stored import damaged
 
 LOCAL = ("LOCAL", "Local", "local")
 LIST = re.compile(r"LIST(?:\s+(\d)D?)?")
 NUMBERED = re.compile(r"(?:[^%]|%%)*%0?\d*[diu](?:[^%]|%%)*")  # a name with one place for a number
 RANGE = re.compile(r"(.*?\S)((?:\s+-?\d+){0,3})")  # first number, last number and step behind it
 FILE_FIELD = "ElementDataFile"
+NO_FIELD = "\n"  # stands for the name of a line that has none, by which MetaIO loses the next one
 SPACINGS = ("ElementSpacing", "ElementSize")  # MetaIO takes the first that is there
 MM = ("", "?", "mm")
+NEEDED = ("NDims", "DimSize", "ElementType", FILE_FIELD)
+VECTORS = {  # MetaIO takes what is missing in these from the next line
+    1: ("Offset", "Position", "Origin", "CenterOfRotation", *SPACINGS),
+    2: ("TransformMatrix", "Rotation", "Orientation"),
+}
+MOST_AXES = 10  # of MetaIO
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,25 @@ class MetaHeader:
         """Axes (0, 1, 2) whose spacing the header does not state, where ITK takes 1 mm or nothing."""
         return tuple(axis for axis, length in enumerate(self.spacing_mm()) if length is None)
 
-    def check_unit(self) -> None:
-        """Raise `InputError` for another unit than mm, which ITK and its viewers overlook."""
+    def check(self) -> None:
+        """Raise `InputError` for numbers of axes that end the process in ITK, and for a unit that it overlooks."""
+        if missing := [name for name in NEEDED if not self.fields.get(name)]:
+            raise damaged(self.path, f"its header lacks {missing[0]}")
+        if NO_FIELD in self.fields:
+            raise damaged(self.path, f"its header has the line '{self.fields[NO_FIELD][:40]}'")
+        axes, sizes, channels = (self.numbers(name) for name in ("NDims", "DimSize", "ElementNumberOfChannels"))
+        if len(axes) != 1 or not 1 <= axes[0] <= MOST_AXES or len(sizes) != axes[0] or min(sizes) < 1:
+            raise damaged(
+                self.path, f"it has the axes {self.fields.get('NDims')}, of {self.fields.get('DimSize')} voxels"
+            )
+        for power, names in VECTORS.items():
+            for name in names:
+                words = self.fields.get(name, "").split()
+                if name in self.fields and len(words) != axes[0] ** power:
+                    shown = " ".join(words) or "nothing"
+                    raise damaged(self.path, f"{name} must be {axes[0] ** power} numbers, and is {shown}")
+        if channels and (len(channels) != 1 or channels[0] < 1):
+            raise damaged(self.path, f"its voxels have {self.fields['ElementNumberOfChannels']} channels")
         if (unit := self.fields.get("DistanceUnits", "")) not in MM:
             raise InputError(
                 f"'{self.path}' gives its lengths in {unit} (DistanceUnits), which most readers take for mm: "
@@ -123,8 +148,9 @@ def read_meta_header(path: Path) -> MetaHeader:
     lines: Sequence[bytes] = ()
     with path.open("rb") as file:
         while FILE_FIELD not in fields and (line := file.readline()):
-            key, _, value = re.sub(rb"[=:]", b"\0", line, count=1).partition(b"\0")
-            fields[key.strip().decode("latin-1")] = os.fsdecode(value.strip())
+            key, separator, value = re.sub(rb"[=:]", b"\0", line, count=1).partition(b"\0")
+            name = key.strip().decode("latin-1") if separator or not key.strip() else NO_FIELD
+            fields[name] = os.fsdecode((value if separator else key).strip())
         end = file.tell()
         if fields.get(FILE_FIELD, "").startswith("LIST"):
             lines = file.read().splitlines()
