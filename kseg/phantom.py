@@ -51,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out '{out}' is a file: name a folder.")
     if out.is_dir() and any(out.iterdir()) and not options.force:
-        raise InputError(
-            f"--out '{out}' holds files already: name another folder, or add --force to replace phantoms."
-        )
+        raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to replace phantoms.")
 
     from kseg.volumes.phantom import LABELS, phantoms
 

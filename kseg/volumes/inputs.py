@@ -26,16 +26,10 @@ def find_inputs(paths: Iterable[Path], num_channels: int) -> list[Input]:
     folders. For several channels, files of one case with nnU-Net's endings `_0000`, `_0001` are one scan.
 
     Raises:
-        InputError: an empty folder, or two scans whose predictions would have one name.
+        InputError: an empty folder.
     """
     files = [file for path in paths for file in _volumes_of(path)]
-    inputs = list(_grouped(files)) if num_channels > 1 else [Input(file, (file,)) for file in files]
-    seen: dict[str, Path] = {}
-    for scan in inputs:
-        twin = seen.setdefault(scan.path.resolve().name, scan.path)
-        if twin is not scan.path:
-            raise InputError(f"'{twin}' and '{scan.path}' would be written to one name: predict them one by one.")
-    return inputs
+    return list(_grouped(files)) if num_channels > 1 else [Input(file, (file,)) for file in files]
 
 
 def _volumes_of(path: Path) -> list[Path]:
