@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,9 +59,10 @@ def refusal(error: BaseException, then: str = AGAIN) -> str | None:
     if code is None:
         return None
     named = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    said = next((line.strip() for line in text.splitlines() if os.strerror(code) in line), text)[:300]
+    line = next((line.strip() for line in text.splitlines() if os.strerror(code) in line), text)
+    said = re.sub(r"^(\{\{.*?\}\} )+", "", line)[:300]  # where in its graph TensorFlow was
     where = f"'{os.fsdecode(named)}'" if isinstance(named, str | bytes) else ""
-    what = f"{where}: {os.strerror(code)}" if where else said
+    what = f"{where}: {os.strerror(code)}" if where else said.removeprefix(f"[Errno {code}] ")
     return f"{what}: {REMEDIES[code]}, then {then}"
 
 
@@ -79,6 +81,17 @@ def refusals_told(then: str = AGAIN) -> Iterator[None]:
         if (line := refusal(error, then)) is None:
             raise
         raise InputError(line) from error
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in what a disk refuses within the block, where a library does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def check_writable(folder: Path) -> None:

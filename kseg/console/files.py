@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
+from kseg.console.disk import naming
 from kseg.console.errors import InputError
 from kseg.console.locations import Location
 from kseg.console.ownership import Kind, check_replaceable, mark, partial_of, remove, remove_own, replaced
@@ -23,10 +24,11 @@ def whole_file(path: Path, prefix: str = ".partial-", on_disk: bool = False) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{prefix}{path.name}")
     try:
-        yield partial
-        if on_disk:
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+        with naming(path):
+            yield partial
+            if on_disk:
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -40,7 +42,8 @@ def whole_files(folder: Path, last: str) -> Iterator[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".writing-") as place:
-        yield Path(place)
+        with naming(folder / last):
+            yield Path(place)
         for file in sorted(Path(place).iterdir(), key=lambda path: path.name == last):
             file.replace(folder / file.name)
 
@@ -62,8 +65,9 @@ def whole_folder(path: Path, *kinds: Kind) -> Iterator[Path]:
     remove(partial, *kinds)
     partial.mkdir()
     try:
-        mark(partial, kinds[0])
-        yield partial
+        with naming(path):
+            mark(partial, kinds[0])
+            yield partial
         replace_folder(path, partial, *kinds)
     finally:
         remove_own(partial)

@@ -99,6 +99,8 @@ def check_replaceable(folder: Location, *kinds: Kind) -> None:
         InputError: it may not; the message says why, and what to do.
     """
     folder = _behind_links(folder, kinds[0]) if isinstance(folder, Path) else folder
+    if not folder.name:
+        raise InputError(f"'{folder}' is all of a disk: {kinds[0].elsewhere}")
     for name in (folder.name, PARTIAL + folder.name, REPLACED + folder.name):
         _entries_if_ours(folder.with_name(name), kinds)
 
@@ -222,7 +224,7 @@ def _behind_links(folder: Path, kind: Kind) -> Path:
             f"'{folder}' is a link to '{folder.readlink()}', which is not there: make that, remove the link, or "
             f"{kind.elsewhere}"
         )
-    return folder.resolve()
+    return folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
 
 
 def _identity(path: Path) -> tuple[int, int]:

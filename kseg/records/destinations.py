@@ -47,7 +47,7 @@ def _was_a_dataset(folder: Location) -> bool:
 
 NOTES = Kind("folder of notes", ("*.json", "*.outcome", f"{WRITING}#-*"), "remove it", lambda _: True)
 DATASET = Kind(
-    "prepared dataset",
+    "dataset",
     (MANIFEST, f"{WRITING}#-*", *(f"{FINISHED}/{file}" for file in NOTES.files)),
     "set data.records",
     _was_a_dataset,
@@ -100,6 +100,8 @@ class OnDisk:
     """A folder that takes its name once it is whole."""
 
     def __init__(self, target: Path) -> None:
+        if not target.resolve().name:
+            raise InputError(f"'{target}' is all of a disk: set data.records")
         self._named = target
         self._target = target.resolve()
         self.partial = partial_of(self._target)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kseg.console.disk import refusals_told
+from kseg.console.disk import naming, refusals_told
 from kseg.console.locations import Location
 from kseg.console.termination import Termination
 from kseg.nn.networks import trainable_parameters
@@ -95,7 +95,7 @@ def fit(
             keras.callbacks.TensorBoard(folder.logs, write_graph=False),
             keras.callbacks.CSVLogger(folder.history, append=True),
         ]
-    with refusals_told("go on with --resume"):
+    with refusals_told("go on with --resume"), naming(folder.path):
         try:
             with workers.missed():
                 done = model.fit(

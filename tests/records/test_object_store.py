@@ -125,7 +125,7 @@ def test_what_a_run_leaves_that_is_killed_just_after_it_published_is_cleared_by_
 
 def test_a_folder_of_something_else_is_not_replaced(store: UPath, scans: Scans) -> None:
     (store / "thesis.tex").write_text("all of it")
-    with pytest.raises(InputError, match="'memory://bucket/legs' is not a prepared dataset that kseg made"):
+    with pytest.raises(InputError, match="'memory://bucket/legs' is not a dataset that kseg made"):
         write_dataset(recipe(store), scans())
     assert contents(store) == {"thesis.tex": b"all of it"}
 
