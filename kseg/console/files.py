@@ -11,7 +11,7 @@ from typing import TextIO
 from kseg.console.disk import naming
 from kseg.console.errors import InputError
 from kseg.console.locations import Location
-from kseg.console.ownership import Kind, check_replaceable, mark, partial_of, remove, remove_own, replaced
+from kseg.console.ownership import Kind, check_ours, check_replaceable, mark, partial_of, remove, remove_own, replaced
 
 
 @contextmanager
@@ -106,9 +106,9 @@ def replace_folder(old: Path, new: Path, *kinds: Kind) -> None:
     `replaced(old)`.
 
     Raises:
-        InputError: `old` is not of one of the `kinds` (`check_replaceable`).
+        InputError: `old` is not of one of the `kinds` (`check_ours`).
     """
-    check_replaceable(old, *kinds)
+    check_ours(old, *kinds)
     aside = replaced(old)
     remove(aside, *kinds)
     if old.exists():

@@ -102,7 +102,12 @@ def check_replaceable(folder: Location, *kinds: Kind) -> None:
     if not folder.name:
         raise InputError(f"'{folder}' is all of a disk: {kinds[0].elsewhere}")
     for name in (folder.name, PARTIAL + folder.name, REPLACED + folder.name):
-        _entries_if_ours(folder.with_name(name), kinds)
+        check_ours(folder.with_name(name), *kinds)
+
+
+def check_ours(folder: Location, *kinds: Kind) -> None:
+    """`check_replaceable` of a folder alone; what stands beside it does not matter."""
+    _entries_if_ours(folder, kinds)
 
 
 def check_spared(read: Iterable[Path], folder: Location) -> None:

@@ -88,7 +88,7 @@ def _write_with_itk(path: Path, array: np.ndarray, stored: StoredGeometry) -> No
         whole = False
     if not whole:
         code = errno.EIO if _free_bytes(path) > array.nbytes else errno.ENOSPC
-        raise OSError(code, os.strerror(code), str(path))
+        raise OSError(code, os.strerror(code))
 
 
 def _free_bytes(path: Path) -> int:
