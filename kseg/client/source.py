@@ -13,6 +13,7 @@ from kseg.client.patience import Deadline, patiently
 from kseg.client.signatures import Signature, choose, signatures_of
 from kseg.console.errors import InputError
 from kseg.inference.source import Showing, check_channels
+from kseg.recipe.types import Spacing
 from kseg.volumes.slabs import VolumeStream, gather
 
 SECONDS = 600.0
@@ -48,6 +49,7 @@ class ServedSource:
         self._signatures = signatures_of(described, model)
         self.identity = {"model": model, "server": str(self._connection.address), "protocol": protocol}
         self.channels = self._signatures[0].channels
+        self.assume_spacing_mm: Spacing = ()
         self.structures: dict[int, str] = {}
 
     def start(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.recipe.types import Spacing
 from kseg.volumes.slabs import VolumeStream
 
 Showing = Callable[[Iterable[Any]], Iterable[Any]]
@@ -25,6 +26,10 @@ class Source(Protocol):
     @property
     def channels(self) -> int | None:
         """How many a scan must have; None where nobody knows before it is segmented."""
+
+    @property
+    def assume_spacing_mm(self) -> Spacing:
+        """The spacing that the run assumed for files that do not state theirs; empty where none is known."""
 
     @property
     def structures(self) -> Mapping[int, str]:

@@ -13,7 +13,7 @@ from kseg.console.files import sha256_of
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.volumes.cases import Case, find_cases
-from kseg.volumes.formats.names import files_of
+from kseg.volumes.formats.files import files_of
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
@@ -145,20 +145,32 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
             "'data.labels={background = 0, soleus = 100}'"
         )
     scans = (
-        Scan(case.case, case.subject, case.split, partial(_open, case, labels), partial(_source, case))
+        Scan(
+            *(case.case, case.subject, case.split),
+            partial(_open, case, labels, recipe.data.assume_spacing_mm),
+            partial(_source, case),
+        )
         for case in found.cases
     )
     return ScanList(found.channel_names, labels, tuple(scans))
 
 
-def _open(case: Case, labels: LabelMap) -> tuple[VolumeStream, VolumeStream]:
-    image = open_image(case.images, case.case)
-    return image, open_labels(case.label, labels, image, case.case)
+def _open(case: Case, labels: LabelMap, assume_spacing_mm: Spacing) -> tuple[VolumeStream, VolumeStream]:
+    image = open_image(case.images, case.case, assume_spacing_mm)
+    return image, open_labels(case.label, labels, image, case.case, assume_spacing_mm)
 
 
 def _source(case: Case) -> str:
-    digests = [sha256_of(file) for path in (*case.images, case.label) for file in files_of(path)]
+    digests = [_digest(file) for path in (*case.images, case.label) for file in files_of(path)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    """A hash of a file's content; a bad case may lack the file, or the right to read it."""
+    try:
+        return sha256_of(file)
+    except OSError:
+        return "unreadable"
 
 
 def _phantom_scans(recipe: Recipe) -> ScanList:

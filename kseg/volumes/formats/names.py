@@ -6,8 +6,9 @@ from kseg.console.errors import InputError
 
 DICOM = "dicom"
 NIFTI_EXTENSIONS = (".nii.gz", ".nii")
-DETACHED = (".mhd", ".nhdr")
-EXTENSIONS = (*NIFTI_EXTENSIONS, ".mha", ".mhd", ".nrrd", ".nhdr")
+META_IMAGE = (".mha", ".mhd")
+NRRD = (".nrrd", ".nhdr")
+EXTENSIONS = (*NIFTI_EXTENSIONS, *META_IMAGE, *NRRD)
 
 
 def split_name(path: Path) -> tuple[str, str]:
@@ -24,13 +25,3 @@ def split_name(path: Path) -> tuple[str, str]:
         f"'{path}' is of an unsupported file type: convert it to one of {', '.join(EXTENSIONS)}, "
         "or give the folder of a DICOM series."
     )
-
-
-def files_of(path: Path) -> list[Path]:
-    """All files that a volume is made of: a DICOM folder's, a detached header's (.mhd, .nhdr) and its own, or one."""
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file())
-    stem, extension = split_name(path)
-    if extension in DETACHED:
-        return sorted(file for file in path.parent.iterdir() if file.is_file() and file.name.startswith(f"{stem}."))
-    return [path]
