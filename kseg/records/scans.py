@@ -12,7 +12,8 @@ from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
-from kseg.volumes.cases import Case, find_cases
+from kseg.volumes.cases.case import Case
+from kseg.volumes.cases.find import find_cases
 from kseg.volumes.formats.names import files_of
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
