@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     changes = [word for word in arguments.words if word.startswith("evaluation.") and "=" in word]
     paths = [Path(word) for word in arguments.words if word not in changes]
     source = _open_source(arguments, changes)
-    inputs = find_inputs(paths, source.channels or 1)
+    inputs = find_inputs(paths, source.channels or 1, source.channel_names)
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
     say(source.start())
