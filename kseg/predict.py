@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.errors import InputError
+from kseg.recipe.load import is_override
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from kseg.volumes.inputs import find_inputs
 
-    changes = [word for word in arguments.words if word.startswith("evaluation.") and "=" in word]
+    changes = [word for word in arguments.words if word.startswith("evaluation.") and is_override(word)]
     paths = [Path(word) for word in arguments.words if word not in changes]
     source = _open_source(arguments, changes)
     inputs = find_inputs(paths, source.channels or 1, source.channel_names)

@@ -90,7 +90,7 @@ def _incomplete(scan: Path, numbered: bool, found: dict[int, Path], number: int,
     by_name = [f"{stem}_{suffix}{extension}" for suffix in suffixes]
     wanted = by_number if numbered else by_name
     lacking = [wanted[channel] for channel in range(number) if channel not in found]
-    trouble = f"{' and '.join(lacking)} missing" if lacking else f"more than {counted(number)}"
+    trouble = f"but no {' and no '.join(lacking)}" if lacking else f"more than {counted(number)}"
     order = f" in the order {', '.join(suffixes)}" if suffixes else ""
     return InputError(
         f"scan '{scan}' has {', '.join(found[channel].name for channel in sorted(found))}, {trouble}: name its files "

@@ -75,12 +75,12 @@ def test_of_one_channel_every_file_is_a_scan_under_its_own_name(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["leg_0001.nii", "leg_0002.nii"], r"leg_0001.nii, leg_0002.nii, leg_0000.nii missing: name its files "
+        (["leg_0001.nii", "leg_0002.nii"], r"has leg_0001.nii, leg_0002.nii, but no leg_0000.nii: name its files "
          "leg_0000.nii, leg_0001.nii in the order t1, t2, or leg_t1.nii, leg_t2.nii"),
-        (["leg_0000.nii"], "leg_0001.nii missing"),
+        (["leg_0000.nii"], "but no leg_0001.nii"),
         (["leg_0000.nii", "leg_0001.nii", "leg_0002.nii"], "leg_0002.nii, more than 2 channels"),
-        (["a/leg_0000.nii", "b/leg_0001.nii"], "a/leg.nii' has leg_0000.nii, leg_0001.nii missing"),
-        (["leg_t2.nii"], "leg_t1.nii missing"),
+        (["a/leg_0000.nii", "b/leg_0001.nii"], "a/leg.nii' has leg_0000.nii, but no leg_0001.nii"),
+        (["leg_t2.nii"], "but no leg_t1.nii"),
         (["leg_t1.nii", "leg_T1.nii", "leg_t2.nii"], "leg_t1.nii' and '.*leg_T1.nii' are one channel of one scan"),
         (["leg_0000.nii", "leg_0001.nii", "leg_t1.nii", "leg_t2.nii"], "would be written to one name"),
     ],
