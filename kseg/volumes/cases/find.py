@@ -1,13 +1,16 @@
 """Finding the cases of a dataset: nnU-Net raw, Medical Segmentation Decathlon, or a CSV manifest."""
 
+import os
 from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.volumes.cases.case import UNSAFE_NAME, CaseList
 from kseg.volumes.cases.csv_manifest import read_csv
 from kseg.volumes.cases.dataset_json import DATASET_FILE, read_dataset_json
+from kseg.volumes.labels import UNPRINTABLE
 
 SPLITS = ("", "train", "val", "test")
+MOST_BYTES = 200  # of a case's name, which pictures and shards bear with some more; disks allow 255
 LAYOUTS = (
     f"an nnU-Net folder ({DATASET_FILE} with `file_ending`, imagesTr, labelsTr), a Decathlon folder "
     f"({DATASET_FILE} with `training`), or a CSV manifest (case, subject, split, image..., label)"
@@ -38,13 +41,15 @@ def find_cases(source: Path) -> CaseList:
 def _check(found: CaseList, source: Path) -> None:
     if not found.cases:
         raise InputError(f"'{source}' lists no case: looked for {LAYOUTS}; add some.")
+    if unfit := [name for name in found.channel_names if UNPRINTABLE.search(name)]:
+        raise InputError(f"channel {unfit[0]!r} in '{source}' must have a name of one line: rename it.")
     seen: set[str] = set()
     split_of: dict[str, str] = {}
     for case in found.cases:
-        if UNSAFE_NAME.search(case.case):
+        if UNSAFE_NAME.search(case.case) or len(os.fsencode(case.case)) > MOST_BYTES:
             raise InputError(
                 f"case {case.case!r} in '{source}' must be fit as a file name, without separators or "
-                "a leading dot: rename it."
+                f"a leading dot, of {MOST_BYTES} bytes at most: rename it."
             )
         if case.case.casefold() in seen:  # there are disks on which 'Leg' and 'leg' are one file
             raise InputError(f"case '{case.case}' stands twice in '{source}': rename or remove one.")
