@@ -249,8 +249,8 @@ def _range_ratio(cases: Sequence[Fingerprint], channel: int) -> float:
 
 def _shift(cases: Sequence[Fingerprint], channel: int) -> float:
     """How far the foreground's mean of any case lies from that of most."""
-    means = [case.inside[channel][MEAN] for case in cases if case.inside]
-    return float(np.abs(means - np.median(means)).max()) if means else 0.0
+    means = np.array([case.inside[channel][MEAN] for case in cases if case.inside])
+    return float(np.abs(means - np.median(means)).max()) if means.size else 0.0
 
 
 def _surroundings(cases: Sequence[Fingerprint], channel: int) -> list[Statistics]:
