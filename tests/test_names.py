@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,9 +24,13 @@ from kseg.pictures.agreement import bland_altman
 from kseg.pictures.curves import RunCurves, four_panels
 from kseg.pictures.png import png_bytes, save_png
 from kseg.pictures.three_planes import three_planes
+from kseg.recipe.load import load_recipe
+from kseg.recipe.sections import Data
+from kseg.records.scans import find_scans
 from kseg.report.page import inside, write_page
 from kseg.report.run import MeanScores, RunPart
 from kseg.volumes.cases.find import find_cases
+from kseg.volumes.formats.open import open_stored
 from kseg.volumes.labels import LabelMap
 
 NAMES = (
@@ -167,3 +172,19 @@ def test_names_of_cases_leave_room_for_the_files_that_bear_them(tmp_path):
         else:
             with pytest.raises(InputError, match="of 200 bytes at most: rename it"):
                 find_cases(tmp_path / "cases.csv")
+
+
+def test_names_that_are_not_unicode_are_told_before_itk_ends_the_process(tmp_path):
+    foreign = os.fsdecode(b"M\xfcller")
+    for name in (f"{foreign}.mha", f"imagesTr/{foreign}_0000.nii", f"labelsTr/{foreign}.nii"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"M\\udcfcller.mha' is a name that is not UTF-8: rename it"):
+        open_stored(tmp_path / f"{foreign}.mha")
+    description = {"channel_names": ["US"], "labels": {"background": 0, "leg": 1}, "file_ending": ".nii"}
+    (tmp_path / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(InputError, match=r"case 'M\\udcfcller' in .* must be fit as a file name, in Unicode"):
+        find_cases(tmp_path)
+    recipe = load_recipe(None).model_copy(update={"data": Data(source=f"scans/{foreign}")})
+    with pytest.raises(InputError, match="is a name that is not UTF-8: rename it"):
+        find_scans(recipe)

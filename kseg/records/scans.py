@@ -16,7 +16,7 @@ from kseg.recipe.types import Spacing
 from kseg.volumes.cases.case import Case
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.channels import check_channels, names_by_file
-from kseg.volumes.formats.names import files_of
+from kseg.volumes.formats.names import files_of, is_unicode
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
@@ -140,6 +140,8 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
             f"data.source '{recipe.data.source}' must be a folder or file of a disk: copy it to one, or mount it; "
             "data.records may lie in a store"
         )
+    if not is_unicode(recipe.data.source):
+        raise InputError(f"data.source {recipe.data.source!r} is a name that is not UTF-8: rename it")
     found = find_cases(Path(recipe.data.source))
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:

@@ -63,18 +63,24 @@ def suffixes_of(names: Sequence[str]) -> tuple[str, ...]:
 def _channel_of(file: Path, suffixes: Sequence[str]) -> _Channel | None:
     """What a file's name says of its channel; None where it says nothing."""
     try:
-        stem, extension = split_name(file)
+        stem, ending = _split(file)
     except InputError:  # told when the scan is opened
         return None
-    if file.is_dir():
+    if not ending or file.is_dir():
         return None
     if match := NUMBER.fullmatch(stem):
-        return _Channel(file.with_name(match[1] + extension), True, int(match[2]))
+        return _Channel(file.with_name(match[1] + ending), True, int(match[2]))
     fitting = [index for index, suffix in enumerate(suffixes) if re.fullmatch(f".+[_-]{re.escape(suffix)}", stem, re.I)]
     if not fitting:
         return None
     longest = max(fitting, key=lambda index: len(suffixes[index]))
-    return _Channel(file.with_name(stem[: -len(suffixes[longest]) - 1] + extension), False, longest)
+    return _Channel(file.with_name(stem[: -len(suffixes[longest]) - 1] + ending), False, longest)
+
+
+def _split(file: Path) -> tuple[str, str]:
+    """A file's name without the ending that says its type, and that, as it is written."""
+    stem = split_name(file)[0]
+    return stem, file.name[len(stem) :]
 
 
 def _holds_one(file: Path) -> bool:
@@ -85,9 +91,10 @@ def _holds_one(file: Path) -> bool:
 
 
 def _incomplete(scan: Path, numbered: bool, found: dict[int, Path], number: int, suffixes: Sequence[str]) -> InputError:
-    stem, extension = split_name(scan)
-    by_number = [f"{stem}_{channel:04d}{extension}" for channel in range(number)]
-    by_name = [f"{stem}_{suffix}{extension}" for suffix in suffixes]
+    ending = _split(next(iter(found.values())))[1]
+    stem = scan.name.removesuffix(ending)
+    by_number = [f"{stem}_{channel:04d}{ending}" for channel in range(number)]
+    by_name = [f"{stem}_{suffix}{ending}" for suffix in suffixes]
     wanted = by_number if numbered else by_name
     lacking = [wanted[channel] for channel in range(number) if channel not in found]
     trouble = f"but no {' and no '.join(lacking)}" if lacking else f"more than {counted(number)}"

@@ -65,9 +65,9 @@ def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
     return (name,)
 
 
-def counted(channels: int) -> str:
-    """Return a number of channels in words."""
-    return f"{channels} channel{'s' if channels != 1 else ''}"
+def counted(number: int, what: str = "channel") -> str:
+    """Return a number of things in words."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def _channels(file: StoredFile) -> int:

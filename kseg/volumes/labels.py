@@ -9,7 +9,7 @@ import numpy as np
 from kseg.console.errors import InputError
 
 BACKGROUND = "background"
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # more than a line, or not Unicode
 MOST_CLASSES = 65535
 MOST_SHOWN = 5
 SMALLEST_FIRST = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")

@@ -33,8 +33,8 @@ def open_image(paths: Sequence[Path], case: str) -> VolumeStream:
     for path, channel in zip(paths, channels, strict=True):
         if channel.channels > 1 < len(paths):
             raise InputError(
-                f"image '{path}' of case '{case}' holds {counted(channel.channels)}, beside {len(paths) - 1} more "
-                "files: give a file for each channel, or one that holds them all"
+                f"image '{path}' of case '{case}' holds {counted(channel.channels)}, beside "
+                f"{counted(len(paths) - 1, 'more file')}: give a file for each channel, or one that holds them all"
             )
         if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):
             raise InputError(f"image '{path}' of case '{case}' {difference}: resample one onto the other's grid.")

@@ -161,10 +161,10 @@ REFUSED = {
         {"labels": VALUES, "training": [
             {"image": ["a.nii", "b.nii"], "label": "l.nii"}, {"image": "c.nii", "label": "l.nii"}]},
         "a.nii b.nii c.nii l.nii",
-        "case 'c' .* has 1 image file.*, case .* 2"),
+        "case 'c' .* has 1 image file, case .* 2: all"),
     "more files than names": (
         V1 | {"training": [{"image": ["a_1.nii", "a_2.nii"], "label": "l.nii"}]}, "a_1.nii a_2.nii l.nii",
-        r"case 'a' .* has 2 image files, but 1 channel.* \(T1\)"),
+        r"case 'a' .* has 2 image files and names for 1 channel \(T1\)"),
     "two label maps": (
         V1 | {"training": [{"image": "a.nii", "label": ["l.nii", "m.nii"]}]}, "", "must be one label map"),
     "regions": (V2 | {"labels": {"background": 0, "leg": [1, 2]}}, "", r"label 'leg' .* region \[1, 2\]"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kseg.volumes.labels import LabelMap
 
-UNSAFE_NAME = re.compile(r"^\.|[/\\\x00-\x1f\x7f]|^$")  # hidden, '..', a path, unprintable, or nothing
+UNSAFE_NAME = re.compile(r"^\.|[/\\\x00-\x1f\x7f\ud800-\udfff]|^$")
+"""Hidden, '..', a path, unprintable, not Unicode, or nothing."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from kseg.console.errors import InputError
 from kseg.volumes.cases.case import Case, CaseList
 from kseg.volumes.cases.description import Description, Labelled, Unlabelled, load_description
+from kseg.volumes.channels import counted
 from kseg.volumes.formats.names import EXTENSIONS, split_name
 from kseg.volumes.labels import LabelMap
 
@@ -158,13 +159,14 @@ def _names_of_channels(dataset: _Dataset, cases: Cases) -> tuple[tuple[str, ...]
         files, of_first = len(case.images), len(cases[0].images)
         if files != of_first:
             raise InputError(
-                f"case '{case.case}' in '{dataset.file}' has {files} image files, case '{cases[0].case}' {of_first}: "
+                f"case '{case.case}' in '{dataset.file}' has {counted(files, 'image file')}, case '{cases[0].case}' "
+                f"{of_first}: "
                 "all must have the same channels in the same order."
             )
         if names and files not in (1, len(names)):
             raise InputError(
-                f"case '{case.case}' in '{dataset.file}' has {files} image files, but {len(names)} channels are named "
-                f"({', '.join(names)}): name one for each file."
+                f"case '{case.case}' in '{dataset.file}' has {counted(files, 'image file')} and names for "
+                f"{counted(len(names))} ({', '.join(names)}): name one for each file."
             )
     if names or not cases:
         return names or ("image",), True

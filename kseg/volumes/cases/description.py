@@ -159,7 +159,9 @@ def load_description(file: Path) -> Description:
         raise InputError(f"'{file}', `{entry}`: {message}{received}; mend it.") from error
     names = description.channel_names, description.modality
     if all(names) and names[0] != names[1]:
-        raise InputError(f"'{file}' names other channels in `channel_names` than in `modality`: received {names}.")
+        raise InputError(
+            f"'{file}' names other channels in `channel_names` than in `modality`: received {names}; keep one."
+        )
     return description
 
 

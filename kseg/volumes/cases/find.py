@@ -48,8 +48,8 @@ def _check(found: CaseList, source: Path) -> None:
     for case in found.cases:
         if UNSAFE_NAME.search(case.case) or len(os.fsencode(case.case)) > MOST_BYTES:
             raise InputError(
-                f"case {case.case!r} in '{source}' must be fit as a file name, without separators or "
-                f"a leading dot, of {MOST_BYTES} bytes at most: rename it."
+                f"case {case.case!r} in '{source}' must be fit as a file name, in Unicode, without "
+                f"separators or a leading dot, of {MOST_BYTES} bytes at most: rename it."
             )
         if case.case.casefold() in seen:  # there are disks on which 'Leg' and 'leg' are one file
             raise InputError(f"case '{case.case}' stands twice in '{source}': rename or remove one.")

@@ -26,6 +26,11 @@ def split_name(path: Path) -> tuple[str, str]:
     )
 
 
+def is_unicode(name: str) -> bool:
+    """Whether a name can be written as UTF-8: one that a foreign archive left, `M\\xfcller`, cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def files_of(path: Path) -> list[Path]:
     """All files that a volume is made of: a DICOM folder's, a detached header's (.mhd, .nhdr) and its own, or one."""
     if path.is_dir():

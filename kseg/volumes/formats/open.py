@@ -8,7 +8,7 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.itk import open_itk
-from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_unicode, split_name
 from kseg.volumes.formats.nifti import open_nifti
 from kseg.volumes.formats.stored import Read
 from kseg.volumes.geometry import check_affine
@@ -40,6 +40,8 @@ def open_stored(path: Path) -> StoredFile:
         raise InputError(f"'{path}' does not exist: correct the path.")
     extension = split_name(path)[1]
     opener = open_dicom if extension == DICOM else open_nifti if extension in NIFTI_EXTENSIONS else open_itk
+    if opener is not open_nifti and not is_unicode(str(path)):  # which ends the process within ITK
+        raise InputError(f"{str(path)!r} is a name that is not UTF-8: rename it, for example with convmv.")
     header = opener(path)
     if len(header.shape) not in (3, 4):
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
