@@ -30,18 +30,12 @@ def find_inputs(paths: Iterable[Path], num_channels: int, channel_names: Sequenc
     under its own name.
 
     Raises:
-        InputError: a folder without scans, a channel that is missing, or two scans whose predictions would have one
-            name.
+        InputError: a folder without scans, or a channel that is missing.
     """
     files = [file for path in paths for file in _volumes_of(path)]
-    scans = gather_channels(files, num_channels, channel_names) if num_channels > 1 else [(f, [f]) for f in files]
-    inputs = [Input(path, tuple(channels)) for path, channels in scans]
-    seen: dict[str, Path] = {}
-    for scan in inputs:
-        twin = seen.setdefault(scan.path.resolve().name, scan.path)
-        if twin is not scan.path:
-            raise InputError(f"'{twin}' and '{scan.path}' would be written to one name: predict them one by one.")
-    return inputs
+    if num_channels == 1:
+        return [Input(file, (file,)) for file in files]
+    return [Input(path, tuple(channels)) for path, channels in gather_channels(files, num_channels, channel_names)]
 
 
 def _volumes_of(path: Path) -> list[Path]:

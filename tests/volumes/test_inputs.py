@@ -82,7 +82,6 @@ def test_of_one_channel_every_file_is_a_scan_under_its_own_name(tmp_path):
         (["a/leg_0000.nii", "b/leg_0001.nii"], "a/leg.nii' has leg_0000.nii, but no leg_0001.nii"),
         (["leg_t2.nii"], "but no leg_t1.nii"),
         (["leg_t1.nii", "leg_T1.nii", "leg_t2.nii"], "leg_t1.nii' and '.*leg_T1.nii' are one channel of one scan"),
-        (["leg_0000.nii", "leg_0001.nii", "leg_t1.nii", "leg_t2.nii"], "would be written to one name"),
     ],
 )  # fmt: skip
 def test_channels_that_are_missing_doubled_or_too_many_are_refused(files, message, tmp_path):

@@ -86,7 +86,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], int]:
     header: dict[str, str] = {}
     with path.open("rb") as file:
         while "ElementDataFile" not in header and (line := file.readline()):
-            key, _, value = line.decode("latin-1").partition("=")
+            key, _, value = line.decode("utf-8", "surrogateescape").partition("=")  # as names of files are
             header[key.strip()] = value.strip()
         return header, file.tell()
 
