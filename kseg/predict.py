@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.disk import check_writable, refusals_told
 from kseg.console.errors import InputError
+from kseg.recipe.load import is_override
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.volumes.inputs import find_inputs
     from kseg.volumes.outputs import plan_outputs
 
-    changes = [word for word in arguments.words if word.startswith("evaluation.") and "=" in word]
+    changes = [word for word in arguments.words if word.startswith("evaluation.") and is_override(word)]
     assuming = [word for word in arguments.words if word.startswith(f"{ASSUMED}=")]
     paths = [Path(word) for word in arguments.words if word not in (*changes, *assuming)]
     assumed = load_recipe(None, assuming).data.assume_spacing_mm
     source = _open_source(arguments, changes)
-    inputs = find_inputs(paths, source.channels or 1)
+    inputs = find_inputs(paths, source.channels or 1, source.channel_names)
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
     outputs, refused = plan_outputs(inputs, arguments.out, arguments.force)

@@ -25,3 +25,8 @@ def split_name(path: Path) -> tuple[str, str]:
         f"'{path}' is of an unsupported file type: convert it to one of {', '.join(EXTENSIONS)}, "
         "or give the folder of a DICOM series."
     )
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name can be written as UTF-8: one that a foreign archive left, `M\xfcller`, cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
