@@ -41,6 +41,8 @@ def open_stored(path: Path) -> StoredFile:
     extension = split_name(path)[1]
     opener = open_dicom if extension == DICOM else open_nifti if extension in NIFTI_EXTENSIONS else open_itk
     header = opener(path)
+    if header.unstated:
+        raise InputError(f"'{path}' does not say {header.unstated}: export it with its geometry.")
     if len(header.shape) not in (3, 4):
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
     if 0 in header.shape:
