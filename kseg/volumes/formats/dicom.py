@@ -41,7 +41,9 @@ def open_dicom(path: Path) -> Header:
     dtype = type_of([(plane.pixels, plane.rescale) for plane in stack.planes])
     rows, columns = stack.planes[0].pixels.shape
     shape = (columns, rows, len(stack.planes))
-    return Header(shape, dtype, stack.affine, stack.placed, _reader(stack.planes, dtype), stack.unstated)
+    return Header(
+        shape, dtype, stack.affine, stack.placed, _reader(stack.planes, dtype), stack.unstated, stack.unstated_axes
+    )
 
 
 def _reader(planes: tuple[Plane, ...], dtype: np.dtype) -> Read:
@@ -76,16 +78,18 @@ def _files_of(folder: Path) -> list[DicomFile]:
     ] or images  # a dose lies beside what it was planned on
     if not images:
         kinds = ", ".join(sorted({file.kind.name for file in files}))
-        found = f"{len(files)} files without an image ({kinds})" if files else "none"
+        count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
+        found = f"{count} without an image ({kinds})" if files else "none"
         raise InputError(f"'{folder}' must hold one DICOM series: received {found}; name the folder that holds it.")
     sizes = Counter(file.series for file in images)
     if len(sizes) > 1:
         firsts = {file.series: file for file in reversed(images)}
         named = [_series_name(firsts[series], count) for series, count in list(sizes.items())[:NAMED]]
         more = ", ..." if len(sizes) > NAMED else ""
+        each = all(map(is_multi_frame, images)) and len(sizes) == len(images)
+        remedy = "name its files one by one" if each else "give each its own folder"
         raise InputError(
-            f"'{folder}' must hold one DICOM series: received {len(sizes)} ({', '.join(named)}{more}); "
-            "give each its own folder."
+            f"'{folder}' must hold one DICOM series: received {len(sizes)} ({', '.join(named)}{more}); {remedy}."
         )
     return images
 

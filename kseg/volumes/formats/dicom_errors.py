@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.stored import damaged
 
 UNREADABLE = (  # a value that is no number is a ValueError or a TypeError, a tag that lacks an AttributeError
-    *(InvalidDicomError, OSError, EOFError, struct.error, zlib.error, ValueError, TypeError, AttributeError),
-    *(LookupError, ArithmeticError, MemoryError, RuntimeError),
+    *(InvalidDicomError, BytesLengthException, OSError, EOFError, struct.error, zlib.error),
+    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, MemoryError, RuntimeError),
 )
 STANDARD_ERROR = 2
 ESSENCE = 200  # characters

@@ -1,5 +1,6 @@
 """One DICOM file: its tags, read once and without the pixels, and whether it holds an image."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -66,21 +67,23 @@ def read_file(path: Path) -> DicomFile | None:
     Raises:
         InputError: it is damaged, or an image that cannot be decoded.
     """
-    with path.open("rb") as file:
+    with ExitStack() as stack:
+        with dicom_errors(path):
+            file = stack.enter_context(path.open("rb"))
         marked = has_mark(file.read(MARK_AT + 4))
         file.seek(0)
         try:
             with dicom_errors(path):
                 tags = dcmread(file, stop_before_pixels=True, force=True, specific_tags=TAGS)
                 kind = tags.get("SOPClassUID") or tags.file_meta.get("MediaStorageSOPClassUID") or ""
-                kind = UID("".join(str(kind).split()))
+                kind = UID(str(kind))
         except InputError:
             if marked:
                 raise
             return None
-        if not kind and not marked:
-            return None
-        if not kind:
+        if not kind.is_valid:
+            if not marked:
+                return None
             raise damaged(path, "its tags do not say what it holds")
         with dicom_errors(path):
             pixels = _pixels_of(path, tags, kind, file)

@@ -72,10 +72,8 @@ class Pixels:
         with ExitStack() as stack:
             with dicom_errors(self.path):
                 file = stack.enter_context(self._open())
-                plugin = "gdcm" if codec else ""
-                decoded = decoder.iter_array(
-                    file, indices=list(frames), raw=True, decoding_plugin=plugin, **self.options
-                )
+                how = {"decoding_plugin": "gdcm"} if codec else {"correct_unused_bits": False}
+                decoded = decoder.iter_array(file, indices=list(frames), raw=True, **how, **self.options)
             for _ in frames:
                 with dicom_errors(self.path), ExitStack() as quiet:
                     if codec:

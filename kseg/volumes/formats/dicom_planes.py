@@ -24,8 +24,9 @@ from kseg.volumes.formats.stored import damaged
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 POSITION, ORIENTATION = "ImagePositionPatient", "ImageOrientationPatient"
+ABSURD = 1e9  # mm
 CENTIMETRES = 3  # of an ultrasound region's units
-GREY = ("MONOCHROME1", "MONOCHROME2")  # the first shows large values dark; values are as stored, as in ITK
+GREY = ("MONOCHROME1", "MONOCHROME2")  # the first is shown inverted, its values are none the less what is stored
 TELLING = (  # tags that tell volumes at one place apart
     *("EchoTime", "EchoNumbers", "TemporalPositionIdentifier", "TemporalPositionIndex", "TriggerTime"),
     *("DiffusionBValue", "AcquisitionNumber", "ImageType", "AcquisitionTime", "ContentTime"),
@@ -102,13 +103,13 @@ class _Tags:
         if value is None or np.size(value) == 0 or value == "":
             return None
         numbers = np.atleast_1d(np.array(value, np.float64))
-        if numbers.shape != (count,) or not np.isfinite(numbers).all():
-            raise damaged(self.path, f"{name} must be {count} numbers, and is {value}")
+        if numbers.shape != (count,) or not (np.abs(numbers) < ABSURD).all():
+            raise damaged(self.path, f"{name} must be {count} numbers, and is {_words(value)}")
         return numbers
 
     def length(self, name: str) -> float | None:
-        value = self.tags.get(name)
-        return None if value is None or value == "" or float(value) == 0 else float(value)
+        number = self.numbers(name, 1)
+        return None if number is None or number[0] == 0 else float(number[0])
 
     def whole(self, name: str) -> int | None:
         value = self.tags.get(name)
@@ -170,6 +171,11 @@ def _by_groups(file: DicomFile, pixels: Pixels) -> list[Plane]:
             )
         )
     return planes
+
+
+def _words(value: object) -> str:
+    words = " ".join(str(value).split())
+    return words if len(words) < 80 else f"{words[:77]}..."
 
 
 def _first(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:

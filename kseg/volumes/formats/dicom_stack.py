@@ -26,6 +26,7 @@ class Stack:
     affine: np.ndarray
     placed: bool
     unstated: str
+    unstated_axes: tuple[int, ...]
 
 
 def stack_of(planes: Sequence[Plane], where: str, noun: str) -> Stack:
@@ -41,6 +42,10 @@ def stack_of(planes: Sequence[Plane], where: str, noun: str) -> Stack:
     if len(sizes) > 1:
         found = " and ".join(f"{columns} x {rows} pixels ('{name}')" for (columns, rows), name in sizes.items())
         raise InputError(f"{where} must have {noun}s of one size: received {found}; keep those of one volume.")
+    if len(shown := {str(plane.pixels.options["photometric_interpretation"]) for plane in planes}) > 1:
+        raise InputError(
+            f"{where} must have {noun}s shown alike: received {' and '.join(sorted(shown))}; keep one kind."
+        )
     _check_alike(where, noun, "pixel spacing", [plane.spacing_mm for plane in planes], SAME * _scale(planes))
     _check_alike(where, noun, "orientation", [plane.axes for plane in planes], SAME)
     stated = [plane.position is not None for plane in planes]
@@ -48,9 +53,10 @@ def stack_of(planes: Sequence[Plane], where: str, noun: str) -> Stack:
         raise InputError(f"{where} has {stated.count(False)} of {len(stated)} {noun}s without a position: remove them.")
     if not all(stated):
         return _unplaced(planes, where, noun)
-    if planes[0].axes is None:
+    axes = planes[0].axes
+    if axes is None:
         raise InputError(f"{where} states positions, but no orientation of its {noun}s: export it anew.")
-    return _placed(planes, where, noun)
+    return _placed(planes, axes, where, noun)
 
 
 def _scale(planes: Sequence[Plane]) -> float:
@@ -82,73 +88,87 @@ def _unplaced(planes: Sequence[Plane], where: str, noun: str) -> Stack:
                 "that differ; export it anew."
             )
         planes = sorted(planes, key=lambda plane: plane.number or 0)
+        steps = np.diff([plane.number or 0 for plane in planes])
+        if steps.min() < steps.max():  # without positions they are all that tells of a gap
+            at = int(steps.argmax())
+            raise InputError(
+                f"{where} may lack {noun}s: it states no positions, and its instance numbers jump from "
+                f"{planes[at].number} to {planes[at + 1].number}; add what is missing, or export it anew."
+            )
     rows, columns = planes[0].pixels.shape
-    distance_mm, unstated = _distance(planes, noun)
-    spacing_mm = (1.0, 1.0) if planes[0].spacing_mm is None else planes[0].spacing_mm
-    affine = shape_zoom_affine((columns, rows, len(planes)), (*spacing_mm, distance_mm))
-    return Stack(tuple(planes), affine, False, unstated)
+    spacing_mm, unstated, unstated_axes = _spacing(planes, noun, _stated_distance(planes))
+    affine = shape_zoom_affine((columns, rows, len(planes)), spacing_mm)
+    return Stack(tuple(planes), affine, False, unstated, unstated_axes)
 
 
-def _distance(planes: Sequence[Plane], noun: str, stated_mm: float | None = None) -> tuple[float, str]:
-    """Distance between planes in mm, by their tags where positions do not give it, and what is left unstated."""
-    if stated_mm is None:
-        distances = [plane.distance_mm for plane in planes]
-        if len(planes) == 1 and distances[0] is None:
-            distances = [planes[0].thickness_mm]  # how far a lone one reaches
-        alike = None not in distances and np.ptp(np.abs(np.array(distances, np.float64))) <= CLOSE_MM
-        stated_mm = abs(distances[0]) if alike and distances[0] else None
-    missing = ["the size of its pixels"] if planes[0].spacing_mm is None else []
-    if stated_mm is None:
+def _stated_distance(planes: Sequence[Plane]) -> float | None:
+    """Distance between planes in mm by their tags, if all state one; a lone plane reaches as far as it is thick."""
+    distances = [plane.distance_mm for plane in planes]
+    if len(planes) == 1 and distances[0] is None:
+        distances = [planes[0].thickness_mm]
+    if None in distances or np.ptp(np.abs(np.array(distances, np.float64))) > CLOSE_MM:
+        return None
+    return None if distances[0] is None else abs(distances[0])
+
+
+def _spacing(planes: Sequence[Plane], noun: str, distance_mm: float | None) -> tuple[np.ndarray, str, tuple[int, ...]]:
+    """Spacing in mm along i, j, k, what of it is unstated, in words, and along which axes it is."""
+    spacing_mm, missing, axes = np.ones(3), [], []
+    if planes[0].spacing_mm is None:
+        missing.append("the size of its pixels")
+        axes += [0, 1]
+    else:
+        spacing_mm[:2] = planes[0].spacing_mm
+    if distance_mm is None:
         missing.append(f"the thickness of its {noun}" if len(planes) == 1 else f"the distance between its {noun}s")
-    return 1.0 if stated_mm is None else stated_mm, " and ".join(missing)
+        axes.append(2)
+    else:
+        spacing_mm[2] = distance_mm
+    return spacing_mm, " and ".join(missing), tuple(axes)
 
 
-def _placed(planes: Sequence[Plane], where: str, noun: str) -> Stack:
-    axes = planes[0].axes
-    assert axes is not None
+def _placed(planes: Sequence[Plane], axes: np.ndarray, where: str, noun: str) -> Stack:
+    """Grid of planes by their positions, which give their order and the distance between them."""
     normal = np.cross(*axes)
-    along = np.array([plane.position for plane in planes]) @ normal
-    order = np.argsort(along, kind="stable")
-    planes, along = _once([planes[index] for index in order], along[order], where, noun)
     positions = np.array([plane.position for plane in planes])
-    step_mm = None
-    if len(planes) > 1:
-        step_mm = (along[-1] - along[0]) / (len(planes) - 1)
-        _check_even(planes, along, where, noun)
-        _check_straight(positions, normal, step_mm, where, noun)
-        _check_number(planes, where)
-    distance_mm, unstated = _distance(planes, noun, step_mm)
-    spacing_mm = np.ones(2) if planes[0].spacing_mm is None else planes[0].spacing_mm
+    order = np.argsort(positions @ normal, kind="stable")
+    planes, positions = [planes[index] for index in order], positions[order]
+    once = _once(planes, positions, normal, where, noun)
+    planes, positions = [planes[index] for index in once], positions[once]
+    distance_mm = _stated_distance(planes) if len(planes) == 1 else _check_even(planes, positions @ normal, where, noun)
+    if distance_mm is not None:
+        _check_straight(positions, normal, distance_mm, where, noun)
+    _check_number(planes, where)
+    spacing_mm, unstated, unstated_axes = _spacing(planes, noun, distance_mm)
     affine = np.eye(4)
-    affine[:3, :3] = np.column_stack([*(axes * spacing_mm[:, None]), normal * distance_mm])
+    affine[:3, :3] = np.column_stack([*axes, normal]) * spacing_mm
     affine[:3, 3] = positions[0]
-    return Stack(tuple(planes), LPS_FROM_RAS @ affine, True, unstated)
+    return Stack(tuple(planes), LPS_FROM_RAS @ affine, True, unstated, unstated_axes)
 
 
-def _once(planes: list[Plane], along: np.ndarray, where: str, noun: str) -> tuple[list[Plane], np.ndarray]:
-    """Drop planes that repeat their neighbour; `InputError` for one at its place with other values."""
+def _once(planes: list[Plane], positions: np.ndarray, normal: np.ndarray, where: str, noun: str) -> list[int]:
+    """Which planes to keep: none that repeats its neighbour; `InputError` for one at its place with other values."""
+    along = positions @ normal
     steps = np.diff(along)
     apart = steps[steps > CLOSE_MM]
     close_mm = max(CLOSE_MM, SLICE_TOLERANCE * float(np.median(apart))) if len(apart) else CLOSE_MM
     kept = [0]
     for index in range(1, len(planes)):
-        if along[index] - along[kept[-1]] > close_mm:
+        last = kept[-1]
+        if along[index] - along[last] > close_mm:
             kept.append(index)
-        elif not _repeats(planes[index], planes[kept[-1]]):
+            continue
+        at_one_place = np.abs(positions[index] - positions[last]).max() <= CLOSE_MM
+        if not (at_one_place and np.array_equal(_values(planes[index]), _values(planes[last]))):
             raise InputError(
                 f"{where} holds more than one volume: two {noun}s lie at {along[index]:.4g} mm along their normal"
-                f"{_difference(planes[kept[-1]], planes[index])}; give each volume its own folder."
+                f"{_difference(planes[last], planes[index])}; give each volume its own folder."
             )
-    return [planes[index] for index in kept], along[kept]
+    return kept
 
 
-def _repeats(one: Plane, other: Plane) -> bool:
-    assert one.position is not None and other.position is not None
-    if np.abs(one.position - other.position).max() > CLOSE_MM:
-        return False
-    double = np.dtype(np.float64)
-    first, second = (read_values([(plane.pixels, plane.frame, plane.rescale)], double) for plane in (one, other))
-    return np.array_equal(first, second)
+def _values(plane: Plane) -> np.ndarray:
+    return read_values([(plane.pixels, plane.frame, plane.rescale)], np.dtype(np.float64))
 
 
 def _difference(one: Plane, other: Plane) -> str:
@@ -164,12 +184,14 @@ def _text(value: object) -> str:
     return re.sub(r"[\[\]']", "", str(value))
 
 
-def _check_even(planes: Sequence[Plane], along: np.ndarray, where: str, noun: str) -> None:
+def _check_even(planes: Sequence[Plane], along: np.ndarray, where: str, noun: str) -> float:
+    """Return the distance between planes in mm, by their places along the normal, which must be even."""
     even = np.linspace(along[0], along[-1], len(along))
+    distance_mm = float(even[1] - even[0])
+    if np.abs(along - even).max() <= SLICE_TOLERANCE * distance_mm:
+        return distance_mm
     steps = np.diff(along)
     step_mm = float(np.median(steps))
-    if np.abs(along - even).max() <= SLICE_TOLERANCE * (even[1] - even[0]):
-        return
     lost = np.round(steps / step_mm).astype(int) - 1
     if lost.max() >= 1 and np.abs(steps - (lost + 1) * step_mm).max() <= 2 * SLICE_TOLERANCE * step_mm:
         gaps = [

@@ -53,6 +53,7 @@ def rescale_of(pixels: Pixels, tags: Dataset) -> Rescale:
     with dicom_errors(pixels.path):
         if "ModalityLUTSequence" in tags and tags.ModalityLUTSequence:
             table = Dataset()
+            table.set_original_encoding(*tags.original_encoding)
             table.ModalityLUTSequence = tags.ModalityLUTSequence
             return Rescale(table=table)
         scaling, intercept = tags.get("DoseGridScaling"), tags.get("RescaleIntercept")
@@ -83,8 +84,9 @@ def read_values(planes: Sequence[tuple[Pixels, int, Rescale]], dtype: np.dtype) 
     """
     rows, columns = planes[0][0].shape
     out = np.empty((len(planes), rows, columns), dtype)
-    for plane, stored, rescale in zip(out, _stored(planes), (rescale for *_, rescale in planes), strict=True):
-        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is refused where images are read
+    for plane, stored, (pixels, _, rescale) in zip(out, _stored(planes), planes, strict=True):
+        # Beyond float32 becomes infinite, which is refused where images are read.
+        with np.errstate(over="ignore"), dicom_errors(pixels.path):
             plane[...] = rescale.values(stored, dtype)
     return out.transpose(2, 1, 0)
 
