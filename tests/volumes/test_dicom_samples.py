@@ -76,9 +76,11 @@ def test_a_sample_is_read_right_or_one_line_says_why_not(opened, capfd):
     if isinstance(header, str):
         assert file.stem not in READ | UNSTATED
         assert "\n" not in header and len(header) < 400
-    elif file.stem == "JPEG2000-embedded-sequence-delimiter":  # nothing decodes it
-        with pytest.raises(InputError, match="cannot be read"):
-            voxels_of(header)
+    elif file.stem == "JPEG2000-embedded-sequence-delimiter":  # a spoilt stream, which GDCM notices from 3.2 on
+        try:
+            assert voxels_of(header).shape == header.shape
+        except InputError as error:
+            assert "cannot be read" in str(error)
     elif file.stem not in LARGE:
         assert file.stem in (UNSTATED if header.unstated else READ)
         voxels = voxels_of(header)

@@ -375,6 +375,19 @@ def test_damage_within_compressed_pixels_says_one_line_or_changes_values_alone(s
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("syntax", COMPRESSED[1:], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(
+    "tags", [{"Rows": 23616}, {"Columns": 40}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}]
+)
+def test_a_stream_of_another_size_than_the_tags_say_is_not_decoded(syntax, tags, tmp_path):
+    """GDCM would write past its memory, and the process die."""
+    series = save_series(tmp_path / "s", voxels((16, 16, 2)), syntax=syntax)
+    with_tags(made := dcmread(series / "1_001.dcm"), **tags)
+    made.save_as(series / "1_001.dcm")
+    with pytest.raises(InputError, match="a compressed frame is of 16 x 16 pixels of 1 x 16 bits, its tags say "):
+        open_dicom(series)
+
+
 def test_pixels_that_nothing_here_decodes_are_told(tmp_path):
     series = save_series(tmp_path / "s", voxels(), syntax=uid.JPEG2000Lossless)
     for syntax in (uid.HTJ2KLossless, uid.MPEG2MPML):

@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.uid import RTDoseStorage
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.dicom_errors import dicom_errors
+from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
 from kseg.volumes.formats.dicom_mark import is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
@@ -97,6 +97,6 @@ def _files_of(folder: Path) -> list[DicomFile]:
 def _series_name(file: DicomFile, count: int) -> str:
     """A series in words: "'CT thorax' (number 3, 200 files, the first 'IM001')"."""
     with dicom_errors(file.path):
-        number, description = file.tags.get("SeriesNumber"), str(file.tags.get("SeriesDescription") or "").strip()
+        number, description = file.tags.get("SeriesNumber"), in_a_line(file.tags.get("SeriesDescription") or "")
     files = f"{count} file{'s' if count > 1 else ''}, the first '{file.path.name}'"
     return f"{repr(description) if description else file.series} (number {number}, {files})"

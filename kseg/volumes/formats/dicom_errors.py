@@ -40,10 +40,15 @@ def dicom_errors(path: Path) -> Iterator[None]:
         except InputError:
             raise
         except UNREADABLE as error:
-            essence = " ".join(str(error).split())[:ESSENCE].rstrip(". ")
-            raise damaged(path, essence or type(error).__name__) from error
+            raise damaged(path, in_a_line(error).rstrip(". ") or type(error).__name__) from error
         finally:
             log.setLevel(level)
+
+
+def in_a_line(value: object) -> str:
+    """Return what a file or a library says as printable text of one short line."""
+    words = " ".join(str(value).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in words[:ESSENCE])
 
 
 @contextmanager

@@ -27,13 +27,12 @@ from pydicom.uid import (
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_errors import dicom_errors, quiet_codecs
+from kseg.volumes.formats.dicom_streams import Stream, check_streams, find_fragments
 from kseg.volumes.formats.stored import damaged
 
 KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
 UNDEFINED = 0xFFFFFFFF
-ITEM, ITEMS_END = 0xFFFEE000, 0xFFFEE0DD
-CODE_END, PADDING = b"\xff\xd9", b"\0\xff"  # the last marker of JPEG, JPEG-LS and JPEG 2000, and what may follow
 
 
 @dataclass(frozen=True)
@@ -191,31 +190,17 @@ def _check_length(pixels: Pixels, present: int, stated: int) -> None:
 
 
 def _find_frames(pixels: Pixels, file: BinaryIO) -> None:
-    """Walk through the items of compressed pixel data; all must be there, and each stream must have its end.
+    """Check compressed pixel data as far as it goes undecoded.
 
-    Where each item is a frame, their places go into the options: without a table of them, which may be left out,
-    pydicom would walk through all items for every frame, and a table may be wrong.
+    Where each fragment is a frame, their places go into the options: without a table of them, which may be left out,
+    pydicom would walk through all fragments for every frame, and a table may be wrong.
     """
-    size, items = os.fstat(file.fileno()).st_size, []
-    while True:
-        begin = file.read(8)
-        tag = int.from_bytes(begin[:2], "little") << 16 | int.from_bytes(begin[2:4], "little")
-        if len(begin) < 8 or tag == ITEMS_END:
-            break
-        at, length = file.tell(), int.from_bytes(begin[4:], "little")
-        if tag != ITEM or length > size - at:
-            raise damaged(pixels.path, "its compressed pixel data ends early")
-        items.append((at, length))
-        file.seek(length, os.SEEK_CUR)
-    fragments = items[1:]  # the first is the table
-    if len(fragments) < pixels.frames:
-        raise damaged(pixels.path, f"expected {pixels.frames} compressed frames, got {len(fragments)}")
-    if each := len(fragments) == pixels.frames:
-        begin_at = fragments[0][0] - 8
-        offsets, lengths = zip(*((at - 8 - begin_at, length) for at, length in fragments), strict=True)
-        pixels.options["extended_offsets"] = (list(offsets), list(lengths))
+    fragments = find_fragments(pixels.path, file)
     if pixels.syntax != RLELossless:
-        for at, length in fragments if each else fragments[-1:]:
-            file.seek(at + max(0, length - 64))
-            if not file.read(min(length, 64)).rstrip(PADDING).endswith(CODE_END):
-                raise damaged(pixels.path, "a compressed frame ends early")
+        stated = Stream(*pixels.shape, pixels.options["samples_per_pixel"], pixels.options["bits_allocated"])
+        check_streams(pixels.path, file, fragments, [stated] * pixels.frames)
+    elif len(fragments) < pixels.frames:
+        raise damaged(pixels.path, f"expected {pixels.frames} compressed frames, got {len(fragments)}")
+    if len(fragments) == pixels.frames:
+        starts = [at - fragments[0][0] for at, _ in fragments]
+        pixels.options["extended_offsets"] = (starts, [length for _, length in fragments])

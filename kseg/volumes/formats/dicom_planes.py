@@ -16,7 +16,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.uid import NuclearMedicineImageStorage, RTDoseStorage
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.dicom_errors import dicom_errors
+from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile
 from kseg.volumes.formats.dicom_pixels import Pixels
 from kseg.volumes.formats.dicom_values import Rescale, rescale_of
@@ -104,7 +104,7 @@ class _Tags:
             return None
         numbers = np.atleast_1d(np.array(value, np.float64))
         if numbers.shape != (count,) or not (np.abs(numbers) < ABSURD).all():
-            raise damaged(self.path, f"{name} must be {count} numbers, and is {_words(value)}")
+            raise damaged(self.path, f"{name} must be {count} numbers, and is {in_a_line(value)}")
         return numbers
 
     def length(self, name: str) -> float | None:
@@ -171,11 +171,6 @@ def _by_groups(file: DicomFile, pixels: Pixels) -> list[Plane]:
             )
         )
     return planes
-
-
-def _words(value: object) -> str:
-    words = " ".join(str(value).split())
-    return words if len(words) < 80 else f"{words[:77]}..."
 
 
 def _first(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:

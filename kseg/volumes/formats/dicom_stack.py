@@ -9,6 +9,7 @@ from nibabel.volumeutils import shape_zoom_affine
 from pydicom.datadict import dictionary_description
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.dicom_errors import in_a_line
 from kseg.volumes.formats.dicom_planes import Plane
 from kseg.volumes.formats.dicom_values import read_values
 from kseg.volumes.geometry import LPS_FROM_RAS
@@ -181,7 +182,7 @@ def _difference(one: Plane, other: Plane) -> str:
 
 
 def _text(value: object) -> str:
-    return re.sub(r"[\[\]']", "", str(value))
+    return re.sub(r"[\[\]']", "", in_a_line(value))
 
 
 def _check_even(planes: Sequence[Plane], along: np.ndarray, where: str, noun: str) -> float:
