@@ -72,7 +72,7 @@ def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
     if header.unstated:
         notes.append(f"data.assume_spacing_mm gives what the file does not state: {header.unstated}")
     if not header.placed:
-        notes.append("the file does not state where it lies, nor which side is left (no sform, no qform)")
+        notes.append("the file does not state where it lies, nor which side is left")
     geometry = StoredGeometry((i, j, k), affine, split_name(path)[1], header.placed)
     return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
 
@@ -88,7 +88,7 @@ def _sized(header: Header, assume_spacing_mm: Spacing, path: Path) -> np.ndarray
         )
     scale = np.ones(4)
     for axis, (stated, assumed) in enumerate(zip(spacing_mm(header.affine), assume_spacing_mm, strict=True)):
-        is_stated = axis not in header.unstated_axes or abs(stated - 1) > 1e-6
+        is_stated = axis not in header.unstated_axes
         if is_stated and abs(assumed / stated - 1) > ALIKE:
             raise InputError(
                 f"'{path}' states {stated:.6g} mm between its voxels along {'ijk'[axis]}, data.assume_spacing_mm "
