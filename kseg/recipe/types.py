@@ -1,5 +1,7 @@
 """What a value of a recipe may be, and the table that holds values."""
 
+import re
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,8 +25,17 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 Factor = Annotated[float, Field(ge=1, le=10)]
 Normalisation = Literal["zscore", "ct", "log"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Word = Annotated[str, Field(pattern=WORD)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+
+
+def fit_name(text: str) -> str:
+    """Return a name that a run may have, as near to `text` as can be: Beinmuskeln_a for Beinmuskeln=ä."""
+    if re.fullmatch(WORD, text):
+        return text
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-") or "dataset"
 
 
 def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:

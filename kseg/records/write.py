@@ -45,7 +45,7 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False, engin
     """
     target = destination(recipe.records_folder)
     with reaching(recipe.records_folder):
-        target.check_replaceable()
+        target.check()
         with target.alone():
             jobs = case_jobs(recipe, found, target.partial)
             outcomes = _run(jobs, engine, skip_bad)

@@ -1,5 +1,6 @@
 """Label maps: which class a value in a label file stands for."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy as np
 from kseg.console.errors import InputError
 
 BACKGROUND = "background"
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # more than a line, or not Unicode
 MOST_CLASSES = 65535
 MOST_SHOWN = 5
 WHOLE = 1e-3  # from an integer: what a scaled header, or a resampler in float32, may leave of a label
@@ -37,8 +39,8 @@ class LabelMap:
                 f"{len(self.names)}; name the background and at least one structure in `data.labels`."
             )
         for name, value in zip(self.names, self.values, strict=True):
-            if not (isinstance(name, str) and name.strip()):
-                raise InputError(f"a class name in `data.labels` must be a text: received {name!r}.")
+            if not (isinstance(name, str) and name.strip()) or UNPRINTABLE.search(name):
+                raise InputError(f"a class name in `data.labels` must be a text of one line: received {name!r}.")
             if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
                 raise InputError(f"class {name!r} in `data.labels` needs an integer: received {value!r}.")
         for what, entries in (("name", self.names), ("value", self.values)):

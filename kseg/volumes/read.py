@@ -11,6 +11,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
+from kseg.volumes.channels import counted
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference
 from kseg.volumes.labels import LabelMap, index_dtype
@@ -26,13 +27,18 @@ def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()
     The type is the files' own of uint8, int8, uint16, int16, int32 and float32. Float of another width, or
     integers scaled by the header, become float32; wider integers int32 where they fit, else float32; Boolean uint8.
 
-    Raises `InputError` for a file that `open_stored` refuses and where the grid of a channel is not that of the first;
-    and while it is read for damage, for values that are NaN or infinite (in float32), and at its end for a file whose
-    voxels are all equal.
+    Raises `InputError` for a file that `open_stored` refuses, one of several that holds more than a channel, and where
+    the grid of a channel is not that of the first; and while it is read for damage, for values that are NaN or infinite
+    (in float32), and at its end for a file whose voxels are all equal.
     """
     channels = [_open_channel(path, assume_spacing_mm) for path in paths]
     first = channels[0]
-    for path, channel in zip(paths[1:], channels[1:], strict=True):
+    for path, channel in zip(paths, channels, strict=True):
+        if channel.channels > 1 < len(paths):
+            raise InputError(
+                f"image '{path}' of case '{case}' holds {counted(channel.channels)}, beside "
+                f"{counted(len(paths) - 1, 'more file')}: give a file for each channel, or one that holds them all"
+            )
         if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):
             raise InputError(f"image '{path}' of case '{case}' {difference}.")
     if len(channels) == 1:

@@ -111,14 +111,3 @@ def itk_errors(path: Path) -> Iterator[None]:
         lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
         essence = re.sub(r"^(\[\w+\] \w+: |(ITK ERROR|\w+::ERROR): (\w+\(0x[0-9a-f]+\): )?)", "", lines[-1])
         raise damaged(path, essence.rstrip(". ")) from error
-
-
-@contextmanager
-def quiet_itk() -> Iterator[None]:
-    """No warnings of ITK on standard error: what they warn of is checked and raised here."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.dicom_mark import is_dicom
 
 DICOM = "dicom"
+DICOM_EXTENSIONS = (".dcm", ".ima")
 NIFTI_EXTENSIONS = (".nii.gz", ".nii")
 META_IMAGE = (".mha", ".mhd")
 NRRD = (".nrrd", ".nhdr")
@@ -12,8 +14,9 @@ EXTENSIONS = (*NIFTI_EXTENSIONS, *META_IMAGE, *NRRD)
 
 
 def split_name(path: Path) -> tuple[str, str]:
-    """Stem and file type of a volume: ("hip_017", ".nii.gz"), or (folder name, "dicom") for a folder.
+    """Stem and file type of a volume: ("hip_017", ".nii.gz"); (its name, "dicom") for a folder or a DICOM file.
 
+    A DICOM file is known by its name (`scan.dcm`, `scan.ima`) or, since it needs none, by its content.
     `InputError` for an unsupported extension.
     """
     if path.is_dir():
@@ -21,7 +24,17 @@ def split_name(path: Path) -> tuple[str, str]:
     for extension in EXTENSIONS:
         if path.name.lower().endswith(extension):
             return path.name[: -len(extension)], extension
+    for extension in DICOM_EXTENSIONS:
+        if path.name.lower().endswith(extension):
+            return path.name[: -len(extension)], DICOM
+    if is_dicom(path):
+        return path.name, DICOM
     raise InputError(
         f"'{path}' is of an unsupported file type: convert it to one of {', '.join(EXTENSIONS)}, "
-        "or give the folder of a DICOM series."
+        "or give the folder of a DICOM series, or a DICOM file of many frames."
     )
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name can be written as UTF-8: one in Latin-1, as old archives leave them, cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

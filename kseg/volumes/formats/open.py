@@ -9,7 +9,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
 from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.itk import open_itk
-from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_unicode, split_name
 from kseg.volumes.formats.nifti import open_nifti
 from kseg.volumes.formats.stored import Header, Read
 from kseg.volumes.geometry import check_affine, spacing_mm
@@ -33,6 +33,28 @@ class StoredFile:
     notes: tuple[str, ...] = ()
 
 
+def open_header(path: Path) -> Header:
+    """Read the header of a volume, and see to it that it describes one; what it leaves open of its size may stay so.
+
+    Raises:
+        InputError: the file is missing, damaged as far as its header shows, empty, of another file type or rank.
+    """
+    if not path.exists():
+        raise InputError(f"'{path}' does not exist: correct the path.")
+    extension = split_name(path)[1]
+    opener = open_dicom if extension == DICOM else open_nifti if extension in NIFTI_EXTENSIONS else open_itk
+    if opener is not open_nifti and not is_unicode(str(path)):  # which ends the process within ITK
+        raise InputError(f"{str(path)!r} is a name that is not UTF-8: rename it, for example with convmv.")
+    header = opener(path)
+    if len(header.shape) not in (3, 4):
+        raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
+    if 0 in header.shape:
+        raise InputError(f"'{path}' is empty: received the shape {header.shape}; export it anew.")
+    if header.dtype.kind not in "biuf":
+        raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
+    return header
+
+
 def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
     """Read the header of a volume.
 
@@ -41,28 +63,17 @@ def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
         assume_spacing_mm: the voxels' size along the file's own axes i, j, k, for a file that does not state it.
 
     Raises:
-        InputError: the file is missing, damaged as far as its header shows, empty, of another file type or rank, or
-            without a usable affine; or it does not state the size of its voxels, and none is assumed, or another
-            along an axis for which it states one.
+        InputError: as `open_header` does; or the affine is of no use; or the file does not state the size of its
+            voxels, and none is assumed, or another along an axis for which it states one.
     """
-    if not path.exists():
-        raise InputError(f"'{path}' does not exist: correct the path.")
-    extension = split_name(path)[1]
-    opener = open_dicom if extension == DICOM else open_nifti if extension in NIFTI_EXTENSIONS else open_itk
-    header = opener(path)
-    if len(header.shape) not in (3, 4):
-        raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
-    if 0 in header.shape:
-        raise InputError(f"'{path}' is empty: received the shape {header.shape}; export it anew.")
-    if header.dtype.kind not in "biuf":
-        raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
+    header = open_header(path)
     i, j, k = header.shape[:3]
     affine, notes = check_affine(_sized(header, assume_spacing_mm, path), f"'{path}'"), []
     if header.unstated:
         notes.append(f"data.assume_spacing_mm gives what the file does not state: {header.unstated}")
     if not header.placed:
         notes.append("the file does not state where it lies, nor which side is left")
-    geometry = StoredGeometry((i, j, k), affine, extension, header.placed)
+    geometry = StoredGeometry((i, j, k), affine, split_name(path)[1], header.placed)
     return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
 
 
@@ -77,7 +88,7 @@ def _sized(header: Header, assume_spacing_mm: Spacing, path: Path) -> np.ndarray
         )
     scale = np.ones(4)
     for axis, (stated, assumed) in enumerate(zip(spacing_mm(header.affine), assume_spacing_mm, strict=True)):
-        is_stated = axis not in header.unstated_axes or abs(stated - 1) > 1e-6
+        is_stated = axis not in header.unstated_axes
         if is_stated and abs(assumed / stated - 1) > ALIKE:
             raise InputError(
                 f"'{path}' states {stated:.6g} mm between its voxels along {'ijk'[axis]}, data.assume_spacing_mm "

@@ -31,7 +31,7 @@ class Header:
     placed: bool
     read: Read
     unstated: str = ""
-    unstated_axes: tuple[int, ...] = (0, 1, 2)
+    unstated_axes: tuple[int, ...] = ()
 
 
 def planes_of(array: np.ndarray) -> Read:
