@@ -73,7 +73,7 @@ def open_labels(
         )
     if difference := grid_difference(labels, image, "its image"):
         if labels.stored.placed != image.stored.placed:
-            difference += ", or give the one that does not say where it lies (no sform, no qform) the other's header"
+            difference += ", or give the one that does not say where it lies the other's header"
         raise InputError(f"{where} {difference}.")
     return labels.mapped(lambda values: label_map.to_indices(values, where), index_dtype(label_map.num_classes))
 

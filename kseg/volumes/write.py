@@ -17,16 +17,13 @@ from kseg.console.files import whole_files
 from kseg.console.listing import list_files
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_stored
-from kseg.volumes.geometry import corners_mm, from_ras, ras_to_lps, spacing_mm
+from kseg.volumes.geometry import SAME_PLACE, corners_mm, from_ras, ras_to_lps, spacing_mm
 from kseg.volumes.slabs import GATHERED_PLANES
 from kseg.volumes.volume import StoredGeometry
 
 SCANNER = 1  # NIfTI's code for a position in the scanner's space
 VOXELS = {".mhd": ".zraw", ".nhdr": ".raw.gz"}  # what ITK puts in place of a detached header's extension
-ATTACHED = {".mhd": ".mha", ".nhdr": ".nrrd"}
-MISREAD = re.compile(
-    r"^LIST|^\s|[%\x00-\x1f]"
-)  # in a header ITK takes such a name for a pattern, a list or another name
+MISREAD = re.compile(r"^[\s~]|[%\x00-\x1f]")  # in the name of a data file: a pattern, another folder, the end of a line
 
 
 def output_name(input_path: Path, stored: StoredGeometry) -> str:
@@ -49,8 +46,7 @@ def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> N
 
     The extension of `path` decides the file type; all but .nii are compressed. `path` appears only once it is
     complete (.mhd and .nhdr after their voxels), and replaces what is there; its folder lists it as kseg's
-    (`kseg.console.listing`). A .mhd or .nhdr whose name ITK would misread in a header has its voxels within, as .mha
-    and .nrrd have. Raises `InputError` for an unsupported extension, `OSError` where the disk refuses.
+    (`kseg.console.listing`). Raises `InputError` for an unsupported extension, `OSError` where the disk refuses.
     """
     stem, extension = split_name(path)
     array = from_ras(values, stored)
@@ -61,16 +57,21 @@ def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> N
         if extension in NIFTI_EXTENSIONS:
             nib.save(_nifti(array, stored), header)
         else:
-            detached = len(_files_of(stem, extension)) > 1
-            written = header if detached else header.with_name(f"mask{ATTACHED.get(extension, extension)}")
+            written = header.with_name(f"{_plain(stem)}{extension}")  # ITK names the voxels after it
             _write_with_itk(written, array, stored)
             written.replace(header)
         list_files(path.parent, {file.name: file for file in sorted(folder.iterdir())})
 
 
 def _files_of(stem: str, extension: str) -> tuple[str, ...]:
-    detached = extension in VOXELS and not MISREAD.search(stem)
-    return (stem + extension, stem + VOXELS[extension]) if detached else (stem + extension,)
+    voxels = (_plain(stem) + VOXELS[extension],) if extension in VOXELS else ()
+    return stem + extension, *voxels
+
+
+def _plain(stem: str) -> str:
+    """The stem, or where ITK would misread it as the name of a data file, one that it reads as it stands."""
+    plain = MISREAD.sub(lambda match: f"_x{ord(match[0]):02x}", stem)
+    return f"_{plain}" if plain.startswith("LIST") else plain
 
 
 def _write_with_itk(path: Path, array: np.ndarray, stored: StoredGeometry) -> None:
@@ -117,14 +118,14 @@ def _nifti(array: np.ndarray, stored: StoredGeometry) -> nib.Nifti1Image:
     """NIfTI image with sform and qform, or with neither where the input had neither.
 
     The qform can hold no shear, and float32 quaternions turn imprecise near half a turn: it is left out where
-    it would lie a tenth of a voxel or more from the sform.
+    it would lie elsewhere than the sform.
     """
     image = nib.Nifti1Image(array, stored.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(stored.affine, SCANNER if stored.placed else 0)
     image.set_qform(stored.affine, SCANNER if stored.placed else 0)
     off_mm = np.abs(corners_mm(stored.shape, image.get_qform()) - corners_mm(stored.shape, stored.affine)).max()
-    if off_mm >= 0.1 * min(spacing_mm(stored.affine)):
+    if off_mm > SAME_PLACE * min(spacing_mm(stored.affine)):
         image.set_qform(None, 0)
     return image
 
