@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(source.start())
     for output in outputs:
         try:
+            check_writable(output.out)  # a disk that is full by now need not be told so after minutes
             _segment_file(output, source, assumed or source.assume_spacing_mm)
         except InputError as error:
             say(f"kseg.predict: {error}")

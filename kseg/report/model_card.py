@@ -11,8 +11,8 @@ from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
 from kseg.report.run import read_scores
+from kseg.training.run_folder import CARD
 
-CARD = "MODEL_CARD.md"
 NO_LICENCE = "not stated; ask whoever trained it before you pass it on"
 
 

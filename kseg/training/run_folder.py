@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kseg.console.errors import InputError
 from kseg.console.files import whole_folder
+from kseg.console.listing import LISTING
 from kseg.console.locations import Location
 from kseg.console.ownership import Kind, is_kind, mark
 from kseg.recipe.load import load_recipe, read_toml
@@ -49,10 +50,12 @@ class Contract(BaseModel):
         return theirs == ours
 
 
+CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
+"""What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
 CHECKPOINT_FILES = ("model.keras", "state.json", "sha256.json")
 SAVED_MODEL_FILES = ("*.pb", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
 MADE_OF_ONE_OR_MORE = (
-    *("postprocessing.json", "timing.cache", "MODEL_CARD.md", "models.config", "batching.config"),
+    *("postprocessing.json", "timing.cache", CARD, MODELS, BATCHING, LISTING),
     *(
         f"evaluation/{split}{rest}"
         for split in ("train", "val", "test")
