@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.disk import check_writable, refusals_told
 from kseg.console.errors import InputError
-from kseg.recipe.load import is_override
+from kseg.recipe.load import is_override, load_recipe
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kseg.inference.source import Source
+    from kseg.recipe.types import Spacing
     from kseg.volumes.outputs import Output
 
 PROTOCOLS = ("grpc", "rest")
+ASSUMED = "data.assume_spacing_mm"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,8 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.volumes.inputs import find_inputs
     from kseg.volumes.outputs import plan_outputs
 
-    changes = [word for word in arguments.words if word.startswith("evaluation.") and is_override(word)]
-    paths = [Path(word) for word in arguments.words if word not in changes]
+    overrides = [word for word in arguments.words if is_override(word)]
+    changes = [word for word in overrides if word.startswith("evaluation.")]
+    assuming = [word for word in overrides if word.startswith(f"{ASSUMED}=")]
+    paths = [Path(word) for word in arguments.words if word not in (*changes, *assuming)]
+    assumed = load_recipe(None, assuming).data.assume_spacing_mm
     source = _open_source(arguments, changes)
     inputs = find_inputs(paths, source.channels or 1, source.channel_names)
     if not inputs:
@@ -45,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(source.start())
     for output in outputs:
         try:
-            _segment_file(output, source)
+            _segment_file(output, source, assumed or source.assume_spacing_mm)
         except InputError as error:
             say(f"kseg.predict: {error}")
             failed.append(str(output.scan.path))
@@ -65,8 +70,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "words",
         nargs="+",
-        metavar="INPUT|evaluation.KEY=VALUE",
-        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented",
+        metavar="INPUT|KEY=VALUE",
+        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented (evaluation.KEY), or "
+        f"{ASSUMED}=[i, j, k] for those that do not state it",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
@@ -112,7 +118,7 @@ def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Sour
     )
 
 
-def _segment_file(output: "Output", source: "Source") -> None:
+def _segment_file(output: "Output", source: "Source", assume_spacing_mm: "Spacing") -> None:
     """Segment one scan and write its label map; nothing of it stays in memory."""
     from kseg.console.progress import progress
     from kseg.volumes.read import open_image
@@ -120,9 +126,11 @@ def _segment_file(output: "Output", source: "Source") -> None:
 
     scan = output.scan
     with refusals_told():
-        image = open_image(scan.channels, scan.path.name)
+        image = open_image(scan.channels, scan.path.name, assume_spacing_mm)
         values = source.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
         write_label_map(output.path, values, image.stored)
+    for note in image.notes:
+        say(f"note: {scan.path.name}: {note}")
     say(f"{output.path}: {_volumes(values, image.spacing_mm, source.structures)}")
 
 

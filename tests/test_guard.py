@@ -44,6 +44,7 @@ class Stub:
 
     channels = 1
     channel_names = ("US",)
+    assume_spacing_mm = ()
 
     def __init__(self) -> None:
         self.identity, self.structures, self.begins = {"run": "stub"}, {VALUE: "muscle"}, 0

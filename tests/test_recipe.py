@@ -46,6 +46,12 @@ def test_an_inline_table_names_labels():
     assert recipe.data.labels == {"background": 0, "soleus": 100, "gl": 200}
 
 
+@pytest.mark.parametrize("value", ["true", "1.5", "'one'"])
+def test_a_label_s_value_is_an_integer(value):
+    with pytest.raises(InputError, match=r"'data\.labels\.a'.*integer"):
+        load_recipe(None, [f"data.labels={{background = 0, a = {value}}}"])
+
+
 def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
     recipe = load_recipe(None, ["train.max_minutes=1.5", "network.filters=[2, 4]", "data.labels={a = 0, b = 3}"])
     assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe

@@ -13,6 +13,7 @@ from kseg.client.patience import Deadline, patiently
 from kseg.client.signatures import Signature, choose, signatures_of
 from kseg.console.errors import InputError
 from kseg.inference.source import Showing
+from kseg.recipe.types import Spacing
 from kseg.volumes.channels import check_channels
 from kseg.volumes.slabs import VolumeStream, gather
 
@@ -50,6 +51,7 @@ class ServedSource:
         self.identity = {"model": model, "server": str(self._connection.address), "protocol": protocol}
         self.channels = self._signatures[0].channels
         self.channel_names: tuple[str, ...] = ()
+        self.assume_spacing_mm: Spacing = ()
         self.structures: dict[int, str] = {}
 
     def start(self) -> str:

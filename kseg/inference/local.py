@@ -31,6 +31,7 @@ class LocalSource:
         self.identity = {"run": str(self._trained.folder.path)}
         self.channel_names = contract.channels
         self.channels = len(contract.channels)
+        self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
         self.structures = dict(zip(contract.label_map.values[1:], contract.label_map.names[1:], strict=True))
 
     def start(self) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kseg.recipe.types import Spacing
 from kseg.volumes.slabs import VolumeStream
 
 Showing = Callable[[Iterable[Any]], Iterable[Any]]
@@ -28,6 +29,10 @@ class Source(Protocol):
     @property
     def channel_names(self) -> Sequence[str]:
         """Their names; empty where they are not known."""
+
+    @property
+    def assume_spacing_mm(self) -> Spacing:
+        """The spacing that the run assumed for files that do not state theirs; empty where none is known."""
 
     @property
     def structures(self) -> Mapping[int, str]:

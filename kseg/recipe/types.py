@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -49,6 +50,12 @@ def _all_or_none(spacing: tuple[float, ...]) -> tuple[float, ...]:
     return spacing
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("it must be an integer")  # pydantic would take `true` for 1
+    return value
+
+
 def _form_of_rates(value: Any) -> str:
     return "per level" if isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value) else "all"
 
@@ -59,6 +66,7 @@ Rates = Annotated[
 ]
 Spacing = Annotated[tuple[Millimetres, ...], AfterValidator(_all_or_none)]
 """Along x, y and z, or empty."""
+LabelValue = Annotated[int, BeforeValidator(_no_truth_value)]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]

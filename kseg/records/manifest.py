@@ -50,10 +50,12 @@ class CaseEntry(Shard):
 
 
 class LeftOut(_Entry):
-    """A case that `--skip-bad` left out, and why."""
+    """A case that `--skip-bad` left out, and why; `source` is a hash of what it was to be made from."""
 
     case: str
     reason: str
+    source: Hash | None = None
+    """None in manifests that were written before there was one."""
 
 
 class Manifest(_Entry):

@@ -16,7 +16,8 @@ from kseg.recipe.types import Spacing
 from kseg.volumes.cases.case import Case
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.channels import check_channels, names_by_file
-from kseg.volumes.formats.names import files_of, is_unicode
+from kseg.volumes.formats.files import files_of
+from kseg.volumes.formats.names import is_unicode
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
@@ -158,21 +159,35 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
                 "if they are moments in time, make a case of each"
             )
     scans = (
-        Scan(case.case, case.subject, case.split, partial(_open, case, channels, labels), partial(_source, case))
+        Scan(
+            *(case.case, case.subject, case.split),
+            partial(_open, case, channels, labels, recipe.data.assume_spacing_mm),
+            partial(_source, case),
+        )
         for case in found.cases
     )
     return ScanList(channels, labels, tuple(scans))
 
 
-def _open(case: Case, channels: tuple[str, ...], labels: LabelMap) -> tuple[VolumeStream, VolumeStream]:
-    image = open_image(case.images, case.case)
+def _open(
+    case: Case, channels: tuple[str, ...], labels: LabelMap, assume_spacing_mm: Spacing
+) -> tuple[VolumeStream, VolumeStream]:
+    image = open_image(case.images, case.case, assume_spacing_mm)
     check_channels(image, f"case '{case.case}'", "the dataset has", len(channels), channels)
-    return image, open_labels(case.label, labels, image, case.case)
+    return image, open_labels(case.label, labels, image, case.case, assume_spacing_mm)
 
 
 def _source(case: Case) -> str:
-    digests = [sha256_of(file) for path in (*case.images, case.label) for file in files_of(path)]
+    digests = [_digest(file) for path in (*case.images, case.label) for file in files_of(path)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    """A hash of a file's content; a bad case may lack the file, or the right to read it."""
+    try:
+        return sha256_of(file)
+    except OSError:
+        return "unreadable"
 
 
 def _phantom_scans(recipe: Recipe) -> ScanList:

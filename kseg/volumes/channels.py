@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.names import NIFTI_EXTENSIONS
-from kseg.volumes.formats.open import StoredFile, open_stored
+from kseg.volumes.formats.names import NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.open import open_header
+from kseg.volumes.formats.stored import Header
 from kseg.volumes.slabs import VolumeStream
 
 COLOURS = (3, 4)
@@ -38,8 +39,8 @@ def check_channels(image: VolumeStream, what: str, taker: str, number: int, name
 
 
 def count_channels(path: Path) -> int:
-    """Return how many channels a volume holds, by its header. Raises `InputError` as `open_stored` does."""
-    return _channels(open_stored(path))
+    """Return how many channels a volume holds, by its header. Raises `InputError` as `open_header` does."""
+    return _channels(open_header(path))
 
 
 def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
@@ -52,11 +53,11 @@ def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
     """
     for path in images:
         try:
-            file = open_stored(path)
+            header = open_header(path)
         except InputError:
             continue  # whoever opens the case says so
-        number = _channels(file)
-        if number in COLOURS and file.dtype == np.uint8 and file.geometry.extension not in NIFTI_EXTENSIONS:
+        number = _channels(header)
+        if number in COLOURS and header.dtype == np.uint8 and split_name(path)[1] not in NIFTI_EXTENSIONS:
             raise InputError(
                 f"image '{path}' holds {number} bytes a voxel, as colours do: export grey values; or, if they are "
                 "measurements, name them in a dataset.json"
@@ -70,5 +71,5 @@ def counted(number: int, what: str = "channel") -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
-def _channels(file: StoredFile) -> int:
-    return file.shape[3] if len(file.shape) > 3 else 1
+def _channels(header: Header) -> int:
+    return header.shape[3] if len(header.shape) > 3 else 1

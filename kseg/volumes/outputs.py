@@ -9,7 +9,8 @@ from pathlib import Path
 from kseg.console.disk import longest_name
 from kseg.console.errors import InputError
 from kseg.console.listing import is_listed
-from kseg.volumes.formats.names import files_of, split_name
+from kseg.volumes.formats.files import files_of
+from kseg.volumes.formats.names import split_name
 from kseg.volumes.inputs import Input
 from kseg.volumes.write import mask_files
 

@@ -1,4 +1,4 @@
-"""Whether a file is DICOM, by its first bytes: names like `IM0001` and `1.2.840.113619.2` say nothing."""
+"""Whether a file is DICOM, by its first bytes: names say nothing, clinics write `IM0001` and `1.2.840.113619.2`."""
 
 import re
 from pathlib import Path
