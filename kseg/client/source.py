@@ -50,8 +50,8 @@ class ServedSource:
         self._signatures = signatures_of(described, model)
         self.identity = {"model": model, "server": str(self._connection.address), "protocol": protocol}
         self.channels = self._signatures[0].channels
-        self.channel_names: tuple[str, ...] = ()
         self.assume_spacing_mm: Spacing = ()
+        self.channel_names: tuple[str, ...] = ()
         self.structures: dict[int, str] = {}
 
     def start(self) -> str:

@@ -1,7 +1,9 @@
-"""Whether a file is DICOM, by its first bytes: names say nothing, clinics write `IM0001` and `1.2.840.113619.2`."""
+"""Whether a file is DICOM, by its first bytes: names like `IM0001` and `1.2.840.113619.2` say nothing."""
 
 import re
 from pathlib import Path
+
+from kseg.console.errors import InputError
 
 CONTENTS = "DICOMDIR"  # a medium's table of contents: DICOM, but no image
 MARK_AT = 128
@@ -12,12 +14,16 @@ BARE = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}..|..\0\0)|\0[\x02\x08]\0.(?:[A-Z
 def is_dicom(file: Path) -> bool:
     """Whether a file says that it is DICOM: the mark `DICM` after 128 bytes, or, without these, a first element.
 
-    False for a folder, for what is not there, and for a medium's table of contents (`DICOMDIR`).
+    False for a folder, for what is not there, and for a medium's table of contents (`DICOMDIR`). `InputError` for a
+    file that may not be read.
     """
     if not file.is_file() or file.name.upper() == CONTENTS:
         return False
-    with file.open("rb") as stream:
-        start = stream.read(MARK_AT + 4)
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(MARK_AT + 4)
+    except OSError as error:
+        raise InputError(f"'{file}' cannot be read: {error.strerror}; mend its permissions, or remove it.") from error
     return has_mark(start) or bool(BARE.match(start))
 
 

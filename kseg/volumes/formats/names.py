@@ -28,5 +28,5 @@ def split_name(path: Path) -> tuple[str, str]:
 
 
 def is_unicode(name: str) -> bool:
-    """Whether a name can be written as UTF-8: one that a foreign archive left, `M\\xfcller`, cannot."""
+    """Whether a name can be written as UTF-8: one that a foreign archive left, `M\xfcller`, cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)

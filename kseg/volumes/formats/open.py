@@ -34,10 +34,10 @@ class StoredFile:
 
 
 def open_header(path: Path) -> Header:
-    """Read what the header of a volume says.
+    """Read the header of a volume, and see to it that it describes one; what it leaves open of its size may stay so.
 
     Raises:
-        InputError: the file is missing, damaged as far as its header shows, empty, or of another file type or rank.
+        InputError: the file is missing, damaged as far as its header shows, empty, of another file type or rank.
     """
     if not path.exists():
         raise InputError(f"'{path}' does not exist: correct the path.")
@@ -56,15 +56,15 @@ def open_header(path: Path) -> Header:
 
 
 def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
-    """Read the header of a volume, for one whose voxels have a place and a size.
+    """Read the header of a volume.
 
     Args:
         path: a file, or the folder of a DICOM series.
         assume_spacing_mm: the voxels' size along the file's own axes i, j, k, for a file that does not state it.
 
     Raises:
-        InputError: as `open_header` does; the affine is not usable; or the file does not state the size of its voxels,
-            and none is assumed, or another along an axis for which it states one.
+        InputError: as `open_header` does; or the affine is of no use; or the file does not state the size of its
+            voxels, and none is assumed, or another along an axis for which it states one.
     """
     header = open_header(path)
     i, j, k = header.shape[:3]
