@@ -44,10 +44,18 @@ class Contract(BaseModel):
         """Names and original values of the classes, background first."""
         return LabelMap(tuple(self.labels), tuple(self.labels.values()))
 
-    def fits(self, manifest: "Manifest") -> bool:
-        """Say whether a prepared dataset has the channels, the labels and the spacing of the run's."""
-        theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, self))
-        return theirs == ours
+    def difference(self, manifest: "Manifest") -> str:
+        """Say in what a prepared dataset's channels, labels or spacing are not the run's; empty where they are."""
+        theirs, ours = (
+            {
+                "channels": ", ".join(one.channels),
+                "labels": ", ".join(f"{value} {name}" for name, value in one.label_map.to_json().items()),
+                "data.spacing_mm": str(list(one.spacing_mm)),
+            }
+            for one in (manifest, self)
+        )
+        differing = (f"{key} '{theirs[key]}' instead of '{ours[key]}'" for key in ours if theirs[key] != ours[key])
+        return next(differing, "")
 
 
 CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
