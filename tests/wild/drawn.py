@@ -65,6 +65,7 @@ class Written:
     leaves open what decides a mask, EITHER where both are right. `witnesses` are the libraries ("itk", "nib") that
     read it rightly. `slack_mm` is how far a voxel may lie from where `affine` has it, `grain` how far its value may be
     off; `any_type` and `any_place` leave open in which type it is read, and where it lies if it is read at all.
+    `beside` names files that are no part of it, `perhaps` those that one may take for a part.
     """
 
     path: Path
@@ -78,6 +79,8 @@ class Written:
     channels: int = 1
     any_type: bool = False
     any_place: bool = False
+    beside: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
     why: str = ""
 
     def refused(self, why: str) -> None:

@@ -169,23 +169,17 @@ def kept_type(written: Written) -> np.dtype:
 
 def assert_prepared(written: Written, volume: Volume | None, folder: Path, label: Labels) -> None:
     """`kseg.prepare` on image and labels: counts, spacing and every voxel of the shard, or one line."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
     whole = written if volume is not None else Written(written.path, np.zeros((2, 2, 2)), np.eye(4))
     path, values, share = label.write(folder, whole)
-    table = folder / "cases.csv"
-    with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(
-            [
-                ("case", "subject", "split", "image", "label"),
-                ("a", "a", "train", written.path.relative_to(folder), path.name),
-            ]
-        )
-    names = ", ".join(f"{name}={value}" for name, value in LABELS.items())
-    refusal = quietly(prepare.main, [str(table), f"data.labels={{{names}}}", f"data.records={folder / 'records'}"])
+    words = prepare_words(folder, written.path.relative_to(folder), path.name)
+    refusal = quietly(prepare.main, words)
     if refusal is not None:
         may = volume is None or written.verdict == EITHER or written.channels > 1 or share > 0.9 * SHARE
         assert may, f"labels {share:.4f} of an edge off are refused: {refusal}"
         return
     assert volume is not None, "prepared, though read_volume refuses it"
+    assert written.channels == 1, "prepared as one channel"
     assert share < 1.1 * SHARE, f"labels {share:.4f} of an edge off were prepared"
     manifest = load_manifest(folder / "records")
     (case,) = manifest.cases
@@ -196,6 +190,32 @@ def assert_prepared(written: Written, volume: Volume | None, folder: Path, label
     assert_values(array.reshape(written.values.shape), written, "the shard")
     indices = in_order_of(written, record.labels, record.image.affine, "the shard", 0.0)
     np.testing.assert_array_equal(np.array(list(LABELS.values()))[indices], values)
+    assert_change_is_seen(words, files[len(files) * int(values.sum()) % 997 % len(files)], written)
+
+
+def prepare_words(folder: Path, image: Path, label: str) -> list[str]:
+    """A table of one case, and the command that prepares it."""
+    table = folder / "cases.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(
+            [("case", "subject", "split", "image", "label"), ("a", "a", "train", image.as_posix(), label)]
+        )
+    names = ", ".join(f"{name}={value}" for name, value in LABELS.items())
+    return [str(table), f"data.labels={{{names}}}", f"data.records={folder / 'records'}"]
+
+
+def assert_change_is_seen(words: list[str], file: Path, written: Written) -> None:
+    """A dataset is prepared already as long as no file of the scan changes; one beside it may."""
+    refusal = quietly(prepare.main, words)
+    assert refusal is None, f"nothing changed: {refusal}"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    refusal = quietly(prepare.main, words)
+    file.write_bytes(content)
+    if file.name in written.beside:
+        assert refusal is None, f"{file.name} is no part of the scan: {refusal}"
+    elif file.name not in written.perhaps:
+        assert refusal is not None, f"a change of {file.name} is not seen"
 
 
 class Threshold:

@@ -279,8 +279,9 @@ class Series(Description):
             (path / self.beside).write_bytes(b"\0\1nothing of a scan" * 20)
 
     def _judge(self, written: Written, step: np.ndarray) -> None:
-        """SimpleITK types a series by its first file, takes a structure set for the series, loses axes of one voxel,
-        and ends the process where the planes of an RLE file have an odd number of bytes."""
+        """SimpleITK types a series by its first file, inverts MONOCHROME1 (which says how to show values, not what they
+        are), takes a structure set for the series, loses axes of one voxel, and ends the process where the planes of
+        an RLE file have an odd number of bytes."""
         k = self.grid.shape[2]
         in_one = self.rescaled in ("none", "CT", "halved", "half") and not self.fault and self.beside not in OBJECTS
         if (
@@ -295,6 +296,8 @@ class Series(Description):
             written.doubtful("one slice")
             written.witnesses = ()
         written.slack_mm = 2e-8 * float(np.abs(written.affine[:3]).max())
+        written.beside = ("notes.txt", ".DS_Store", "Thumbs.db", "DICOMDIR", "copy.dcm~")
+        written.perhaps = (*(f"{name}.dcm" for name in OBJECTS), "again.dcm")
         fault = self.fault
         if fault in ("gap", "uneven") and k < 4:
             written.doubtful("too few slices to see a gap")
