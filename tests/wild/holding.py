@@ -224,6 +224,7 @@ class Threshold:
     identity: Mapping[str, Any] = {}
     channels = None
     channel_names = ()
+    assume_spacing_mm = ()
     structures: Mapping[int, str] = {}
 
     def __init__(self, above: float) -> None:

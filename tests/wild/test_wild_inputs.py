@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from holding import Labels, assert_holds, labels
 from hypothesis import HealthCheck, Phase, given, settings
+from rare import RARE
 from wild_dicom import Frames, Series, frames, series
 from wild_metaimage import MetaImage, metaimages
 from wild_nifti import Nifti, niftis
@@ -106,4 +107,9 @@ def test_dicom_series(scan: Series, label: Labels) -> None:
 @share(10)
 @given(frames, labels)
 def test_dicom_frames(scan: Frames, label: Labels) -> None:
+    check(scan, label)
+
+
+@pytest.mark.parametrize(("scan", "label"), RARE, ids=[f"{scan!r}, {label!r}" for scan, label in RARE])
+def test_what_is_seldom_drawn(scan: Any, label: Labels) -> None:
     check(scan, label)

@@ -1,5 +1,6 @@
 """DICOM as it is found: series of files, and many frames in one file; written by pydicom, tag by tag."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def lay_pixels(data: FileDataset, planes: np.ndarray, stored: str, syntax: str, 
 def save(data: FileDataset, path: Path, preamble: bool = True) -> Path:
     if data.file_meta.TransferSyntaxUID == RLELossless and "PixelData" in data:
         data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data.compress(RLELossless, generate_instance_uid=False)
+        data.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     data.save_as(path, enforce_file_format=True)
     if not preamble:
         path.write_bytes(path.read_bytes()[132:])
@@ -201,7 +202,9 @@ class Series(Description):
             self._fault_slice(data, array, n, path)
             file = save(data, path / names[n], self.preamble)
             if self.fault == "cut short" and n == k // 2:
-                file.write_bytes(file.read_bytes()[:-4])
+                file.write_bytes(
+                    file.read_bytes()[: -12 if self.syntax == "RLE" else -4]
+                )  # RLE: behind a delimiter of 8
             if self.fault == "twice" and n == k // 2:
                 (path / "again.dcm").write_bytes(file.read_bytes())
         self._lay_beside(path, array)
@@ -256,7 +259,7 @@ class Series(Description):
             other = head(self.kind, self.syntax, 900)
             for element in data:
                 if element.tag.group > 8:
-                    other.add(element)
+                    other.add(deepcopy(element))
             lay_pixels(other, array[:, :, n][::-1] // 2, self.stored, self.syntax)
             other.SeriesInstanceUID = data.SeriesInstanceUID
             save(other, path / "echo.dcm", self.preamble)
@@ -264,7 +267,7 @@ class Series(Description):
             other = head(self.kind, self.syntax, 1, "2")
             for element in data:
                 if element.tag.group > 8 and element.keyword != "SeriesInstanceUID":
-                    other.add(element)
+                    other.add(deepcopy(element))
             save(other, path / "other.dcm", self.preamble)
 
     def _lay_beside(self, path: Path, array: np.ndarray) -> None:
@@ -283,7 +286,9 @@ class Series(Description):
         are), takes a structure set for the series, loses axes of one voxel, and ends the process where the planes of
         an RLE file have an odd number of bytes."""
         k = self.grid.shape[2]
-        in_one = self.rescaled in ("none", "CT", "halved", "half") and not self.fault and self.beside not in OBJECTS
+        in_one = self.rescaled in ("none", "CT", "halved", "half") and not (
+            self.fault or self.inverse or self.beside in OBJECTS
+        )
         if (
             in_one
             and min(self.grid.shape) > 1
@@ -365,7 +370,7 @@ class Frames(Description):
         (folder / "frames").mkdir()
         file = save(data, folder / "frames" / "volume.dcm")
         if self.fault == "cut short":
-            file.write_bytes(file.read_bytes()[:-4])
+            file.write_bytes(file.read_bytes()[: -12 if self.syntax == "RLE" else -4])  # RLE: behind a delimiter of 8
         written.path = file if self.alone else file.parent
         self._judge(written, step)
         return written
@@ -460,7 +465,7 @@ class Frames(Description):
 
 def _fitting(scan: Any) -> Any:
     """One slice, or frame, cannot have what lies between two."""
-    alone = ("gap", "doubled", "twice", "two echoes", "two series", "tilt", "uneven")
+    alone = ("gap", "doubled", "twice", "two echoes", "two series", "tilt", "uneven", "two spacings")
     if scan.fault in alone and scan.grid.shape[2] == 1:
         return replace(scan, fault=None)
     return scan

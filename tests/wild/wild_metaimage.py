@@ -159,8 +159,13 @@ class MetaImage(Description):
 
     def _judge(self, written: Written) -> None:
         """SimpleITK takes a `%` in a name for a pattern, and what follows a header wrongly without its packed size."""
-        unsized = self.compressed and self.local and not self.packed_size
-        if self.data not in WHERE[4:] and self.data != "LISTE.raw" and not unsized:
+        unsized = self.compressed and not (self.packed_size and self.one_file)
+        if (
+            self.data not in WHERE[4:]
+            and self.data != "LISTE.raw"
+            and not unsized
+            and (self.axes == 3 or self.one_file)
+        ):
             written.witnesses = ("itk",)
         with np.errstate(over="ignore"):
             finite = bool(np.isfinite(written.values.astype(np.float32)).all())
@@ -178,7 +183,7 @@ class MetaImage(Description):
                 "compressed behind a header": self.compressed and bool(self.header_size),
                 "an old form": self.text or bool(self.header_size) or self.line_end != "\n",
                 "an old key": self.big_endian.startswith("ElementByteOrder") or self.data.endswith("2D"),
-                "channels in files of planes": self.channels > 1 and not self.one_file,
+                "channels, or a fourth axis, in files of planes": self.channels + self.axes > 4 and not self.one_file,
             },
         )
         if self.digits < 9:
@@ -216,8 +221,10 @@ def _fitting(scan: MetaImage) -> MetaImage:
         changes["content"] = "distinct"
     if scan.content == "extreme" and scan.dtype in ("f4", "f8"):
         changes["content"] = "distinct"
+    if not scan.spacing and "ElementSize" in scan.extra:
+        changes["extra"] = ""
     if scan.text:
-        changes |= {"compressed": False, "content": "distinct", "header_size": None}
+        changes |= {"compressed": False, "channels": 1, "content": "distinct", "header_size": None}
         if not scan.one_file:
             changes["data"] = "LOCAL"
     if scan.local or not scan.one_file:

@@ -73,7 +73,7 @@ class Nifti(Description):
     def _place(self, header: nib.Nifti1Header) -> tuple[np.ndarray, float]:
         """Lay spacing, sform and qform; return what the written float32 numbers mean, and how exact that is."""
         sform = placed(self._skew() * self.grid.spacing, self.grid.origin)
-        header["pixdim"][1:4] = self.grid.spacing
+        header["pixdim"][1:4] = np.linalg.norm(sform[:3, :3], axis=0)
         number = header["srow_x"].dtype
         if self.forms in ("both", "sform", "disagreeing", "no quaternion"):
             header["sform_code"] = self.codes[0]
