@@ -1,86 +1,102 @@
-"""A DICOM series in a folder, slice by slice."""
+"""A DICOM volume: the series in a folder, a file a slice, or a file of many frames.
 
+The files are taken as they are, not as a series is by its first file: each plane has its own rescale, bits and place.
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+from pydicom.uid import RTDoseStorage
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.itk import affine_of, header_in_memory, itk_errors, quiet_itk
-from kseg.volumes.formats.stored import Header, Read, damaged
-from kseg.volumes.geometry import LPS_FROM_RAS
+from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
+from kseg.volumes.formats.dicom_file import DicomFile, read_file
+from kseg.volumes.formats.dicom_mark import is_dicom
+from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
+from kseg.volumes.formats.dicom_stack import stack_of
+from kseg.volumes.formats.dicom_values import read_values, type_of
+from kseg.volumes.formats.stored import Header, Read
 
-SLICE_TOLERANCE = 0.05  # of the distance between slices: DICOM rounds positions to decimal digits
+NAMED = 5  # series, in a message
 
 
-def open_dicom(folder: Path) -> Header:
-    """Find the one DICOM series in a folder; its voxels are rescaled to its units (HU in CT).
+def open_dicom(path: Path) -> Header:
+    """Read the tags of the one DICOM series in a folder, or of a file of many frames.
 
-    `InputError` for no series or several, a file that cannot be parsed, and slices that are missing, unevenly
-    placed or sheared by a tilted gantry, for which the one affine of a grid cannot stand. A series in one file of
-    many frames is read whole, at once.
+    Planes are put in order along their normal, values are in their units (HU in CT), of one type for all planes:
+    integers where every rescale is integral, else float32. Files that are no DICOM, and DICOM objects that are no image
+    (structure sets, reports, segmentations ...), are passed by.
+
+    Raises:
+        InputError: there is no series, or several; a file is damaged, of colours, or one slice of a series that its
+            folder would stand for; and as `stack_of`.
     """
-    files = _files_of(folder)
-    with quiet_itk(), itk_errors(folder):
-        if len(files) == 1:
-            return header_in_memory(sitk.ReadImage(files), folder)
-        first, ends = sitk.ReadImage(files[:1]), sitk.ReadImage([files[0], files[-1]])
-        affine = affine_of(ends)  # ITK's distance between slices is a mean over the series, and here there are two
-        affine[:3, 2] /= len(files) - 1
-        _check_slices(folder, affine, np.array([_slice_position(file) for file in files]))
-    one = header_in_memory(first, folder)
-    i, j, _, *channels = one.shape
-    return Header((i, j, len(files), *channels), one.dtype, affine, True, _reader(folder, files, one))
+    files = _files_of(path) if path.is_dir() else [_file(path)]
+    planes = [plane for file in files if file.pixels for plane in planes_of(file, file.pixels)]
+    frames = len(files) == 1 and is_multi_frame(files[0])
+    where = f"the series in '{path}'" if path.is_dir() else f"'{path}'"
+    stack = stack_of(planes, where, "frame" if frames else "slice")
+    dtype = type_of([(plane.pixels, plane.rescale) for plane in stack.planes])
+    rows, columns = stack.planes[0].pixels.shape
+    shape = (columns, rows, len(stack.planes))
+    return Header(
+        shape, dtype, stack.affine, stack.placed, _reader(stack.planes, dtype), stack.unstated, stack.unstated_axes
+    )
 
 
-def _reader(folder: Path, files: list[str], like: Header) -> Read:
+def _reader(planes: tuple[Plane, ...], dtype: np.dtype) -> Read:
+    where = [(plane.pixels, plane.frame, plane.rescale) for plane in planes]
+
     def read(counts: Iterable[int]) -> Iterator[np.ndarray]:
-        rest = list(files)
+        first = 0
         for count in counts:
-            with quiet_itk(), itk_errors(folder):
-                group = header_in_memory(sitk.ReadImage(rest[:count]), folder)
-            i, j, _, *channels = like.shape
-            if group.shape != (i, j, count, *channels):
-                raise damaged(folder, f"slices of the shapes {like.shape[:2]} and {group.shape[:2]} are in one series")
-            yield next(group.read([count])).astype(like.dtype, copy=False)  # a series has its first slice's type
-            del rest[:count]
+            yield read_values(where[first : first + count], dtype)
+            first += count
 
     return read
 
 
-def _files_of(folder: Path) -> list[str]:
-    with quiet_itk():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if len(series) != 1:
-            found = f"{len(series)} ({', '.join(series)})" if series else "none"
-            raise InputError(f"'{folder}' must hold one DICOM series: received {found}; give each its own folder.")
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    if dropped := {file for file in folder.iterdir() if _is_dicom(file)} - {Path(file) for file in files}:
-        raise damaged(min(dropped), "no image of the series is found in it")
-    return list(files)
+def _file(path: Path) -> DicomFile:
+    file = read_file(path) if is_dicom(path) else None
+    if file is None:
+        raise InputError(f"'{path}' is no DICOM file: correct the path.")
+    if file.pixels is None:
+        raise InputError(f"'{path}' holds no image ({file.kind.name}): name a file that does.")
+    if not is_multi_frame(file):
+        raise InputError(f"'{path}' is one slice of a DICOM series: name the folder of its series.")
+    return file
 
 
-def _is_dicom(file: Path) -> bool:
-    if not file.is_file() or file.name == "DICOMDIR":  # a medium's table of contents
-        return False
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _slice_position(file: str) -> np.ndarray:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
-    return LPS_FROM_RAS[:3, :3] @ reader.GetOrigin()[:3]
-
-
-def _check_slices(folder: Path, affine: np.ndarray, positions_mm: np.ndarray) -> None:
-    """`InputError` unless the slices, (slices, 3) in RAS mm, lie where the affine puts them."""
-    expected_mm = affine[:3, 3] + np.arange(len(positions_mm))[:, None] * affine[:3, 2]
-    off_mm = np.linalg.norm(positions_mm - expected_mm, axis=1).max()
-    if off_mm > SLICE_TOLERANCE * np.linalg.norm(affine[:3, 2]):
+def _files_of(folder: Path) -> list[DicomFile]:
+    """The images of the one series in a folder, by name."""
+    files = [file for path in sorted(folder.iterdir()) if is_dicom(path) and (file := read_file(path))]
+    images = [file for file in files if file.pixels]
+    images = [
+        file for file in images if file.kind != RTDoseStorage
+    ] or images  # a dose lies beside what it was planned on
+    if not images:
+        kinds = ", ".join(sorted({file.kind.name for file in files}))
+        count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
+        found = f"{count} without an image ({kinds})" if files else "none"
+        raise InputError(f"'{folder}' must hold one DICOM series: received {found}; name the folder that holds it.")
+    sizes = Counter(file.series for file in images)
+    if len(sizes) > 1:
+        firsts = {file.series: file for file in reversed(images)}
+        named = [_series_name(firsts[series], count) for series, count in list(sizes.items())[:NAMED]]
+        more = ", ..." if len(sizes) > NAMED else ""
+        each = all(map(is_multi_frame, images)) and len(sizes) == len(images)
+        remedy = "name its files one by one" if each else "give each its own folder"
         raise InputError(
-            f"the {len(positions_mm)} slices of the series in '{folder}' must be evenly spaced along their "
-            f"normal: received one {off_mm:.4g} mm off; add what is missing, or resample a tilted series."
+            f"'{folder}' must hold one DICOM series: received {len(sizes)} ({', '.join(named)}{more}); {remedy}."
         )
+    return images
+
+
+def _series_name(file: DicomFile, count: int) -> str:
+    """A series in words: "'CT thorax' (number 3, 200 files, the first 'IM001')"."""
+    with dicom_errors(file.path):
+        number, description = file.tags.get("SeriesNumber"), in_a_line(file.tags.get("SeriesDescription") or "")
+    files = f"{count} file{'s' if count > 1 else ''}, the first '{file.path.name}'"
+    return f"{repr(description) if description else file.series} (number {number}, {files})"

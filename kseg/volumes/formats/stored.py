@@ -22,6 +22,7 @@ class Header:
     `shape` is (i, j, k) or (i, j, k, channels), i fastest on disk; `dtype` that of the arrays that `read` yields;
     `affine` maps (i, j, k) to RAS mm; `placed` is False where the file says nowhere where it lies; `unstated` names in
     words what of the voxels' size the file does not say ("the distance between its frames"), empty where it says all.
+    `unstated_axes` are the axes (0, 1, 2) that it means; the affine has 1 mm along them.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +31,7 @@ class Header:
     placed: bool
     read: Read
     unstated: str = ""
+    unstated_axes: tuple[int, ...] = ()
 
 
 def planes_of(array: np.ndarray) -> Read:
@@ -42,6 +44,12 @@ def planes_of(array: np.ndarray) -> Read:
             first += count
 
     return read
+
+
+def spacing_along(axes: Iterable[int]) -> str:
+    """Words for `Header.unstated`: the distance between voxels along these axes."""
+    *others, last = ("ijk"[axis] for axis in axes)
+    return f"the distance between its voxels along {', '.join(others)}{' and ' if others else ''}{last}"
 
 
 def damaged(path: Path, essence: str) -> InputError:
