@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
     """The dataset must be like the run's, and the disk must take the scores."""
     check_writable(trained.folder.evaluation)
-    if not trained.contract.fits(manifest):
+    if difference := trained.contract.difference(manifest):
         raise InputError(
-            f"'{records}' has other channels, labels or data.spacing_mm than run '{trained.folder.path}' was trained on"
+            f"'{records}' has {difference}, as run '{trained.folder.path}' was trained on: choose other --records"
         )
 
 

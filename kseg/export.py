@@ -15,6 +15,7 @@ from kseg.console.command import (
 )
 from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
+from kseg.console.listing import check_unchanged, list_files
 
 OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
 """Options, and the format to which each belongs."""
@@ -63,10 +64,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     """A run, or the folds of one together, from raw voxels to label maps; then what a server needs beside it."""
     from kseg.inference.trained import open_trained
+    from kseg.training.run_folder import BATCHING, CARD, MODELS
 
     trained = open_trained(arguments.run, arguments.changes)
     folder = trained.folder.path
     check_writable(folder)
+    check_unchanged(folder, (CARD, MODELS, BATCHING))
     name = folder.resolve().name
 
     start_tensorflow()
@@ -83,6 +86,7 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     agreement = write_saved_model(trained, pipeline, path, name)
     write_server_files(folder, name)
     card = write_model_card(trained, pipeline, path, name, agreement, arguments.licence)
+    list_files(folder, {file: folder / file for file in (CARD, MODELS, BATCHING)})
     shape = " x ".join(map(str, agreement.shape))
     say(
         f"SavedModel {path}: on a made-up volume of {shape} voxels {agreement.differing_labels:.4%} of the labels "
@@ -106,6 +110,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     trained = open_trained(arguments.run, arguments.changes)
     for member in trained.members:
         check_writable(member.path)
+        check_unchanged(member.path, [member.onnx.name])
 
     start_tensorflow()
     from kseg.inference.gpu import leave_gpus
@@ -118,6 +123,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     written = []
     for member in trained.members:
         difference = write_onnx(member, probe, size)
+        list_files(member.path, {member.onnx.name: member.onnx})
         say(f"{member.onnx}: differs from the Keras model by {difference:.1e} at most")
         written.append({"path": str(member.onnx), "largest_difference": difference})
     return {"written": written, "size": size, "compared_on": probe.origin}
@@ -135,6 +141,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     machine = this_machine()
     for member in trained.members:
         check_writable(member.path)
+        check_unchanged(member.path, [member.onnx.name])
 
     start_tensorflow()
     from kseg.inference.gpu import leave_gpus

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.disk import check_writable, refusals_told
 from kseg.console.errors import InputError
-from kseg.recipe.load import is_override
+from kseg.recipe.load import is_override, load_recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,12 +28,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Segment every input; a bad one does not stop the others, but is the exit status's business at the end."""
     arguments = _parse(argv)
 
-    from kseg.recipe.load import load_recipe
     from kseg.volumes.inputs import find_inputs
     from kseg.volumes.outputs import plan_outputs
 
-    changes = [word for word in arguments.words if word.startswith("evaluation.") and is_override(word)]
-    assuming = [word for word in arguments.words if word.startswith(f"{ASSUMED}=")]
+    overrides = [word for word in arguments.words if is_override(word)]
+    changes = [word for word in overrides if word.startswith("evaluation.")]
+    assuming = [word for word in overrides if word.startswith(f"{ASSUMED}=")]
     paths = [Path(word) for word in arguments.words if word not in (*changes, *assuming)]
     assumed = load_recipe(None, assuming).data.assume_spacing_mm
     source = _open_source(arguments, changes)
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(source.start())
     for output in outputs:
         try:
+            check_writable(output.out)  # a disk that is full by now need not be told so after minutes
             _segment_file(output, source, assumed or source.assume_spacing_mm)
         except InputError as error:
             say(f"kseg.predict: {error}")

@@ -176,7 +176,7 @@ MISTAKES = {
         lambda: cut("saved_models/tiny/data.json"), evaluate, ["tiny"], ["data.json", "train again"]),
     "dataset is another": (
         lambda: prepare.main([*CSV, "data.records=tfrecords/other"]), evaluate,
-        ["tiny", "--records", "tfrecords/other"], ["tfrecords/other", "labels"]),
+        ["tiny", "--records", "tfrecords/other"], ["tfrecords/other", "channels 'image' instead of 'ultrasound'"]),
     # the command line
     "split has no cases": (
         lambda: prepare.main(["tiny.toml", "data.records=tfrecords/notest", "data.test_fraction=0"]), evaluate,

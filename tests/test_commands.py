@@ -243,6 +243,15 @@ def test_export_says_what_it_wrote(scans):
     assert {"models.config", "batching.config"} <= {path.name for path in Path("saved_models/leg").iterdir()}
 
 
+def test_a_card_that_was_written_on_is_not_replaced(monkeypatch):
+    card = Path("saved_models/leg/MODEL_CARD.md")
+    card.write_text(card.read_text(encoding="utf-8") + "Not for diagnosis.\n", encoding="utf-8")
+    monkeypatch.setattr(export, "start_tensorflow", lambda: pytest.fail("the work has begun"))
+    with pytest.raises(InputError, match=r"MODEL_CARD\.md' is there, and is not as kseg wrote it: move it away"):
+        export.main(["leg"])
+    assert card.read_text(encoding="utf-8").endswith("Not for diagnosis.\n")
+
+
 def test_all_that_the_commands_left_in_the_run_may_be_replaced_with_it():
     """Last, so that everything is there; the table of a run's files knows what each command writes."""
     folder = Path("saved_models/leg")

@@ -43,6 +43,8 @@ class Stub:
     """A source whose masks are 7 in one corner; `begins` counts how often its model was loaded."""
 
     channels = 1
+    channel_names = ("US",)
+    assume_spacing_mm = ()
 
     def __init__(self) -> None:
         self.identity, self.structures, self.begins = {"run": "stub"}, {VALUE: "muscle"}, 0

@@ -146,5 +146,5 @@ def test_a_dataset_at_another_spacing_is_not_the_runs(capsys):
     capsys.readouterr()
     prepare.main(["balls.toml", "data.spacing_mm=[]", "data.records=tfrecords/own"])
     assert "set data.spacing_mm = [1, 1, 1] and prepare again" in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"other channels, labels or data\.spacing_mm"):
+    with pytest.raises(InputError, match=r"has data\.spacing_mm '\[\]' instead of '\[1.2, 1.2, 1.2\]'"):
         evaluate.main(["balls", "--records", "tfrecords/own"])

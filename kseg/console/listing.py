@@ -4,10 +4,13 @@ A file that was changed since, by hand for instance, is its user's and no longer
 """
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
+from kseg.console.ownership import MARKER
 
 LISTING = ".kseg-wrote.jsonl"
 
@@ -25,6 +28,22 @@ def list_files(folder: Path, files: Mapping[str, Path]) -> None:
     lines = [json.dumps({"file": name, "sha256": sha256_of(file)}) for name, file in files.items()]
     with (folder / LISTING).open("a", encoding="utf-8") as listing:
         listing.write("\n".join(["", *lines, ""]))  # a line that a full disk cut short ends here
+
+
+def check_unchanged(folder: Path, names: Iterable[str]) -> None:
+    """See to it that files of a marked folder, where they are there, are as kseg wrote them.
+
+    A folder without a marker is of an earlier version, which listed nothing.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in names:
+        path = folder / name
+        if os.path.lexists(path) and (folder / MARKER).is_file() and not is_listed(folder, name):
+            raise InputError(
+                f"'{path}' is there, and is not as kseg wrote it: move it away, then run the command again"
+            )
 
 
 def is_listed(folder: Path, name: str) -> bool:

@@ -154,7 +154,7 @@ def _entries_if_ours(folder: Location, kinds: tuple[Kind, ...]) -> Entries:
             raise InputError(f"'{folder}' is a {marked} that kseg made, not a {kind.name}: {kind.elsewhere}")
         first = min(entries)[0]
         raise InputError(
-            f"'{folder}' is not a {kind.name} that kseg made (it holds '{first}'): move it away, or {kind.elsewhere}"
+            f"'{folder}' is not a {kind.name} that kseg made (it holds '{first}'): {kind.elsewhere}, or move it away"
         )
     if (stranger := _foreign(folder, entries, ours)) is not None:
         raise InputError(f"'{folder}' holds {stranger}, which kseg did not write: move it away, or {kind.elsewhere}")

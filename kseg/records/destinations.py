@@ -49,7 +49,7 @@ NOTES = Kind("folder of notes", ("*.json", "*.outcome", f"{WRITING}#-*"), "remov
 DATASET = Kind(
     "dataset",
     (MANIFEST, f"{WRITING}#-*", *(f"{FINISHED}/{file}" for file in NOTES.files)),
-    "set data.records",
+    "set data.records to another place",
     _was_a_dataset,
     _shards,
 )
@@ -101,7 +101,7 @@ class OnDisk:
 
     def __init__(self, target: Path) -> None:
         if not target.resolve().name:
-            raise InputError(f"'{target}' is all of a disk: set data.records")
+            raise InputError(f"'{target}' is all of a disk: set data.records to a folder")
         self._named = target
         self._target = target.resolve()
         self.partial = partial_of(self._target)

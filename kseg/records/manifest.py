@@ -149,7 +149,7 @@ def _parsed(folder: Location) -> Manifest:
         if any(rows and len(rows) != len(manifest.channels) for rows in (case.inside, case.outside)):
             raise InputError(
                 f"'{path}': case '{case.case}' has other channels than the dataset ({', '.join(manifest.channels)}): "
-                "prepare again, which says what to mend"
+                "prepare again with --force, which says what to mend"
             )
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")

@@ -11,8 +11,8 @@ from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
 from kseg.report.run import read_scores
+from kseg.training.run_folder import CARD
 
-CARD = "MODEL_CARD.md"
 NO_LICENCE = "not stated; ask whoever trained it before you pass it on"
 
 
@@ -61,7 +61,8 @@ def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:
         manifest = load_manifest(run.recipe.records_folder)
     except InputError as error:
         return None, str(error)
-    return (manifest, "") if run.contract.fits(manifest) else (None, f"'{run.recipe.data.records}' holds another one")
+    difference = run.contract.difference(manifest)
+    return (None, f"'{run.recipe.data.records}' holds another one") if difference else (manifest, "")
 
 
 def _splits(manifest: Manifest, members: int) -> dict[str, tuple[int, int]]:

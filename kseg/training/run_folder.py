@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kseg.console.errors import InputError
 from kseg.console.files import whole_folder
+from kseg.console.listing import LISTING
 from kseg.console.locations import Location
 from kseg.console.ownership import Kind, is_kind, mark
 from kseg.recipe.load import load_recipe, read_toml
@@ -43,16 +44,26 @@ class Contract(BaseModel):
         """Names and original values of the classes, background first."""
         return LabelMap(tuple(self.labels), tuple(self.labels.values()))
 
-    def fits(self, manifest: "Manifest") -> bool:
-        """Say whether a prepared dataset has the channels, the labels and the spacing of the run's."""
-        theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, self))
-        return theirs == ours
+    def difference(self, manifest: "Manifest") -> str:
+        """Say in what a prepared dataset's channels, labels or spacing are not the run's; empty where they are."""
+        theirs, ours = (
+            {
+                "channels": ", ".join(one.channels),
+                "labels": ", ".join(f"{value} {name}" for name, value in one.label_map.to_json().items()),
+                "data.spacing_mm": str(list(one.spacing_mm)),
+            }
+            for one in (manifest, self)
+        )
+        differing = (f"{key} '{theirs[key]}' instead of '{ours[key]}'" for key in ours if theirs[key] != ours[key])
+        return next(differing, "")
 
 
+CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
+"""What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
 CHECKPOINT_FILES = ("model.keras", "state.json", "sha256.json")
 SAVED_MODEL_FILES = ("*.pb", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
 MADE_OF_ONE_OR_MORE = (
-    *("postprocessing.json", "timing.cache", "MODEL_CARD.md", "models.config", "batching.config"),
+    *("postprocessing.json", "timing.cache", CARD, MODELS, BATCHING, LISTING),
     *(
         f"evaluation/{split}{rest}"
         for split in ("train", "val", "test")

@@ -33,6 +33,8 @@ def check_channels(image: VolumeStream, what: str, taker: str, number: int, name
     remedy = "all must have the same channels in the same order"
     if image.channels in COLOURS and image.dtype == np.uint8:
         remedy = "if it is a picture in colour, export grey values"
+    elif number == 1:
+        remedy = "of several moments or measurements, give the one that it is about"
     elif image.channels < number:
         remedy += ", in one file, or a file for each"
     raise InputError(f"{what} has {counted(image.channels)}, {taker} {number}{listed}: {remedy}")

@@ -82,6 +82,12 @@ READ = {
     "v2, `dataset` lists fewer cases than lie in the folders": (
         V2 | {"dataset": {"a": {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}}},
         "Tr/a_0000 =Tr/a Tr/b_0000 =Tr/b", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, `dataset` lists one channel of two": (
+        V2 | {"dataset": {"a": {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}}},
+        "Tr/a_0000 Tr/a_0001 =Tr/a", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, `dataset` with a variable, and a name that is none": (
+        V2 | {"dataset": {"a": {"images": ["${KSEG_TEST}/a_0000.nii.gz"], "label": "labelsTr/$HOME.nii.gz"}}},
+        "Tr/a_0000 =Tr/$HOME", {"a": "Tr/a_0000 =Tr/$HOME"}),
     "v1, whose list names no channels": (
         V1 | {"training": listing("a")}, "Tr/a_0000 =Tr/a Tr/b_0000 =Tr/b", {"a": "Tr/a_0000 =Tr/a"}),
     "v1, two channels and labelled test images": (
@@ -115,7 +121,8 @@ READ = {
 
 
 @pytest.mark.parametrize("form", READ)
-def test_datasets_are_read_as_their_authors_mean_them(form, tmp_path):
+def test_datasets_are_read_as_their_authors_mean_them(form, tmp_path, monkeypatch):
+    monkeypatch.setenv("KSEG_TEST", "imagesTr")
     content, files, cases = READ[form]
     found = find_cases(described(tmp_path, content, files))
     assert short(found, tmp_path) == cases

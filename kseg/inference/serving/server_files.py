@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 from kseg.console.files import whole_file
-
-MODELS = "models.config"
-BATCHING = "batching.config"
+from kseg.training.run_folder import BATCHING, MODELS
 
 MODELS_TEXT = """\
 # For tensorflow_model_server --model_config_file, where the run's folder is /models/{name} (as in its container).

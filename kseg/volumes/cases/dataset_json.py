@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from kseg.console.errors import InputError
 from kseg.volumes.cases.case import Case, CaseList
@@ -29,6 +30,13 @@ DATASET_FILE = "dataset.json"
 CHANNEL = re.compile(r"_\d{4}")  # what nnU-Net puts behind the name of a case
 SEPARATORS = re.compile(r"([ _.-])")
 Cases = tuple[Case, ...]
+
+
+class _Reading(NamedTuple):
+    """Cases as one way of reading has them; `spelt_out` if each of their files is listed by its name."""
+
+    cases: Cases
+    spelt_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,8 @@ class _Dataset:
 
     def path(self, text: str) -> Path:
         """A path as it is listed: relative to the folder, perhaps written on Windows, or (nnU-Net) with a variable."""
-        path = self.folder / os.path.expandvars(text)
-        return path if path.exists() or "\\" not in text else self.folder / text.replace("\\", "/")
+        written = (text, text.replace("\\", "/"), os.path.expandvars(text))
+        return next((path for path in map(self.folder.joinpath, written) if path.exists()), self.folder / text)
 
 
 def read_dataset_json(file: Path) -> CaseList:
@@ -55,11 +63,12 @@ def read_dataset_json(file: Path) -> CaseList:
         InputError: the description is not understood, or does not fit what is on the disk.
     """
     dataset = _Dataset(file, load_description(file))
-    cases = min(_readings(dataset), key=_lacking)
+    cases, spelt_out = min(_readings(dataset), key=lambda reading: _lacking(reading.cases))
     if dataset.said.file_ending and not dataset.said.dataset and _lacking(cases):
         _check_folders(dataset.folder, _ending(dataset))
     names, stated = _names_of_channels(dataset, cases)
-    _check_for_more_channels(dataset, cases)
+    if not spelt_out:
+        _check_for_more_channels(dataset, cases)
     labels = None if dataset.said.labels is None else LabelMap.from_json(dataset.said.labels)
     name = dataset.said.name if isinstance(dataset.said.name, str) else ""
     return CaseList(name or file.resolve().parent.name, names, labels, cases, stated)
@@ -71,21 +80,21 @@ def _lacking(cases: Cases) -> float:
     return exist.count(False) / len(exist) if exist else 1.0
 
 
-def _readings(dataset: _Dataset) -> list[Cases]:
+def _readings(dataset: _Dataset) -> list[_Reading]:
     said, listed = dataset.said, []
     if said.dataset:
-        return [tuple(_case(dataset, entry, name=name) for name, entry in said.dataset.items())]
+        return [_Reading(tuple(_case(dataset, entry, name=name) for name, entry in said.dataset.items()), True)]
     if not (said.file_ending or said.training is not None):
         raise InputError(
             f"'{dataset.file}' has neither `file_ending` nor `training`, nor `dataset`: nnU-Net's has the first (for "
             'example ".nii.gz"), the Decathlon\'s the second; add one.'
         )
     if said.training is not None:
-        listed = [_listed(dataset), _listed(dataset, by_channel=True)]
+        listed = [_Reading(_listed(dataset), True), _Reading(_listed(dataset, by_channel=True))]
     if not said.file_ending:
         return listed
-    folders = [_in_folders(dataset, by_channel) for by_channel in (True, False)]
-    whole = any(_lacking((case,)) == 0 for cases in folders for case in cases)
+    folders = [_Reading(_in_folders(dataset, by_channel)) for by_channel in (True, False)]
+    whole = any(_lacking((case,)) == 0 for reading in folders for case in reading.cases)
     return folders if whole else folders + listed  # nnU-Net v2 passes over `training`
 
 
