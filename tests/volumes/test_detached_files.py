@@ -145,8 +145,17 @@ def test_text_in_a_file_whose_name_looks_like_a_pattern_is_read(tmp_path):
     assert_read(path, [put(tmp_path / "leg %d.txt", numbers)], by_itk=False)
     path = nrrd(tmp_path / "leg.nhdr", "leg %d b.txt", encoding="ascii")
     assert_read(path, [put(tmp_path / "leg %d b.txt", numbers)], by_itk=False)
-    with pytest.raises(InputError, match="write it as one file"):
-        read_volume(meta(tmp_path / "none.mhd", "slice%d.txt 1 6 1", binary=False))
+    path = meta(tmp_path / "slices.mhd", "slice%d.txt 1 6 1", binary=False)
+    texts = [" ".join(map(str, ARRAY[:, :, k].ravel("F"))).encode() for k in range(6)]  # without a new line at the end
+    assert_read(path, [put(tmp_path / f"slice{k + 1}.txt", text) for k, text in enumerate(texts)], by_itk=False)
+    for text, message in (
+        (b"1 2 a", "could not convert"),
+        (texts[0][:-9], "bytes of voxels"),
+        (b"7.5 " * 20, "not all of"),
+    ):
+        put(tmp_path / "slice3.txt", text)
+        with pytest.raises(InputError, match=message):
+            read_volume(path)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.stored import damaged
 
+Packing = Literal["raw", "compressed", "text"]
 LOCAL = ("LOCAL", "Local", "local")
 LIST = re.compile(r"LIST(?:\s+(\d)D?)?")
 NUMBERED = re.compile(r"(?:[^%]|%%)*%0?\d*[diu](?:[^%]|%%)*")  # a name with one place for a number
@@ -54,7 +56,7 @@ class MetaHeader:
     def literal(self) -> Path | None:
         """The one file of the voxels beside the header, taken by its name; None where there is no such file.
 
-        A name with a '%' is one, and no pattern, where a file bears it.
+        A name with a '%' is one, and no pattern, where a file bears it; ITK repeats a plane then, or divides by zero.
         """
         name = self.fields.get(FILE_FIELD, "")
         if self.is_local or not name or (LIST.fullmatch(name) and self.lines):
@@ -63,10 +65,16 @@ class MetaHeader:
         return file if file.is_file() else None
 
     @property
-    def is_misread(self) -> bool:
-        """Whether ITK would take the name of the one file for a pattern or a list; for some it ends the process."""
-        name = self.fields.get(FILE_FIELD, "")
-        return not self.is_local and ("%" in name or (name.startswith("LIST") and self.literal is not None))
+    def packing(self) -> Packing:
+        """How the voxels are written; as in ITK, text only where the header says so."""
+        if "BinaryData" in self.fields and not self.says("BinaryData"):
+            return "text"
+        return "compressed" if self.says("CompressedData") else "raw"
+
+    @property
+    def byte_order(self) -> str:
+        """NumPy's sign of the voxels' byte order."""
+        return ">" if self.says("BinaryDataByteOrderMSB") or self.says("ElementByteOrderMSB") else "<"
 
     def files(self) -> list[Path]:
         """The files of the voxels, in their order; they need not exist.
