@@ -25,6 +25,7 @@ from made_dicom import (
 from pydicom import dcmread, uid
 from pydicom.pixels import apply_rescale, pixel_array
 
+from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.read import read_volume
 from kseg.volumes.write import output_name
@@ -278,3 +279,18 @@ def test_a_file_that_is_no_dicom_is_told(tmp_path):
     (tmp_path / "leg.dcm").write_text("not DICOM")
     assert "is no DICOM file" in line(tmp_path / "leg.dcm")
     assert "does not exist" in line(Path(tmp_path / "absent.dcm"))
+
+
+def test_bytes_changed_anywhere_among_the_tags_end_in_a_volume_or_in_one_line(tmp_path, capfd):
+    content = save(frames(voxels((4, 4, 3))), tmp_path / "leg.dcm").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        changed = bytearray(content)
+        for at in rng.integers(128, len(content) - 96, rng.integers(1, 4)):
+            changed[at] = rng.choice([0, 32, 92, 255, rng.integers(256)])
+        (tmp_path / "leg.dcm").write_bytes(changed)
+        try:
+            assert read_volume(tmp_path / "leg.dcm").array.ndim == 3
+        except InputError as error:
+            assert str(error).isprintable()
+    assert capfd.readouterr().err == ""
