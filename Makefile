@@ -9,8 +9,8 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
 	$(BIN)/python -m kseg.train pipelines/phantom.toml --force
-	$(BIN)/python -m kseg.phantom --out saved_models/phantom/scans --subjects 1 --shape 64 64 96 --difficulty 0.3 --seed 99 --force
-	$(BIN)/python -m kseg.predict phantom saved_models/phantom/scans/images --out saved_models/phantom/predictions --force
+	$(BIN)/python -m kseg.phantom --out build/demo/scans --subjects 1 --shape 64 64 96 --difficulty 0.3 --seed 99 --force
+	$(BIN)/python -m kseg.predict phantom build/demo/scans/images --out build/demo/masks --force
 	$(BIN)/python -m kseg.evaluate phantom
 	$(BIN)/python -m kseg.export phantom
 

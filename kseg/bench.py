@@ -140,7 +140,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
 
     from kseg.benchmark.prepare import measure_preparing
     from kseg.records.scans import PHANTOM, find_scans
-    from kseg.volumes.cases import find_cases
+    from kseg.volumes.cases.find import find_cases
 
     if not isinstance(recipe.records_folder, Path):
         raise InputError("bench prepare writes to a disk: set data.records to a folder of one")

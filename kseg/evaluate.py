@@ -14,6 +14,7 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.locations import Location, location_of
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, recipe, contract = trained.folder, trained.recipe, trained.contract
     records = location_of(arguments.records) if arguments.records else recipe.records_folder
     manifest = load_manifest(records)
-    _check_fit(manifest, trained, records)
+    _check(manifest, trained, records)
     cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
     if not cases:
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
@@ -84,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})
 
 
-def _check_fit(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
+def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
+    """The dataset must be like the run's, and the disk must take the scores."""
+    check_writable(trained.folder.evaluation)
     if not trained.contract.fits(manifest):
         raise InputError(
             f"'{records}' has other channels, labels or data.spacing_mm than run '{trained.folder.path}' was trained on"

@@ -13,6 +13,7 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 
 OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
@@ -65,6 +66,7 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
 
     trained = open_trained(arguments.run, arguments.changes)
     folder = trained.folder.path
+    check_writable(folder)
     name = folder.resolve().name
 
     start_tensorflow()
@@ -102,6 +104,8 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
 
     require_onnx()
     trained = open_trained(arguments.run, arguments.changes)
+    for member in trained.members:
+        check_writable(member.path)
 
     start_tensorflow()
     from kseg.inference.gpu import leave_gpus
@@ -129,6 +133,8 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     trained = open_trained(arguments.run, arguments.changes)
     require_onnx()
     machine = this_machine()
+    for member in trained.members:
+        check_writable(member.path)
 
     start_tensorflow()
     from kseg.inference.gpu import leave_gpus

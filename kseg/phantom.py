@@ -2,17 +2,21 @@
 
 import argparse
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.files import whole_file
+from kseg.console.listing import is_listed, list_files
 
 if TYPE_CHECKING:
     from kseg.volumes.phantom import Phantom
 
+MANIFEST = "manifest.csv"
 FORMATS = ("nii.gz", "nii", "mha")
 
 
@@ -28,7 +32,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--muscle-scale", type=float, default=1.0, metavar="S", help="size of the muscles (default 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other legs (default 0)")
     parser.add_argument("--format", choices=FORMATS, default="nii.gz", help="file format (default nii.gz)")
-    parser.add_argument("--force", action="store_true", help="write into a folder that holds files already")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write into a folder that holds files; those of earlier phantoms are replaced",
+    )
     options = parser.parse_args(arguments)
     options.shape = tuple(options.shape)
     if options.subjects < 1:
@@ -43,29 +51,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out '{out}' is a file: name a folder.")
     if out.is_dir() and any(out.iterdir()) and not options.force:
-        raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to overwrite.")
+        raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to replace phantoms.")
 
     from kseg.volumes.phantom import LABELS, phantoms
 
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, seed=options.seed, **look))
-    manifest = out / "manifest.csv"
-    try:
-        for folder in ("images", "labels"):
-            (out / folder).mkdir(parents=True, exist_ok=True)
-        manifest.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"--out '{out}' cannot be written: {error.strerror}; name another.") from error
+    names = [(f"images/{case}.{options.format}", f"labels/{case}.{options.format}") for case, _, _ in cases]
+    _check_targets(out, [MANIFEST, *(name for pair in names for name in pair)])
+    manifest = out / MANIFEST
+    manifest.unlink(missing_ok=True)
 
     rows = []
-    for case, subject, phantom in cases:
-        image, label = (f"{folder}/{case}.{options.format}" for folder in ("images", "labels"))
+    for (case, subject, phantom), (image, label) in zip(cases, names, strict=True):
         write(phantom, out / image, out / label, case)
+        list_files(out, {name: out / name for name in (image, label)})
         rows.append((case, subject, "", image, label))
     # Last, so that a manifest is never there before all that it lists.
     write_manifest(manifest, rows)
+    list_files(out, {MANIFEST: manifest})
     values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
     print(f"{manifest}\ndata.labels={{{values}}}")
+
+
+def _check_targets(out: Path, names: Sequence[str]) -> None:
+    """What is in the place of a file must be an earlier phantom's, as it was written; and the disk takes more."""
+    for folder in (out, out / "images", out / "labels"):
+        check_writable(folder)
+    for name in names:
+        if os.path.lexists(out / name) and not is_listed(out, name):
+            raise InputError(
+                f"'{out / name}' is there, and is not as kseg.phantom wrote it: move it away, or name another --out."
+            )
 
 
 def write(phantom: "Phantom", image_path: Path, label_path: Path, case: str) -> None:

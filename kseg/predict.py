@@ -9,39 +9,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
+from kseg.console.disk import check_writable, refusals_told
 from kseg.console.errors import InputError
+from kseg.recipe.load import is_override
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kseg.inference.source import Source
-    from kseg.volumes.inputs import Input
+    from kseg.recipe.types import Spacing
+    from kseg.volumes.outputs import Output
 
 PROTOCOLS = ("grpc", "rest")
+ASSUMED = "data.assume_spacing_mm"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment every input; a bad one does not stop the others, but is the exit status's business at the end."""
     arguments = _parse(argv)
 
+    from kseg.recipe.load import load_recipe
     from kseg.volumes.inputs import find_inputs
+    from kseg.volumes.outputs import plan_outputs
 
-    changes = [word for word in arguments.words if word.startswith("evaluation.") and "=" in word]
-    paths = [Path(word) for word in arguments.words if word not in changes]
+    changes = [word for word in arguments.words if word.startswith("evaluation.") and is_override(word)]
+    assuming = [word for word in arguments.words if word.startswith(f"{ASSUMED}=")]
+    paths = [Path(word) for word in arguments.words if word not in (*changes, *assuming)]
+    assumed = load_recipe(None, assuming).data.assume_spacing_mm
     source = _open_source(arguments, changes)
-    inputs = find_inputs(paths, source.channels or 1)
+    inputs = find_inputs(paths, source.channels or 1, source.channel_names)
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
-    say(source.start())
+    outputs, refused = plan_outputs(inputs, arguments.out, arguments.force)
     written, failed = [], []
-    for scan in inputs:
+    for scan, reason in refused:
+        say(f"kseg.predict: {reason}")
+        failed.append(str(scan.path))
+    if outputs:
+        check_writable(arguments.out)
+        say(source.start())
+    for output in outputs:
         try:
-            target = _segment_file(scan, source, arguments.out, arguments.force)
+            _segment_file(output, source, assumed or source.assume_spacing_mm)
         except InputError as error:
             say(f"kseg.predict: {error}")
-            failed.append(str(scan.path))
+            failed.append(str(output.scan.path))
         else:
-            written.append(str(target))
+            written.append(str(output.path))
     if arguments.json:
         print_json({**source.identity, "written": written, "failed": failed})
     if failed:
@@ -56,11 +70,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "words",
         nargs="+",
-        metavar="INPUT|evaluation.KEY=VALUE",
-        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented",
+        metavar="INPUT|KEY=VALUE",
+        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented (evaluation.KEY), or "
+        f"{ASSUMED}=[i, j, k] for those that do not state it",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
-    parser.add_argument("--force", action="store_true", help="overwrite label maps that are there already")
+    parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
     parser.add_argument(
         "--engine", action="store_true", help="run the TensorRT engine that kseg.export --format tensorrt built here"
     )
@@ -103,20 +118,20 @@ def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Sour
     )
 
 
-def _segment_file(scan: "Input", source: "Source", out: Path, force: bool) -> Path:
-    """Segment one scan and return where its label map is; nothing of it stays in memory."""
+def _segment_file(output: "Output", source: "Source", assume_spacing_mm: "Spacing") -> None:
+    """Segment one scan and write its label map; nothing of it stays in memory."""
     from kseg.console.progress import progress
     from kseg.volumes.read import open_image
-    from kseg.volumes.write import output_name, write_label_map
+    from kseg.volumes.write import write_label_map
 
-    image = open_image(scan.channels, scan.path.name)
-    target = out / output_name(scan.path, image.stored)
-    if target.exists() and not force:
-        raise InputError(f"'{target}' exists already: pass --force to overwrite it, or choose another --out")
-    values = source.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
-    write_label_map(target, values, image.stored)
-    say(f"{target}: {_volumes(values, image.spacing_mm, source.structures)}")
-    return target
+    scan = output.scan
+    with refusals_told():
+        image = open_image(scan.channels, scan.path.name, assume_spacing_mm)
+        values = source.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
+        write_label_map(output.path, values, image.stored)
+    for note in image.notes:
+        say(f"note: {scan.path.name}: {note}")
+    say(f"{output.path}: {_volumes(values, image.spacing_mm, source.structures)}")
 
 
 def _volumes(values: "np.ndarray", spacing_mm: Sequence[float], structures: Mapping[int, str]) -> str:

@@ -13,6 +13,7 @@ from kseg.console.locations import Location
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
+from kseg.recipe.types import fit_name
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
@@ -147,9 +148,12 @@ def _recipe(words: Sequence[str]) -> Recipe:
     path, overrides = split_arguments(words)
     if path is None or path.suffix == ".toml":
         return load_recipe(path, overrides)
-    name = path.resolve().parent.name if path.suffix else path.resolve().name
-    source = [f"name={json.dumps(name)}", f"data.records={json.dumps(f'tfrecords/{name}')}"]
-    return load_recipe(None, [f"data.source={json.dumps(str(path))}", *source, *overrides])
+    folder = path.resolve().parent if path.suffix and not path.is_dir() else path.resolve()
+    name = fit_name(folder.name)
+    if name != folder.name:
+        say(f"'{folder.name}' is prepared as '{name}': name=... and data.records=... choose others")
+    source = [f'name="{name}"', f'data.records="tfrecords/{name}"']
+    return load_recipe(None, [f"data.source={json.dumps(str(path), ensure_ascii=False)}", *source, *overrides])
 
 
 if __name__ == "__main__":

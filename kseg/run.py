@@ -22,11 +22,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from kseg.console.progress import progress, stdout
     from kseg.experiments.board import write_hparams_config
-    from kseg.experiments.grid import prepare, run_cells
+    from kseg.experiments.grid import claim_folders, prepare, run_cells
     from kseg.experiments.table import terminal_table
     from kseg.report.grid import write_grid_report, write_tables
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not to leave the runs to themselves
+    claim_folders(experiment.recipe, cells)
     manifest = prepare(path, overrides, experiment.recipe)
     found = {}
     failed = []

@@ -1,14 +1,16 @@
 """`python -m kseg.train`: prepared shards become a trained network, its checkpoints and its TensorBoard logs."""
 
 import argparse
-import shutil
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.locations import Location
+from kseg.console.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 from kseg.console.termination import Termination
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
@@ -47,6 +49,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     import keras
 
     from kseg.patches.file_systems import open_file_system
+    from kseg.training.run_folder import FOLDS, RUN
     from kseg.training.runs import check_resumable, make_runs, planned_recipe, summarise_folds
     from kseg.training.stopping import Stopped
     from kseg.training.workers import start_workers
@@ -59,8 +62,10 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
     for one in resumed:
         check_resumable(recipe, one)
-    if arguments.folds and arguments.force and workers.is_chief:
-        shutil.rmtree(recipe.run_folder, ignore_errors=True)  # folds of before would join the ensemble of these
+    if arguments.folds and not arguments.resume and workers.is_chief:
+        folder = recipe.run_folder.resolve()
+        remove(folder, RUN, FOLDS)  # folds of before would join the ensemble of these
+        claim(folder, FOLDS)
     reports, stopped = [], None
     try:
         for one in runs:
@@ -110,18 +115,31 @@ def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
 
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
-    """What is there already stays, unless the user says otherwise."""
+    """What is there already stays, unless the user says otherwise and kseg made it; and the disk takes more."""
+    from kseg.training.run_folder import FOLDS, RUN, RunFolder
+
     folder = recipe.run_folder
-    if not folder.exists():
-        if arguments.resume:
+    check_writable(folder if folder.is_dir() else folder.parent)
+    if arguments.resume:
+        if is_empty(folder):
             raise InputError(f"there is no run '{folder}' to resume: start it without --resume")
-    elif not arguments.resume and not arguments.force:
+        if arguments.folds and (folder / "recipe.toml").is_file():
+            raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
+        if arguments.folds:
+            claim(folder, FOLDS)
+        for number in range(1, (arguments.folds or 0) + 1):
+            fold = RunFolder(folder / f"fold-{number}")
+            if not fold.saved_checkpoints:
+                check_replaceable(fold.path, RUN)
+        return
+    if not is_empty(folder) and not arguments.force and (is_kind(folder, RUN) or is_kind(folder, FOLDS)):
         raise InputError(
             f"run '{folder}' exists already: pass --resume to go on with it, --force to replace it, "
             "or choose another name=..."
         )
-    elif arguments.resume and arguments.folds and (folder / "recipe.toml").is_file():
-        raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
+    check_replaceable(folder, RUN, FOLDS)
+    read = [path for path in (split_arguments(arguments.words)[0], recipe.records_folder) if isinstance(path, Path)]
+    check_spared(read, folder)
 
 
 def _train(

@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
+from kseg.console.ownership import check_replaceable
+from kseg.records.destinations import DATASET
+from kseg.training.run_folder import RUN
 from kseg.volumes.read import read_volume
 
 RECIPE = """
@@ -238,3 +241,11 @@ def test_export_says_what_it_wrote(scans):
     assert any(line.startswith(f"| all classes | {dice} |") for line in lines)
     assert "100 soleus" in card
     assert {"models.config", "batching.config"} <= {path.name for path in Path("saved_models/leg").iterdir()}
+
+
+def test_all_that_the_commands_left_in_the_run_may_be_replaced_with_it():
+    """Last, so that everything is there; the table of a run's files knows what each command writes."""
+    folder = Path("saved_models/leg")
+    assert {"2", "evaluation", "postprocessing.json", "MODEL_CARD.md"} <= {path.name for path in folder.iterdir()}
+    check_replaceable(folder, RUN)
+    check_replaceable(Path("tfrecords/leg"), DATASET)

@@ -8,6 +8,7 @@ import pytest
 
 from kseg import evaluate, train
 from kseg.console.errors import InputError
+from kseg.console.ownership import MARKER
 from kseg.records.manifest import load_manifest
 from kseg.training.run_folder import RunFolder, open_run
 
@@ -51,7 +52,7 @@ def weights(fold: Path) -> bytes:
 
 
 def test_each_fold_is_a_whole_run_and_every_subject_validates_once(trained: Path, tiny_dataset: Path) -> None:
-    assert sorted(path.name for path in trained.iterdir()) == ["fold-1", "fold-2"]
+    assert sorted(path.name for path in trained.iterdir()) == [MARKER, "fold-1", "fold-2"]
     validated: list[str] = []
     for number in (1, 2):
         folder = open_run(f"legs/fold-{number}")
@@ -98,7 +99,7 @@ def test_longer_training_goes_on_with_finished_folds(trained: Path, capsys: pyte
 def test_forced_folds_leave_none_of_before(trained: Path) -> None:
     shutil.copytree(trained / "fold-2", trained / "fold-3")
     train.main(["legs.toml", "train.epochs=1", "--folds", "2", "--force"])
-    assert sorted(path.name for path in trained.iterdir()) == ["fold-1", "fold-2"]
+    assert sorted(path.name for path in trained.iterdir()) == [MARKER, "fold-1", "fold-2"]
 
 
 @pytest.mark.parametrize(

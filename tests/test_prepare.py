@@ -204,3 +204,21 @@ def test_without_beam_it_says_what_to_install(tmp_path: Path, monkeypatch: pytes
         prepare.main([f"data.records={tmp_path / 'records'}", "phantom.shape=[16, 16, 16]", "--engine", "beam"])
     with pytest.raises(InputError, match=r"is for --engine beam: received --runner=X"):
         prepare.main([f"data.records={tmp_path / 'records'}", "--", "--runner=X"])
+
+
+def test_a_source_of_any_name_is_prepared_under_one_that_a_run_may_have(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source = Path("my scans (2024)") / "Beinmuskeln=ä 🦵 50%"
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        for part, name in (("imagesTr", f"bein ä={number}_0000"), ("labelsTr", f"bein ä={number}")):
+            (source / part).mkdir(parents=True, exist_ok=True)
+            array = rng.integers(0, 2 if part == "labelsTr" else 99, (6, 5, 4)).astype(np.uint8)
+            nib.save(nib.Nifti1Image(array, np.eye(4)), source / part / f"{name}.nii.gz")
+    description = {"channel_names": {"0": "US"}, "labels": {"background": 0, "leg": 1}, "file_ending": ".nii.gz"}
+    (source / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+    prepare.main([str(source)])
+    assert "is prepared as 'Beinmuskeln_a_50': name=... and data.records=... choose" in capsys.readouterr().err
+    content = json.loads(Path("tfrecords/Beinmuskeln_a_50/manifest.json").read_text(encoding="utf-8"))
+    assert content["source"] == str(source)
+    assert {case["case"] for case in content["cases"]} == {f"bein ä={number}" for number in range(3)}

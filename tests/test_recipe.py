@@ -8,6 +8,7 @@ from kseg import InputError
 from kseg.recipe.keys import keys_help, recipe_keys
 from kseg.recipe.load import dump_recipe, load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
+from kseg.recipe.types import fit_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "pipelines").glob("*.toml"))
@@ -43,6 +44,12 @@ def test_quotes_around_a_string_may_be_left_out(override, value):
 def test_an_inline_table_names_labels():
     recipe = load_recipe(None, ["data.labels={background = 0, soleus = 100}", "data.labels.gl=200"])
     assert recipe.data.labels == {"background": 0, "soleus": 100, "gl": 200}
+
+
+@pytest.mark.parametrize("value", ["true", "1.5", "'one'"])
+def test_a_label_s_value_is_an_integer(value):
+    with pytest.raises(InputError, match=r"'data\.labels\.a'.*integer"):
+        load_recipe(None, [f"data.labels={{background = 0, a = {value}}}"])
 
 
 def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
@@ -85,3 +92,32 @@ def test_arguments_are_sorted_into_recipe_and_overrides():
     assert split_arguments(["x=1"]) == (None, ["x=1"])
     with pytest.raises(InputError, match="one recipe at a time"):
         split_arguments(["a.toml", "b.toml"])
+
+
+def test_a_path_is_no_override_though_it_has_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = Path("my scans (2024)/Beinmuskeln=\u00e4")
+    source.mkdir(parents=True)
+    Path("seed=1").touch()
+    long = f"data.labels={{{', '.join(f'class_{number} = {number}' for number in range(99))}}}"
+    assert split_arguments([str(source), "seed=2", long]) == (source, ["seed=2", long])
+    assert split_arguments(["seed=1", "train.epochs=3"]) == (Path("seed=1"), ["train.epochs=3"])
+    assert split_arguments(["gone/a=b"]) == (Path("gone/a=b"), [])
+    assert split_arguments(['data.labels."a b"=1', "data.source=a=b"])[0] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("legs_2024.v1-", "legs_2024.v1-"),
+        ("Beinmuskeln=\u00e4", "Beinmuskeln_a"),
+        ("my scans (2024)", "my_scans_2024"),
+        ("Stra\u00dfe \u00c5", "Strasse_A"),
+        ("_hidden", "hidden"),
+        ("\U0001f9b5", "dataset"),
+        ("2024", "2024"),
+    ],
+)
+def test_a_source_lends_its_name_as_far_as_a_run_may_have_it(text, name):
+    assert fit_name(text) == name
+    assert Recipe(name=fit_name(text)).name == name

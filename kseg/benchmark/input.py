@@ -99,7 +99,7 @@ def _made_up(shape: Sequence[int], folder: Path) -> Head:
     stored = StoredGeometry((shape[0], shape[1], shape[2]), np.eye(4), ".nii")
     image = Volume(rng.integers(0, 1000, shape).astype(np.int16), np.eye(4), stored)
     scan = scan_in_memory("noise", "noise", "", image, rng.integers(0, 2, shape[:3]).astype(np.uint8))
-    shard = write_case(CaseJob(scan, folder, 2, "0" * 64))
+    shard, _ = write_case(CaseJob(scan, folder, 2, "0" * 64))
     return read_head(tf.constant(str(folder / shard.file)), tf.constant(shard.head, tf.int64), tf.ones([3]))
 
 

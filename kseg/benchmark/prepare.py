@@ -1,7 +1,6 @@
 """Preparing: how long a scan takes beside what cannot be spared, reading its files and writing as many bytes."""
 
 import os
-import shutil
 import statistics
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 from kseg.benchmark.clock import seconds
 from kseg.benchmark.memory import peak_bytes
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.records.scans import Scan, ScanList
@@ -32,13 +32,12 @@ def measure_preparing(found: ScanList, files: Sequence[Path], folder: Path, repe
     """
     times = {"prepare": list[float](), "read_and_write": list[float]()}
     shard_bytes = 0
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     for number in progress(range(repeats + 1), "preparing"):
         with TemporaryDirectory(dir=folder, prefix=".bench-") as place:
             prepared = seconds(partial(_prepare, found.scans, Path(place), found.labels.num_classes))
             shard_bytes = sum(path.stat().st_size for path in Path(place).glob("*.tfrecord"))
-            shutil.rmtree(place)
-            Path(place).mkdir()
+        with TemporaryDirectory(dir=folder, prefix=".bench-") as place:
             floor = seconds(partial(_read_and_write, files, Path(place) / "bytes", shard_bytes))
         if number > 0:
             times["prepare"].append(prepared)

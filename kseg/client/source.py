@@ -12,7 +12,9 @@ from kseg.client.connection import Connection, Prediction
 from kseg.client.patience import Deadline, patiently
 from kseg.client.signatures import Signature, choose, signatures_of
 from kseg.console.errors import InputError
-from kseg.inference.source import Showing, check_channels
+from kseg.inference.source import Showing
+from kseg.recipe.types import Spacing
+from kseg.volumes.channels import check_channels
 from kseg.volumes.slabs import VolumeStream, gather
 
 SECONDS = 600.0
@@ -48,6 +50,8 @@ class ServedSource:
         self._signatures = signatures_of(described, model)
         self.identity = {"model": model, "server": str(self._connection.address), "protocol": protocol}
         self.channels = self._signatures[0].channels
+        self.assume_spacing_mm: Spacing = ()
+        self.channel_names: tuple[str, ...] = ()
         self.structures: dict[int, str] = {}
 
     def start(self) -> str:
@@ -58,7 +62,7 @@ class ServedSource:
     def label_map(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
         """Send a scan, and return the label map that comes back; see `Source`."""
         if self.channels is not None:
-            check_channels(scan, name, self.channels)
+            check_channels(scan, f"'{name}'", "the model takes", self.channels)
         seconds = self._deadline_seconds or SECONDS + SECONDS_PER_MILLION_VOXELS * math.prod(scan.shape) / 1e6
         try:
             signature = choose(self._signatures, scan.dtype, self._connection.types)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kseg.console.disk import refusal
 from kseg.console.errors import InputError, MachineError
 
 TENSORFLOW_SETTINGS = {
@@ -76,7 +77,7 @@ def start_tensorflow() -> None:
 
 
 def run(main: Main) -> NoReturn:
-    """Run a command's `main` and exit: 0 done, 2 the user's mistake (one line), 1 anything else."""
+    """Run a command's `main` and exit: 0 done, 2 the user's mistake or a disk's refusal (one line), 1 anything else."""
     name = main.__module__ if main.__module__ != "__main__" else sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
     try:
         main(None)
@@ -89,6 +90,11 @@ def run(main: Main) -> NoReturn:
     except KeyboardInterrupt:
         say(f"{name}: stopped by the user")
         _leave(1)
+    except Exception as error:  # a library's own have no type in common; what is no refusal of a disk passes as it is
+        if (line := refusal(error)) is None:
+            raise
+        say(f"{name}: {line}")
+        _leave(2)
     _leave(0)
 
 

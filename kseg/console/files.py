@@ -2,14 +2,16 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
+from kseg.console.disk import naming
 from kseg.console.errors import InputError
 from kseg.console.locations import Location
+from kseg.console.ownership import Kind, check_ours, check_replaceable, mark, partial_of, remove, remove_own, replaced
 
 
 @contextmanager
@@ -22,31 +24,53 @@ def whole_file(path: Path, prefix: str = ".partial-", on_disk: bool = False) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{prefix}{path.name}")
     try:
-        yield partial
-        if on_disk:
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+        with naming(path):
+            yield partial
+            if on_disk:
+                with partial.open("rb") as file:
+                    os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_files(folder: Path, last: str) -> Iterator[Path]:
+    """Yield a temporary folder within `folder`; files written there are moved to `folder`, if nothing failed.
+
+    The one called `last` is moved last: it is not there before those that it names.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".writing-") as place:
+        with naming(folder / last):
+            yield Path(place)
+        for file in sorted(Path(place).iterdir(), key=lambda path: path.name == last):
+            file.replace(folder / file.name)
+
+
+@contextmanager
+def whole_folder(path: Path, *kinds: Kind) -> Iterator[Path]:
     """Yield a new temporary folder beside `path`; it takes the place of `path` at the end, if nothing failed.
 
-    Left-overs of a killed command are cleared away; a folder already at `path` stays until the new one is whole.
+    It is marked as of the first of the `kinds`; what it replaces may be of any of them. Left-overs of a killed command
+    are cleared away; a folder already at `path` stays until the new one is whole.
+
+    Raises:
+        InputError: what is there is not of one of the `kinds` (`check_replaceable`).
     """
+    check_replaceable(path, *kinds)
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    remove_folder(partial)
+    partial = partial_of(path)
+    remove(partial, *kinds)
     partial.mkdir()
     try:
-        yield partial
-        replace_folder(path, partial)
+        with naming(path):
+            mark(partial, kinds[0])
+            yield partial
+        replace_folder(path, partial, *kinds)
     finally:
-        remove_folder(partial)
+        remove_own(partial)
 
 
 def lock(file: TextIO, complaint: str = "") -> None:
@@ -75,26 +99,19 @@ def sha256_of(path: Location) -> str:
     return digest.hexdigest()
 
 
-def replace_folder(old: Path, new: Path) -> None:
-    """Put the folder `new` in the place of `old`, if that is there; both on one disk.
+def replace_folder(old: Path, new: Path, *kinds: Kind) -> None:
+    """Put the folder `new` in the place of `old`, if that is there and of one of the `kinds`; both on one disk.
 
     A command that is killed in the middle leaves one of the two whole under its name, and the rest of `old` as
     `replaced(old)`.
+
+    Raises:
+        InputError: `old` is not of one of the `kinds` (`check_ours`).
     """
+    check_ours(old, *kinds)
     aside = replaced(old)
-    remove_folder(aside)
+    remove(aside, *kinds)
     if old.exists():
         old.rename(aside)
     new.rename(old)
-    remove_folder(aside)
-
-
-def replaced(folder: Path) -> Path:
-    """Return the name under which `folder` goes while another takes its place."""
-    return folder.with_name(f".old-{folder.name}")
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder and all that is in it, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove(aside, *kinds)

@@ -17,14 +17,15 @@ from rich.progress import (
 T = TypeVar("T")
 
 WIDTH = None if sys.stderr.isatty() else 120  # a log file is wider than rich's guess for it
-stderr = Console(stderr=True, highlight=False, width=WIDTH)
-stdout = Console(highlight=False, width=WIDTH)
+# Names of classes and cases are printed as they are: `[red]` is no colour in them, and `:leg:` no picture.
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False, width=WIDTH)
+stdout = Console(highlight=False, markup=False, emoji=False, width=WIDTH)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` while a bar on the terminal shows how many are done and how long the rest will take."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from kseg.console.files import whole_file
@@ -73,5 +72,5 @@ def means(statistics: Mapping[str, Statistic]) -> list[str]:
 
 def _cells(name: str, statistics: Mapping[str, Statistic]) -> list[str]:
     dice = statistics.get("dice")
-    worst = f"{dice.worst:.3f} {escape(dice.worst_in)}" if dice else "-"
-    return [escape(name), str(dice.scored if dice else 0), *means(statistics), worst]
+    worst = f"{dice.worst:.3f} {dice.worst_in}" if dice else "-"
+    return [name, str(dice.scored if dice else 0), *means(statistics), worst]

@@ -48,7 +48,8 @@ class Commands:
             printed, _ = self._process.communicate()
             log.write(printed)
         if self._process.returncode:
-            last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
+            said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = said[-1] if said else f"kseg.{command} failed"  # a full disk takes no log
             raise InputError(f"{last} (all it said: '{self.log}')")
         report = dict(json.loads(printed.splitlines()[-1]))
         if "stopped" in report:

@@ -8,15 +8,42 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
-from kseg.experiments.cells import CellScores, Training, finished_scores, origin, scores_from, write_scores
+from kseg.console.locations import Location
+from kseg.console.ownership import Kind, check_replaceable, claim
+from kseg.experiments.cells import FINISHED, CellScores, Training, finished_scores, origin, scores_from, write_scores
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
-from kseg.training.run_folder import RunFolder, open_run
+from kseg.training.run_folder import NAME_ANOTHER, RUN, RunFolder, open_run
+
+
+def _was_a_grid(folder: Location) -> bool:
+    """Whether a folder without a marker has runs where a grid of an earlier version had them."""
+    return any(folder.glob("*/seed-*/recipe.toml"))
+
+
+GRID = Kind("grid", (), NAME_ANOTHER, _was_a_grid)
+"""Nothing replaces a grid as a whole, so its table is empty."""
+
+
+def claim_folders(recipe: Recipe, cells: Sequence[Cell]) -> None:
+    """Make the grid's folder, or take it up, and see to it that each run has its place there.
+
+    Raises:
+        InputError: something else is in the place of the grid or of a run, or the disk takes no files there.
+    """
+    folder = recipe.run_folder
+    check_writable(folder if folder.is_dir() else folder.parent)
+    claim(folder, GRID)
+    for cell in cells:
+        run = RunFolder(cell.recipe.run_folder)
+        if not run.saved_checkpoints and not (run.path / FINISHED).is_file():
+            check_replaceable(run.path, RUN)
 
 
 def prepare(path: Path, overrides: Sequence[str], recipe: Recipe) -> Manifest:

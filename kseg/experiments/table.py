@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from rich.table import Table
 
 from kseg.console.files import whole_file
+from kseg.console.markdown import markdown_text
 from kseg.experiments.cells import CellScores
 from kseg.recipe.grid import Cell, Reference
 
@@ -69,7 +70,7 @@ def write_markdown(rows: Sequence[Row], path: Path, reference: Reference | None 
     table = mean_table(rows, reference)
     headings = list(next(iter(table.values())))
     body = [(title, *means.values()) for title, means in table.items()]
-    lines = [("", *headings), ("---", *["---:"] * len(headings)), *body]
+    lines = [("", *map(markdown_text, headings)), ("---", *["---:"] * len(headings)), *body]
     with whole_file(path) as partial:
         partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
 

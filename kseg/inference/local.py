@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kseg.console.command import start_tensorflow
-from kseg.inference.source import Showing, check_channels
+from kseg.inference.source import Showing
 from kseg.inference.trained import open_trained
+from kseg.volumes.channels import check_channels
 from kseg.volumes.slabs import VolumeStream
 
 
@@ -28,7 +29,9 @@ class LocalSource:
         self._engine = engine
         contract = self._trained.contract
         self.identity = {"run": str(self._trained.folder.path)}
+        self.channel_names = contract.channels
         self.channels = len(contract.channels)
+        self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
         self.structures = dict(zip(contract.label_map.values[1:], contract.label_map.names[1:], strict=True))
 
     def start(self) -> str:
@@ -51,5 +54,5 @@ class LocalSource:
         from kseg.inference.volumes import segment_scan
 
         contract = self._trained.contract
-        check_channels(scan, name, self.channels, contract.channels)
+        check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
         return contract.label_map.to_values(segment_scan(scan, name, self._segment, contract.spacing_mm, showing))

@@ -17,7 +17,7 @@ from kseg.inference.trained import TrainedRun
 from kseg.inference.volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.records.intensity import intensity_statistics, normalise
-from kseg.training.run_folder import RunFolder
+from kseg.training.run_folder import SAVED_MODEL, RunFolder
 from kseg.volumes.slabs import stream_of_volume
 
 MOST_DIFFERING = 1e-4
@@ -60,7 +60,7 @@ def write_saved_model(run: TrainedRun, pipeline: Pipeline, path: Path, name: str
     """
     models = [member.load_model() for member in run.members]
     served = Served([model.network for model in models], pipeline)
-    with whole_folder(path) as folder:
+    with whole_folder(path, SAVED_MODEL) as folder:
         tf.saved_model.save(served, str(folder), signatures=served.signatures())
         extra = folder / "assets.extra"
         extra.mkdir()

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kseg.console.errors import InputError
+from kseg.recipe.types import Spacing
 from kseg.volumes.slabs import VolumeStream
 
 Showing = Callable[[Iterable[Any]], Iterable[Any]]
@@ -27,6 +27,14 @@ class Source(Protocol):
         """How many a scan must have; None where nobody knows before it is segmented."""
 
     @property
+    def channel_names(self) -> Sequence[str]:
+        """Their names; empty where they are not known."""
+
+    @property
+    def assume_spacing_mm(self) -> Spacing:
+        """The spacing that the run assumed for files that do not state theirs; empty where none is known."""
+
+    @property
     def structures(self) -> Mapping[int, str]:
         """Names of label values, without the background; empty where they are not known."""
 
@@ -41,13 +49,3 @@ class Source(Protocol):
         Raises:
             InputError: the scan is damaged, has other channels, or does not fit into memory; or it cannot be segmented.
         """
-
-
-def check_channels(scan: VolumeStream, name: str, channels: int, names: Sequence[str] = ()) -> None:
-    """Raise `InputError` for a scan that has another number of channels than the model, whose channels are `names`."""
-    if scan.channels != channels:
-        listed = f" ({', '.join(names)})" if names else ""
-        raise InputError(
-            f"'{name}' has {scan.channels} channels, the model takes {channels}{listed}: "
-            "give scans like those it was trained on"
-        )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from kseg.pictures.names import names_as_written
 from kseg.pictures.three_planes import colour_of
 
 Pairs = Sequence[tuple[float, float]]
@@ -26,6 +27,7 @@ def limits_of_agreement(pairs: Pairs) -> Limits:
     return Limits(bias, bias - spread, bias + spread)
 
 
+@names_as_written
 def bland_altman(volumes_ml: Mapping[str, Pairs]) -> Figure:
     """Draw, for each class, prediction minus truth over the mean of both.
 

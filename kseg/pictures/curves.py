@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kseg.pictures.names import names_as_written
 from kseg.pictures.three_planes import colour_of
 
 
@@ -19,6 +20,7 @@ class RunCurves:
     recall: np.ndarray
 
 
+@names_as_written
 def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
     """Draw validation loss, validation Dice, precision over recall, and alpha and beta.
 

@@ -14,6 +14,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from kseg.pictures.names import legend_label, names_as_written
+
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 """Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""
 
@@ -41,6 +43,7 @@ PLANES = (
 )
 
 
+@names_as_written
 def three_planes(
     image: np.ndarray,
     truth: np.ndarray | None,
@@ -80,7 +83,10 @@ def three_planes(
             heading = f"{name}\n{plane.name}, {'xyz'[plane.normal]} = {where}\n{plane.top}"
             panel.set_title(heading.lstrip(), fontsize="medium")
     figure.legend(
-        handles=[Line2D([], [], color=colour_of(i), lw=2, label=name) for i, name in enumerate(class_names, start=1)],
+        handles=[
+            Line2D([], [], color=colour_of(index), lw=2, label=legend_label(name))
+            for index, name in enumerate(class_names, start=1)
+        ],
         loc="outside lower center",
         ncols=4,
         frameon=False,

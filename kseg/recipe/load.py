@@ -5,6 +5,8 @@ is written as in TOML (quotes may be left out).
 """
 
 import difflib
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+KEY = re.compile(r'\s*[A-Za-z_][\w-]*(\.([\w-]+|"[^"]*"))*\s*', re.ASCII)  # as TOML writes it; a path has more in it
 
 
 def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
@@ -52,11 +57,17 @@ def split_arguments(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     Raises:
         InputError: there is more than one recipe.
     """
-    overrides = [word for word in words if "=" in word]
-    others = [word for word in words if "=" not in word]
+    overrides = [word for word in words if is_override(word)]
+    others = [word for word in words if not is_override(word)]
     if len(others) > 1:
         raise InputError(f"one recipe at a time, received {others}: changes are written section.key=value")
     return (Path(others[0]) if others else None), overrides
+
+
+def is_override(word: str) -> bool:
+    """Whether a command's free argument is `section.key=value`: it begins like one, and no file has that name."""
+    key, equals, _ = word.partition("=")
+    return bool(equals and KEY.fullmatch(key)) and not os.path.exists(word)  # noqa: PTH110 (a Path refuses long values)
 
 
 def dump_recipe(recipe: Recipe) -> str:

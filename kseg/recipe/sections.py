@@ -13,6 +13,7 @@ from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.types import (
     PLANNED,
     Fraction,
+    LabelValue,
     Name,
     Normalisation,
     Rates,
@@ -34,12 +35,15 @@ class Data(Section):
         "tfrecords/phantom",
         description="folder of the prepared shards and their manifest.json, or of an object store, s3://bucket/folder",
     )
-    labels: dict[str, int] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
+    labels: dict[str, LabelValue] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
     classes: tuple[str, ...] = Field(
         (), description="foreground classes to learn, by name; the others become background; empty for all"
     )
     spacing_mm: Spacing = Field(
         (), description="voxels' size along x, y, z to which scans are resampled; empty for each scan's own"
+    )
+    assume_spacing_mm: Spacing = Field(
+        (), description="voxels' size along a file's own axes i, j, k, where the file does not state it; empty: refused"
     )
     val_fraction: Fraction = Field(0.15, description="share of the subjects without a split that validate")
     test_fraction: Fraction = Field(0.15, description="share of the subjects without a split that test")

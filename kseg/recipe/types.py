@@ -1,10 +1,13 @@
 """What a value of a recipe may be, and the table that holds values."""
 
+import re
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -22,8 +25,17 @@ Degrees = Annotated[float, Field(ge=0, le=180)]
 Factor = Annotated[float, Field(ge=1, le=10)]
 Normalisation = Literal["zscore", "ct", "log"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Word = Annotated[str, Field(pattern=WORD)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+
+
+def fit_name(text: str) -> str:
+    """Return a name that a run may have, as near to `text` as can be: Beinmuskeln_a for Beinmuskeln=ä."""
+    if re.fullmatch(WORD, text):
+        return text
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-") or "dataset"
 
 
 def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -38,6 +50,12 @@ def _all_or_none(spacing: tuple[float, ...]) -> tuple[float, ...]:
     return spacing
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("it must be an integer")  # pydantic would take `true` for 1
+    return value
+
+
 def _form_of_rates(value: Any) -> str:
     return "per level" if isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value) else "all"
 
@@ -48,6 +66,7 @@ Rates = Annotated[
 ]
 Spacing = Annotated[tuple[Millimetres, ...], AfterValidator(_all_or_none)]
 """Along x, y and z, or empty."""
+LabelValue = Annotated[int, BeforeValidator(_no_truth_value)]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]

@@ -1,23 +1,58 @@
 """Where a dataset is written to, a folder of a disk or of an object store: readers find it whole, or not at all."""
 
+import json
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from upath import UPath
 
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.files import lock, remove_folder, replace_folder, replaced, whole_file
+from kseg.console.files import lock, replace_folder, whole_file
 from kseg.console.locations import Location
+from kseg.console.ownership import Kind, check_replaceable, mark, partial_of, remove, replaced
 from kseg.records.manifest import MANIFEST, load_manifest
+from kseg.records.schema import VERSION
 
 FINISHED = ".finished"
 """Folder, within that of a run that is not done, of the notes about finished cases."""
 WRITING = ".writing-"
 
-L = TypeVar("L", Path, UPath)
+
+def _read_json(path: Location) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _shards(folder: Location) -> Collection[str]:
+    """The shards of a dataset: those of its manifest; all that look so where that is of another version, or damaged."""
+    match _read_json(folder / MANIFEST):
+        case {"schema_version": int(version), "cases": [*cases]} if version == VERSION:
+            return {str(case.get("file")) for case in cases if isinstance(case, dict)}
+    return {path.name for path in folder.glob("*.tfrecord")}
+
+
+def _was_a_dataset(folder: Location) -> bool:
+    """Whether a folder without a marker is a dataset of any earlier version, or one that was never finished."""
+    match _read_json(folder / MANIFEST):
+        case {"schema_version": int(), "cases": [*_]}:
+            return True
+    return (folder / FINISHED).is_dir()
+
+
+NOTES = Kind("folder of notes", ("*.json", "*.outcome", f"{WRITING}#-*"), "remove it", lambda _: True)
+DATASET = Kind(
+    "dataset",
+    (MANIFEST, f"{WRITING}#-*", *(f"{FINISHED}/{file}" for file in NOTES.files)),
+    "set data.records",
+    _was_a_dataset,
+    _shards,
+)
 
 
 class Destination(Protocol):
@@ -28,8 +63,8 @@ class Destination(Protocol):
         """Folder for shards as they are finished; it outlives a run that is killed."""
         ...
 
-    def check_replaceable(self) -> None:
-        """Raise `InputError` where something else than a dataset would be replaced."""
+    def check(self) -> None:
+        """Raise `InputError` where something else than a dataset would be replaced, or nothing can be written."""
         ...
 
     def alone(self) -> AbstractContextManager[None]:
@@ -65,14 +100,17 @@ class OnDisk:
     """A folder that takes its name once it is whole."""
 
     def __init__(self, target: Path) -> None:
+        if not target.resolve().name:
+            raise InputError(f"'{target}' is all of a disk: set data.records")
+        self._named = target
         self._target = target.resolve()
-        self.partial = _partial(self._target)
+        self.partial = partial_of(self._target)
         self._lock = self.partial.with_name(f"{self.partial.name}.lock")
 
-    def check_replaceable(self) -> None:
-        """Raise `InputError` where something else than a dataset would be replaced."""
-        if self._target.is_dir() and any(self._target.iterdir()) and not (self._target / MANIFEST).is_file():
-            raise _something_else(self._target)
+    def check(self) -> None:
+        """Raise `InputError` where something else than a dataset would be replaced, or nothing can be written."""
+        check_replaceable(self._named, DATASET)
+        check_writable(self._target.parent)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -87,26 +125,30 @@ class OnDisk:
             for unfinished in (*folder.glob(f"{WRITING}*"), *folder.glob(f"{FINISHED}/{WRITING}*")):
                 unfinished.unlink(missing_ok=True)
             try:
+                mark(folder, DATASET)
                 yield
             finally:
                 if folder.is_dir() and not any((folder / FINISHED).glob("*.json")):
-                    remove_folder(folder)
+                    with suppress(InputError):  # what somebody has put there meanwhile stays
+                        remove(folder, DATASET)
                 self._lock.unlink(missing_ok=True)
 
     def publish(self, manifest: str, files: Collection[str]) -> None:
         """Give the folder the dataset's name."""
         _keep_only(files, self.partial.glob("*.tfrecord"))
         (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
-        replace_folder(self._target, self.partial)
-        remove_folder(self._target / FINISHED)
+        replace_folder(self._target, self.partial, DATASET)
+        remove(self._target / FINISHED, NOTES)
 
     def tidy(self) -> None:
         """Remove what a run has left that was killed just after it published; nothing while another run is writing."""
-        left = (self._target / FINISHED, replaced(self._target))
-        if any(path.exists() for path in (*left, self._lock, self.partial)):
-            with suppress(InputError), self.alone():
-                for folder in left:
-                    remove_folder(folder)
+        notes, before = self._target / FINISHED, replaced(self._target)
+        if any(path.exists() for path in (notes, before, self._lock, self.partial)):
+            with suppress(InputError):
+                check_replaceable(self._target, DATASET)
+                with self.alone():
+                    remove(notes, NOTES)
+                    remove(before, DATASET)
 
 
 class InStore:
@@ -118,21 +160,21 @@ class InStore:
 
     def __init__(self, target: UPath) -> None:
         self._target = target
-        self.partial = _partial(target)
+        self.partial = partial_of(target)
 
-    def check_replaceable(self) -> None:
+    def check(self) -> None:
         """Raise `InputError` where something else than a dataset would be replaced."""
-        ours = any((folder / MANIFEST).exists() for folder in (self._target, self.partial))
-        if not ours and self._target.exists() and any(self._target.iterdir()):
-            raise _something_else(self._target)
+        check_replaceable(self._target, DATASET)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Do nothing: what a killed run was writing is not there, and a store has no locks."""
+        """Mark the folder: what a killed run was writing is not there, and a store has no locks."""
+        mark(self.partial, DATASET)
         return nullcontext()
 
     def publish(self, manifest: str, files: Collection[str]) -> None:
         """Copy the shards to their place, then write the manifest, then remove what is of use no more."""
         (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
+        mark(self._target, DATASET)
         (self._target / MANIFEST).unlink(missing_ok=True)
         for name in files:
             self._target.fs.copy((self.partial / name).path, (self._target / name).path)
@@ -149,15 +191,7 @@ class InStore:
     def _clear(self, files: Collection[str]) -> None:
         """Remove what is of use no more once the `files` are published."""
         _keep_only(files, self._target.glob("*.tfrecord"))
-        self.partial.fs.rm(self.partial.path, recursive=True)
-
-
-def _partial(target: L) -> L:
-    return target.with_name(f".partial-{target.name}")
-
-
-def _something_else(folder: Location) -> InputError:
-    return InputError(f"'{folder}' holds something else than a prepared dataset: empty it, or set data.records")
+        remove(self.partial, DATASET)
 
 
 def _keep_only(wanted: Collection[str], found: Iterable[Location]) -> None:

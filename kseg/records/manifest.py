@@ -50,10 +50,12 @@ class CaseEntry(Shard):
 
 
 class LeftOut(_Entry):
-    """A case that `--skip-bad` left out, and why."""
+    """A case that `--skip-bad` left out, and why; `source` is a hash of what it was to be made from."""
 
     case: str
     reason: str
+    source: Hash | None = None
+    """None in manifests that were written before there was one."""
 
 
 class Manifest(_Entry):
@@ -144,6 +146,11 @@ def _parsed(folder: Location) -> Manifest:
         if count > 1:
             raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: prepare again")
     for case in manifest.cases:
+        if any(rows and len(rows) != len(manifest.channels) for rows in (case.inside, case.outside)):
+            raise InputError(
+                f"'{path}': case '{case.case}' has other channels than the dataset ({', '.join(manifest.channels)}): "
+                "prepare again, which says what to mend"
+            )
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")
     return manifest

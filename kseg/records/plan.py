@@ -16,7 +16,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation, Share, Sizes
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.intensity import HIGH, LOW, Scale, Statistics
+from kseg.records.intensity import HIGH, LOW, MEAN, Scale, Statistics
 
 MOST_LEVELS = 5
 LEAST_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved five times
@@ -26,6 +26,7 @@ LEAST_BATCH, MOST_BATCH = 2, 4  # beyond, more steps teach more than larger ones
 SPACINGS_DIFFER = 0.1
 RANGES_DIFFER = 5.0
 EIGHT_BITS = 255
+HOUNSFIELD_DIFFERS = 500  # tissue differs by less from scan to scan; zero points that files leave out are 1000 or 1024
 
 # Measured: the paper's network, float32, batches of 96^3 patches, on two cores of a server (`kseg.bench step`).
 BASE_BYTES, BYTES_PER_VOXEL = 0.5e9, 1900
@@ -66,6 +67,7 @@ def make_plan(
     patch_size, pooling = fit_patch(np.ceil(extent).astype(int).tolist(), target_mm, memory_gb)
     batch_size = fit_batch(patch_size, memory_gb)
     differing = [_range_ratio(cases, channel) for channel in range(len(channels))]
+    shifts = [_shift(cases, channel) for channel in range(len(channels))]
     foreground = _median_foreground(cases)
     return Plan(
         target_spacing_mm=target_mm,
@@ -73,8 +75,12 @@ def make_plan(
         batch_size=batch_size,
         pooling=pooling,
         normalisation=tuple(
-            _normalisation(name, has_unit=ratio < RANGES_DIFFER and bool(foreground), highest=_highest(cases, number))
-            for number, (name, ratio) in enumerate(zip(channels, differing, strict=True))
+            _normalisation(
+                name,
+                has_unit=ratio < RANGES_DIFFER and shift < HOUNSFIELD_DIFFERS and bool(foreground),
+                highest=_highest(cases, number),
+            )
+            for number, (name, ratio, shift) in enumerate(zip(channels, differing, shifts, strict=True))
         ),
         foreground=foreground,
         foreground_oversampling=oversampling(_rarest_fraction(cases)),
@@ -82,6 +88,7 @@ def make_plan(
         warnings=(
             *_spacing_warnings(spacings_mm, target_mm),
             *_range_warnings(channels, differing),
+            *_shift_warnings(channels, shifts),
             *_absence_warnings(cases, class_names),
         ),
     )
@@ -240,6 +247,12 @@ def _range_ratio(cases: Sequence[Fingerprint], channel: int) -> float:
     return max(ranges) / min(ranges) if ranges else 1.0
 
 
+def _shift(cases: Sequence[Fingerprint], channel: int) -> float:
+    """How far the foreground's mean of any case lies from that of most."""
+    means = np.array([case.inside[channel][MEAN] for case in cases if case.inside])
+    return float(np.abs(means - np.median(means)).max()) if means.size else 0.0
+
+
 def _surroundings(cases: Sequence[Fingerprint], channel: int) -> list[Statistics]:
     """Each case's statistics outside the foreground, or inside where there is nothing else."""
     return [(case.outside or case.inside)[channel] for case in cases]
@@ -273,9 +286,19 @@ def _range_warnings(channels: Sequence[str], ratios: Sequence[float]) -> list[st
     return [
         f"intensities of '{name}' range {ratio:.0f} times wider in some cases than in others: "
         + ("is it really CT? " if _names(name, "ct") else "")
-        + "each volume is normalised by its own percentiles"
+        + "each volume is normalised by its own percentiles, unless data.normalisation says otherwise"
         for name, ratio in zip(channels, ratios, strict=True)
         if ratio >= RANGES_DIFFER
+    ]
+
+
+def _shift_warnings(channels: Sequence[str], shifts: Sequence[float]) -> list[str]:
+    """Some files of a dataset keep CT with another zero point, or as grey values of a window."""
+    return [
+        f"intensities of '{name}' lie {shift:.0f} from the others' in some cases: are all in Hounsfield units? each "
+        "volume is normalised by its own percentiles, unless data.normalisation says otherwise"
+        for name, shift in zip(channels, shifts, strict=True)
+        if _names(name, "ct") and shift >= HOUNSFIELD_DIFFERS
     ]
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from statistics import median
 
-from rich.markup import escape
 from rich.table import Table
 
 from kseg.recipe.sections import Recipe
@@ -25,7 +24,7 @@ def class_table(manifest: Manifest) -> Table:
             f"{_median(case.components[index] for case in having):g}",
             f"{_median(case.largest_component[index] for case in having):.0%}",
         ]
-        table.add_row(escape(name), str(len(having)), *(cells if having else ["-"] * 3))
+        table.add_row(name, str(len(having)), *(cells if having else ["-"] * 3))
     return table
 
 

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
-from kseg.volumes.cases import Case, find_cases
-from kseg.volumes.formats.names import files_of
+from kseg.volumes.cases.case import Case
+from kseg.volumes.cases.find import find_cases
+from kseg.volumes.channels import check_channels, names_by_file
+from kseg.volumes.formats.files import files_of
+from kseg.volumes.formats.names import is_unicode
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
@@ -54,10 +58,10 @@ class ScanList:
 
 
 def find_scans(recipe: Recipe) -> ScanList:
-    """Return the scans that `data.source` names; none of them is opened yet.
+    """Return the scans that `data.source` names, not opened yet; where it does not state their channels, one is.
 
     Raises:
-        InputError: the source is not understood, or its labels have no names.
+        InputError: the source is not understood, its labels have no names, or its images may be colours.
     """
     scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe)
     if recipe.data.classes:
@@ -137,6 +141,8 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
             f"data.source '{recipe.data.source}' must be a folder or file of a disk: copy it to one, or mount it; "
             "data.records may lie in a store"
         )
+    if not is_unicode(recipe.data.source):
+        raise InputError(f"data.source {recipe.data.source!r} is a name that is not UTF-8: rename it")
     found = find_cases(Path(recipe.data.source))
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
@@ -144,21 +150,44 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
             f"'{recipe.data.source}' names no labels: give each value a name with data.labels, for example "
             "'data.labels={background = 0, soleus = 100}'"
         )
+    channels = found.channel_names
+    if not found.channels_stated:
+        channels = names_by_file(channels[0], (case.images[0] for case in found.cases))
+        if len(channels) > 1:
+            say(
+                f"note: each image of '{recipe.data.source}' holds {len(channels)} channels, {', '.join(channels)}: "
+                "if they are moments in time, make a case of each"
+            )
     scans = (
-        Scan(case.case, case.subject, case.split, partial(_open, case, labels), partial(_source, case))
+        Scan(
+            *(case.case, case.subject, case.split),
+            partial(_open, case, channels, labels, recipe.data.assume_spacing_mm),
+            partial(_source, case),
+        )
         for case in found.cases
     )
-    return ScanList(found.channel_names, labels, tuple(scans))
+    return ScanList(channels, labels, tuple(scans))
 
 
-def _open(case: Case, labels: LabelMap) -> tuple[VolumeStream, VolumeStream]:
-    image = open_image(case.images, case.case)
-    return image, open_labels(case.label, labels, image, case.case)
+def _open(
+    case: Case, channels: tuple[str, ...], labels: LabelMap, assume_spacing_mm: Spacing
+) -> tuple[VolumeStream, VolumeStream]:
+    image = open_image(case.images, case.case, assume_spacing_mm)
+    check_channels(image, f"case '{case.case}'", "the dataset has", len(channels), channels)
+    return image, open_labels(case.label, labels, image, case.case, assume_spacing_mm)
 
 
 def _source(case: Case) -> str:
-    digests = [sha256_of(file) for path in (*case.images, case.label) for file in files_of(path)]
+    digests = [_digest(file) for path in (*case.images, case.label) for file in files_of(path)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    """A hash of a file's content; a bad case may lack the file, or the right to read it."""
+    try:
+        return sha256_of(file)
+    except OSError:
+        return "unreadable"
 
 
 def _phantom_scans(recipe: Recipe) -> ScanList:

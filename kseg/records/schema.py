@@ -16,7 +16,7 @@ from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
 from kseg.records.example import decode_example, encode_example
 from kseg.records.intensity import STD
-from kseg.volumes.cases import UNSAFE_NAME
+from kseg.volumes.cases.case import UNSAFE_NAME
 from kseg.volumes.geometry import check_affine
 from kseg.volumes.volume import StoredGeometry
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from kseg.console.command import say
+from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.files import lock, sha256_of, whole_file
 from kseg.console.locations import Location, reaching
@@ -38,8 +39,8 @@ def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, 
     Raises:
         InputError: a shard is damaged or cannot be reached, or the disk has no room for the copies.
     """
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with (cache_dir / ".lock").open("w") as file:
+    check_writable(cache_dir)
+    with (cache_dir / ".lock").open("a") as file:
         lock(file)
         missing = [case for case in manifest.cases if case.split != "test" and not _is_there(cache_dir, case)]
         need, free = sum(case.bytes for case in missing), shutil.disk_usage(cache_dir).free

@@ -16,13 +16,14 @@ from kseg.recipe.sections import Recipe
 from kseg.records.bricks import MOST_EDGE
 from kseg.records.destinations import destination
 from kseg.records.manifest import CaseEntry, LeftOut, Manifest, manifest_text
-from kseg.records.plan import make_plan
+from kseg.records.plan import Plan, make_plan
 from kseg.records.scans import ScanList
 from kseg.records.schema import VERSION
 from kseg.records.splits import SPLITS, split_by_subject
 from kseg.records.workers import run_jobs
 from kseg.records.write_case import CaseJob, Outcome
 
+MOST_NAMED = 3
 Engine = Callable[[Sequence[CaseJob]], Iterable[Outcome]]
 """From jobs to what becomes of each, in whatever order: `run_jobs`, or something with machines of its own."""
 
@@ -44,7 +45,7 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False, engin
     """
     target = destination(recipe.records_folder)
     with reaching(recipe.records_folder):
-        target.check_replaceable()
+        target.check()
         with target.alone():
             jobs = case_jobs(recipe, found, target.partial)
             outcomes = _run(jobs, engine, skip_bad)
@@ -64,6 +65,8 @@ def case_jobs(recipe: Recipe, found: ScanList, folder: Location) -> list[CaseJob
         "brick": MOST_EDGE,
         "spacing_mm": found.spacing_mm,
     }
+    if recipe.data.assume_spacing_mm:  # datasets that were prepared without this key stay as they are
+        choices["assume_spacing_mm"] = recipe.data.assume_spacing_mm
     digest = hashlib.sha256(json.dumps(choices).encode()).hexdigest()
     return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
 
@@ -77,9 +80,21 @@ def _run(jobs: Sequence[CaseJob], engine: Engine, skip_bad: bool) -> list[Outcom
                 raise InputError(outcome.reason)
             say(f"left out: {outcome.reason}")
         outcomes[outcome.case] = outcome
+    _tell(outcomes.values())
     if again := sum(outcome.again for outcome in outcomes.values()):
         say(f"{again} of {len(jobs)} cases were finished by an earlier run")
     return [outcomes[job.scan.case] for job in jobs]
+
+
+def _tell(outcomes: Iterable[Outcome]) -> None:
+    """Say once of what the files leave open, and of which cases."""
+    cases: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for note in outcome.notes:
+            cases.setdefault(note, []).append(outcome.case)
+    for note, named in cases.items():
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        say(f"note: {', '.join(sorted(named)[:MOST_NAMED])}{more}: {note}")
 
 
 def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> Manifest:
@@ -88,7 +103,6 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
     cases = [CaseEntry(split=splits[shard.subject], **dict(shard)) for shard in shards]
     if not any(case.split == "train" for case in cases):
         raise InputError(f"no scan of '{recipe.data.source}' is left to train on: mend those that were left out")
-    to_plan = [case for case in cases if case.split != "test"]
     return Manifest(
         kseg_version=__version__,
         source=recipe.data.source,
@@ -96,10 +110,18 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
         channels=found.channels,
         labels=found.labels.to_json(),
         spacing_mm=found.spacing_mm,
-        plan=make_plan(to_plan, found.channels, found.labels.names, recipe.data.memory_gb),
+        plan=plan_of(recipe, found, cases),
         cases=tuple(cases),
-        left_out=tuple(LeftOut(case=out.case, reason=out.reason) for out in outcomes if out.shard is None),
+        left_out=tuple(
+            LeftOut(case=out.case, reason=out.reason, source=out.source) for out in outcomes if out.shard is None
+        ),
     )
+
+
+def plan_of(recipe: Recipe, found: ScanList, cases: Sequence[CaseEntry]) -> Plan:
+    """Return the plan for the cases that are not to test; of the recipe `data.memory_gb` decides it."""
+    to_plan = [case for case in cases if case.split != "test"]
+    return make_plan(to_plan, found.channels, found.labels.names, recipe.data.memory_gb)
 
 
 def splits_of(recipe: Recipe, found: ScanList) -> dict[str, str]:

@@ -44,12 +44,17 @@ class CaseJob:
 
 
 class Outcome(BaseModel):
-    """What became of a case: its shard, or the reason why there is none; `again` if an earlier run had finished it."""
+    """What became of a case: its shard, or the reason why there is none; `again` if an earlier run had finished it.
+
+    `notes` are sentences on what its files leave open; `source` is, where there is no shard, a hash of the files.
+    """
 
     case: str
     shard: Shard | None = None
     reason: str = ""
     again: bool = False
+    notes: tuple[str, ...] = ()
+    source: str = ""
 
 
 def prepare_case(job: CaseJob) -> Outcome:
@@ -66,16 +71,18 @@ def prepare_case(job: CaseJob) -> Outcome:
             if shard := _finished(job):
                 return Outcome(case=job.scan.case, shard=shard, again=True)
             job.note.unlink(missing_ok=True)
-            shard = write_case(job)
+            shard, notes = write_case(job)
         except InputError as error:
-            return Outcome(case=job.scan.case, reason=str(error))
+            return Outcome(case=job.scan.case, reason=str(error), source=job.scan.source())
         with own_file(job.note) as path:
             path.write_text(shard.model_dump_json(), encoding="utf-8")
-        return Outcome(case=job.scan.case, shard=shard)
+        return Outcome(case=job.scan.case, shard=shard, notes=notes)
 
 
-def write_case(job: CaseJob) -> Shard:
-    """Write the shard of a case; memory is that of a slab of the image, one brick thick, and of the packed labels.
+def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
+    """Write the shard of a case and return it, with sentences on what its files leave open.
+
+    Memory is that of a slab of the image, one brick thick, and of the packed labels.
 
     Two cores are kept busy: the sources are hashed while the labels are packed, the pieces of the foreground told apart
     while the image is read, and one brick is cut, measured and encoded while another is hashed and written.
@@ -111,7 +118,7 @@ def write_case(job: CaseJob) -> Shard:
                 truth,
             )
             place = writer.write(encode_head(head))
-        return Shard(
+        shard = Shard(
             case=scan.case,
             subject=scan.subject,
             file=target.name,
@@ -122,6 +129,7 @@ def write_case(job: CaseJob) -> Shard:
             recipe=job.recipe,
             **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities, pieces.result())),
         )
+    return shard, tuple(dict.fromkeys((*image.notes, *indices.notes)))
 
 
 def _records(

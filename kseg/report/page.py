@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from kseg import __version__
 from kseg.console.files import whole_file
+from kseg.console.markdown import markdown_text
 
 
 def write_page(template: str, path: Path, **values: Any) -> None:
@@ -33,10 +34,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = _cell
+    environment.filters["markdown"] = markdown_text
     return environment
-
-
-def _cell(text: str) -> str:
-    """A text within a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", r"\|")

@@ -15,7 +15,7 @@ from kseg.training.checkpoints import State, load_checkpoint, random_seeds, valu
 from kseg.training.history import cut_history
 from kseg.training.optimizer import build_optimizer
 from kseg.training.precision import choose_precision
-from kseg.training.run_folder import Contract, RunFolder
+from kseg.training.run_folder import FOLDS, RUN, Contract, RunFolder
 from kseg.training.workers import Workers
 
 
@@ -47,7 +47,7 @@ def start_run(
     if workers.is_chief and resume:
         cut_history(folder.history, state.epochs_done)
     elif workers.is_chief:
-        with whole_folder(folder.path) as path:
+        with whole_folder(folder.path, RUN, FOLDS) as path:
             RunFolder(path).create(dump_recipe(recipe), contract)
             write_checkpoint(RunFolder(path), model, state)
     return model, state

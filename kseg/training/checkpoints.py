@@ -4,8 +4,10 @@ One holds Keras' model file, which has weights, learned penalties and optimiser,
 to go on as if nothing had happened.
 """
 
+import errno
 import json
-import shutil
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import keras
@@ -16,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Va
 from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of, whole_file, whole_folder
+from kseg.console.ownership import remove
 from kseg.training.averaging import averaged_weights
-from kseg.training.run_folder import Contract, RunFolder, load_segmenter
+from kseg.training.run_folder import CHECKPOINT, CHECKPOINT_FILES, Contract, RunFolder, load_segmenter
 from kseg.training.schedule import Budget
 from kseg.training.times import Timing
 from kseg.training.workers import Workers
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 KEPT = 2
 NO_STEPS = Timing()
-MODEL, STATE, CHECKSUMS = "model.keras", "state.json", "sha256.json"
+MODEL, STATE, CHECKSUMS = CHECKPOINT_FILES
 
 Values = tuple[tuple[float, ...], ...]
 """Of several variables, each in one row."""
@@ -75,7 +78,9 @@ class Checkpoint(keras.callbacks.Callback):
         self._epochs_done = state.epochs_done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write what is new."""
+        """Write what is new, unless the run's folder is gone: it would come back without all that it began with."""
+        if self.workers.is_chief and not self.folder.recipe.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder.recipe))
         dice = float((logs or {})["val_dice"])
         self.epochs_without_gain += 1
         if dice > self.best_dice:
@@ -112,13 +117,14 @@ def in_vain(patience: int, epochs_without_gain: int) -> bool:
 def write_checkpoint(folder: RunFolder, model: "Segmenter", state: State) -> None:
     """Write a checkpoint, and remove those before the last two."""
     within = f"-step-{state.steps_done:06d}" if state.steps_done else ""
-    with whole_folder(folder.checkpoints / f"epoch-{state.epochs_done:06d}{within}") as path:
+    with whole_folder(folder.checkpoints / f"epoch-{state.epochs_done:06d}{within}", CHECKPOINT) as path:
         model.save(path / MODEL)
         (path / STATE).write_text(state.model_dump_json(), encoding="utf-8")
         checksums = {name: sha256_of(path / name) for name in (MODEL, STATE)}
         (path / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
     for old in folder.saved_checkpoints[:-KEPT]:
-        shutil.rmtree(old)
+        with suppress(InputError):  # one that holds a user's notes stays
+            remove(old, CHECKPOINT)
 
 
 def load_checkpoint(folder: RunFolder, contract: Contract) -> "tuple[Segmenter, State]":

@@ -22,7 +22,7 @@ class Display(keras.callbacks.Callback):
         self.budget = budget
         self.class_names = class_names
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("steps, loss {task.fields[loss]:.4f}, left"),

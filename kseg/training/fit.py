@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kseg.console.disk import naming, refusals_told
 from kseg.console.locations import Location
 from kseg.console.termination import Termination
 from kseg.nn.networks import trainable_parameters
@@ -56,7 +57,7 @@ def fit(
         termination: whether the run is asked to end before its end.
 
     Raises:
-        InputError: a shard is damaged, or see `start_run`.
+        InputError: a shard is damaged, a disk refuses what is to be written, or see `start_run`.
         MachineError: another worker has ended.
         Stopped: the run was asked to end, and can be gone on with.
     """
@@ -94,35 +95,36 @@ def fit(
             keras.callbacks.TensorBoard(folder.logs, write_graph=False),
             keras.callbacks.CSVLogger(folder.history, append=True),
         ]
-    try:
-        with workers.missed():
-            done = model.fit(
-                workers.feed(lambda share: stopwatch.watch(train.batches(to_train, share))),
-                steps_per_epoch=steps,
-                initial_epoch=state.epochs_done,
-                epochs=state.epochs_done if nothing_left else options.epochs,
-                validation_data=workers.feed(val_batches),
-                validation_steps=len(to_validate),
-                callbacks=[
-                    agreement,
-                    GoOn(state),
-                    times,
-                    *looks,
-                    budget,
-                    *logs,
-                    checkpoint,
-                    *([display, PenaltyWatch()] if workers.is_chief else []),
-                    ValidateAverage(),
-                    End(agreement, checkpoint, times, state.steps_done),
-                ],
-                shuffle=False,
-                verbose=0,
-            )
-    except tf.errors.OpError:
-        check_shards(records, manifest)  # a damaged shard is the likely cause, and deserves its name
-        raise
-    finally:
-        display.close()
+    with refusals_told("go on with --resume"), naming(folder.path):
+        try:
+            with workers.missed():
+                done = model.fit(
+                    workers.feed(lambda share: stopwatch.watch(train.batches(to_train, share))),
+                    steps_per_epoch=steps,
+                    initial_epoch=state.epochs_done,
+                    epochs=state.epochs_done if nothing_left else options.epochs,
+                    validation_data=workers.feed(val_batches),
+                    validation_steps=len(to_validate),
+                    callbacks=[
+                        agreement,
+                        GoOn(state),
+                        times,
+                        *looks,
+                        budget,
+                        *logs,
+                        checkpoint,
+                        *([display, PenaltyWatch()] if workers.is_chief else []),
+                        ValidateAverage(),
+                        End(agreement, checkpoint, times, state.steps_done),
+                    ],
+                    shuffle=False,
+                    verbose=0,
+                )
+        except tf.errors.OpError:
+            check_shards(records, manifest)  # a damaged shard is the likely cause, and deserves its name
+            raise
+        finally:
+            display.close()
     if not workers.is_chief:
         return {}
     return _report(folder, model, budget, state.epochs_done + len(done.epoch), checkpoint.best_dice)

@@ -1,6 +1,7 @@
 """The folder of a run, `saved_models/<run>/`: what is in it, and how it is opened again."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.recipe.load import load_recipe
+from kseg.console.files import whole_folder
+from kseg.console.locations import Location
+from kseg.console.ownership import Kind, is_kind, mark
+from kseg.recipe.load import load_recipe, read_toml
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.records.intensity import Scale
@@ -43,6 +47,53 @@ class Contract(BaseModel):
         """Say whether a prepared dataset has the channels, the labels and the spacing of the run's."""
         theirs, ours = ((one.channels, one.label_map, one.spacing_mm) for one in (manifest, self))
         return theirs == ours
+
+
+CHECKPOINT_FILES = ("model.keras", "state.json", "sha256.json")
+SAVED_MODEL_FILES = ("*.pb", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
+MADE_OF_ONE_OR_MORE = (
+    *("postprocessing.json", "timing.cache", "MODEL_CARD.md", "models.config", "batching.config"),
+    *(
+        f"evaluation/{split}{rest}"
+        for split in ("train", "val", "test")
+        for rest in (".json", ".csv", ".html", "-*.png")
+    ),
+    *(f"#/{file}" for file in SAVED_MODEL_FILES),
+)
+"""What is made of a run, or of the folds of one together."""
+FILES = (
+    *("recipe.toml", "data.json", "model.keras", "history.csv", "precision_recall.csv", "report.json", "cell.json"),
+    *("model.onnx", "model.engine", "engine.onnx", "engine.json"),
+    *(f"checkpoints/epoch-#{within}/{file}" for within in ("", "-step-#") for file in CHECKPOINT_FILES),
+    *("logs/events.out.tfevents.*", "logs/train/events.out.tfevents.*", "logs/validation/events.out.tfevents.*"),
+    *MADE_OF_ONE_OR_MORE,
+)
+NAME_ANOTHER = "choose another name=..."
+
+
+def _was_a_run(folder: Location) -> bool:
+    """Whether a folder without a marker is a run of an earlier version, whose recipe may not be read any more."""
+    try:
+        recipe = read_toml(Path(str(folder)) / "recipe.toml")
+        contract = json.loads((folder / "data.json").read_bytes())
+    except (InputError, OSError, ValueError):
+        return False
+    return {"name", "data", "train"} <= recipe.keys() and isinstance(contract, dict) and "labels" in contract
+
+
+def _were_folds(folder: Location) -> bool:
+    folds = [path for path in folder.glob("fold-*") if path.is_dir()]
+    return bool(folds) and not (folder / "recipe.toml").exists() and all(is_kind(fold, RUN) for fold in folds)
+
+
+RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run)
+FOLDS = Kind(
+    "cross-validation", (*MADE_OF_ONE_OR_MORE, *(f"fold-#/{file}" for file in FILES)), NAME_ANOTHER, _were_folds
+)
+# These two lie within a run, under names of kseg's own, and had no marker in earlier versions.
+CHECKPOINT = Kind("checkpoint", CHECKPOINT_FILES, "remove it", lambda _: True)
+SAVED_MODEL = Kind("SavedModel", SAVED_MODEL_FILES, "remove it", lambda _: True)
+EPOCH = re.compile(r"epoch-\d{6,}(-step-\d{6,})?")
 
 
 @dataclass(frozen=True)
@@ -99,7 +150,7 @@ class RunFolder:
     @property
     def saved_checkpoints(self) -> list[Path]:
         """The checkpoints that are there, the newest last."""
-        return sorted(self.checkpoints.glob("epoch-*"))
+        return sorted(path for path in self.checkpoints.glob("epoch-*") if EPOCH.fullmatch(path.name))
 
     @property
     def logs(self) -> Path:
@@ -155,17 +206,21 @@ class RunFolder:
         return load_segmenter(self.model, self.load_contract()).in_float32()
 
     def create(self, recipe_text: str, contract: Contract) -> None:
-        """Make the folder, anew, with the files that say what the run is."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.mkdir(parents=True)
+        """Make the folder, new or empty, with the files that say what the run is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        mark(self.path, RUN)
         self.recipe.write_text(recipe_text, encoding="utf-8")
         self.contract.write_text(json.dumps(contract.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
 
     def take_model(self, trained: "RunFolder", recipe_text: str) -> None:
-        """Make the folder, anew, a run with another's model and a recipe that differs in how it is evaluated."""
-        self.create(recipe_text, trained.load_contract())
-        shutil.copyfile(trained.model, self.model)
+        """Make the folder, anew, a run with another's model and a recipe that differs in how it is evaluated.
+
+        Raises:
+            InputError: something else than a run is there.
+        """
+        with whole_folder(self.path, RUN) as path:
+            RunFolder(path).create(recipe_text, trained.load_contract())
+            shutil.copyfile(trained.model, RunFolder(path).model)
 
 
 def open_run(run: str) -> RunFolder:

@@ -16,8 +16,16 @@ from kseg.console.errors import InputError
 if TYPE_CHECKING:
     from kseg.volumes.volume import StoredGeometry
 
-TOLERANCE_MM = 1e-3
+SAME_PLACE = 0.05
+"""Share of the smallest voxel edge within which voxels lie at one place.
+
+Programs round headers to six digits, NIfTI's quaternions are float32, DICOM's positions decimal: some per cent of a
+voxel at the far corner. An annotator's outline is not that exact, and no voxel gets another neighbour by it.
+"""
+UNITS = (10, 100, 1000, 10**4, 10**6)
+"""Between mm, cm, m, micrometres and tenths of a millimetre."""
 RAS_ORDER = np.array([[0, 1], [1, 1], [2, 1]])
+RESAMPLE = "resample one onto the other's grid"
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
 
 
@@ -99,21 +107,49 @@ def corners_mm(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
 
 
 def grid_difference(grid: Grid, reference: Grid, name: str) -> str | None:
-    """What sets a volume's grid apart from that of `reference`, called `name`; None where they are one.
+    """What sets a volume's grid apart from that of `reference`, called `name`, and the remedy; None where they are one.
 
-    Grids are one if their shapes are equal and their corner voxels lie within 1e-3 mm of each other.
+    Grids are one if their shapes are equal and their corner voxels lie within `SAME_PLACE` of each other.
     """
     if grid.shape != reference.shape:
-        return f"has the shape {grid.shape}, {name} {reference.shape}"
-    ours, theirs = corners_mm(grid.shape, grid.affine), corners_mm(reference.shape, reference.affine)
-    apart_mm = np.linalg.norm(ours - theirs, axis=1)
-    if apart_mm.max() <= TOLERANCE_MM:
+        return f"has the shape {grid.shape}, {name} {reference.shape}: {RESAMPLE}"
+    apart_mm = corners_apart_mm(grid.shape, grid.affine, reference.affine)
+    ours, theirs = spacing_mm(grid.affine), spacing_mm(reference.affine)
+    smallest_mm = min(*ours, *theirs)
+    if apart_mm.max() <= SAME_PLACE * smallest_mm:
         return None
+    first, second = (" x ".join(row) for row in told_apart(ours, theirs))
+    sizes = f"has voxels of {first} mm, {name} of {second} mm"
+    if factor := _lost_unit(ours, theirs):
+        return f"{sizes}, a factor of {factor}: one header lacks its unit or names a wrong one, set it there"
+    corner = int(np.argmax(apart_mm))
+    voxel = tuple(corners_mm(grid.shape, np.eye(4))[corner].astype(int).tolist())
+    places = (corners_mm(grid.shape, affine)[corner].tolist() for affine in (grid.affine, reference.affine))
+    here, there = (", ".join(row) for row in told_apart(*places))
+    differing = np.abs(np.subtract(ours, theirs)).max() * max(grid.shape) > SAME_PLACE * smallest_mm
     return (
-        f"lies up to {apart_mm.max():.4g} mm from {name} (voxel (0, 0, 0) at {_point(ours[0])} RAS mm, "
-        f"there at {_point(theirs[0])})"
+        f"{f'{sizes}, and ' if differing else ''}lies up to {apart_mm.max():.4g} mm from {name} (voxel {voxel} at "
+        f"({here}) RAS mm, there at ({there})): {RESAMPLE}"
     )
 
 
-def _point(position_mm: np.ndarray) -> str:
-    return "(" + ", ".join(f"{coordinate:.7g}" for coordinate in position_mm) + ")"
+def corners_apart_mm(shape: Sequence[int], affine: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Distance in mm between the places that two affines give to each of the eight corner voxels."""
+    return np.linalg.norm(corners_mm(shape, affine) - corners_mm(shape, other), axis=1)
+
+
+def told_apart(numbers: Sequence[float], others: Sequence[float]) -> tuple[list[str], list[str]]:
+    """Two rows of numbers as text, each number with as many digits as tell it from its counterpart, four at least."""
+    pairs = [_digits(number, other) for number, other in zip(numbers, others, strict=True)]
+    return [first for first, _ in pairs], [second for _, second in pairs]
+
+
+def _digits(number: float, other: float) -> tuple[str, str]:
+    texts = [(f"{number:.{digits}g}", f"{other:.{digits}g}") for digits in range(4, 18)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[0])
+
+
+def _lost_unit(ours: Sequence[float], theirs: Sequence[float]) -> int | None:
+    """The factor between two units of length, where spacings differ by one along every axis."""
+    ratios = np.divide(ours, theirs)
+    return next((unit for unit in UNITS if any(np.allclose(r, unit, rtol=1e-3) for r in (ratios, 1 / ratios))), None)

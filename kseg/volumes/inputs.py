@@ -1,14 +1,17 @@
 """Scans to segment, as a user names them: files, folders of files, folders of DICOM series."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.volumes.channel_files import gather_channels
+from kseg.volumes.formats.dicom_mark import CONTENTS, is_dicom
+from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import EXTENSIONS
 
-CHANNEL = re.compile(r"_(\d{4})(?=\.[A-Za-z]+(\.gz)?$)")  # nnU-Net's way: CASE_0000.nii.gz, CASE_0001.nii.gz
+MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -19,39 +22,44 @@ class Input:
     channels: tuple[Path, ...]
 
 
-def find_inputs(paths: Iterable[Path], num_channels: int) -> list[Input]:
+def find_inputs(paths: Iterable[Path], num_channels: int, channel_names: Sequence[str] = ()) -> list[Input]:
     """Return the scans that `paths` stand for.
 
-    A folder stands for the volumes in it; one without volumes for a DICOM series, or for a series in each of its
-    folders. For several channels, files of one case with nnU-Net's endings `_0000`, `_0001` are one scan.
+    A folder stands for the volumes and the DICOM series in it; one that has neither for the series in each of its
+    folders. What is passed over there is said. For several channels, files of one scan whose names end with the
+    channels' numbers or names are put together (`kseg.volumes.channel_files`); of one channel each file is a scan,
+    under its own name.
 
     Raises:
-        InputError: an empty folder, or two scans whose predictions would have one name.
+        InputError: a folder without scans, or a channel that is missing.
     """
     files = [file for path in paths for file in _volumes_of(path)]
-    inputs = list(_grouped(files)) if num_channels > 1 else [Input(file, (file,)) for file in files]
-    seen: dict[str, Path] = {}
-    for scan in inputs:
-        twin = seen.setdefault(scan.path.resolve().name, scan.path)
-        if twin is not scan.path:
-            raise InputError(f"'{twin}' and '{scan.path}' would be written to one name: predict them one by one.")
-    return inputs
+    if num_channels == 1:
+        return [Input(file, (file,)) for file in files]
+    return [Input(path, tuple(channels)) for path, channels in gather_channels(files, num_channels, channel_names)]
 
 
 def _volumes_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    volumes = [entry for entry in entries if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)]
-    series = [path] if any(entry.is_file() for entry in entries) else [entry for entry in entries if entry.is_dir()]
-    if not (volumes or series):
-        raise InputError(f"folder '{path}' is empty: name scans, or a folder that holds some.")
-    return volumes or series
+    found = [entry for entry in entries if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)]
+    slices = {entry for entry in entries if is_dicom(entry)}
+    series = [path] if slices else []
+    if not (found or series):
+        series = [entry for entry in entries if entry.is_dir() and any(map(is_dicom, entry.iterdir()))]
+    if not (found or series):
+        raise InputError(
+            f"folder '{path}' holds no scan ({_some(entries) or 'it is empty'}): name files that end in "
+            f"{', '.join(EXTENSIONS)}, or folders of DICOM files"
+        )
+    known = {file for volume in found for file in files_of(volume)} | slices | {*series, path / CONTENTS}
+    if passed_over := [entry for entry in entries if entry not in known]:
+        say(f"passed over in '{path}', as no scans: {_some(passed_over)}")
+    return found + series
 
 
-def _grouped(files: list[Path]) -> Iterator[Input]:
-    cases: dict[Path, list[Path]] = {}
-    for file in files:
-        cases.setdefault(file.with_name(CHANNEL.sub("", file.name)), []).append(file)
-    for path, members in cases.items():
-        yield Input(path, tuple(sorted(members)))
+def _some(entries: Sequence[Path]) -> str:
+    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    more = len(names) - MOST_SHOWN
+    return ", ".join(names[:MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")

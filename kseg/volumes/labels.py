@@ -1,5 +1,6 @@
 """Label maps: which class a value in a label file stands for."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,8 +9,10 @@ import numpy as np
 from kseg.console.errors import InputError
 
 BACKGROUND = "background"
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # more than a line, or not Unicode
 MOST_CLASSES = 65535
 MOST_SHOWN = 5
+WHOLE = 1e-3  # from an integer: what a scaled header, or a resampler in float32, may leave of a label
 SMALLEST_FIRST = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
 
 
@@ -36,8 +39,8 @@ class LabelMap:
                 f"{len(self.names)}; name the background and at least one structure in `data.labels`."
             )
         for name, value in zip(self.names, self.values, strict=True):
-            if not (isinstance(name, str) and name.strip()):
-                raise InputError(f"a class name in `data.labels` must be a text: received {name!r}.")
+            if not (isinstance(name, str) and name.strip()) or UNPRINTABLE.search(name):
+                raise InputError(f"a class name in `data.labels` must be a text of one line: received {name!r}.")
             if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
                 raise InputError(f"class {name!r} in `data.labels` needs an integer: received {value!r}.")
         for what, entries in (("name", self.names), ("value", self.values)):
@@ -62,15 +65,16 @@ class LabelMap:
     def to_indices(self, array: np.ndarray, where: str) -> np.ndarray:
         """Class indices of the values of a label file, uint8 (uint16 from 256 classes on), same shape.
 
-        `array` may be of any integer, Boolean or float type. `where` names file and case for the message:
-        `InputError` for values that are no whole numbers, and for those that the map does not hold.
+        `array` may be of any integer, Boolean or float type; a float is the integer within `WHOLE` of it. `where`
+        names file and case for the message: `InputError` for values that are no whole numbers, and for those that the
+        map does not hold.
         """
         unknown = self.num_classes
         indices = _map_voxels(array, self._index_of(array.dtype), index_dtype(unknown))
         if indices.max(initial=0) < unknown:
             return indices
         misses = np.unique(array[indices == unknown])
-        fractions = misses[misses != np.round(misses)]
+        fractions = misses[~_is_whole(misses)]
         if fractions.size:
             raise InputError(
                 f"{where} must hold whole numbers, one a class: received {_some(fractions)}; give the label "
@@ -110,14 +114,18 @@ class LabelMap:
                 bytewise = table.astype(np.uint8).tobytes()  # four times faster than indexing
                 return lambda voxels: np.frombuffer(voxels.tobytes().translate(bytewise), np.uint8)
             return lambda voxels: table[voxels]
-        wide = np.dtype("f8" if dtype.kind == "f" else "i8")
+        is_float = dtype.kind == "f"
+        wide = np.dtype("f8" if is_float else "i8")
         index_at = np.argsort(self.values)
         known = np.array(self.values, wide)[index_at]
 
         def search(voxels: np.ndarray) -> np.ndarray:
-            wide_voxels = voxels.astype(wide)  # uint64 may wrap: a value must keep its sign to be known
-            place = np.searchsorted(known, wide_voxels).clip(max=unknown - 1)
-            found = (known[place] == wide_voxels) & ((wide_voxels < 0) == (voxels < 0))
+            wide_voxels = voxels.astype(wide)
+            whole = np.rint(wide_voxels) if is_float else wide_voxels
+            place = np.searchsorted(known, whole).clip(max=unknown - 1)
+            # uint64 may wrap: a value must keep its sign to be known
+            kept = _is_whole(wide_voxels) if is_float else (wide_voxels < 0) == (voxels < 0)
+            found = (known[place] == whole) & kept
             return np.where(found, index_at[place], unknown)
 
         return search
@@ -152,6 +160,11 @@ def _map_voxels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray],
         for source, target in voxels:
             target[...] = function(source[:1] if (source == source[:1]).all() else source)
         return voxels.operands[1]
+
+
+def _is_whole(values: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return np.abs(values - np.rint(values)) <= WHOLE
 
 
 def _some(values: np.ndarray) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.recipe.types import Spacing
+from kseg.volumes.channels import counted
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference
 from kseg.volumes.labels import LabelMap, index_dtype
@@ -17,21 +19,28 @@ from kseg.volumes.slabs import GATHERED_PLANES, Slab, VolumeStream, gather, stre
 from kseg.volumes.volume import Volume
 
 
-def open_image(paths: Sequence[Path], case: str) -> VolumeStream:
+def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()) -> VolumeStream:
     """Image of a case in RAS+ order, its channels stacked from `paths` (files, or folders of a DICOM series).
+
+    `assume_spacing_mm` is for files that do not state theirs, as in `open_stored`.
 
     The type is the files' own of uint8, int8, uint16, int16, int32 and float32. Float of another width, or
     integers scaled by the header, become float32; wider integers int32 where they fit, else float32; Boolean uint8.
 
-    Raises `InputError` for a file that `open_stored` refuses and where the grid of a channel is not that of the first;
-    and while it is read for damage, for values that are NaN or infinite (in float32), and at its end for a file whose
-    voxels are all equal.
+    Raises `InputError` for a file that `open_stored` refuses, one of several that holds more than a channel, and where
+    the grid of a channel is not that of the first; and while it is read for damage, for values that are NaN or infinite
+    (in float32), and at its end for a file whose voxels are all equal.
     """
-    channels = [_open_channel(path) for path in paths]
+    channels = [_open_channel(path, assume_spacing_mm) for path in paths]
     first = channels[0]
-    for path, channel in zip(paths[1:], channels[1:], strict=True):
+    for path, channel in zip(paths, channels, strict=True):
+        if channel.channels > 1 < len(paths):
+            raise InputError(
+                f"image '{path}' of case '{case}' holds {counted(channel.channels)}, beside "
+                f"{counted(len(paths) - 1, 'more file')}: give a file for each channel, or one that holds them all"
+            )
         if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):
-            raise InputError(f"image '{path}' of case '{case}' {difference}: resample one onto the other's grid.")
+            raise InputError(f"image '{path}' of case '{case}' {difference}.")
     if len(channels) == 1:
         return first
     dtype = _narrowest(np.result_type(*(channel.dtype for channel in channels)))
@@ -42,17 +51,20 @@ def open_image(paths: Sequence[Path], case: str) -> VolumeStream:
             array = np.concatenate([slab.array for slab in slabs], axis=-1).astype(dtype, copy=False)
             yield Slab(slabs[0].first, array)
 
-    return replace(first, channels=sum(channel.channels for channel in channels), dtype=dtype, read=read)
+    notes = tuple(dict.fromkeys(note for channel in channels for note in channel.notes))
+    return replace(first, channels=sum(channel.channels for channel in channels), dtype=dtype, read=read, notes=notes)
 
 
-def open_labels(path: Path, label_map: LabelMap, image: VolumeStream | Volume, case: str) -> VolumeStream:
+def open_labels(
+    path: Path, label_map: LabelMap, image: VolumeStream | Volume, case: str, assume_spacing_mm: Spacing = ()
+) -> VolumeStream:
     """Class indices of a case on the grid of `image`, one channel, uint8 (uint16 from 256 classes on).
 
     Raises `InputError` for a file that `open_stored` refuses and for another grid than the image's; and while it is
     read for damage, for values that are no whole numbers, and for values that `label_map` does not hold.
     """
     where = f"label '{path}' of case '{case}'"
-    file = open_stored(path)
+    file = open_stored(path, assume_spacing_mm)
     labels = stream_of_file(file)
     if len(file.shape) != 3:
         raise InputError(
@@ -60,22 +72,25 @@ def open_labels(path: Path, label_map: LabelMap, image: VolumeStream | Volume, c
             "merge its channels into one label map."
         )
     if difference := grid_difference(labels, image, "its image"):
-        raise InputError(f"{where} {difference}: resample one onto the other's grid.")
+        if labels.stored.placed != image.stored.placed:
+            difference += ", or give the one that does not say where it lies (no sform, no qform) the other's header"
+        raise InputError(f"{where} {difference}.")
     return labels.mapped(lambda values: label_map.to_indices(values, where), index_dtype(label_map.num_classes))
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, assume_spacing_mm: Spacing = ()) -> Volume:
     """Intensities of a file, or of the DICOM series in a folder, whole: `open_image` says what they are.
 
-    (x, y, z), or (x, y, z, channels) for a file of four axes or vector voxels.
+    (x, y, z), or (x, y, z, channels) for a file of four axes or vector voxels. `assume_spacing_mm` is the voxels' size
+    along the file's own axes i, j, k, in mm, where the file does not state it.
     """
-    volume = read_image([path], path.name)
+    volume = read_image([path], path.name, assume_spacing_mm)
     return volume if volume.array.shape[3] > 1 else replace(volume, array=volume.array[..., 0])
 
 
-def read_image(paths: Sequence[Path], case: str) -> Volume:
+def read_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()) -> Volume:
     """Image of a case, whole, (x, y, z, channels). Raises `InputError` as `open_image` does."""
-    return gather(open_image(paths, case), f"image '{paths[0]}'")
+    return gather(open_image(paths, case, assume_spacing_mm), f"image '{paths[0]}'")
 
 
 def read_labels(path: Path, label_map: LabelMap, image: Volume, case: str) -> np.ndarray:
@@ -83,8 +98,8 @@ def read_labels(path: Path, label_map: LabelMap, image: Volume, case: str) -> np
     return gather(open_labels(path, label_map, image, case), f"label '{path}'").array[..., 0]
 
 
-def _open_channel(path: Path) -> VolumeStream:
-    stream = stream_of_file(open_stored(path))
+def _open_channel(path: Path, assume_spacing_mm: Spacing) -> VolumeStream:
+    stream = stream_of_file(open_stored(path, assume_spacing_mm))
     dtype = _narrowest(stream.dtype)
     if stream.dtype.kind in "iu" and dtype == np.float32:  # their range is known only to those who read them
         limits, fits = np.iinfo(np.int32), True
@@ -101,12 +116,20 @@ def _open_channel(path: Path) -> VolumeStream:
                 low, high = array.min(), array.max()  # NaN and infinity show in them, at no cost in memory
                 lowest, highest = min(lowest, low), max(highest, high)
                 if not (np.isfinite(low) and np.isfinite(high)):
-                    raise InputError(f"image '{path}' must be finite: received NaN or infinity; replace them.")
+                    raise _not_finite(stored, path)
             yield Slab(first, array)
         if lowest == highest:
             raise InputError(f"image '{path}' is an empty volume: received {lowest:g} everywhere; leave it out.")
 
     return replace(stream, dtype=dtype, read=read)
+
+
+def _not_finite(stored: np.ndarray, path: Path) -> InputError:
+    """Return the complaint about voxels that are not finite, or are not in float32."""
+    largest = np.abs(stored).max()  # of what is NaN it is NaN
+    if np.isfinite(largest):
+        return InputError(f"image '{path}' must fit into float32: received {largest:.4g}; replace what is beyond 3e38.")
+    return InputError(f"image '{path}' must be finite: received NaN or infinity; replace them.")
 
 
 def _narrowest(dtype: np.dtype) -> np.dtype:

@@ -30,7 +30,8 @@ class VolumeStream:
 
     `shape` is (x, y, z); `affine` maps it to RAS mm; `axis` (0, 1, 2) is the one along which slabs follow each
     other, from the last to the first where it runs `downwards`. `read(thickness)` yields slabs that begin at
-    multiples of `thickness` and hold as many planes, less where the volume ends.
+    multiples of `thickness` and hold as many planes, less where the volume ends. `notes` are sentences on what its file
+    leaves open.
     """
 
     shape: tuple[int, int, int]
@@ -41,6 +42,7 @@ class VolumeStream:
     axis: int
     downwards: bool
     read: Callable[[int], Iterator[Slab]]
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -72,7 +74,7 @@ def stream_of_file(file: StoredFile) -> VolumeStream:
             array = to_ras(planes, file.geometry.affine)
             yield Slab(first, array.reshape(*array.shape[:3], channels))
 
-    return VolumeStream(shape, channels, file.dtype, affine, file.geometry, axis, downwards, read)
+    return VolumeStream(shape, channels, file.dtype, affine, file.geometry, axis, downwards, read, file.notes)
 
 
 def stream_of_volume(volume: Volume, axis: int = 0, downwards: bool = False) -> VolumeStream:

@@ -1,44 +1,116 @@
 """Writing label maps that overlay their image in every viewer: its own grid, voxel order and file type."""
 
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from kseg.console.disk import refusal
+from kseg.console.errors import InputError
+from kseg.console.files import whole_files
+from kseg.console.listing import list_files
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import corners_mm, from_ras, ras_to_lps, spacing_mm
+from kseg.volumes.slabs import GATHERED_PLANES
 from kseg.volumes.volume import StoredGeometry
 
 SCANNER = 1  # NIfTI's code for a position in the scanner's space
+VOXELS = {".mhd": ".zraw", ".nhdr": ".raw.gz"}  # what ITK puts in place of a detached header's extension
+ATTACHED = {".mhd": ".mha", ".nhdr": ".nrrd"}
+MISREAD = re.compile(
+    r"^LIST|^\s|[%\x00-\x1f]"
+)  # in a header ITK takes such a name for a pattern, a list or another name
 
 
 def output_name(input_path: Path, stored: StoredGeometry) -> str:
     """File name for a prediction on `input_path`: its stem and file type, ".nii.gz" for a DICOM series."""
-    return split_name(input_path)[0] + (".nii.gz" if stored.extension == DICOM else stored.extension)
+    return output_files(input_path, stored)[0]
+
+
+def output_files(input_path: Path, stored: StoredGeometry) -> tuple[str, ...]:
+    """Names of all files that the prediction on `input_path` consists of, the first of them `output_name`."""
+    return mask_files(input_path, stored.extension)
+
+
+def mask_files(input_path: Path, extension: str) -> tuple[str, ...]:
+    """Names of `output_files`, given no more than the type of the scan (`split_name`)."""
+    return _files_of(split_name(input_path)[0], ".nii.gz" if extension == DICOM else extension)
 
 
 def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> None:
     """Write label values, integers (x, y, z) in RAS+ order, on the grid of the file that `stored` describes.
 
     The extension of `path` decides the file type; all but .nii are compressed. `path` appears only once it is
-    complete (.mhd and .nhdr after their voxels), and replaces what is there. Raises `InputError` for an
-    unsupported extension, `OSError` where the disk refuses.
+    complete (.mhd and .nhdr after their voxels), and replaces what is there; its folder lists it as kseg's
+    (`kseg.console.listing`). A .mhd or .nhdr whose name ITK would misread in a header has its voxels within, as .mha
+    and .nrrd have. Raises `InputError` for an unsupported extension, `OSError` where the disk refuses.
     """
-    extension = split_name(path)[1]
+    stem, extension = split_name(path)
     array = from_ras(values, stored)
     if array.shape != stored.shape:
         raise ValueError(f"`values` must fill the stored grid {stored.shape}. Received {array.shape} in its order.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        header = Path(folder) / path.name
+    with whole_files(path.parent, last=path.name) as folder:
+        header = folder / path.name
         if extension in NIFTI_EXTENSIONS:
             nib.save(_nifti(array, stored), header)
         else:
-            sitk.WriteImage(_itk_image(array, stored), str(header), useCompression=True)
-        for file in sorted(Path(folder).iterdir(), key=header.__eq__):
-            file.replace(path.parent / file.name)
+            detached = len(_files_of(stem, extension)) > 1
+            written = header if detached else header.with_name(f"mask{ATTACHED.get(extension, extension)}")
+            _write_with_itk(written, array, stored)
+            written.replace(header)
+        list_files(path.parent, {file.name: file for file in sorted(folder.iterdir())})
+
+
+def _files_of(stem: str, extension: str) -> tuple[str, ...]:
+    detached = extension in VOXELS and not MISREAD.search(stem)
+    return (stem + extension, stem + VOXELS[extension]) if detached else (stem + extension,)
+
+
+def _write_with_itk(path: Path, array: np.ndarray, stored: StoredGeometry) -> None:
+    """Write a file and read it anew: ITK takes no notice of what a full disk refuses when it closes a file.
+
+    Raises:
+        OSError: the disk has not taken all of it.
+    """
+    try:
+        sitk.WriteImage(_itk_image(array, stored), str(path), useCompression=True)
+        whole = _holds(path, array)
+    except RuntimeError as error:
+        if refusal(error) is None and _free_bytes(path) > array.nbytes:
+            raise
+        whole = False
+    if not whole:
+        code = errno.EIO if _free_bytes(path) > array.nbytes else errno.ENOSPC
+        raise OSError(code, os.strerror(code))
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path.parent).free
+
+
+def _holds(path: Path, array: np.ndarray) -> bool:
+    """Whether a file can be read and has the voxels of an array (i, j, k)."""
+    first = 0
+    try:
+        for planes in open_stored(path).read(_counts(array.shape[2])):
+            if not np.array_equal(planes, array[:, :, first : first + planes.shape[2]]):
+                return False
+            first += planes.shape[2]
+    except InputError:
+        return False
+    return first == array.shape[2]
+
+
+def _counts(planes: int) -> Iterator[int]:
+    for first in range(0, planes, GATHERED_PLANES):
+        yield min(GATHERED_PLANES, planes - first)
 
 
 def _nifti(array: np.ndarray, stored: StoredGeometry) -> nib.Nifti1Image:

@@ -29,7 +29,7 @@ from kseg.evaluation.scores import score_case, summarise
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.records.scans import PHANTOM
 from kseg.records.splits import SPLITS, rank, split_by_subject
-from kseg.volumes.cases import find_cases
+from kseg.volumes.cases.find import find_cases
 from kseg.volumes.formats.names import NIFTI_EXTENSIONS
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.phantom import LABELS

@@ -34,7 +34,7 @@ def parsed(
     def parse_arrays(image: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, Any]:
         volume = Volume(image, np.eye(4), StoredGeometry(labels.shape, np.eye(4), ".nii.gz"))
         scan = scan_in_memory(f"case_{next(numbers)}", "a", "", volume, labels.astype(index_dtype(num_classes)))
-        shard = write_case(CaseJob(scan, tmp_path, num_classes, "0" * 64))
+        shard, _ = write_case(CaseJob(scan, tmp_path, num_classes, "0" * 64))
         return read_head(tf.constant(str(tmp_path / shard.file)), tf.constant(shard.head, tf.int64), tf.ones([3]))
 
     return parse_arrays

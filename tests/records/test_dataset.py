@@ -9,6 +9,7 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
+from kseg.console.ownership import MARKER
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records import bricks
@@ -29,7 +30,7 @@ def recipe(folder: Path, *overrides: str) -> Recipe:
 
 
 def shard_names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name != "manifest.json")
+    return sorted(path.name for path in folder.iterdir() if path.name not in (MARKER, "manifest.json"))
 
 
 @pytest.mark.parametrize("edge", [64, 2])
@@ -100,7 +101,7 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path, scans: Scans
     folder.mkdir()
     write_dataset(recipe(folder), scans())  # an empty folder is nobody's
     (folder / "manifest.json").rename(folder / "chapter_1.txt")
-    with pytest.raises(InputError, match="something else than a prepared dataset"):
+    with pytest.raises(InputError, match=r"holds 'chapter_1\.txt', which kseg did not write"):
         write_dataset(recipe(folder), scans())
     assert (folder / "chapter_1.txt").is_file()
 

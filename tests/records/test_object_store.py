@@ -9,6 +9,7 @@ from upath import UPath
 
 from kseg.console.errors import InputError
 from kseg.console.locations import location_of
+from kseg.console.ownership import MARKER
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.beam import prepare_and_tell
@@ -96,7 +97,7 @@ def test_killed_while_it_publishes_it_ends_with_the_new_dataset(
         load_manifest(store)
     new = write_dataset(recipe(store), scans(train=4))
     assert load_manifest(store) == new
-    assert contents(store).keys() == {MANIFEST, *(f"case_{number}.tfrecord" for number in range(5))}
+    assert contents(store).keys() == {MARKER, MANIFEST, *(f"case_{number}.tfrecord" for number in range(5))}
     assert [path.name for path in store.parent.iterdir()] == ["legs"]
 
 
@@ -119,12 +120,12 @@ def test_what_a_run_leaves_that_is_killed_just_after_it_published_is_cleared_by_
     assert {path.name for path in store.parent.iterdir()} == {"legs", ".partial-legs"}
     destination(store).tidy()
     assert [path.name for path in store.parent.iterdir()] == ["legs"]
-    assert contents(store).keys() == {MANIFEST, *(f"case_{number}.tfrecord" for number in range(5))}
+    assert contents(store).keys() == {MARKER, MANIFEST, *(f"case_{number}.tfrecord" for number in range(5))}
 
 
 def test_a_folder_of_something_else_is_not_replaced(store: UPath, scans: Scans) -> None:
     (store / "thesis.tex").write_text("all of it")
-    with pytest.raises(InputError, match="'memory://bucket/legs' holds something else than a prepared dataset"):
+    with pytest.raises(InputError, match="'memory://bucket/legs' is not a dataset that kseg made"):
         write_dataset(recipe(store), scans())
     assert contents(store) == {"thesis.tex": b"all of it"}
 

@@ -131,6 +131,15 @@ def test_ranges_that_differ_wildly_are_said_and_are_not_ct() -> None:
     assert "is it really CT?" in plan.warnings[0]
 
 
+def test_ct_that_some_files_keep_with_another_zero_point_is_said_and_is_not_ct() -> None:
+    shifted = fingerprint(inside=((924.0, 1324.0, 1104.0, 40.0),), outside=((24.0, 2024.0, 1024.0, 300.0),))
+    cases = (fingerprint(), fingerprint(), shifted)
+    plan = plan_of(*cases, channels=("CT",))
+    assert plan.normalisation == ("zscore",)
+    assert "'CT' lie 1024 from the others' in some cases: are all in Hounsfield units?" in plan.warnings[0]
+    assert plan_of(*cases, channels=("MRI",)).warnings == ()
+
+
 def test_the_scale_of_ct_is_the_median_case() -> None:
     rows = [(-90.0, 200.0, 50.0, 30.0), (-110.0, 300.0, 70.0, 60.0), (-100.0, 9000.0, 60.0, 40.0)]
     plan = plan_of(*(fingerprint(inside=(row,)) for row in rows), channels=("CT",))

@@ -40,7 +40,7 @@ def record(dtype: str = "uint8", classes: int = 3, shape: tuple[int, ...] = (6, 
 
 def write(folder: Path, original: Record, classes: int) -> tuple[Path, CaseEntry]:
     scan = scan_in_memory(original.case, original.subject, "", original.image, original.labels)
-    shard = write_case(CaseJob(scan, folder, classes, HASH))
+    shard, _ = write_case(CaseJob(scan, folder, classes, HASH))
     return folder / shard.file, CaseEntry(split="train", **dict(shard))
 
 

@@ -109,7 +109,7 @@ def test_channels_are_those_of_the_model(
     np.testing.assert_array_equal(read(tmp_path / "out" / "scan.nii"), expected(first, SPACING_MM, "uint8"))
     files[1].rename(tmp_path / "scan.nii")
     line = complaint_of(lambda: segment(server, protocol, "two", tmp_path / "scan.nii", out=tmp_path / "other"), capsys)
-    assert "has 1 channels, the model takes 2: give scans like those" in line
+    assert "has 1 channel, the model takes 2: all must have the same channels" in line
 
 
 def test_by_grpc_labels_may_be_uint16_which_tf_serving_writes_into_no_json(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.volumes.cases import Case, CaseList, find_cases
+from kseg.volumes.cases.case import Case, CaseList
+from kseg.volumes.cases.find import find_cases
 from kseg.volumes.labels import LabelMap
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -109,7 +110,7 @@ def test_csv_rows_keep_their_order_paths_are_relative_and_a_folder_is_a_series(t
 def test_an_unknown_layout_is_told_what_was_looked_for(tmp_path):
     assert_refused(tmp_path, "holds no dataset: looked for an nnU-Net folder .* a Decathlon folder .* CSV manifest")
     assert_refused(tmp_path / "absent", "holds no dataset")
-    assert_refused(dataset(tmp_path, {"name": "x"}), "neither `file_ending` nor `training`: looked for")
+    assert_refused(dataset(tmp_path, {"name": "x"}), "neither `file_ending` nor `training`.* add one")
     assert_refused(dataset(tmp_path, "[1]"), "must hold a JSON object: received list")
 
 
@@ -125,7 +126,7 @@ def test_malformed_json_is_told_with_its_line(tmp_path):
         ({"labels": {"background": 0, "leg": [1, 2]}}, r"label 'leg' .* received the region \[1, 2\]"),
         ({"labels": {"background": 0, "leg": 1, "ignore": 2}}, r"label 'ignore' \(2\)"),
         ({"labels": {"leg": 1}}, "must name a background|2 to 65535"),
-        ({"labels": {"background": 0, "leg": "one"}}, "`labels.leg.*valid integer"),
+        ({"labels": {"background": 0, "leg": "one"}}, "`labels`: .*'leg' has 'one'"),
         ({"channel_names": {}}, "`channel_names`"),
         ({"file_ending": ".png"}, "`file_ending` .* received '.png'"),
     ],
@@ -139,7 +140,7 @@ def test_nnunet_descriptions_that_cannot_be_used_are_refused(change, message, tm
     [
         ({"training": [{"image": "a.nii"}]}, r"`training\.0\.label`: Field required; mend it"),
         ({"training": []}, "lists no case"),
-        ({"modality": ["MRI"]}, "`modality`"),
+        ({"modality": 5}, "`modality`: must name each channel: received 5"),
         ({"labels": {"0": "background", "1": "leg", "2": "leg"}}, "must name each class once"),
         ({"labels": {"zero": "background"}}, "`labels"),
     ],
@@ -157,7 +158,7 @@ def test_a_missing_channel_or_label_names_its_case(lost, tmp_path):
 
 
 def test_a_folder_without_any_case_is_refused(tmp_path):
-    assert_refused(dataset(tmp_path, NNUNET), "lists no case")
+    assert_refused(dataset(tmp_path, NNUNET), "lacks nnU-Net's folders imagesTr and labelsTr")
 
 
 def test_a_case_in_training_and_in_test_is_refused(tmp_path):

@@ -27,6 +27,8 @@ from pydicom.pixels import apply_rescale, pixel_array
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom import open_dicom
+from kseg.volumes.formats.open import open_stored
+from kseg.volumes.geometry import spacing_mm
 from kseg.volumes.read import read_volume
 from kseg.volumes.write import output_name
 
@@ -186,9 +188,18 @@ def test_a_cine_loop_states_what_its_tags_do_and_no_more(tags, unstated, spacing
     np.testing.assert_allclose(np.linalg.norm(header.affine[:3, :3], axis=0), spacing_mm)
     np.testing.assert_array_equal(next(header.read([6])), voxels(low=0, high=250))
     if unstated:
-        assert f"does not say {unstated}" in line(path)
+        assert f"does not state {unstated}" in line(path)
     else:
         assert not read_volume(path).stored.placed
+
+
+def test_what_a_file_does_not_state_may_be_assumed_and_what_it_states_stands(tmp_path):
+    path = save(cine(PixelSpacing=[1.0, 0.8]), tmp_path / "us.dcm")
+    file = open_stored(path, (0.8, 1.0, 2.5))
+    np.testing.assert_allclose(spacing_mm(file.geometry.affine), (0.8, 1.0, 2.5))
+    assert [note for note in file.notes if FRAMES in note] and "(no position)" in file.notes[-1]
+    with pytest.raises(InputError, match=r"states 1 mm .* along j, data\.assume_spacing_mm 0\.5"):
+        open_stored(path, (0.8, 0.5, 2.5))
 
 
 @pytest.mark.parametrize("distance_mm", [2.0, -2.0])

@@ -273,7 +273,7 @@ def test_what_no_file_states_is_named_and_never_taken_for_1_mm(tmp_path):
     assert (header.unstated, header.placed) == ("the distance between its slices", False)
     np.testing.assert_allclose(np.linalg.norm(header.affine[:3, :2], axis=0), (0.8, 0.7))
     np.testing.assert_array_equal(next(header.read([6])), array[..., ::-1])  # in the order of their numbers
-    assert "does not say the distance between its slices" in line(thin)
+    assert "does not state the distance between its slices" in line(thin)
 
     stated = open_dicom(save_series(tmp_path / "stated", array, SpacingBetweenSlices=2.5, **nowhere))
     assert (stated.unstated, stated.placed) == ("", False)

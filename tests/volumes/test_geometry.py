@@ -86,24 +86,56 @@ def volume(shape: tuple[int, int, int], affine: np.ndarray) -> Volume:
     return Volume(np.zeros(shape), affine, StoredGeometry(shape, affine, ".nii"))
 
 
-def test_grids_differ_from_a_micron_at_the_far_corner_on():
-    affine = np.diag([0.5, 0.5, 0.5, 1.0])
+@pytest.mark.parametrize("edge_mm", [0.005, 0.277, 5.0])
+def test_grids_are_one_within_a_twentieth_of_the_smallest_voxel_edge(edge_mm):
+    affine = np.diag([edge_mm, 2 * edge_mm, 3 * edge_mm, 1.0])
+    affine[:3, 3] = 200 * edge_mm
     reference = volume((101, 11, 11), affine)
     assert grid_difference(volume((101, 11, 11), affine), reference, "its image") is None
+    for share, same in ((0.048, True), (0.052, False)):
+        moved, stretched = affine.copy(), affine.copy()
+        moved[2, 3] += share * edge_mm
+        stretched[0, 0] += share * edge_mm / 100  # over 100 voxels
+        for other in (moved, stretched):
+            assert (grid_difference(volume((101, 11, 11), other), reference, "its image") is None) == same
 
-    for stretch, same in ((0.9e-5, True), (1.1e-5, False)):  # over 100 voxels 0.9 and 1.1 micron
-        stretched = affine + np.diag([stretch, 0, 0, 0])
-        difference = grid_difference(volume((101, 11, 11), stretched), reference, "its image")
-        assert (difference is None) == same
 
-    moved = affine.copy()
-    moved[2, 3] = 3
+def test_headers_rounded_to_six_digits_are_one_grid():
+    exact = np.array(
+        [[0.7421875, 0, 0, -1251.2346], [0, 0.7421875, 0, -1180.5712], [0, 0, 1.25, -1024.3458], [0, 0, 0, 1]]
+    )
+    rounded = np.vectorize(lambda number: float(f"{number:.6g}"))(exact)
+    assert grid_difference(volume((512, 512, 300), rounded), volume((512, 512, 300), exact), "its image") is None
+
+
+def test_a_difference_is_told_with_the_digits_that_differ():
+    affine = np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[2, 3] = 1000.12
+    reference, moved = volume((101, 11, 11), affine), affine.copy()
+    moved[2, 3] += 0.03
     assert grid_difference(volume((101, 11, 11), moved), reference, "its image") == (
-        "lies up to 3 mm from its image (voxel (0, 0, 0) at (0, 0, 3) RAS mm, there at (0, 0, 0))"
+        "lies up to 0.03 mm from its image (voxel (0, 0, 0) at (0, 0, 1000.15) RAS mm, there at (0, 0, 1000.12)): "
+        "resample one onto the other's grid"
+    )
+    stretched = affine @ np.diag([1.002, 1, 1, 1])
+    assert grid_difference(volume((101, 11, 11), stretched), reference, "its image") == (
+        "has voxels of 0.501 x 0.5 x 0.5 mm, its image of 0.5 x 0.5 x 0.5 mm, and lies up to 0.1 mm from its image "
+        "(voxel (100, 0, 0) at (50.1, 0, 1000) RAS mm, there at (50, 0, 1000)): resample one onto the other's grid"
     )
     assert grid_difference(volume((101, 11, 12), affine), reference, "its image") == (
-        "has the shape (101, 11, 12), its image (101, 11, 11)"
+        "has the shape (101, 11, 12), its image (101, 11, 11): resample one onto the other's grid"
     )
+
+
+@pytest.mark.parametrize("factor", [10, 1000, 0.1, 0.001])
+def test_a_lost_unit_is_told_as_such(factor):
+    image = volume((5, 5, 5), np.diag([0.005, 0.005, 0.01, 1.0]))
+    mask = volume((5, 5, 5), np.diag([0.005 * factor, 0.005 * factor, 0.01 * factor, 1.0]))
+    difference = grid_difference(mask, image, "its image")
+    assert difference.startswith(
+        f"has voxels of {0.005 * factor:g} x {0.005 * factor:g} x {0.01 * factor:g} mm, its image"
+    )
+    assert f"a factor of {max(factor, 1 / factor):g}: one header lacks its unit" in difference
 
 
 def test_stored_geometry_survives_json_to_the_bit():

@@ -79,6 +79,31 @@ def test_fractions_and_nan_are_shown(values, shown):
         LEG.to_indices(np.array(values, np.float32), "label")
 
 
+@pytest.mark.parametrize(("dtype", "off"), [("f4", 9e-4), ("f8", 9e-4), ("f8", 2.5e-7), (">f4", 3e-5), ("f2", 0)])
+def test_a_float_is_the_integer_within_a_thousandth_of_it(dtype, off):
+    """A scaled header and a resampler in float32 leave 99.99999975 of 100."""
+    exact = np.random.default_rng(0).choice(LEG.values, (4, 5, 6))
+    noise = np.random.default_rng(1).uniform(-off, off, exact.shape)
+    indices = LEG.to_indices((exact + noise).astype(dtype), "label")
+    np.testing.assert_array_equal(indices, np.searchsorted(LEG.values, exact))
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([100.0, 99.7], "whole numbers, one a class: received 99.7;"),
+        ([100.0, 100.002], "whole numbers, one a class: received 100.002;"),
+        ([100.0, np.inf, -np.inf], "whole numbers, one a class: received -inf, inf;"),
+        ([100.0, 1e300, -1e19], "holds the values -1e+19, 1e+300, which no class has"),
+        ([100.0, 7.0000001], "holds the values 7.0000001, which no class has"),
+    ],
+)
+def test_floats_that_are_no_class_are_shown_with_the_digits_that_make_them_so(values, shown):
+    with pytest.raises(InputError) as caught:
+        LEG.to_indices(np.array(values), "label")
+    assert shown in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [

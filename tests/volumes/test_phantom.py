@@ -18,7 +18,7 @@ from kseg import phantom as command
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.volumes.calf import FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg
-from kseg.volumes.cases import find_cases
+from kseg.volumes.cases.find import find_cases
 from kseg.volumes.phantom import DYNAMIC_RANGE_DB, LABELS, Look, Phantom, phantom_volume, phantoms
 from kseg.volumes.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 

@@ -8,8 +8,9 @@ from kseg.volumes.formats.dicom_mark import is_dicom
 DICOM = "dicom"
 DICOM_EXTENSIONS = (".dcm", ".ima")
 NIFTI_EXTENSIONS = (".nii.gz", ".nii")
-DETACHED = (".mhd", ".nhdr")
-EXTENSIONS = (*NIFTI_EXTENSIONS, ".mha", ".mhd", ".nrrd", ".nhdr")
+META_IMAGE = (".mha", ".mhd")
+NRRD = (".nrrd", ".nhdr")
+EXTENSIONS = (*NIFTI_EXTENSIONS, *META_IMAGE, *NRRD)
 
 
 def split_name(path: Path) -> tuple[str, str]:
@@ -34,11 +35,6 @@ def split_name(path: Path) -> tuple[str, str]:
     )
 
 
-def files_of(path: Path) -> list[Path]:
-    """All files that a volume is made of: a DICOM folder's, a detached header's (.mhd, .nhdr) and its own, or one."""
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file())
-    stem, extension = split_name(path)
-    if extension in DETACHED:
-        return sorted(file for file in path.parent.iterdir() if file.is_file() and file.name.startswith(f"{stem}."))
-    return [path]
+def is_unicode(name: str) -> bool:
+    """Whether a name can be written as UTF-8: one that a foreign archive left, `M\xfcller`, cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -7,50 +7,51 @@ from contextlib import ExitStack, contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.fileholders import FileHolder
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
-from kseg.volumes.formats.stored import Header, Read, damaged
+from kseg.volumes.formats.nifti_place import place_of
+from kseg.volumes.formats.stored import Header, Read, damaged, spacing_along
 
-MM_PER_UNIT = {1: 1e3, 3: 1e-3}  # NIfTI-1: 1 metre, 2 mm, 3 micron, 0 unknown, which is taken as mm
 UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absurd length a MemoryError
-    *(ImageFileError, HeaderDataError, WrapStructError),
+    *(HeaderDataError, WrapStructError),
     *(OSError, EOFError, zlib.error, ValueError, MemoryError, OverflowError),
 )
 SKIPPED_AT_ONCE = 2**20
+GZIP = b"\x1f\x8b"
 
 
 def open_nifti(path: Path) -> Header:
     """Read the header of a NIfTI file.
 
-    The affine is nibabel's: the sform where its code is set, else the qform. With neither code set the header
-    only knows the spacing; nibabel then centres the grid and lets i run to the left, where SimpleITK has its
-    origin at voxel 0 and j reversed. No choice could please both, hence `placed`. Metres and microns
-    become mm, as in ITK (nibabel leaves them). Voxels that the header scales are float32.
+    `place_of` says what its affine is. Voxels that the header scales are float32.
     """
     with _open(path) as stream:
-        second = nib.Nifti2Header.may_contain_header(stream.read(540))
-        stream.seek(0)
-        kind = nib.Nifti2Image if second else nib.Nifti1Image
-        image = kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
-        stored, header = image.dataobj, image.header
-        codes, unit = (int(header["sform_code"]), int(header["qform_code"])), int(header["xyzt_units"]) & 7
-    scaling = (float(stored.slope), float(stored.inter))
-    scale = None if scaling == (1, 0) else scaling
-    shape = tuple(map(int, stored.shape))
+        start = stream.read(Nifti1Header.sizeof_hdr)
+        second = Nifti2Header.sizeof_hdr in (int.from_bytes(start[:4], order) for order in ("little", "big"))
+        kind = Nifti2Header if second else Nifti1Header
+        raw = kind(start + stream.read(kind.sizeof_hdr - len(start)), check=False)
+        header = raw.copy()
+        header.check_fix()
+        stored_shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
+        slope, inter = header.get_slope_inter()
+        if offset < header.single_vox_offset:
+            raise HeaderDataError(f"its voxels would begin at byte {offset}, within the header")
+        shape = tuple(map(int, stored_shape))
+        place = place_of(raw, f"'{path}'")
     shape = (*shape[:3], *(length for length in shape[3:] if length != 1))
-    unit_mm = MM_PER_UNIT.get(unit, 1.0)
+    scale = None if (slope, inter) in ((1, 0), (None, None)) else (float(slope), float(inter))
     return Header(
         shape,
-        np.dtype(np.float32) if scale else stored.dtype,
-        np.diag([unit_mm, unit_mm, unit_mm, 1.0]) @ image.affine,
-        any(codes),
-        _reader(path, int(stored.offset), shape, stored.dtype, scale),
+        np.dtype(np.float32) if scale else dtype,
+        place.affine,
+        place.placed,
+        _reader(path, int(offset), shape, dtype, scale),
+        *((spacing_along(place.unstated), place.unstated) if place.unstated else ()),
     )
 
 
@@ -70,8 +71,7 @@ def _reader(
                 parts = [_planes(stream, count * plane_bytes, dtype) for stream in streams]
                 arrays = [_scaled(part.reshape(*shape[:2], count, order="F"), scale) for part in parts]
                 yield np.stack(arrays, axis=-1) if len(shape) > 3 else arrays[0]
-            while streams[-1].read(SKIPPED_AT_ONCE):  # to the end, where gzip compares its checksum
-                pass
+            _read_to_the_end(streams[-1])
 
     return read
 
@@ -90,12 +90,25 @@ def _scaled(array: np.ndarray, scale: tuple[float, float] | None) -> np.ndarray:
     return apply_read_scaling(array, slope, inter).astype(np.float32, copy=False)
 
 
+def _read_to_the_end(stream: BufferedIOBase) -> None:
+    """Read on to where gzip compares its checksum; what follows, and is no gzip, is passed over, as by gzip itself."""
+    try:
+        while stream.read(SKIPPED_AT_ONCE):
+            pass
+    except gzip.BadGzipFile as error:
+        if "Not a gzipped file" not in str(error):
+            raise
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[BufferedIOBase]:
-    """Open a file, inflated; whatever goes wrong with its content is an `InputError`."""
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    """Open a file, inflated where it is compressed, by its content; whatever goes wrong with it is an `InputError`."""
     try:
-        with opened(path, "rb") as stream:
-            yield stream
+        with path.open("rb") as file:
+            if file.peek(2)[:2] != GZIP:
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield stream
     except UNREADABLE as error:
         raise damaged(path, str(error).split("\n", 1)[0] or type(error).__name__) from error

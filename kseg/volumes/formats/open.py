@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.recipe.types import Spacing
 from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.itk import open_itk
-from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_unicode, split_name
 from kseg.volumes.formats.nifti import open_nifti
-from kseg.volumes.formats.stored import Read
-from kseg.volumes.geometry import check_affine
+from kseg.volumes.formats.stored import Header, Read
+from kseg.volumes.geometry import check_affine, spacing_mm
 from kseg.volumes.volume import StoredGeometry
+
+ALIKE = 0.01  # share by which a spacing that is typed may differ from the one that a file states
 
 
 @dataclass(frozen=True)
@@ -20,36 +23,82 @@ class StoredFile:
     """A volume in a file, its voxels not read yet.
 
     `shape` is (i, j, k) or (i, j, k, channels), `dtype` one of real numbers; `read` yields the planes of k, all of
-    them in order (`kseg.volumes.formats.stored.Read`).
+    them in order (`kseg.volumes.formats.stored.Read`). `notes` are sentences on what the file leaves open.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     geometry: StoredGeometry
     read: Read
+    notes: tuple[str, ...] = ()
 
 
-def open_stored(path: Path) -> StoredFile:
-    """Read the header of a volume.
+def open_header(path: Path) -> Header:
+    """Read the header of a volume, and see to it that it describes one; what it leaves open of its size may stay so.
 
     Raises:
-        InputError: the file is missing, damaged as far as its header shows, empty, of another file type or rank, or
-            without a usable affine.
+        InputError: the file is missing, damaged as far as its header shows, empty, of another file type or rank.
     """
     if not path.exists():
         raise InputError(f"'{path}' does not exist: correct the path.")
     extension = split_name(path)[1]
     opener = open_dicom if extension == DICOM else open_nifti if extension in NIFTI_EXTENSIONS else open_itk
+    if opener is not open_nifti and not is_unicode(str(path)):  # which ends the process within ITK
+        raise InputError(f"{str(path)!r} is a name that is not UTF-8: rename it, for example with convmv.")
     header = opener(path)
-    if header.unstated:
-        raise InputError(f"'{path}' does not say {header.unstated}: export it with its geometry.")
     if len(header.shape) not in (3, 4):
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
     if 0 in header.shape:
         raise InputError(f"'{path}' is empty: received the shape {header.shape}; export it anew.")
     if header.dtype.kind not in "biuf":
         raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
+    return header
+
+
+def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
+    """Read the header of a volume.
+
+    Args:
+        path: a file, or the folder of a DICOM series.
+        assume_spacing_mm: the voxels' size along the file's own axes i, j, k, for a file that does not state it.
+
+    Raises:
+        InputError: as `open_header` does; or the affine is of no use; or the file does not state the size of its
+            voxels, and none is assumed, or another along an axis for which it states one.
+    """
+    header = open_header(path)
     i, j, k = header.shape[:3]
-    affine = check_affine(header.affine, f"'{path}'")
+    extension = split_name(path)[1]
+    affine, notes = check_affine(_sized(header, assume_spacing_mm, path), f"'{path}'"), []
+    if header.unstated:
+        notes.append(f"data.assume_spacing_mm gives what the file does not state: {header.unstated}")
+    if not header.placed:
+        missing = "no position" if extension == DICOM else "no sform, no qform"
+        notes.append(f"the file does not state where it lies, nor which side is left ({missing})")
     geometry = StoredGeometry((i, j, k), affine, extension, header.placed)
-    return StoredFile(header.shape, header.dtype, geometry, header.read)
+    return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
+
+
+def _sized(header: Header, assume_spacing_mm: Spacing, path: Path) -> np.ndarray:
+    """The affine, with the assumed spacing along the axes for which the header states none."""
+    if not header.unstated:
+        return header.affine
+    if not assume_spacing_mm:
+        raise InputError(
+            f"'{path}' does not state {header.unstated}: set it in the file, or, if you know it, give "
+            "data.assume_spacing_mm=[i, j, k], in mm along the file's own axes."
+        )
+    scale = np.ones(4)
+    for axis, (stated, assumed) in enumerate(zip(spacing_mm(header.affine), assume_spacing_mm, strict=True)):
+        is_stated = axis not in header.unstated_axes or abs(stated - 1) > 1e-6
+        if is_stated and abs(assumed / stated - 1) > ALIKE:
+            raise InputError(
+                f"'{path}' states {stated:.6g} mm between its voxels along {'ijk'[axis]}, data.assume_spacing_mm "
+                f"{assumed:g}: give what it states."
+            )
+        scale[axis] = 1 if is_stated else assumed
+    sized = header.affine @ np.diag(scale)
+    if not header.placed:  # such a grid is centred on the origin
+        centre = (np.array(header.shape[:3]) - 1) / 2
+        sized[:3, 3] += (header.affine[:3, :3] - sized[:3, :3]) @ centre
+    return sized

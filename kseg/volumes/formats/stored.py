@@ -46,6 +46,12 @@ def planes_of(array: np.ndarray) -> Read:
     return read
 
 
+def spacing_along(axes: Iterable[int]) -> str:
+    """Words for `Header.unstated`: the distance between voxels along these axes."""
+    *others, last = ("ijk"[axis] for axis in axes)
+    return f"the distance between its voxels along {', '.join(others)}{' and ' if others else ''}{last}"
+
+
 def damaged(path: Path, essence: str) -> InputError:
     """Return the complaint about a file that holds less, or something else, than it says."""
     return InputError(f"'{path}' cannot be read: {essence}; it may be damaged or cut short, fetch it anew.")

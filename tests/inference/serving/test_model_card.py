@@ -33,6 +33,6 @@ def test_the_card_says_what_a_caller_must_know(exported) -> None:  # type: ignor
 
 
 def test_names_do_not_break_its_tables(exported) -> None:  # type: ignore[no-untyped-def]
-    label_map = LabelMap(("background", "a | b", "two\nlines"), (0, -100, 300))
+    label_map = LabelMap(("background", "a | b", "[x] <b>"), (0, -100, 300))
     rows = [line for line in card_of(exported, label_map=label_map).splitlines() if line.startswith("| labels |")]
-    assert rows == [r"| labels | `int16`: 0 background, -100 a \| b, 300 two lines |"]
+    assert rows == [r"| labels | `int16`: 0 background, -100 a \| b, 300 \[x\] \<b> |"]

@@ -1,0 +1,40 @@
+"""What a case is, and what the cases of a dataset have in common."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from kseg.volumes.labels import LabelMap
+
+UNSAFE_NAME = re.compile(r"^\.|[/\\\x00-\x1f\x7f\ud800-\udfff]|^$")
+"""Hidden, '..', a path, unprintable, not Unicode, or nothing."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan with its labels: an image file for each channel (or one that holds them all)."""
+
+    case: str
+    subject: str
+    split: str  # "train", "val", "test", or "" for a case that is still to be assigned
+    images: tuple[Path, ...]
+    label: Path
+
+
+@dataclass(frozen=True)
+class CaseList:
+    """The cases of a dataset; `labels` is None where the source does not name its classes.
+
+    `channels_stated` is False where each case has one image, and nothing says how many channels that holds.
+    """
+
+    name: str
+    channel_names: tuple[str, ...]
+    labels: LabelMap | None
+    cases: tuple[Case, ...]
+    channels_stated: bool = True
+
+    def missing(self) -> list[Path]:
+        """Return the files that do not exist."""
+        files = (path for case in self.cases for path in (*case.images, case.label))
+        return [path for path in files if not path.exists()]

@@ -1,0 +1,41 @@
+"""A CSV manifest: a line for each case."""
+
+import csv
+from pathlib import Path
+
+from kseg.console.errors import InputError
+from kseg.volumes.cases.case import Case, CaseList
+
+
+def read_csv(file: Path) -> CaseList:
+    """Return the cases of a CSV manifest (`kseg.volumes.cases.find.find_cases` says what it holds).
+
+    Raises:
+        InputError: it is no UTF-8 CSV, lacks a column, or a line has not a field for each.
+    """
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
+        try:
+            columns = [column.strip() for column in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            channels = tuple(column for column in columns if column.startswith("image"))
+            missing = [name for name in ("case", "subject", "split", "label") if name not in columns]
+            if missing or not channels or len(set(columns)) != len(columns):
+                raise InputError(
+                    f"'{file}' needs the columns case, subject, split, image (one or more that begin so) and "
+                    f"label, each once: received {', '.join(columns) or 'nothing'}; mend its first line."
+                )
+            cases = [_from_row(row, channels, f"'{file}', line {reader.line_num}", file.parent) for row in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"'{file}', line {reader.reader.line_num}: {error}; save it as UTF-8 CSV.") from error
+    return CaseList(file.stem, channels, None, tuple(cases), channels_stated=len(channels) > 1)
+
+
+def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path) -> Case:
+    if None in row or None in row.values():
+        raise InputError(f"{where} must have a field for each column of the first line: received {row}; mend it.")
+    fields = {column: field.strip() for column, field in row.items()}
+    if empty := [column for column, field in fields.items() if not field and column != "split"]:
+        raise InputError(f"{where} must fill `{empty[0]}`: received nothing; only the split may be empty.")
+    images = tuple(folder / fields[channel] for channel in channels)
+    return Case(fields["case"], fields["subject"], fields["split"], images, folder / fields["label"])

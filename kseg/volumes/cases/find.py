@@ -1,0 +1,69 @@
+"""Finding the cases of a dataset: nnU-Net raw, Medical Segmentation Decathlon, or a CSV manifest."""
+
+import os
+from pathlib import Path
+
+from kseg.console.errors import InputError
+from kseg.volumes.cases.case import UNSAFE_NAME, CaseList
+from kseg.volumes.cases.csv_manifest import read_csv
+from kseg.volumes.cases.dataset_json import DATASET_FILE, read_dataset_json
+from kseg.volumes.labels import UNPRINTABLE
+
+SPLITS = ("", "train", "val", "test")
+MOST_BYTES = 200  # of a case's name, which pictures and shards bear with some more; disks allow 255
+LAYOUTS = (
+    f"an nnU-Net folder ({DATASET_FILE} with `file_ending`, imagesTr, labelsTr), a Decathlon folder "
+    f"({DATASET_FILE} with `training`), or a CSV manifest (case, subject, split, image..., label)"
+)
+
+
+def find_cases(source: Path) -> CaseList:
+    """Cases of a dataset folder, of its dataset.json (or a list in JSON of another name), or of a CSV manifest.
+
+    - nnU-Net raw, and the Medical Segmentation Decathlon: `kseg.volumes.cases.dataset_json`. The subject is the case.
+    - CSV: columns case, subject, split, one or more that begin with `image` (the channels, in order), label.
+      Paths are relative to the CSV; a folder holds a DICOM series; the split may be left empty.
+
+    Raises `InputError` for an unknown layout, malformed or incomplete content, files that are missing, names
+    that are unsafe as file names or stand twice, and a subject whose cases are in two splits.
+    """
+    if source.is_file() and source.suffix.lower() == ".csv":
+        found = read_csv(source)
+    else:
+        file = source / DATASET_FILE if source.is_dir() else source
+        if file.suffix.lower() != ".json" or not file.is_file():
+            raise InputError(f"'{source}' holds no dataset: looked for {LAYOUTS}; correct the path.")
+        found = read_dataset_json(file)
+    _check(found, source)
+    return found
+
+
+def _check(found: CaseList, source: Path) -> None:
+    if not found.cases:
+        raise InputError(f"'{source}' lists no case: looked for {LAYOUTS}; add some.")
+    if unfit := [name for name in found.channel_names if UNPRINTABLE.search(name)]:
+        raise InputError(f"channel {unfit[0]!r} in '{source}' must have a name of one line: rename it.")
+    seen: set[str] = set()
+    split_of: dict[str, str] = {}
+    for case in found.cases:
+        if UNSAFE_NAME.search(case.case) or len(os.fsencode(case.case)) > MOST_BYTES:
+            raise InputError(
+                f"case {case.case!r} in '{source}' must be fit as a file name, in Unicode, without "
+                f"separators or a leading dot, of {MOST_BYTES} bytes at most: rename it."
+            )
+        if case.case.casefold() in seen:  # there are disks on which 'Leg' and 'leg' are one file
+            raise InputError(f"case '{case.case}' stands twice in '{source}': rename or remove one.")
+        seen.add(case.case.casefold())
+        if case.split not in SPLITS:
+            raise InputError(
+                f"split of case '{case.case}' in '{source}' must be train, val, test or empty: received "
+                f"{case.split!r}; correct it."
+            )
+        if (other := split_of.setdefault(case.subject, case.split)) != case.split:
+            raise InputError(
+                f"subject {case.subject!r} in '{source}' must be in one split: received '{other}' and "
+                f"'{case.split}' (case '{case.case}'); a score on a subject seen in training says little."
+            )
+        for what, path in (*(("image", image) for image in case.images), ("label", case.label)):
+            if not path.exists():
+                raise InputError(f"{what} '{path}' of case '{case.case}' is missing: add it, or drop the case.")

@@ -1,0 +1,140 @@
+"""What the header of a MetaImage says (itk.org/Wiki/MetaIO): fields, the files of its voxels, what it leaves open."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kseg.console.errors import InputError
+
+LOCAL = ("LOCAL", "Local", "local")
+LIST = re.compile(r"LIST(?:\s+(\d)D?)?")
+NUMBERED = re.compile(r"(?:[^%]|%%)*%0?\d*[diu](?:[^%]|%%)*")  # a name with one place for a number
+RANGE = re.compile(r"(.*?\S)((?:\s+-?\d+){0,3})")  # first number, last number and step behind it
+FILE_FIELD = "ElementDataFile"
+SPACINGS = ("ElementSpacing", "ElementSize")  # MetaIO takes the first that is there
+MM = ("", "?", "mm")
+
+
+@dataclass(frozen=True)
+class MetaHeader:
+    """The fields of a header as text, the byte after them, and the lines that follow there: a list of files."""
+
+    path: Path
+    fields: dict[str, str]
+    end: int
+    lines: tuple[str, ...] = ()
+
+    def numbers(self, name: str) -> list[int]:
+        """The whole numbers of a field; none where it is absent or holds something else."""
+        words = self.fields.get(name, "").split()
+        return [int(word) for word in words] if all(re.fullmatch(r"-?\d+", word) for word in words) else []
+
+    def says(self, name: str) -> bool:
+        """Whether a field is true."""
+        return self.fields.get(name, "").startswith(("T", "t", "1"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the voxels follow the header in its own file."""
+        return self.fields.get(FILE_FIELD) in LOCAL
+
+    @property
+    def literal(self) -> Path | None:
+        """The one file of the voxels beside the header, taken by its name; None where there is no such file.
+
+        A name with a '%' is one, and no pattern, where a file bears it.
+        """
+        name = self.fields.get(FILE_FIELD, "")
+        if self.is_local or not name or (LIST.fullmatch(name) and self.lines):
+            return None
+        file = self.path.parent / name
+        return file if file.is_file() else None
+
+    @property
+    def is_misread(self) -> bool:
+        """Whether ITK would take the name of the one file for a pattern or a list; for some it ends the process."""
+        name = self.fields.get(FILE_FIELD, "")
+        return not self.is_local and ("%" in name or (name.startswith("LIST") and self.literal is not None))
+
+    def files(self) -> list[Path]:
+        """The files of the voxels, in their order; they need not exist.
+
+        Raises:
+            InputError: a pattern or list that does not fit the planes.
+        """
+        name = self.fields.get(FILE_FIELD, "")
+        if self.is_local or not name:
+            return [self.path]
+        if literal := self.literal:
+            return [literal]
+        sizes = self.numbers("DimSize")
+        if match := LIST.fullmatch(name):
+            dimension = int(match[1] or 0)
+            dimension = dimension if 0 < dimension <= len(sizes) else len(sizes) - 1
+            names = list(self.lines[: int(np.prod(sizes[dimension:]))])
+            self._check_count(len(names), int(np.prod(sizes[dimension:])))
+        elif "%" in name:
+            names = self._numbered(name, sizes[-1] if sizes else 0)
+        else:
+            names = [name]
+        return [self.path.parent / name for name in names]
+
+    def spacing_mm(self) -> list[float | None]:
+        """The spacing along each of the three axes; None where the header does not state one that is a length."""
+        given = next((self.fields[name] for name in SPACINGS if name in self.fields), "").split()
+        return [_length(given[axis : axis + 1]) for axis in range(3)]
+
+    def unstated_axes(self) -> tuple[int, ...]:
+        """Axes (0, 1, 2) whose spacing the header does not state, where ITK takes 1 mm or nothing."""
+        return tuple(axis for axis, length in enumerate(self.spacing_mm()) if length is None)
+
+    def check_unit(self) -> None:
+        """Raise `InputError` for another unit than mm, which ITK and its viewers overlook."""
+        if (unit := self.fields.get("DistanceUnits", "")) not in MM:
+            raise InputError(
+                f"'{self.path}' gives its lengths in {unit} (DistanceUnits), which most readers take for mm: "
+                "write them in mm."
+            )
+
+    def _numbered(self, name: str, count: int) -> list[str]:
+        match = RANGE.fullmatch(name)
+        if match is None or not NUMBERED.fullmatch(match[1]):
+            raise InputError(f"'{self.path}' keeps its voxels in '{name}', which does not exist: put it there.")
+        numbers = [int(word) for word in match[2].split()]
+        first = numbers[0] if numbers else 1
+        last = numbers[1] if len(numbers) > 1 else first + count - 1
+        step = numbers[2] if len(numbers) > 2 else max(1, (last - first) // max(1, count - 1))
+        chosen = range(first, last + 1, step) if step > 0 else ()
+        self._check_count(len(chosen), count)
+        return [match[1] % number for number in chosen]
+
+    def _check_count(self, found: int, wanted: int) -> None:
+        if found != wanted:
+            raise InputError(f"'{self.path}' names {found} files of voxels and needs {wanted}: mend {FILE_FIELD}.")
+
+
+def read_meta_header(path: Path) -> MetaHeader:
+    """Read a header; names in it are bytes of the file system, in whatever encoding."""
+    fields: dict[str, str] = {}
+    lines: Sequence[bytes] = ()
+    with path.open("rb") as file:
+        while FILE_FIELD not in fields and (line := file.readline()):
+            key, _, value = re.sub(rb"[=:]", b"\0", line, count=1).partition(b"\0")
+            fields[key.strip().decode("latin-1")] = os.fsdecode(value.strip())
+        end = file.tell()
+        if fields.get(FILE_FIELD, "").startswith("LIST"):
+            lines = file.read().splitlines()
+    return MetaHeader(path, fields, end, tuple(os.fsdecode(line.strip()) for line in lines if line.strip()))
+
+
+def _length(words: Sequence[str]) -> float | None:
+    """The number that stands there, if it is a length; a negative one turns its axis round."""
+    try:
+        length = float(words[0]) if words else 0.0
+    except ValueError:
+        return None
+    return length if np.isfinite(length) and length != 0 else None

@@ -1,0 +1,191 @@
+"""dataset.json as people have it: each description beside the files that go with it, and the cases that it means.
+
+The forms are those of nnU-Net's documentation/dataset_format.md (v1 and v2) and conversion scripts, of the Medical
+Segmentation Decathlon's files, and of MONAI's `load_decathlon_datalist`.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.volumes.cases.case import CaseList
+from kseg.volumes.cases.find import find_cases
+from kseg.volumes.labels import LabelMap
+
+LABELS = {"background": 0, "leg": 7}
+VALUES = {"0": "background", "7": "leg"}
+V2 = {"channel_names": {"0": "T1"}, "labels": LABELS, "file_ending": ".nii.gz"}
+TWO = {"channel_names": {"0": "T1", "1": "T2"}, "labels": LABELS, "file_ending": ".nii.gz"}
+V1 = {"name": "x", "tensorImageSize": "3D", "modality": {"0": "T1"}, "labels": VALUES, "numTest": 0, "test": []}
+
+
+def listing(*names: str) -> list[dict]:
+    return [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names]
+
+
+def described(folder: Path, content: dict, files: str, name: str = "dataset.json") -> Path:
+    """Write a description and empty files; `Tr/a_0000` is short for imagesTr/a_0000.nii.gz, `=Tr/a` for its label."""
+    for word in files.split():
+        part, _, stem = word.removeprefix("=").partition("/")
+        short = part in ("Tr", "Ts")
+        file = folder / (f"{'labels' if word[0] == '=' else 'images'}{part}/{stem}.nii.gz" if short else word)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def short(found: CaseList, folder: Path) -> dict[str, str]:
+    """Each case with its split, images and label, in the words of `described`."""
+
+    def word(path: Path) -> str:
+        text = path.relative_to(folder).as_posix().removesuffix(".nii.gz")
+        return text.removeprefix("images") if text.startswith("images") else text.replace("labels", "=")
+
+    return {
+        case.case: " ".join([case.split, *map(word, case.images), word(case.label)]).strip() for case in found.cases
+    }
+
+
+READ = {
+    "v2": (V2, "Tr/a_0000 =Tr/a Tr/b_0000 =Tr/b", {"a": "Tr/a_0000 =Tr/a", "b": "Tr/b_0000 =Tr/b"}),
+    "v2, the ending without its dot": (V2 | {"file_ending": "nii.gz"}, "Tr/a_0000 =Tr/a", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, channels counted from 1": (V2 | {"channel_names": {"1": "T1"}}, "Tr/a_0000 =Tr/a", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, channels in a list": (V2 | {"channel_names": ["T1"]}, "Tr/a_0000 =Tr/a", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, values as texts": (
+        V2 | {"labels": {"background": "0", "leg": "7"}}, "Tr/a_0000 =Tr/a", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, labels as v1 has them": (V2 | {"labels": VALUES}, "Tr/a_0000 =Tr/a", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, with v1's list left over": (
+        V2 | {"modality": {"0": "T1"}, "training": listing("a")}, "Tr/a_0000 =Tr/a Tr/b_0000 =Tr/b",
+        {"a": "Tr/a_0000 =Tr/a", "b": "Tr/b_0000 =Tr/b"}),
+    "v2, the left-over list names channel files": (
+        V2 | {"training": [{"image": "imagesTr/a_0000.nii.gz", "label": "labelsTr/a.nii.gz"}]}, "Tr/a_0000 =Tr/a",
+        {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, its files under other names than nnU-Net's": (
+        V2 | {"training": [{"image": "imagesTr/img1.nii.gz", "label": "labelsTr/label1.nii.gz"}]}, "Tr/img1 =Tr/label1",
+        {"img1": "Tr/img1 =Tr/label1"}),
+    "v2, images without a channel's number (AMOS)": (
+        V2, "Tr/amos_0001 =Tr/amos_0001 Tr/amos_0004 =Tr/amos_0004",
+        {"amos_0001": "Tr/amos_0001 =Tr/amos_0001", "amos_0004": "Tr/amos_0004 =Tr/amos_0004"}),
+    "v2, names that are beginnings of others": (
+        V2, "Tr/a_0000 =Tr/a Tr/a_1_0000 =Tr/a_1 Tr/a_1_0000_0000 =Tr/a_1_0000",
+        {"a": "Tr/a_0000 =Tr/a", "a_1": "Tr/a_1_0000 =Tr/a_1", "a_1_0000": "Tr/a_1_0000_0000 =Tr/a_1_0000"}),
+    "v2, test cases with labels": (
+        TWO, "Tr/a_0000 Tr/a_0001 =Tr/a Ts/b_0000 Ts/b_0001 =Ts/b",
+        {"a": "Tr/a_0000 Tr/a_0001 =Tr/a", "b": "test Ts/b_0000 Ts/b_0001 =Ts/b"}),
+    "v2, hidden files": (V2, "Tr/a_0000 Tr/._a_0000 =Tr/a =Tr/._a", {"a": "Tr/a_0000 =Tr/a"}),
+    "v2, its key `dataset` and files elsewhere": (
+        TWO | {"dataset": {"a": {"images": ["x/a_t1.nii.gz", "x/a_t2.nii.gz"], "label": "y/a.nii.gz"}}},
+        "x/a_t1.nii.gz x/a_t2.nii.gz y/a.nii.gz", {"a": "x/a_t1 x/a_t2 y/a"}),
+    "v2, `dataset` lists fewer cases than lie in the folders": (
+        V2 | {"dataset": {"a": {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}}},
+        "Tr/a_0000 =Tr/a Tr/b_0000 =Tr/b", {"a": "Tr/a_0000 =Tr/a"}),
+    "v1, whose list names no channels": (
+        V1 | {"training": listing("a")}, "Tr/a_0000 =Tr/a Tr/b_0000 =Tr/b", {"a": "Tr/a_0000 =Tr/a"}),
+    "v1, two channels and labelled test images": (
+        V1 | {"modality": {"0": "T1", "1": "T2"}, "training": listing("a"), "test": ["./imagesTs/b.nii.gz"]},
+        "Tr/a_0000 Tr/a_0001 =Tr/a Ts/b_0000 Ts/b_0001 =Ts/b",
+        {"a": "Tr/a_0000 Tr/a_0001 =Tr/a", "b": "test Ts/b_0000 Ts/b_0001 =Ts/b"}),
+    "Decathlon": (
+        V1 | {"training": listing("a", "._a"), "test": ["./imagesTs/b.nii.gz"]}, "Tr/a Tr/._a =Tr/a =Tr/._a Ts/b",
+        {"a": "Tr/a =Tr/a"}),
+    "Decathlon, four digits in the names": (
+        V1 | {"training": listing("p_0000", "p_0001")}, "Tr/p_0000 =Tr/p_0000 Tr/p_0001 =Tr/p_0001",
+        {"p_0000": "Tr/p_0000 =Tr/p_0000", "p_0001": "Tr/p_0001 =Tr/p_0001"}),
+    "Decathlon, the modality a text": (
+        V1 | {"modality": "T1", "training": listing("a")}, "Tr/a =Tr/a", {"a": "Tr/a =Tr/a"}),
+    "Decathlon, written on Windows": (
+        V1 | {"training": [{"image": "imagesTr\\a.nii.gz", "label": "labelsTr\\a.nii.gz"}]}, "Tr/a =Tr/a",
+        {"a": "Tr/a =Tr/a"}),
+    "MONAI, with splits": (
+        V1 | {"training": listing("a"), "validation": listing("b"),
+              "test": [{"image": "imagesTs/c.nii.gz", "label": "labelsTs/c.nii.gz"}, {"image": "imagesTs/d.nii.gz"}]},
+        "Tr/a =Tr/a Tr/b =Tr/b Ts/c =Ts/c", {"a": "Tr/a =Tr/a", "b": "val Tr/b =Tr/b", "c": "test Ts/c =Ts/c"}),
+    "MONAI, a file a channel, folds": (
+        {"labels": VALUES, "modality": {"0": "T1", "1": "T2"}, "training": [
+            {"fold": 0, "image": ["B_1/B_1_t1.nii.gz", "B_1/B_1_t2.nii.gz"], "label": "B_1/B_1_seg.nii.gz"}]},
+        "B_1/B_1_t1.nii.gz B_1/B_1_t2.nii.gz B_1/B_1_seg.nii.gz", {"B_1": "B_1/B_1_t1 B_1/B_1_t2 B_1/B_1_seg"}),
+    "MONAI, a folder a case": (
+        {"labels": VALUES, "modality": ["T1", "T2"], "training": [
+            {"image": ["p1/flair.nii.gz", "p1/t1.nii.gz"], "label": "p1/seg.nii.gz"}]},
+        "p1/flair.nii.gz p1/t1.nii.gz p1/seg.nii.gz", {"p1": "p1/flair p1/t1 p1/seg"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", READ)
+def test_datasets_are_read_as_their_authors_mean_them(form, tmp_path):
+    content, files, cases = READ[form]
+    found = find_cases(described(tmp_path, content, files))
+    assert short(found, tmp_path) == cases
+    assert found.labels == LabelMap(("background", "leg"), (0, 7))
+    assert found.channel_names == ("T1", "T2")[: len(found.cases[0].images)]
+    assert all(case.subject == case.case for case in found.cases)
+
+
+def test_a_list_under_another_name_without_classes_and_channels_is_read(tmp_path):
+    described(tmp_path, {"training": listing("a")}, "Tr/a =Tr/a", name="folds.json")
+    found = find_cases(tmp_path / "folds.json")
+    assert (short(found, tmp_path), found.labels) == ({"a": "Tr/a =Tr/a"}, None)
+    assert (found.channel_names, found.channels_stated) == (("image",), False)
+
+
+def test_channels_are_in_the_order_of_their_numbers(tmp_path):
+    described(tmp_path, TWO | {"channel_names": {"1": "T2", "0": "T1"}}, "Tr/a_0000 Tr/a_0001 =Tr/a")
+    assert find_cases(tmp_path).channel_names == ("T1", "T2")
+
+
+REFUSED = {
+    "ending that fits nothing": (
+        V2 | {"file_ending": ".nii"}, "Tr/a_0000 =Tr/a", r"`file_ending` '.nii' fits no file in .* end in .nii.gz;"),
+    "labels of another type": (
+        V2 | {"file_ending": ".mha"}, "imagesTr/a_0000.mha =Tr/a", "fits no file in '.*labelsTr': files there end"),
+    "no folders": (V2, "", "lacks nnU-Net's folders imagesTr and labelsTr"),
+    "image without label": (V2, "Tr/a_0000 =Tr/a Tr/b_0000", "label '.*b.nii.gz' of case 'b' is missing"),
+    "image without label, a list left over": (
+        V2 | {"training": listing("a")}, "Tr/a_0000 =Tr/a Tr/b_0000", "label '.*b.nii.gz' of case 'b' is missing"),
+    "label without image": (V2, "Tr/a_0000 =Tr/a =Tr/b", "image '.*b_0000.nii.gz' of case 'b' is missing"),
+    "AMOS, a label lost": (
+        V2, "Tr/p_0001 =Tr/p_0001 Tr/p_0002 =Tr/p_0002 Tr/p_0003", "'.*p_0003.nii.gz' of case 'p_0003' is missing"),
+    "v1, a channel lost": (
+        V1 | {"modality": ["T1", "T2"], "training": listing("a", "b")}, "Tr/a_0000 Tr/a_0001 =Tr/a Tr/b_0000 =Tr/b",
+        "image '.*b_0001.nii.gz' of case 'b' is missing"),
+    "more channels than names": (
+        V2, "Tr/a_0000 Tr/a_0001 =Tr/a", r"a_0001.nii.gz' is a channel of case 'a' beyond those .* \(T1\): name it"),
+    "no names of channels": (V2 | {"channel_names": None}, "Tr/a_0000 =Tr/a", "names no channels: add `channel_names`"),
+    "channels numbered with a gap": (
+        TWO | {"channel_names": {"0": "T1", "2": "T2"}}, "Tr/a_0000 =Tr/a", "must number the channels"),
+    "two kinds of names": (V2 | {"modality": {"0": "CT"}}, "", "other channels in `channel_names` than in `modality`"),
+    "lists of different lengths": (
+        {"labels": VALUES, "training": [
+            {"image": ["a.nii", "b.nii"], "label": "l.nii"}, {"image": "c.nii", "label": "l.nii"}]},
+        "a.nii b.nii c.nii l.nii",
+        "case 'c' .* has 1 image file, case .* 2: all"),
+    "more files than names": (
+        V1 | {"training": [{"image": ["a_1.nii", "a_2.nii"], "label": "l.nii"}]}, "a_1.nii a_2.nii l.nii",
+        r"case 'a' .* has 2 image files and names for 1 channel \(T1\)"),
+    "two label maps": (
+        V1 | {"training": [{"image": "a.nii", "label": ["l.nii", "m.nii"]}]}, "", "must be one label map"),
+    "regions": (V2 | {"labels": {"background": 0, "leg": [1, 2]}}, "", r"label 'leg' .* region \[1, 2\]"),
+    "ignore": (V2 | {"labels": LABELS | {"ignore": 8}}, "", r"label 'ignore' \(8\) cannot be left out"),
+    "numbers alone": (V2 | {"labels": {"0": 0, "1": 2, "2": 1}}, "", "names cannot be told from values"),
+    "a class twice": (V1 | {"labels": {"0": "b", "1": "leg", "2": "leg"}, "training": []}, "", "name each class once"),
+    "a value twice": (V2 | {"labels": {"background": 0, "leg": 1, "arm": 1}}, "Tr/a_0000 =Tr/a", "1 stands twice"),
+    "a case twice": (V1 | {"training": listing("a", "a")}, "Tr/a =Tr/a", "case 'a' stands twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_datasets_that_are_not_whole_are_told_in_a_line(fault, tmp_path):
+    content, files, message = REFUSED[fault]
+    with pytest.raises(InputError, match=message) as caught:
+        find_cases(described(tmp_path, content, files))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_is_there_twice_is_told(tmp_path):
+    described(tmp_path, {}, "")
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "leg": 1, "leg": 2}}', encoding="utf-8")
+    with pytest.raises(InputError, match="has `leg` twice, as 1 and 2: keep one"):
+        find_cases(tmp_path)
