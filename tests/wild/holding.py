@@ -179,9 +179,9 @@ def assert_prepared(written: Written, volume: Volume | None, folder: Path, label
         assert may, f"labels {share:.4f} of an edge off are refused: {refusal}"
         return
     assert volume is not None, "prepared, though read_volume refuses it"
-    assert written.channels == 1, "prepared as one channel"
     assert share < 1.1 * SHARE, f"labels {share:.4f} of an edge off were prepared"
     manifest = load_manifest(folder / "records")
+    assert len(manifest.channels) == written.channels, manifest.channels
     (case,) = manifest.cases
     assert list(case.class_voxels) == [int((values == value).sum()) for value in LABELS.values()]
     np.testing.assert_allclose(case.spacing_mm, volume.spacing_mm, rtol=1e-6)

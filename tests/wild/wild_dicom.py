@@ -465,7 +465,17 @@ class Frames(Description):
 
 def _fitting(scan: Any) -> Any:
     """One slice, or frame, cannot have what lies between two."""
-    alone = ("gap", "doubled", "twice", "two echoes", "two series", "tilt", "uneven", "two spacings")
+    alone = (
+        "gap",
+        "doubled",
+        "twice",
+        "two echoes",
+        "two series",
+        "tilt",
+        "uneven",
+        "two spacings",
+        "two orientations",
+    )
     if scan.fault in alone and scan.grid.shape[2] == 1:
         return replace(scan, fault=None)
     return scan

@@ -223,6 +223,8 @@ def _fitting(scan: MetaImage) -> MetaImage:
         changes["content"] = "distinct"
     if not scan.spacing and "ElementSize" in scan.extra:
         changes["extra"] = ""
+    if scan.header_size == -1 and scan.damage == "bytes behind":
+        changes["damage"] = None  # -1: the voxels are the file's last bytes
     if scan.text:
         changes |= {"compressed": False, "channels": 1, "content": "distinct", "header_size": None}
         if not scan.one_file:

@@ -171,7 +171,7 @@ class Nifti(Description):
                 "a scale that is no number": self.scale is not None and not np.isfinite(self.scale).all(),
                 "an unknown unit": self.unit not in MM,
                 "an sform of zeros": self.forms == "zero rows",
-                "sform and qform disagree": self.forms == "disagreeing",
+                "sform and qform disagree": self.forms == "disagreeing" or (self.forms == "both" and any(self.shear)),
                 "a quaternion that is no rotation, beside an sform": self.forms == "no quaternion",
                 "a spacing that is none, beside an sform": not spacing,
                 "axes that hardly span space": abs(np.linalg.det(flat)) < 1e-3,

@@ -129,7 +129,9 @@ class Nrrd(Description):
             return np.array([float(word) for word in self._numbers(values)]).reshape(np.shape(values))
 
         affine = placed(read(columns), read(origin) if self.origin else np.zeros(3))
-        mm = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, None: 1.0}.get(self.units, 1.0)
+        mm = {"mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3}.get(
+            self.units if self.spacing == "directions" else "mm", 1.0
+        )
         return lines, np.diag([*(signs * mm), 1.0]) @ affine
 
     def _encoded(self, array: np.ndarray) -> bytes:
@@ -179,7 +181,10 @@ class Nrrd(Description):
                 "lines ended as in DOS": self.line_end != "\n",
             },
         )
-        if not (self.data == "leg 50%.raw" or odd_units or odd_encoding or odd_list):
+        time_first = (
+            self.channels == "first" and self.kind == "time"
+        )  # which SimpleITK takes for the first of four axes
+        if not (self.data == "leg 50%.raw" or odd_units or odd_encoding or odd_list or time_first):
             written.witnesses = ("itk",)
         if self.digits < 9:
             written.slack_mm = 1e-3 * written.edge_mm
