@@ -15,6 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
+from kseg.console.errors import InputError
 from kseg.volumes.formats.nifti_place import place_of
 from kseg.volumes.formats.stored import Header, Read, damaged, spacing_along
 
@@ -113,5 +114,7 @@ def _open(path: Path) -> Iterator[BufferedIOBase]:
                 return
             with gzip.GzipFile(fileobj=file) as stream:
                 yield stream
+    except InputError:  # which is a ValueError, too
+        raise
     except UNREADABLE as error:
         raise damaged(path, str(error).split("\n", 1)[0] or type(error).__name__) from error
