@@ -42,6 +42,8 @@ RARE = [
     (Nifti(extension=True, packed=True, damage="two members"), Labels()),
     (Nifti(gap=1648, packed=True, damage="zeros behind"), Labels()),
     (Nifti(packed=True, damage="not gzip"), Labels()),
+    (Nifti(tail=(3,), damage="one byte short"), Labels()),
+    (Nifti(forms="disagreeing"), Labels()),
     (Nifti(shear=(0.3, 0.0, -0.2), forms="sform"), Labels(".mha")),
     # MetaImage
     (MetaImage(OBLIQUE, data="leg 50%.raw"), Labels(".mhd", (0, 2, 1), (1, -1, 1))),
