@@ -40,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = find_inputs(paths, source.channels or 1, source.channel_names)
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
+    check_writable(arguments.out)
     outputs, refused = plan_outputs(inputs, arguments.out, arguments.force)
     written, failed = [], []
     for scan, reason in refused:
         say(f"kseg.predict: {reason}")
         failed.append(str(scan.path))
     if outputs:
-        check_writable(arguments.out)
         say(source.start())
     for output in outputs:
         try:

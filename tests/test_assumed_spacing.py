@@ -23,6 +23,7 @@ class Threshold:
     """A source of label maps that knows no network."""
 
     channels = 1
+    channel_names = ("ultrasound",)
 
     def __init__(self, assume_spacing_mm: tuple[float, ...] = ()) -> None:
         self.assume_spacing_mm = assume_spacing_mm

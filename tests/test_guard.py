@@ -43,7 +43,7 @@ class Stub:
     """A source whose masks are 7 in one corner; `begins` counts how often its model was loaded."""
 
     channels = 1
-    channel_names = ("US",)
+    channel_names = ()
     assume_spacing_mm = ()
 
     def __init__(self) -> None:
@@ -167,7 +167,7 @@ def test_the_voxels_of_a_scan_are_its_own(source: Stub, capsys) -> None:
     header.rename("apart/leg.x.mhd")
     scan("other/leg.mhd")
     words = ["stub", "apart/leg.x.mhd", "other/leg.mhd", "--out", "apart", "--force"]
-    assert "apart/leg.zraw' exists already" in refused(predict.main, words, "2 of 2 inputs failed", capsys)
+    assert "'apart/leg.zraw' is a scan that is read" in refused(predict.main, words, "2 of 2 inputs failed", capsys)
 
 
 def test_a_dicom_folder_takes_no_mask(source: Stub, capsys) -> None:

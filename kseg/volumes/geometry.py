@@ -56,28 +56,38 @@ def check_affine(affine: np.ndarray, where: str) -> np.ndarray:
     return affine
 
 
-def ras_order(affine: np.ndarray) -> np.ndarray:
-    """For each stored axis i, j, k the axis of RAS that it lies closest to, and 1 or -1 for its direction; (3, 2)."""
-    return io_orientation(affine)
+def ras_order(affine: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """For each stored axis i, j, k the axis of RAS that it lies closest to, and 1 or -1 for its direction; (3, 2).
+
+    `like` is an affine whose axes stand for those of RAS: that of an image, which the labels must follow where an axis
+    lies halfway between two of RAS and the last digits of a header would decide.
+    """
+    return io_orientation(affine if like is None else np.linalg.inv(_unit_axes(like)) @ affine)
 
 
-def to_ras(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Bring the three leading axes into the order and direction closest to RAS+.
+def _unit_axes(affine: np.ndarray) -> np.ndarray:
+    axes = np.eye(4)
+    axes[:3, :3] = affine[:3, :3] / spacing_mm(affine)
+    return axes
+
+
+def to_ras(array: np.ndarray, affine: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """Bring the three leading axes into the order and direction closest to RAS+ (see `ras_order`).
 
     `array` is (i, j, k) or (i, j, k, channels); the result is a view of it, (x, y, z) or (x, y, z, channels).
     """
-    return apply_orientation(array, ras_order(affine))
+    return apply_orientation(array, ras_order(affine, like))
 
 
-def ras_affine(affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def ras_affine(affine: np.ndarray, shape: Sequence[int], like: np.ndarray | None = None) -> np.ndarray:
     """The affine that fits what `to_ras` makes of an array of `shape` (i, j, k)."""
-    return affine @ inv_ornt_aff(ras_order(affine), shape)
+    return affine @ inv_ornt_aff(ras_order(affine, like), shape)
 
 
-def ras_grid(stored: "StoredGeometry") -> tuple[tuple[int, int, int], np.ndarray]:
-    """The shape (x, y, z) and the affine that the voxels of a file have in RAS+ order."""
-    x, y, z = (stored.shape[i] for i in np.argsort(ras_order(stored.affine)[:, 0]))
-    return (x, y, z), ras_affine(stored.affine, stored.shape)
+def ras_grid(stored: "StoredGeometry", like: np.ndarray | None = None) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The shape (x, y, z) and the affine that the voxels of a file have in RAS+ order (see `ras_order`)."""
+    x, y, z = (stored.shape[i] for i in np.argsort(ras_order(stored.affine, like)[:, 0]))
+    return (x, y, z), ras_affine(stored.affine, stored.shape, like)
 
 
 def from_ras(array: np.ndarray, stored: "StoredGeometry") -> np.ndarray:

@@ -31,8 +31,8 @@ def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()
     the grid of a channel is not that of the first; and while it is read for damage, for values that are NaN or infinite
     (in float32), and at its end for a file whose voxels are all equal.
     """
-    channels = [_open_channel(path, assume_spacing_mm) for path in paths]
-    first = channels[0]
+    first = _open_channel(paths[0], assume_spacing_mm)
+    channels = [first, *(_open_channel(path, assume_spacing_mm, first.affine) for path in paths[1:])]
     for path, channel in zip(paths, channels, strict=True):
         if channel.channels > 1 < len(paths):
             raise InputError(
@@ -65,7 +65,7 @@ def open_labels(
     """
     where = f"label '{path}' of case '{case}'"
     file = open_stored(path, assume_spacing_mm)
-    labels = stream_of_file(file)
+    labels = stream_of_file(file, image.affine)
     if len(file.shape) != 3:
         raise InputError(
             f"{where} must have one value a voxel: received the shape {(*labels.shape, labels.channels)}; "
@@ -98,8 +98,8 @@ def read_labels(path: Path, label_map: LabelMap, image: Volume, case: str) -> np
     return gather(open_labels(path, label_map, image, case), f"label '{path}'").array[..., 0]
 
 
-def _open_channel(path: Path, assume_spacing_mm: Spacing) -> VolumeStream:
-    stream = stream_of_file(open_stored(path, assume_spacing_mm))
+def _open_channel(path: Path, assume_spacing_mm: Spacing, like: np.ndarray | None = None) -> VolumeStream:
+    stream = stream_of_file(open_stored(path, assume_spacing_mm), like)
     dtype = _narrowest(stream.dtype)
     if stream.dtype.kind in "iu" and dtype == np.float32:  # their range is known only to those who read them
         limits, fits = np.iinfo(np.int32), True

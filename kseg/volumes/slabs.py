@@ -59,10 +59,13 @@ class VolumeStream:
         return replace(self, dtype=dtype, read=read)
 
 
-def stream_of_file(file: StoredFile) -> VolumeStream:
-    """Return the stream of a file: `(i, j, k)` is reordered and flipped, never resampled."""
-    order = ras_order(file.geometry.affine)
-    shape, affine = ras_grid(file.geometry)
+def stream_of_file(file: StoredFile, like: np.ndarray | None = None) -> VolumeStream:
+    """Return the stream of a file: `(i, j, k)` is reordered and flipped, never resampled.
+
+    `like` is the affine of the image that it belongs to, whose order it takes (`ras_order`).
+    """
+    order = ras_order(file.geometry.affine, like)
+    shape, affine = ras_grid(file.geometry, like)
     axis, downwards = int(order[2, 0]), bool(order[2, 1] < 0)
     k = file.geometry.shape[2]
     channels = file.shape[3] if len(file.shape) > 3 else 1
@@ -71,7 +74,7 @@ def stream_of_file(file: StoredFile) -> VolumeStream:
         firsts = firsts_of(k, thickness, downwards)
         counts = [min(thickness, k - first) for first in firsts]
         for first, planes in zip(firsts, file.read(counts), strict=True):
-            array = to_ras(planes, file.geometry.affine)
+            array = to_ras(planes, file.geometry.affine, like)
             yield Slab(first, array.reshape(*array.shape[:3], channels))
 
     return VolumeStream(shape, channels, file.dtype, affine, file.geometry, axis, downwards, read, file.notes)

@@ -145,8 +145,17 @@ def test_text_in_a_file_whose_name_looks_like_a_pattern_is_read(tmp_path):
     assert_read(path, [put(tmp_path / "leg %d.txt", numbers)], by_itk=False)
     path = nrrd(tmp_path / "leg.nhdr", "leg %d b.txt", encoding="ascii")
     assert_read(path, [put(tmp_path / "leg %d b.txt", numbers)], by_itk=False)
-    with pytest.raises(InputError, match="write it as one file"):
-        read_volume(meta(tmp_path / "none.mhd", "slice%d.txt 1 6 1", binary=False))
+    path = meta(tmp_path / "slices.mhd", "slice%d.txt 1 6 1", binary=False)
+    texts = [" ".join(map(str, ARRAY[:, :, k].ravel("F"))).encode() for k in range(6)]  # without a new line at the end
+    assert_read(path, [put(tmp_path / f"slice{k + 1}.txt", text) for k, text in enumerate(texts)], by_itk=False)
+    for text, message in (
+        (b"1 2 a", "could not convert"),
+        (texts[0][:-9], "bytes of voxels"),
+        (b"7.5 " * 20, "not all of"),
+    ):
+        put(tmp_path / "slice3.txt", text)
+        with pytest.raises(InputError, match=message):
+            read_volume(path)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +177,22 @@ def test_of_a_folder_only_dicom_counts(tmp_path):
     for name in (".DS_Store", "Thumbs.db", "DICOMDIR", ".hidden/x.dcm", "notes.txt"):
         put(tmp_path / name, b"whatever" * 40)
     assert files_of(tmp_path) == slices
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "message"),
+    [
+        ("NDims = 3", "NDims = 99999999999", "it has the axes 99999999999"),
+        ("NDims = 3", "NDims = -1", "it has the axes -1"),
+        ("NDims = 3\n", "", "lacks NDims"),
+        ("DimSize = 4 5 6", "DimSize = 4 5", "of 4 5 voxels"),
+        ("DimSize = 4 5 6", "DimSize = 4 -5 6", "of 4 -5 6 voxels"),
+        ("ElementType = MET_SHORT\n", "", "lacks ElementType"),
+    ],
+)
+def test_headers_that_would_end_the_process_in_simpleitk_are_refused_before(tmp_path, line, instead, message):
+    path = meta(tmp_path / "leg.mhd", "leg.raw", "ElementNumberOfChannels = 1\n")
+    put(tmp_path / "leg.raw", WHOLE)
+    path.write_text(path.read_text().replace(line, instead))
+    with pytest.raises(InputError, match=message):
+        read_volume(path)

@@ -25,7 +25,10 @@ from made_dicom import (
 from pydicom import dcmread, uid
 from pydicom.pixels import apply_rescale, pixel_array
 
+from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom import open_dicom
+from kseg.volumes.formats.open import open_stored
+from kseg.volumes.geometry import spacing_mm
 from kseg.volumes.read import read_volume
 from kseg.volumes.write import output_name
 
@@ -190,6 +193,15 @@ def test_a_cine_loop_states_what_its_tags_do_and_no_more(tags, unstated, spacing
         assert not read_volume(path).stored.placed
 
 
+def test_what_a_file_does_not_state_may_be_assumed_and_what_it_states_stands(tmp_path):
+    path = save(cine(PixelSpacing=[1.0, 0.8]), tmp_path / "us.dcm")
+    file = open_stored(path, (0.8, 1.0, 2.5))
+    np.testing.assert_allclose(spacing_mm(file.geometry.affine), (0.8, 1.0, 2.5))
+    assert [note for note in file.notes if FRAMES in note] and "(no position)" in file.notes[-1]
+    with pytest.raises(InputError, match=r"states 1 mm .* along j, data\.assume_spacing_mm 0\.5"):
+        open_stored(path, (0.8, 0.5, 2.5))
+
+
 @pytest.mark.parametrize("distance_mm", [2.0, -2.0])
 def test_slices_of_nuclear_medicine_are_stacked_as_the_sign_of_their_distance_says(distance_mm, tmp_path):
     made = dicom(uid.NuclearMedicineImageStorage, Modality="NM", SpacingBetweenSlices=distance_mm)
@@ -278,3 +290,18 @@ def test_a_file_that_is_no_dicom_is_told(tmp_path):
     (tmp_path / "leg.dcm").write_text("not DICOM")
     assert "is no DICOM file" in line(tmp_path / "leg.dcm")
     assert "does not exist" in line(Path(tmp_path / "absent.dcm"))
+
+
+def test_bytes_changed_anywhere_among_the_tags_end_in_a_volume_or_in_one_line(tmp_path, capfd):
+    content = save(frames(voxels((4, 4, 3))), tmp_path / "leg.dcm").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        changed = bytearray(content)
+        for at in rng.integers(128, len(content) - 96, rng.integers(1, 4)):
+            changed[at] = rng.choice([0, 32, 92, 255, rng.integers(256)])
+        (tmp_path / "leg.dcm").write_bytes(changed)
+        try:
+            assert read_volume(tmp_path / "leg.dcm").array.ndim == 3
+        except InputError as error:
+            assert str(error).isprintable()
+    assert capfd.readouterr().err == ""

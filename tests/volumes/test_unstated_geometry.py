@@ -161,6 +161,14 @@ def test_an_axis_of_channels_needs_no_spacing(tmp_path, fields, sizes):
         (lambda folder: nrrd(folder, f'space: LPS\nspace units: "um" "um" "um"\n{AXES}'), "gives its lengths in um"),
         (lambda folder: nrrd(folder, 'spacings: 1 2 3\nunits: "cm" "cm" "cm"\n'), "gives its lengths in cm (units)"),
         (lambda folder: meta(folder, "ElementSpacing = 1 1 1\nDistanceUnits = um\n"), "gives its lengths in um"),
+        (lambda folder: meta(folder, "ElementSpacing = 1 1\n"), "ElementSpacing must be 3 numbers, and is 1 1"),
+        (lambda folder: meta(folder, "Offset = 4\nElementSpacing = 1 1 1\n"), "Offset must be 3 numbers, and is 4"),
+        (lambda folder: meta(folder, "Offset =\nElementSpacing = 1 1 1\n"), "Offset must be 3 numbers, and is nothing"),
+        (lambda folder: meta(folder, "a stray\nElementSpacing = 1 1 1\n"), "its header has the line 'a stray'"),
+        (
+            lambda folder: meta(folder, "ElementSpacing = 1 1 1\nTransformMatrix = 1 0 0 0 1 0\n"),
+            "TransformMatrix must be 9 numbers",
+        ),
         (
             lambda folder: meta(folder, "ElementSpacing = 1 1 1\nTransformMatrix = 2 0 0 0 1 0 0 0 1\n"),
             "must have axes (TransformMatrix) of length 1: received 2, 1, 1",
@@ -177,12 +185,13 @@ def test_what_readers_would_mirror_or_scale_is_refused(tmp_path, path, message):
 @pytest.mark.parametrize(
     ("sizes", "missing"), [((0, 0, 0), "i, j and k"), ((0.3, -0.4, 2.5), "j"), ((0.3, 0.4, np.nan), "k")]
 )
-def test_a_nifti_without_spacing_is_asked_for_it_and_lies_as_one_that_has_it(tmp_path, sizes, missing, code):
+def test_a_nifti_without_spacing_is_asked_for_it_and_lies_as_one_that_has_it(tmp_path, sizes, missing, code, capfd):
     file = opened(nifti(tmp_path, sizes, code), missing)
     whole = open_stored(nifti(tmp_path, ASSUMED, code))
     np.testing.assert_allclose(file.geometry.affine, whole.geometry.affine, atol=1e-6)
     assert file.geometry.placed == whole.geometry.placed == bool(code)
     assert any("nor which side is left" in note for note in whole.notes) == (code == 0)
+    assert capfd.readouterr() == ("", "")  # nibabel logs what it mends
 
 
 @pytest.mark.parametrize("unit", [1, 3])

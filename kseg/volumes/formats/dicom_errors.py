@@ -55,7 +55,11 @@ def in_a_line(value: object) -> str:
 def quiet_codecs() -> Iterator[None]:
     """Keep the codecs' C code, which prints what it stumbles over, from standard error."""
     with _redirecting:
-        kept = os.dup(STANDARD_ERROR)
+        try:
+            kept = os.dup(STANDARD_ERROR)
+        except OSError:  # it is closed
+            yield
+            return
         try:
             with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), STANDARD_ERROR)

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.dicom_errors import dicom_errors
+from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_mark import MARK_AT, has_mark
 from kseg.volumes.formats.dicom_pixels import Pixels, find_pixels
 from kseg.volumes.formats.stored import damaged
@@ -87,7 +87,7 @@ def read_file(path: Path) -> DicomFile | None:
             raise damaged(path, "its tags do not say what it holds")
         with dicom_errors(path):
             pixels = _pixels_of(path, tags, kind, file)
-            return DicomFile(path, kind, str(tags.get("SeriesInstanceUID", "")), tags, pixels)
+            return DicomFile(path, kind, in_a_line(tags.get("SeriesInstanceUID", "")), tags, pixels)
 
 
 def _pixels_of(path: Path, tags: Dataset, kind: UID, file: BinaryIO) -> Pixels | None:

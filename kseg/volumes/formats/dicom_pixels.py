@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.dicom_errors import dicom_errors, quiet_codecs
+from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line, quiet_codecs
 from kseg.volumes.formats.dicom_streams import Stream, check_streams, find_fragments
 from kseg.volumes.formats.stored import damaged
 
@@ -173,7 +173,9 @@ def _check_decoder(path: Path, syntax: UID, length: int) -> None:
     except NotImplementedError:
         known = False
     if not known:
-        raise InputError(f"'{path}' is compressed as '{syntax.name}', which cannot be decoded: save it uncompressed.")
+        raise InputError(
+            f"'{path}' is compressed as '{in_a_line(syntax.name)}', which cannot be decoded: save it uncompressed."
+        )
     if syntax.is_encapsulated != (length == UNDEFINED):
         raise damaged(path, f"its pixel data is not what '{syntax.name}' looks like")
 

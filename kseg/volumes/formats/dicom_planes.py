@@ -37,9 +37,9 @@ TELLING = (  # tags that tell volumes at one place apart
 class Plane:
     """One slice: frame `frame` of a file's pixel data, and what its tags state (None: nothing).
 
-    `number` is its own, `in_volume` how many slices a volume has.
     `position` (3) in LPS mm is that of its first pixel, `axes` (2, 3) are the directions along a row and down a column,
-    `spacing_mm` (2) the distances between neighbours along them; `distance_mm` is that to the next slice.
+    `spacing_mm` (2) the distances between neighbours along them; `distance_mm` is that to the next slice. `number` is
+    its own in the series or file, `in_volume` how many there are; `traits` may tell it from another at its place.
     """
 
     pixels: Pixels
@@ -165,7 +165,7 @@ def _by_groups(file: DicomFile, pixels: Pixels) -> list[Plane]:
                 _first(place.position(POSITION), place.position("ImagePositionVolume")),
                 _first(turn.axes(ORIENTATION), turn.axes("ImageOrientationVolume")),
                 *(measures.spacing(), measures.length("SpacingBetweenSlices"), measures.length("SliceThickness")),
-                number + 1,
+                _Tags(file.path, tags).whole("InstanceNumber") if pixels.frames == 1 else number + 1,
                 None,
                 dict(zip(names, values if isinstance(values, Sequence) else [values], strict=False)),
             )

@@ -56,12 +56,16 @@ def rescale_of(pixels: Pixels, tags: Dataset) -> Rescale:
             table.set_original_encoding(*tags.original_encoding)
             table.ModalityLUTSequence = tags.ModalityLUTSequence
             return Rescale(table=table)
-        scaling, intercept = tags.get("DoseGridScaling"), tags.get("RescaleIntercept")
-        slope = scaling if scaling is not None else tags.get("RescaleSlope")
-        rescale = Rescale(float(1 if slope is None else slope), float(0 if intercept is None else intercept))
+        slope = "DoseGridScaling" if "DoseGridScaling" in tags else "RescaleSlope"
+        rescale = Rescale(_number(tags, slope, 1), _number(tags, "RescaleIntercept", 0))
     if rescale.slope == 0 or not np.isfinite([rescale.slope, rescale.intercept]).all():
         raise damaged(pixels.path, f"its values are rescaled by {rescale.slope:g} and {rescale.intercept:g}")
     return rescale
+
+
+def _number(tags: Dataset, name: str, default: float) -> float:
+    value = tags.get(name)
+    return float(default if value is None or value == "" else value)
 
 
 def type_of(values: Sequence[tuple[Pixels, Rescale]]) -> np.dtype:

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.metaimage import find_voxels
+from kseg.volumes.formats.metaimage import voxels_of
 from kseg.volumes.formats.metaimage_header import MetaHeader, read_meta_header
 from kseg.volumes.formats.names import META_IMAGE
 from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
@@ -25,26 +25,32 @@ NEARLY_ONE = 0.01  # by which rounded cosines may be longer or shorter than 1
 def open_itk(path: Path) -> Header:
     """Read the header of a MetaImage or NRRD file (ITK: at the origin, without a turn, where it is silent).
 
-    A MetaImage of three axes is read plane by plane, all else whole, at once.
+    The voxels of a MetaImage are read here, plane by plane where they have three axes; an NRRD whole, by ITK.
     """
-    stated: MetaHeader | NrrdHeader
-    if path.suffix.lower() in META_IMAGE:
-        stated = read_meta_header(path)
-        stated.check_unit()
-    else:
-        stated = read_nrrd_header(path)
-        stated.check_space()
-    unstated = stated.unstated_axes()
-    if isinstance(stated, MetaHeader) and (voxels := find_voxels(stated)):
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        with itk_errors(path):
-            reader.ReadImageInformation()
-        header = Header(voxels.shape, voxels.dtype, _meta_affine(reader, stated), True, voxels.read)
-    else:
-        with _readable(stated) as file, itk_errors(path):
-            header = header_in_memory(sitk.ReadImage(str(file)), path)
-    return replace(header, unstated=spacing_along(unstated), unstated_axes=unstated) if unstated else header
+    return _open_meta(read_meta_header(path)) if path.suffix.lower() in META_IMAGE else _open_nrrd(path)
+
+
+def _open_meta(stated: MetaHeader) -> Header:
+    stated.check()
+    shape, dtype, read = voxels_of(stated)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(stated.path))
+    with itk_errors(stated.path):
+        reader.ReadImageInformation()
+    header = Header(shape, dtype, _meta_affine(reader, stated), True, read)
+    return _with_unstated(header, stated.unstated_axes())
+
+
+def _open_nrrd(path: Path) -> Header:
+    stated = read_nrrd_header(path)
+    stated.check_space()
+    with _readable(stated) as file, itk_errors(path):
+        header = header_in_memory(sitk.ReadImage(str(file)), path)
+    return _with_unstated(header, stated.unstated_axes())
+
+
+def _with_unstated(header: Header, axes: tuple[int, ...]) -> Header:
+    return replace(header, unstated=spacing_along(axes), unstated_axes=axes) if axes else header
 
 
 def _meta_affine(reader: sitk.ImageFileReader, stated: MetaHeader) -> np.ndarray:
@@ -52,7 +58,8 @@ def _meta_affine(reader: sitk.ImageFileReader, stated: MetaHeader) -> np.ndarray
 
     `InputError` where directions are no unit vectors, by which positions and spacing differ in ITK.
     """
-    direction = np.reshape(reader.GetDirection(), (3, 3))
+    axes = reader.GetDimension()
+    direction = np.reshape(reader.GetDirection(), (axes, axes))[:3, :3]
     lengths = np.linalg.norm(direction, axis=0)
     if abs(lengths - 1).max() > NEARLY_ONE:
         shown = ", ".join(f"{length:.4g}" for length in lengths)
@@ -60,22 +67,20 @@ def _meta_affine(reader: sitk.ImageFileReader, stated: MetaHeader) -> np.ndarray
             f"'{stated.path}' must have axes (TransformMatrix) of length 1: received {shown}; mend its header."
         )
     spacing = [length or 1.0 for length in stated.spacing_mm()]
-    return lps_to_ras(reader.GetOrigin(), spacing, direction.ravel().tolist())
+    return lps_to_ras(reader.GetOrigin()[:3], spacing, direction.ravel().tolist())
 
 
 @contextmanager
-def _readable(stated: MetaHeader | NrrdHeader) -> Iterator[Path]:
+def _readable(stated: NrrdHeader) -> Iterator[Path]:
     """A path by which ITK can read a file: its own, or a header that names the voxels in a way ITK does not misread."""
-    if not stated.is_misread:
+    if not stated.is_misread or stated.literal is None:
         yield stated.path
         return
-    if stated.literal is None:
-        raise InputError(f"'{stated.path}' keeps text, or a fourth axis, in files by a pattern: write it as one file.")
     with TemporaryDirectory(prefix="kseg-") as folder:
         header = Path(folder) / f"header{stated.path.suffix.lower()}"
         (Path(folder) / "voxels").symlink_to(stated.literal.resolve())
         name = re.escape(os.fsencode(stated.literal.name))
-        field = rb"(?im)^((?:data ?file|ElementDataFile)[ \t]*[:=][ \t]*).*?"
+        field = rb"(?im)^(data ?file:[ \t]*).*?"
         header.write_bytes(re.sub(field + name, rb"\1voxels", stated.path.read_bytes(), count=1))
         yield header
 

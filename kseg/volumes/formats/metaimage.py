@@ -1,17 +1,19 @@
-"""The voxels of a MetaImage, plane by plane, raw or inflated, from one file or from several."""
+"""The voxels of a MetaImage, plane by plane, raw, compressed or as text, from one file or from several."""
 
+import math
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.metaimage_header import MetaHeader
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.metaimage_header import MetaHeader, Packing
+from kseg.volumes.formats.stored import Read, damaged, planes_of
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -20,6 +22,8 @@ TYPES = {
     "MET_USHORT": "u2",
     "MET_INT": "i4",
     "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
     "MET_LONG_LONG": "i8",
     "MET_ULONG_LONG": "u8",
     "MET_FLOAT": "f4",
@@ -38,13 +42,13 @@ class Voxels:
 
     paths: tuple[Path, ...]
     starts: tuple[int, ...]
-    compressed: bool
+    packing: Packing
     shape: tuple[int, ...]
     dtype: np.dtype
 
     @property
     def bytes_of_a_part(self) -> int:
-        """Bytes, inflated, that each file holds."""
+        """Bytes, raw, of the voxels that each file holds."""
         return int(np.prod(self.shape)) * self.dtype.itemsize // len(self.paths)
 
     def read(self, counts: Iterable[int]) -> Iterator[np.ndarray]:
@@ -64,33 +68,48 @@ class Voxels:
         for path, start in zip(self.paths, self.starts, strict=True):
             with path.open("rb") as file:
                 file.seek(start)
-                take = _inflating(path, file) if self.compressed else file.read
+                take: Callable[[int], bytes] = file.read
+                if self.packing == "compressed":
+                    take = _inflating(path, file)
+                elif self.packing == "text":
+                    take = BytesIO(_numbers(path, file.read(), self.dtype)).read
                 yield _counted(path, take, self.bytes_of_a_part)
 
 
-def find_voxels(header: MetaHeader) -> Voxels | None:
-    """Return where the voxels are, or None where only ITK can tell: written as text, or of four axes.
+def voxels_of(header: MetaHeader) -> tuple[tuple[int, ...], np.dtype, Read]:
+    """Return shape, type and a way to the voxels; those of a fourth axis are read at once.
 
     Raises:
-        InputError: a file of them is missing, or shorter than the header says; or their names do not fit the planes.
+        InputError: a file of them is missing, or shorter than the header says; their names do not fit the planes; or
+            they are of a type without a certain size.
     """
-    sizes, skipped = header.numbers("DimSize"), header.numbers("HeaderSize") or [0]
-    compressed = header.says("CompressedData")
-    known = header.says("BinaryData") and header.fields.get("ElementType") in TYPES
-    if not known or len(sizes) != 3 or (compressed and skipped != [0]):
-        return None
+    sizes, channels = header.numbers("DimSize"), next(iter(header.numbers("ElementNumberOfChannels")), 1)
+    if len(sizes) < 3:
+        raise InputError(f"'{header.path}' must hold a volume of three axes: received {tuple(sizes)}.")
+    if (name := header.fields["ElementType"]) not in TYPES:
+        raise InputError(f"'{header.path}' has voxels of the type {name}: convert it to one of {', '.join(TYPES)}.")
+    i, j, *rest = sizes
+    shape = (i, j, math.prod(rest), *([channels] if channels > 1 else []))
+    voxels = _find(header, shape, np.dtype(header.byte_order + TYPES[name]))
+    if len(rest) == 1:
+        return shape, voxels.dtype, voxels.read
+    array = next(voxels.read([shape[2]])).reshape(*sizes, *shape[3:], order="F")
+    array = array.reshape(*sizes[:3], *(length for length in array.shape[3:] if length != 1))
+    return array.shape, array.dtype, planes_of(array)
+
+
+def _find(header: MetaHeader, shape: tuple[int, ...], dtype: np.dtype) -> Voxels:
     paths = header.files()
     if missing := [path for path in paths if not path.is_file()]:
         raise InputError(f"'{header.path}' keeps its voxels in '{missing[0]}', which does not exist: put it there.")
-    big_endian = header.says("BinaryDataByteOrderMSB") or header.says("ElementByteOrderMSB")
-    dtype = np.dtype((">" if big_endian else "<") + TYPES[header.fields["ElementType"]])
-    channels = next(iter(header.numbers("ElementNumberOfChannels")), 1)
-    shape = (*sizes, *([channels] if channels > 1 else []))
-    voxels = Voxels(tuple(paths), (0,) * len(paths), compressed, shape, dtype)
+    skipped = next(iter(header.numbers("HeaderSize")), 0)
+    voxels = Voxels(tuple(paths), (0,) * len(paths), header.packing, shape, dtype)
+    if skipped < 0 and voxels.packing != "raw":
+        raise damaged(header.path, f"HeaderSize {skipped} is for voxels of a known number of bytes")
     wanted = voxels.bytes_of_a_part
-    starts = [_start(header, path, skipped[0], wanted) for path in paths]
+    starts = [_start(header, path, skipped, wanted) for path in paths]
     for path, start in zip(paths, starts, strict=True):
-        if not compressed and (present := path.stat().st_size - start) < wanted:
+        if voxels.packing == "raw" and (present := path.stat().st_size - start) < wanted:
             raise damaged(path, f"expected {wanted} bytes of voxels, got {present}")
     return replace(voxels, starts=tuple(starts))
 
@@ -156,3 +175,17 @@ def _inflating(path: Path, file: BinaryIO) -> Callable[[int], bytes]:
         return b"".join(parts)
 
     return take
+
+
+def _numbers(path: Path, text: bytes, dtype: np.dtype) -> bytes:
+    """Return as voxels the numbers that a file has as text."""
+    words = text.split()
+    try:
+        numbers = np.array(words, dtype if dtype.itemsize == 8 else np.float64)
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
+    with np.errstate(invalid="ignore"):
+        voxels = numbers.astype(dtype)
+    if dtype.kind in "iu" and (voxels != numbers).any():
+        raise damaged(path, f"its numbers are not all of the type {dtype}")
+    return voxels.tobytes()

@@ -5,18 +5,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.stored import damaged
 
+Packing = Literal["raw", "compressed", "text"]
 LOCAL = ("LOCAL", "Local", "local")
 LIST = re.compile(r"LIST(?:\s+(\d)D?)?")
 NUMBERED = re.compile(r"(?:[^%]|%%)*%0?\d*[diu](?:[^%]|%%)*")  # a name with one place for a number
 RANGE = re.compile(r"(.*?\S)((?:\s+-?\d+){0,3})")  # first number, last number and step behind it
 FILE_FIELD = "ElementDataFile"
+NO_FIELD = "\n"  # stands for the name of a line that has none, by which MetaIO loses the next one
 SPACINGS = ("ElementSpacing", "ElementSize")  # MetaIO takes the first that is there
 MM = ("", "?", "mm")
+NEEDED = ("NDims", "DimSize", "ElementType", FILE_FIELD)
+VECTORS = {  # MetaIO takes what is missing in these from the next line
+    1: ("Offset", "Position", "Origin", "CenterOfRotation", *SPACINGS),
+    2: ("TransformMatrix", "Rotation", "Orientation"),
+}
+MOST_AXES = 10  # of MetaIO
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class MetaHeader:
     def literal(self) -> Path | None:
         """The one file of the voxels beside the header, taken by its name; None where there is no such file.
 
-        A name with a '%' is one, and no pattern, where a file bears it.
+        A name with a '%' is one, and no pattern, where a file bears it; ITK repeats a plane then, or divides by zero.
         """
         name = self.fields.get(FILE_FIELD, "")
         if self.is_local or not name or (LIST.fullmatch(name) and self.lines):
@@ -55,10 +65,16 @@ class MetaHeader:
         return file if file.is_file() else None
 
     @property
-    def is_misread(self) -> bool:
-        """Whether ITK would take the name of the one file for a pattern or a list; for some it ends the process."""
-        name = self.fields.get(FILE_FIELD, "")
-        return not self.is_local and ("%" in name or (name.startswith("LIST") and self.literal is not None))
+    def packing(self) -> Packing:
+        """How the voxels are written; as in ITK, text only where the header says so."""
+        if "BinaryData" in self.fields and not self.says("BinaryData"):
+            return "text"
+        return "compressed" if self.says("CompressedData") else "raw"
+
+    @property
+    def byte_order(self) -> str:
+        """NumPy's sign of the voxels' byte order."""
+        return ">" if self.says("BinaryDataByteOrderMSB") or self.says("ElementByteOrderMSB") else "<"
 
     def files(self) -> list[Path]:
         """The files of the voxels, in their order; they need not exist.
@@ -92,8 +108,25 @@ class MetaHeader:
         """Axes (0, 1, 2) whose spacing the header does not state, where ITK takes 1 mm or nothing."""
         return tuple(axis for axis, length in enumerate(self.spacing_mm()) if length is None)
 
-    def check_unit(self) -> None:
-        """Raise `InputError` for another unit than mm, which ITK and its viewers overlook."""
+    def check(self) -> None:
+        """Raise `InputError` for numbers of axes that end the process in ITK, and for a unit that it overlooks."""
+        if missing := [name for name in NEEDED if not self.fields.get(name)]:
+            raise damaged(self.path, f"its header lacks {missing[0]}")
+        if NO_FIELD in self.fields:
+            raise damaged(self.path, f"its header has the line '{self.fields[NO_FIELD][:40]}'")
+        axes, sizes, channels = (self.numbers(name) for name in ("NDims", "DimSize", "ElementNumberOfChannels"))
+        if len(axes) != 1 or not 1 <= axes[0] <= MOST_AXES or len(sizes) != axes[0] or min(sizes) < 1:
+            raise damaged(
+                self.path, f"it has the axes {self.fields.get('NDims')}, of {self.fields.get('DimSize')} voxels"
+            )
+        for power, names in VECTORS.items():
+            for name in names:
+                words = self.fields.get(name, "").split()
+                if name in self.fields and len(words) != axes[0] ** power:
+                    shown = " ".join(words) or "nothing"
+                    raise damaged(self.path, f"{name} must be {axes[0] ** power} numbers, and is {shown}")
+        if channels and (len(channels) != 1 or channels[0] < 1):
+            raise damaged(self.path, f"its voxels have {self.fields['ElementNumberOfChannels']} channels")
         if (unit := self.fields.get("DistanceUnits", "")) not in MM:
             raise InputError(
                 f"'{self.path}' gives its lengths in {unit} (DistanceUnits), which most readers take for mm: "
@@ -123,8 +156,9 @@ def read_meta_header(path: Path) -> MetaHeader:
     lines: Sequence[bytes] = ()
     with path.open("rb") as file:
         while FILE_FIELD not in fields and (line := file.readline()):
-            key, _, value = re.sub(rb"[=:]", b"\0", line, count=1).partition(b"\0")
-            fields[key.strip().decode("latin-1")] = os.fsdecode(value.strip())
+            key, separator, value = re.sub(rb"[=:]", b"\0", line, count=1).partition(b"\0")
+            name = key.strip().decode("latin-1") if separator or not key.strip() else NO_FIELD
+            fields[name] = os.fsdecode((value if separator else key).strip())
         end = file.tell()
         if fields.get(FILE_FIELD, "").startswith("LIST"):
             lines = file.read().splitlines()

@@ -1,6 +1,7 @@
 """NIfTI-1 and -2, compressed or not, plane by plane."""
 
 import gzip
+import logging
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
+from kseg.console.errors import InputError
 from kseg.volumes.formats.nifti_place import place_of
 from kseg.volumes.formats.stored import Header, Read, damaged, spacing_along
 
@@ -21,6 +23,8 @@ UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absu
     *(HeaderDataError, WrapStructError),
     *(OSError, EOFError, zlib.error, ValueError, MemoryError, OverflowError),
 )
+UNHEARD = logging.Logger("what nibabel mends")  # of what matters `place_of` tells
+UNHEARD.addHandler(logging.NullHandler())
 SKIPPED_AT_ONCE = 2**20
 GZIP = b"\x1f\x8b"
 
@@ -36,7 +40,7 @@ def open_nifti(path: Path) -> Header:
         kind = Nifti2Header if second else Nifti1Header
         raw = kind(start + stream.read(kind.sizeof_hdr - len(start)), check=False)
         header = raw.copy()
-        header.check_fix()
+        header.check_fix(logger=UNHEARD)
         stored_shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
         slope, inter = header.get_slope_inter()
         if offset < header.single_vox_offset:
@@ -110,5 +114,7 @@ def _open(path: Path) -> Iterator[BufferedIOBase]:
                 return
             with gzip.GzipFile(fileobj=file) as stream:
                 yield stream
+    except InputError:  # which is a ValueError, too
+        raise
     except UNREADABLE as error:
         raise damaged(path, str(error).split("\n", 1)[0] or type(error).__name__) from error

@@ -15,6 +15,7 @@ from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, spacing_mm, told
 
 MM_PER_UNIT = {1: 1e3, 3: 1e-3}  # NIfTI-1: 1 metre, 2 mm, 3 micron, 0 unknown, which is taken as mm
 SCANNER = 1  # the one code with which an sform comes before a qform in ITK as well
+SHEARED = 1e-3  # cosine between axes of an sform from which on ITK takes the qform in spite of that code
 KNOWN_CODES = range(6)
 LONGER = 1e-5  # by which the square of a unit quaternion may exceed 1: its three numbers are rounded to six digits
 
@@ -87,7 +88,9 @@ def _check_agreement(raw: Nifti1Header, mended: Nifti1Header, sform: np.ndarray,
             "differ in which they take, so make them alike in its header."
         )
     codes = int(raw["sform_code"]), int(raw["qform_code"])
-    if codes[1] and codes[0] != SCANNER and corners_apart_mm(shape, sform, _qform(mended)).max() > tolerance:
+    cosines = sform[:3, :3] / lengths
+    as_in_itk = codes[0] == SCANNER and np.abs(cosines.T @ cosines - np.eye(3)).max() < SHEARED
+    if codes[1] and not as_in_itk and corners_apart_mm(shape, sform, _qform(mended)).max() > tolerance:
         raise InputError(
             f"{where} states two places, one by its sform (code {codes[0]}) and one by its qform (code {codes[1]}): "
             "readers differ in which they take, so make them alike in its header."

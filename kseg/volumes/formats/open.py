@@ -68,12 +68,14 @@ def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
     """
     header = open_header(path)
     i, j, k = header.shape[:3]
+    extension = split_name(path)[1]
     affine, notes = check_affine(_sized(header, assume_spacing_mm, path), f"'{path}'"), []
     if header.unstated:
         notes.append(f"data.assume_spacing_mm gives what the file does not state: {header.unstated}")
     if not header.placed:
-        notes.append("the file does not state where it lies, nor which side is left")
-    geometry = StoredGeometry((i, j, k), affine, split_name(path)[1], header.placed)
+        missing = "no position" if extension == DICOM else "no sform, no qform"
+        notes.append(f"the file does not state where it lies, nor which side is left ({missing})")
+    geometry = StoredGeometry((i, j, k), affine, extension, header.placed)
     return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
 
 
