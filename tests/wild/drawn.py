@@ -126,10 +126,10 @@ def voxels(shape: tuple[int, ...], dtype: Any, content: str = "distinct", seed: 
         return np.full(shape, 7, kind)
     if kind.kind == "f":
         array = ((rng.permutation(count) - count // 3) * 1.37).astype(kind)
-        spoilt = {"nan": np.nan, "infinite": -np.inf, "huge": 3e38, "beyond": 1e300 if kind.itemsize > 4 else np.inf}
+        spoilt = {"nan": np.nan, "infinite": -np.inf, "huge": 1.6e38, "beyond": 1e300 if kind.itemsize > 4 else np.inf}
         array[count // 2] = spoilt.get(content, array[count // 2])
         if content == "huge":
-            array[0] = -3e38
+            array[0] = -1.6e38
         return array.reshape(shape)
     limits, low = np.iinfo(kind), -min(count // 3, 100) if kind.kind == "i" else 0
     array = (rng.permutation(count) % min(count, 120) + low).astype(kind)

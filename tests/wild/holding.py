@@ -107,6 +107,7 @@ def complaint(work: Callable) -> InputError | None:
         text = str(error)
         assert text.strip() == text, repr(text)
         assert len(text.splitlines()) == 1, f"more than one line: {text!r}"
+        assert text.count("cannot be read") <= 1, f"a complaint about a complaint: {text}"
         return error
     return None
 

@@ -1,11 +1,12 @@
-"""Inputs that drawing seldom reaches, each from a report or a hunch: fifty of them."""
+"""Inputs that drawing seldom reaches, each from a report, a hunch or a long run."""
 
 from drawn import Grid
 from holding import Labels
-from wild_dicom import Frames, Series
+from wild_frames import Frames
 from wild_metaimage import MetaImage
 from wild_nifti import Nifti
 from wild_nrrd import Nrrd
+from wild_series import Series
 
 NAN, INF = float("nan"), float("inf")
 HALF_TURN = Grid(turn=(3.14159, 0.0, 0.0))
@@ -35,9 +36,14 @@ RARE = [
     (Nifti(scale=(1e-6, 3.0), dtype="u2"), Labels()),
     (Nifti(scale=(-2.0, 0.0), dtype="u1"), Labels(dtype="f8")),
     (Nifti(scale=(3.0, INF)), Labels()),
+    (Nifti(scale=(0.5, 1.0), dtype="rgb"), Labels()),
+    (Nifti(scale=(0.5, 1.0), dtype="complex"), Labels()),
+    (Nifti(scale=(1e30, 0.0), dtype="u4", content="extreme"), Labels()),
     (Nifti(extension=True, packed=True, damage="two members"), Labels()),
     (Nifti(gap=1648, packed=True, damage="zeros behind"), Labels()),
     (Nifti(packed=True, damage="not gzip"), Labels()),
+    (Nifti(tail=(3,), damage="one byte short"), Labels()),
+    (Nifti(forms="disagreeing"), Labels()),
     (Nifti(shear=(0.3, 0.0, -0.2), forms="sform"), Labels(".mha")),
     # MetaImage
     (MetaImage(OBLIQUE, data="leg 50%.raw"), Labels(".mhd", (0, 2, 1), (1, -1, 1))),
@@ -51,6 +57,8 @@ RARE = [
     (MetaImage(data="scan.raw", header_size=-1), Labels()),
     (MetaImage(data="scan.raw", header_size=64, compressed=True, damage="stream"), Labels()),
     (MetaImage(text=True), Labels()),
+    (MetaImage(text=True, data="LISTE.raw", damage="no data"), Labels()),
+    (MetaImage(data="LIST", compressed=True, axes=4), Labels()),
     (MetaImage(spacing=""), Labels()),
     (MetaImage(FAR, digits=6), Labels(".nii.gz", share=0.04)),
     # NRRD

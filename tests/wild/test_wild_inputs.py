@@ -16,10 +16,11 @@ import pytest
 from holding import Labels, assert_holds, labels
 from hypothesis import HealthCheck, Phase, given, settings
 from rare import RARE
-from wild_dicom import Frames, Series, frames, series
+from wild_frames import Frames, frames
 from wild_metaimage import MetaImage, metaimages
 from wild_nifti import Nifti, niftis
 from wild_nrrd import Nrrd, nrrds
+from wild_series import Series, series
 
 DRAWS = int(os.environ.get("KSEG_WILD", "100"))
 outcomes: Counter[tuple[str, str, str]] = Counter()

@@ -1,0 +1,218 @@
+"""DICOM series as they are found: a folder with a file for each slice, and with what lies beside them."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from dicom_tags import (
+    CONTENTS,
+    RESCALES,
+    STORES,
+    SYNTAXES,
+    as_written,
+    decimal,
+    fitting,
+    head,
+    lay_pixels,
+    rescale,
+    save,
+    scaled,
+    stored_voxels,
+)
+from drawn import LPS, PLAIN, Description, Grid, Written, grids, placed, rarely
+from hypothesis import strategies as st
+from pydicom.dataset import FileDataset
+
+OBJECTS = ("RTSTRUCT", "SR", "PR", "KO")
+BESIDE = ("notes.txt", ".DS_Store", "Thumbs.db", "DICOMDIR", "folder", "copy.dcm~")
+FAULTS = (
+    *("gap", "tilt", "uneven", "jitter", "two series", "twice", "two echoes", "another size", "another orientation"),
+    *("another spacing", "cut short", "no pixels", "no position", "no orientation", "no spacing", "colour"),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Series(Description):
+    """A folder with a file for each slice."""
+
+    grid: Grid = PLAIN
+    kind: str = "CT"
+    stored: str = "i2"
+    content: str = "distinct"
+    rescaled: str = "none"
+    names: str = "ascending"
+    numbers: str = "ascending"
+    syntax: str = "explicit"
+    preamble: bool = True
+    inverse: bool = False
+    thickness: float | None = 5.0
+    beside: str = ""
+    fault: str | None = None
+
+    def write(self, folder: Path) -> Written:
+        path = folder / "series"
+        path.mkdir()
+        k = self.grid.shape[2]
+        array = stored_voxels(self.grid.shape, self.stored, self.content)
+        columns = LPS[:3, :3] @ self.grid.direction
+        cosines, spacing = as_written(columns[:, :2].T), as_written(np.array(self.grid.spacing[:2]))
+        step = columns[:, 2] * self.grid.spacing[2]
+        places = as_written(LPS[:3, :3] @ self.grid.origin + np.arange(k)[:, None] * self._moved(step, columns))
+        self._fault_places(places, step)
+        affine = placed(np.column_stack([*(cosines * spacing[:, None]), step]), places[0])
+        if k > 1:
+            affine[:3, 2] = (places[-1] - places[0]) / (k - 1)
+        written = Written(path, array, LPS @ affine)
+        scaled(written, self.rescaled)
+        slopes, inters = rescale(self.rescaled, k)
+        names = self._names(k)
+        numbers = {"from 100": np.arange(k) + 100, "descending": k - np.arange(k), "alike": np.ones(k)}
+        for n in range(k):
+            if self.fault == "gap" and n == k // 2:
+                continue
+            data = head(self.kind, self.syntax, n)
+            self._lay_slice(data, array[:, :, n], places[n], cosines, spacing)
+            if self.numbers != "absent":
+                data.InstanceNumber = int(numbers.get(self.numbers, np.arange(k) + 1)[n])
+            if self.rescaled != "none":
+                data.RescaleSlope, data.RescaleIntercept = decimal(slopes[n]), decimal(inters[n])
+            self._fault_slice(data, array, n, path)
+            file = save(data, path / names[n], self.preamble)
+            if self.fault == "cut short" and n == k // 2:
+                file.write_bytes(
+                    file.read_bytes()[: -12 if self.syntax == "RLE" else -4]
+                )  # RLE: behind a delimiter of 8
+            if self.fault == "twice" and n == k // 2:
+                (path / "again.dcm").write_bytes(file.read_bytes())
+        self._lay_beside(path, array)
+        self._judge(written, step)
+        return written
+
+    def _moved(self, step: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return step + columns[:, 1] * self.grid.spacing[2] * 0.25 if self.fault == "tilt" else step
+
+    def _fault_places(self, places: np.ndarray, step: np.ndarray) -> None:
+        k = len(places)
+        if self.fault == "uneven":
+            places[-1] += step
+        if self.fault == "jitter":
+            places[k // 2] = as_written(places[k // 2] + 0.02 * step)
+
+    def _names(self, k: int) -> list[str]:
+        order = np.arange(k)
+        if self.names == "descending":
+            order = order[::-1]
+        elif self.names == "shuffled":
+            order = np.random.default_rng(0).permutation(k)
+        return [f"{n:05d}" if self.names == "bare" else f"IM {n}.DCM" for n in order]
+
+    def _lay_slice(
+        self, data: FileDataset, plane: np.ndarray, place: np.ndarray, cosines: np.ndarray, spacing: np.ndarray
+    ) -> None:
+        lay_pixels(data, plane, self.stored, self.syntax, self.fault == "colour")
+        if self.inverse:
+            data.PhotometricInterpretation = "MONOCHROME1"
+        if self.fault != "no position":
+            data.ImagePositionPatient = [decimal(mm) for mm in place]
+        if self.fault != "no orientation":
+            data.ImageOrientationPatient = [decimal(cosine) for cosine in cosines.ravel()]
+        if self.fault != "no spacing":
+            data.PixelSpacing = [decimal(mm) for mm in spacing[::-1]]
+        if self.thickness is not None:
+            data.SliceThickness = decimal(self.thickness)
+
+    def _fault_slice(self, data: FileDataset, array: np.ndarray, n: int, path: Path) -> None:
+        if n != array.shape[2] // 2:
+            return
+        if self.fault == "another size":
+            lay_pixels(data, np.zeros((3, 9), int), self.stored, self.syntax)
+        elif self.fault == "another orientation":
+            data.ImageOrientationPatient = [decimal(c) for c in np.roll(np.array(data.ImageOrientationPatient), 1)]
+        elif self.fault == "another spacing":
+            data.PixelSpacing = [decimal(1.5 * mm) for mm in data.PixelSpacing]
+        elif self.fault == "no pixels":
+            del data.PixelData
+        elif self.fault == "two echoes":
+            other = head(self.kind, self.syntax, 900)
+            for element in data:
+                if element.tag.group > 8:
+                    other.add(deepcopy(element))
+            lay_pixels(other, array[:, :, n][::-1] // 2, self.stored, self.syntax)
+            other.SeriesInstanceUID = data.SeriesInstanceUID
+            save(other, path / "echo.dcm", self.preamble)
+        elif self.fault == "two series":
+            other = head(self.kind, self.syntax, 1, "2")
+            for element in data:
+                if element.tag.group > 8 and element.keyword != "SeriesInstanceUID":
+                    other.add(deepcopy(element))
+            save(other, path / "other.dcm", self.preamble)
+
+    def _lay_beside(self, path: Path, array: np.ndarray) -> None:
+        if self.beside in OBJECTS:
+            save(head(self.beside, "explicit", 800, "8"), path / f"{self.beside}.dcm")
+        elif self.beside == "folder":
+            (path / "more").mkdir()
+            (path / "more" / "notes.txt").write_text("x")
+        elif self.beside == "DICOMDIR":
+            (path / self.beside).write_bytes(bytes(128) + b"DICM" + bytes(50))
+        elif self.beside:
+            (path / self.beside).write_bytes(b"\0\1nothing of a scan" * 20)
+
+    def _judge(self, written: Written, step: np.ndarray) -> None:
+        """SimpleITK types a series by its first file, inverts MONOCHROME1 (which says how to show values, not what they
+        are), takes a structure set for the series, loses axes of one voxel, and ends the process where the planes of
+        an RLE file have an odd number of bytes."""
+        k = self.grid.shape[2]
+        in_one = self.rescaled in ("none", "CT", "halved", "half") and not (
+            self.fault or self.inverse or self.beside in OBJECTS
+        )
+        if (
+            in_one
+            and min(self.grid.shape) > 1
+            and self.beside != "DICOMDIR"
+            and self.syntax not in ("big endian", "RLE")
+            and self.preamble
+        ):
+            written.witnesses = ("itk",)
+        if k == 1:
+            written.doubtful("one slice")
+            written.witnesses = ()
+        written.slack_mm = 2e-8 * float(np.abs(written.affine[:3]).max())
+        written.beside = ("notes.txt", ".DS_Store", "Thumbs.db", "DICOMDIR", "copy.dcm~")
+        written.perhaps = (*(f"{name}.dcm" for name in OBJECTS), "again.dcm")
+        fault = self.fault
+        if fault in ("gap", "uneven") and k < 4:
+            written.doubtful("too few slices to see a gap")
+            written.any_place = True
+        elif fault == "jitter":
+            written.slack_mm += 0.05 * float(np.linalg.norm(step))
+            if k < 3:
+                written.any_place = True
+        elif fault == "twice":
+            written.doubtful("a slice twice")
+        elif fault == "tilt" and k < 2:
+            written.doubtful("one slice")
+        elif fault in ("another orientation", "another spacing", "another size", "no pixels") and k < 2:
+            written.doubtful("one slice")
+            written.any_place = True
+        elif fault:
+            written.refused(fault)
+
+
+series = st.builds(
+    Series,
+    grid=grids,
+    kind=st.sampled_from(["CT", "MR", "PT"]),
+    stored=STORES,
+    content=CONTENTS,
+    rescaled=st.sampled_from(RESCALES),
+    names=st.sampled_from(["ascending", "descending", "shuffled", "bare"]),
+    numbers=st.sampled_from(["ascending", "from 100", "descending", "absent", "alike"]),
+    syntax=st.sampled_from(list(SYNTAXES)),
+    preamble=rarely(False, default=True),
+    inverse=rarely(True, default=False),
+    thickness=rarely(None, 0.0, default=5.0),
+    beside=st.one_of(st.just(""), st.sampled_from([*OBJECTS, *BESIDE])),
+    fault=rarely(*FAULTS),
+).map(fitting)
