@@ -21,7 +21,8 @@ OF_A_RUN = (
     *("checkpoints/epoch-000002/model.keras", "checkpoints/epoch-000002-step-000017/state.json"),
     *("logs/events.out.tfevents.1.host.2.0.v2", "logs/train/events.out.tfevents.1.host.2.0.v2"),
     *("evaluation/test.html", "evaluation/val-leg 3.png", "1/saved_model.pb", "12/assets.extra/kseg.json"),
-    *("1/variables/variables.index", ".partial-model.keras", "checkpoints/.partial-epoch-000003/model.keras"),
+    *(".partial-2/saved_model.pb.tmpc896", "1/variables/variables.index"),
+    *(".partial-model.keras", "checkpoints/.partial-epoch-000003/model.keras"),
     *(".DS_Store", "evaluation/.DS_Store"),
 )
 OF_SOMEBODY = (
