@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kseg.console.errors import InputError
@@ -68,6 +68,7 @@ def test_what_else_a_run_holds_is_named_and_nothing_is_deleted(name: str, run: R
     assert tree(run.path) == before
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "1", "logs", "fold-1", "evaluation", ".old-1", "epoch-1"]), min_size=1, max_size=4)
 )
