@@ -184,7 +184,10 @@ def _of_counts(values: np.ndarray, counts: np.ndarray) -> tuple[float, float, fl
 
 def _of_values(values: np.ndarray) -> tuple[float, float, float, float]:
     """The same of values one by one, which are brought into another order, and never widened whole."""
-    low, high = map(float, np.percentile(values, PERCENTILES, overwrite_input=True))
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = map(float, np.percentile(values, PERCENTILES, overwrite_input=True))
+    if not (math.isfinite(low) and math.isfinite(high)):  # between -3e38 and 3e38 there is no difference in float32
+        low, high = map(float, np.percentile(values.astype(np.float64), PERCENTILES))
 
     def mean_of(deviation: float, power: int) -> float:
         pieces = (values[first : first + WIDENED_AT_ONCE] for first in range(0, len(values), WIDENED_AT_ONCE))

@@ -24,6 +24,10 @@ from kseg.records.workers import run_jobs
 from kseg.records.write_case import CaseJob, Outcome
 
 MOST_NAMED = 3
+READING = 2
+"""How scans are read. It goes up when the same file may give other voxels, or none: 2 since DICOM's rescale and place
+are those of each slice, and a spacing that no file states is not 1 mm. What was prepared before is then told."""
+
 Engine = Callable[[Sequence[CaseJob]], Iterable[Outcome]]
 """From jobs to what becomes of each, in whatever order: `run_jobs`, or something with machines of its own."""
 
@@ -64,9 +68,9 @@ def case_jobs(recipe: Recipe, found: ScanList, folder: Location) -> list[CaseJob
         "channels": found.channels,
         "brick": MOST_EDGE,
         "spacing_mm": found.spacing_mm,
+        "assume_spacing_mm": recipe.data.assume_spacing_mm,
+        "reading": READING,
     }
-    if recipe.data.assume_spacing_mm:  # datasets that were prepared without this key stay as they are
-        choices["assume_spacing_mm"] = recipe.data.assume_spacing_mm
     digest = hashlib.sha256(json.dumps(choices).encode()).hexdigest()
     return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
 

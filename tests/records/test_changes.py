@@ -147,3 +147,13 @@ def test_an_assumed_spacing_is_told_once_and_decides_how_cases_are_prepared(
     prepare.main(assuming)
     with pytest.raises(InputError, match="the recipe, or kseg, prepares cases in another way now"):
         prepare.main([*words, "data.assume_spacing_mm=[1, 1, 2]"])
+
+
+def test_a_dataset_that_was_read_in_another_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nib.save(nib.Nifti1Image(IMAGE, np.diag([-1, -1, 1, 1])), tmp_path / "leg.nii")
+    words = table(tmp_path, ["leg.nii"] * 3)
+    monkeypatch.setattr("kseg.records.write.READING", 1)
+    manifest = prepared(words)
+    assert changes(words, manifest) == []
+    monkeypatch.undo()
+    assert changes(words, manifest) == ["the recipe, or kseg, prepares cases in another way now"]

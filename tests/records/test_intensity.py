@@ -25,6 +25,7 @@ def scans() -> dict[str, np.ndarray]:
         "flipped view": rng.integers(0, 256, (9, 8, 7, 2)).astype(np.uint8)[::-1, :, ::2],
         "big-endian": rng.integers(-9, 9, (5, 4, 3, 1)).astype(">i2"),
         "two voxels": np.array([3, 250], np.uint8).reshape(2, 1, 1, 1),
+        "the ends of float32": np.array([-3e38, 3e38, 2e38, 2.5e38], np.float32).reshape(4, 1, 1, 1),
         "five voxels": np.array([-7, 0, 0, 1, 9], np.int16).reshape(1, 5, 1, 1),
     }
 

@@ -188,6 +188,9 @@ def test_of_a_folder_only_dicom_counts(tmp_path):
         ("DimSize = 4 5 6", "DimSize = 4 5", "of 4 5 voxels"),
         ("DimSize = 4 5 6", "DimSize = 4 -5 6", "of 4 -5 6 voxels"),
         ("ElementType = MET_SHORT\n", "", "lacks ElementType"),
+        ("NumberOfChannels = 1", "NumberOfChannels = ..", "ElementNumberOfChannels must be a number"),
+        ("NumberOfChannels = 1", "NumberOfChannels = 0", "its voxels have 0 channels"),
+        ("MET_SHORT", "MET_STRING", "voxels of the type MET_STRING"),
     ],
 )
 def test_headers_that_would_end_the_process_in_simpleitk_are_refused_before(tmp_path, line, instead, message):

@@ -1,4 +1,4 @@
-"""MetaImage and NRRD through SimpleITK, and what every format that ITK reads has in common."""
+"""MetaImage and NRRD through SimpleITK: the place of both, and the voxels of NRRD."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def _open_meta(stated: MetaHeader) -> Header:
     shape, dtype, read = voxels_of(stated)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(stated.path))
-    with itk_errors(stated.path):
+    with _itk_errors(stated.path):
         reader.ReadImageInformation()
     header = Header(shape, dtype, _meta_affine(reader, stated), True, read)
     return _with_unstated(header, stated.unstated_axes())
@@ -44,8 +44,8 @@ def _open_meta(stated: MetaHeader) -> Header:
 def _open_nrrd(path: Path) -> Header:
     stated = read_nrrd_header(path)
     stated.check_space()
-    with _readable(stated) as file, itk_errors(path):
-        header = header_in_memory(sitk.ReadImage(str(file)), path)
+    with _readable(stated) as file, _itk_errors(path):
+        header = _in_memory(sitk.ReadImage(str(file)), path)
     return _with_unstated(header, stated.unstated_axes())
 
 
@@ -85,7 +85,7 @@ def _readable(stated: NrrdHeader) -> Iterator[Path]:
         yield header
 
 
-def header_in_memory(image: sitk.Image, path: Path) -> Header:
+def _in_memory(image: sitk.Image, path: Path) -> Header:
     """Return the header of an image that ITK has read whole.
 
     Raises:
@@ -97,18 +97,18 @@ def header_in_memory(image: sitk.Image, path: Path) -> Header:
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, 0, -1)
     array = array.reshape(*array.shape[:3], *(length for length in array.shape[3:] if length != 1))
-    return Header(array.shape, array.dtype, affine_of(image), True, planes_of(array))
+    return Header(array.shape, array.dtype, _affine_of(image), True, planes_of(array))
 
 
-def affine_of(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
-    """Return the affine to RAS mm of an image or of a header; a fourth axis, which is time or channels, has no part."""
+def _affine_of(image: sitk.Image) -> np.ndarray:
+    """Return the affine to RAS mm of an image; a fourth axis, which is time or channels, has no part."""
     axes = image.GetDimension()
     direction = np.reshape(image.GetDirection(), (axes, axes))[:3, :3]
     return lps_to_ras(image.GetOrigin()[:3], image.GetSpacing()[:3], direction.ravel().tolist())
 
 
 @contextmanager
-def itk_errors(path: Path) -> Iterator[None]:
+def _itk_errors(path: Path) -> Iterator[None]:
     """Turn ITK's error into an `InputError` with the line of it that names the cause; "No such file" misleads."""
     try:
         yield

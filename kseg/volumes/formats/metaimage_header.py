@@ -125,8 +125,11 @@ class MetaHeader:
                 if name in self.fields and len(words) != axes[0] ** power:
                     shown = " ".join(words) or "nothing"
                     raise damaged(self.path, f"{name} must be {axes[0] ** power} numbers, and is {shown}")
-        if channels and (len(channels) != 1 or channels[0] < 1):
-            raise damaged(self.path, f"its voxels have {self.fields['ElementNumberOfChannels']} channels")
+        for name in ("ElementNumberOfChannels", "HeaderSize"):
+            if name in self.fields and len(self.numbers(name)) != 1:
+                raise damaged(self.path, f"{name} must be a number, and is {self.fields[name] or 'nothing'}")
+        if channels and channels[0] < 1:
+            raise damaged(self.path, f"its voxels have {channels[0]} channels")
         if (unit := self.fields.get("DistanceUnits", "")) not in MM:
             raise InputError(
                 f"'{self.path}' gives its lengths in {unit} (DistanceUnits), which most readers take for mm: "
