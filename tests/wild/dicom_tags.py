@@ -133,6 +133,8 @@ RESCALES = ("none", "CT", "halved", "by plane", "first alone", "inter by plane",
 
 def fitting(scan: Any) -> Any:
     """One slice, or frame, cannot have what lies between two."""
+    if scan.fault == "colour" and scan.syntax == "RLE":  # pydicom packs no colours of 16 bits
+        return replace(scan, syntax="explicit")
     alone = (
         "gap",
         "doubled",

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from drawn import EITHER, LPS, READ, REFUSED, Description, Written, positions_mm
+from drawn import EITHER, LPS, READ, REFUSED, Description, Written, positions_mm, rarely
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from references import assert_values, assert_witnesses_agree, by_itk, by_nibabel, float32_mm, in_order_of
@@ -37,7 +37,10 @@ SHARE = 0.05  # of the shortest edge: how far labels may lie from their image
 
 @dataclass(frozen=True, repr=False)
 class Labels(Description):
-    """Labels for an image: another file format and voxel order, moved by a share of the shortest edge."""
+    """Labels for an image: another file format and voxel order, moved by a share of the shortest edge.
+
+    With `channel` the image has a second channel, in a file like that of the labels.
+    """
 
     extension: str = ".nii.gz"
     order: tuple[int, ...] = (0, 1, 2)
@@ -45,10 +48,12 @@ class Labels(Description):
     dtype: str = "u1"
     share: float = 0.0
     rounded: bool = False
+    channel: bool = False
 
-    def write(self, folder: Path, image: Written) -> tuple[Path, np.ndarray, float]:
+    def write(self, folder: Path, image: Written, name: str = "labels") -> tuple[Path, np.ndarray, float]:
         """Return the file, the values in the image's voxel order, and how far it lies off as a share of an edge."""
-        values = np.random.default_rng(1).choice([0, 0, 100, 200], image.values.shape[:3])
+        values = np.random.default_rng(len(name)).choice([0, 0, 100, 200], image.values.shape[:3])
+        values.flat[:2] = 0, 100
         affine = image.affine.copy()
         affine[:3, 3] += self.share * image.edge_mm * np.array([0.6, 0.0, 0.8])
         turning = np.array(list(zip(self.order, self.signs, strict=True)))
@@ -58,7 +63,7 @@ class Labels(Description):
             affine[:3] = [[float(f"{number:.6g}") for number in row] for row in affine[:3]]
         if self.dtype == "f8":
             array = array * (1 - 2.5e-9)  # 99.99999975, as resamplers leave it
-        path = folder / f"labels{self.extension}"
+        path = folder / f"{name}{self.extension}"
         if ".nii" in self.extension:
             nib.save(nib.Nifti1Image(array, affine, dtype=array.dtype), path)
             lies = nib.load(path).affine
@@ -84,6 +89,7 @@ labels = st.builds(
     dtype=st.sampled_from(["u1", "i2", "u2", "f4", "f8"]),
     share=st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.04, 0.07, 0.5]),
     rounded=st.booleans(),
+    channel=rarely(True, default=False),
 )
 
 
@@ -173,7 +179,9 @@ def assert_prepared(written: Written, volume: Volume | None, folder: Path, label
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     whole = written if volume is not None else Written(written.path, np.zeros((2, 2, 2)), np.eye(4))
     path, values, share = label.write(folder, whole)
-    words = prepare_words(folder, written.path.relative_to(folder), path.name)
+    two = label.channel and written.channels == 1
+    second, more, _ = label.write(folder, whole, "second") if two else (None, None, 0)
+    words = prepare_words(folder, written.path, path, second)
     refusal = quietly(prepare.main, words)
     if refusal is not None:
         may = volume is None or written.verdict == EITHER or written.channels > 1 or share > 0.9 * SHARE
@@ -182,25 +190,28 @@ def assert_prepared(written: Written, volume: Volume | None, folder: Path, label
     assert volume is not None, "prepared, though read_volume refuses it"
     assert share < 1.1 * SHARE, f"labels {share:.4f} of an edge off were prepared"
     manifest = load_manifest(folder / "records")
-    assert len(manifest.channels) == written.channels, manifest.channels
+    assert len(manifest.channels) == written.channels + two, manifest.channels
     (case,) = manifest.cases
     assert list(case.class_voxels) == [int((values == value).sum()) for value in LABELS.values()]
     np.testing.assert_allclose(case.spacing_mm, volume.spacing_mm, rtol=1e-6)
     (record,) = read_records(folder / "records", manifest, "train")
     array = in_order_of(written, record.image.array, record.image.affine, "the shard", 0.0)
-    assert_values(array.reshape(written.values.shape), written, "the shard")
+    assert_values(array[..., : written.channels].reshape(written.values.shape), written, "the shard")
+    if two:
+        np.testing.assert_array_equal(array[..., -1].round(3), more)
     indices = in_order_of(written, record.labels, record.image.affine, "the shard", 0.0)
     np.testing.assert_array_equal(np.array(list(LABELS.values()))[indices], values)
     assert_change_is_seen(words, files[len(files) * int(values.sum()) % 997 % len(files)], written)
 
 
-def prepare_words(folder: Path, image: Path, label: str) -> list[str]:
-    """A table of one case, and the command that prepares it."""
+def prepare_words(folder: Path, image: Path, label: Path, second: Path | None) -> list[str]:
+    """A table of one case, of one channel or two, and the command that prepares it."""
+    row = {"case": "a", "subject": "a", "split": "train", "image": image, "image_2": second, "label": label}
+    row = {key: value for key, value in row.items() if value is not None}
     table = folder / "cases.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(
-            [("case", "subject", "split", "image", "label"), ("a", "a", "train", image.as_posix(), label)]
-        )
+        paths = [value.relative_to(folder).as_posix() if isinstance(value, Path) else value for value in row.values()]
+        csv.writer(file).writerows([list(row), paths])
     names = ", ".join(f"{name}={value}" for name, value in LABELS.items())
     return [str(table), f"data.labels={{{names}}}", f"data.records={folder / 'records'}"]
 

@@ -74,6 +74,7 @@ RARE = [
     (Series(OBLIQUE, rescaled="wide", stored="u2", content="extreme", syntax="big endian"), Labels()),
     (Series(OBLIQUE, rescaled="CT", stored="12 bits signed", content="extreme", beside="RTSTRUCT"), Labels()),
     (Series(Grid((7, 5, 4)), stored="u1", syntax="RLE", preamble=False), Labels()),
+    (Series(Grid((6, 5, 4)), stored="12 bits", odd="overlay"), Labels(channel=True)),
     (Series(Grid((6, 5, 4)), fault="gap"), Labels()),
     (Series(Grid((6, 5, 4)), fault="twice", numbers="absent"), Labels()),
     (Series(Grid((6, 5, 4)), fault="two echoes"), Labels()),

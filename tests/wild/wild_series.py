@@ -26,6 +26,17 @@ from pydicom.dataset import FileDataset
 
 OBJECTS = ("RTSTRUCT", "SR", "PR", "KO")
 BESIDE = ("notes.txt", ".DS_Store", "Thumbs.db", "DICOMDIR", "folder", "copy.dcm~")
+ODD = (
+    "overlay",
+    "empty rescale",
+    "padding",
+    "detector",
+    "spacing between",
+    "window",
+    "descending location",
+    "times",
+    "charset",
+)
 FAULTS = (
     *("gap", "tilt", "uneven", "jitter", "two series", "twice", "two echoes", "another size", "another orientation"),
     *("another spacing", "cut short", "no pixels", "no position", "no orientation", "no spacing", "colour"),
@@ -48,6 +59,7 @@ class Series(Description):
     inverse: bool = False
     thickness: float | None = 5.0
     beside: str = ""
+    odd: str = ""
     fault: str | None = None
 
     def write(self, folder: Path) -> Written:
@@ -77,6 +89,7 @@ class Series(Description):
                 data.InstanceNumber = int(numbers.get(self.numbers, np.arange(k) + 1)[n])
             if self.rescaled != "none":
                 data.RescaleSlope, data.RescaleIntercept = decimal(slopes[n]), decimal(inters[n])
+            self._lay_odd(data, n)
             self._fault_slice(data, array, n, path)
             file = save(data, path / names[n], self.preamble)
             if self.fault == "cut short" and n == k // 2:
@@ -121,6 +134,30 @@ class Series(Description):
             data.PixelSpacing = [decimal(mm) for mm in spacing[::-1]]
         if self.thickness is not None:
             data.SliceThickness = decimal(self.thickness)
+
+    def _lay_odd(self, data: FileDataset, n: int) -> None:
+        """Tags that change no value and no place."""
+        if self.odd == "overlay" and self.stored.startswith("12") and self.syntax == "explicit":
+            pixels = np.frombuffer(data.PixelData, "<u2").copy()
+            pixels[::2] |= 0xF000  # bits that are not stored once held overlays
+            data.PixelData = pixels.tobytes()
+        elif self.odd == "empty rescale" and self.rescaled == "none":
+            data.RescaleSlope = data.RescaleIntercept = None
+        elif self.odd == "padding":
+            data.PixelPaddingValue = 5
+        elif self.odd == "detector":
+            data.ImagerPixelSpacing = [9, 9]
+        elif self.odd == "spacing between":
+            data.SpacingBetweenSlices = decimal(self.grid.spacing[2])
+        elif self.odd == "window":
+            data.WindowCenter, data.WindowWidth, data.VOILUTFunction = 40, 400, "LINEAR"
+        elif self.odd == "descending location":
+            data.SliceLocation = decimal(-n * self.grid.spacing[2])
+        elif self.odd == "times":
+            data.AcquisitionTime, data.ContentTime = f"1200{n:02d}", f"1201{n:02d}.5"
+        elif self.odd == "charset":
+            data.SpecificCharacterSet, data.PatientName = "ISO_IR 100", "Müller^Jörg"
+            data.SeriesDescription = "Bein 50% (links) [1]"
 
     def _fault_slice(self, data: FileDataset, array: np.ndarray, n: int, path: Path) -> None:
         if n != array.shape[2] // 2:
@@ -196,6 +233,9 @@ class Series(Description):
         elif fault in ("another orientation", "another spacing", "another size", "no pixels") and k < 2:
             written.doubtful("one slice")
             written.any_place = True
+        elif fault == "no position" and (k == 1 or self.odd == "spacing between"):
+            written.doubtful("a size without a place")
+            written.any_place = True
         elif fault:
             written.refused(fault)
 
@@ -214,5 +254,6 @@ series = st.builds(
     inverse=rarely(True, default=False),
     thickness=rarely(None, 0.0, default=5.0),
     beside=st.one_of(st.just(""), st.sampled_from([*OBJECTS, *BESIDE])),
+    odd=st.one_of(st.just(""), st.sampled_from(ODD)),
     fault=rarely(*FAULTS),
 ).map(fitting)
