@@ -1,6 +1,7 @@
 """Finding cases: the three layouts, and every way in which a stranger's dataset can be wrong."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -109,9 +110,34 @@ def test_csv_rows_keep_their_order_paths_are_relative_and_a_folder_is_a_series(t
 
 def test_an_unknown_layout_is_told_what_was_looked_for(tmp_path):
     assert_refused(tmp_path, "holds no dataset: looked for an nnU-Net folder .* a Decathlon folder .* CSV manifest")
-    assert_refused(tmp_path / "absent", "holds no dataset")
+    assert_refused(tmp_path / "absent", "absent' does not exist: correct the path")
+    (tmp_path / "legs.csv").touch()
+    assert_refused(tmp_path, "CSV manifest .*; a CSV is given itself, as '.*legs.csv'")
+    (tmp_path / "legs.csv").unlink()
     assert_refused(dataset(tmp_path, {"name": "x"}), "neither `file_ending` nor `training`.* add one")
     assert_refused(dataset(tmp_path, "[1]"), "must hold a JSON object: received list")
+
+
+def test_what_a_spreadsheet_wrote_is_told_what_is_wrong_with_it_and_where(tmp_path):
+    rows = "p_ä,p,,a.mha,b.mha,c.mha\n"
+    for other in ";", "\t":
+        assert_refused(
+            manifest(tmp_path, (HEADER + rows).replace(",", other)),
+            r"needs the columns .*; save it with commas between its columns\.$",
+        )
+    assert_refused(manifest(tmp_path, HEADER.replace("split", "part") + rows), r"; mend its first line\.$")
+    (tmp_path / "leg.csv").write_bytes(("\ufeff" + HEADER).encode() + rows.encode("cp1252"))
+    assert_refused(tmp_path / "leg.csv", r"leg\.csv', line 2: .* in UTF-8; save it as UTF-8 CSV")
+
+
+@pytest.mark.skipif(os.sep != "/", reason="Windows reads its own paths")
+def test_a_path_as_windows_writes_it_is_told_so(tmp_path):
+    touch(tmp_path, "leg 1/a.mha", "leg 1/b.mha", "leg 1/c.mha")
+    row = "p,p,,leg 1\\a.mha,leg 1\\b.mha,leg 1\\c.mha\n"
+    assert_refused(manifest(tmp_path, HEADER + row), "is missing: write its path with /")
+    assert_refused(
+        manifest(tmp_path, HEADER + row.replace("\\", "/").replace("1/a", "2/a")), "add it, or drop the case"
+    )
 
 
 def test_malformed_json_is_told_with_its_line(tmp_path):
