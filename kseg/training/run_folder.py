@@ -243,6 +243,8 @@ def open_run(run: str) -> RunFolder:
     candidates = (Path(run), Path("saved_models") / run)
     folder = next((RunFolder(path) for path in candidates if RunFolder(path).recipe.is_file()), None)
     if folder is None:
+        if run.endswith(".toml"):
+            raise InputError(f"'{run}' is a recipe, not a run: give the name that stands in it")
         raise InputError(
             f"there is no run '{run}' (looked for recipe.toml in it and in saved_models/{run}): train it first"
         )

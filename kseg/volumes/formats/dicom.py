@@ -99,4 +99,5 @@ def _series_name(file: DicomFile, count: int) -> str:
     with dicom_errors(file.path):
         number, description = file.tags.get("SeriesNumber"), in_a_line(file.tags.get("SeriesDescription") or "")
     files = f"{count} file{'s' if count > 1 else ''}, the first '{file.path.name}'"
-    return f"{repr(description) if description else file.series} (number {number}, {files})"
+    known = f"number {number}, " if number not in (None, "") else ""
+    return f"{repr(description) if description else file.series} ({known}{files})"
