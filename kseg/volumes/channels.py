@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.wording import counted
 from kseg.volumes.formats.names import NIFTI_EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_header
 from kseg.volumes.formats.stored import Header
@@ -37,7 +38,7 @@ def check_channels(image: VolumeStream, what: str, taker: str, number: int, name
         remedy = "of several moments or measurements, give the one that it is about"
     elif image.channels < number:
         remedy += ", in one file, or a file for each"
-    raise InputError(f"{what} has {counted(image.channels)}, {taker} {number}{listed}: {remedy}")
+    raise InputError(f"{what} has {counted(image.channels, 'channel')}, {taker} {number}{listed}: {remedy}")
 
 
 def count_channels(path: Path) -> int:
@@ -66,11 +67,6 @@ def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
             )
         return (name,) if number == 1 else tuple(f"{name}_{channel}" for channel in range(number))
     return (name,)
-
-
-def counted(number: int, what: str = "channel") -> str:
-    """Return a number of things in words."""
-    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def _channels(header: Header) -> int:

@@ -11,15 +11,16 @@ import numpy as np
 from pydicom.uid import RTDoseStorage
 
 from kseg.console.errors import InputError
+from kseg.console.wording import counted, some_of
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
-from kseg.volumes.formats.dicom_mark import is_dicom
+from kseg.volumes.formats.dicom_mark import dicom_files, is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
 from kseg.volumes.formats.dicom_stack import stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of
 from kseg.volumes.formats.stored import Header, Read
 
-NAMED = 5  # series, in a message
+MOST_NAMED = 5  # series, in a message
 
 
 def open_dicom(path: Path) -> Header:
@@ -71,26 +72,20 @@ def _file(path: Path) -> DicomFile:
 
 def _files_of(folder: Path) -> list[DicomFile]:
     """The images of the one series in a folder, by name."""
-    files = [file for path in sorted(folder.iterdir()) if is_dicom(path) and (file := read_file(path))]
+    files = [file for path in dicom_files(folder) if (file := read_file(path))]
     images = [file for file in files if file.pixels]
-    images = [
-        file for file in images if file.kind != RTDoseStorage
-    ] or images  # a dose lies beside what it was planned on
+    images = [file for file in images if file.kind != RTDoseStorage] or images  # doses lie beside what they are for
     if not images:
         kinds = ", ".join(sorted({file.kind.name for file in files}))
-        count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
-        found = f"{count} without an image ({kinds})" if files else "none"
+        found = f"{counted(len(files), 'file')} without an image ({kinds})" if files else "none"
         raise InputError(f"'{folder}' must hold one DICOM series: received {found}; name the folder that holds it.")
     sizes = Counter(file.series for file in images)
     if len(sizes) > 1:
         firsts = {file.series: file for file in reversed(images)}
-        named = [_series_name(firsts[series], count) for series, count in list(sizes.items())[:NAMED]]
-        more = ", ..." if len(sizes) > NAMED else ""
+        named = some_of([_series_name(firsts[series], count) for series, count in sizes.items()], MOST_NAMED)
         each = all(map(is_multi_frame, images)) and len(sizes) == len(images)
         remedy = "name its files one by one" if each else "give each its own folder"
-        raise InputError(
-            f"'{folder}' must hold one DICOM series: received {len(sizes)} ({', '.join(named)}{more}); {remedy}."
-        )
+        raise InputError(f"'{folder}' must hold one DICOM series: received {len(sizes)} ({named}); {remedy}.")
     return images
 
 
@@ -98,5 +93,5 @@ def _series_name(file: DicomFile, count: int) -> str:
     """A series in words: "'CT thorax' (number 3, 200 files, the first 'IM001')"."""
     with dicom_errors(file.path):
         number, description = file.tags.get("SeriesNumber"), in_a_line(file.tags.get("SeriesDescription") or "")
-    files = f"{count} file{'s' if count > 1 else ''}, the first '{file.path.name}'"
+    files = f"{counted(count, 'file')}, the first '{file.path.name}'"
     return f"{repr(description) if description else file.series} (number {number}, {files})"
