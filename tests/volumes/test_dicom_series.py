@@ -31,7 +31,7 @@ from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.dicom_mark import is_dicom
 from kseg.volumes.formats.names import split_name
 from kseg.volumes.read import read_volume
-from kseg.volumes.write import output_name, write_label_map
+from kseg.volumes.write import mask_files, write_label_map
 
 OBLIQUE = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix()
 NO_IMAGES = [
@@ -100,7 +100,7 @@ def test_a_prediction_overlays_its_series(axes, tmp_path):
     array = voxels()
     series = save_series(tmp_path / "leg", array, axes)
     volume = read_volume(series)
-    mask = tmp_path / "out" / output_name(series, volume.stored)
+    mask = tmp_path / "out" / mask_files(series, volume.stored.extension)[0]
     write_label_map(mask, (volume.array > 500).astype(np.uint8) * np.uint8(200), volume.stored)
     assert mask.name == "leg.nii.gz"
     written = sitk.ReadImage(str(mask))

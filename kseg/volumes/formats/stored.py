@@ -8,6 +8,9 @@ import numpy as np
 
 from kseg.console.errors import InputError
 
+REAL = "biuf"
+"""NumPy's kinds of types that hold real numbers; colours and complex numbers are refused."""
+
 Read = Callable[[Iterable[int]], Iterator[np.ndarray]]
 """From numbers of planes to arrays `(i, j, planes)` or `(i, j, planes, channels)` of as many, one after another.
 
@@ -34,7 +37,7 @@ class Header:
     unstated_axes: tuple[int, ...] = ()
 
 
-def planes_of(array: np.ndarray) -> Read:
+def reader_of(array: np.ndarray) -> Read:
     """Return how to read what is in memory already."""
 
     def read(counts: Iterable[int]) -> Iterator[np.ndarray]:
