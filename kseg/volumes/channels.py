@@ -9,7 +9,6 @@ from kseg.console.errors import InputError
 from kseg.console.wording import counted
 from kseg.volumes.formats.names import NIFTI_EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_header
-from kseg.volumes.formats.stored import Header
 from kseg.volumes.slabs import VolumeStream
 
 COLOURS = (3, 4)
@@ -43,7 +42,7 @@ def check_channels(image: VolumeStream, what: str, taker: str, number: int, name
 
 def count_channels(path: Path) -> int:
     """Return how many channels a volume holds, by its header. Raises `InputError` as `open_header` does."""
-    return _channels(open_header(path))
+    return open_header(path).channels
 
 
 def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
@@ -59,7 +58,7 @@ def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
             header = open_header(path)
         except InputError:
             continue  # whoever opens the case says so
-        number = _channels(header)
+        number = header.channels
         if number in COLOURS and header.dtype == np.uint8 and split_name(path)[1] not in NIFTI_EXTENSIONS:
             raise InputError(
                 f"image '{path}' holds {number} bytes a voxel, as colours do: export grey values; or, if they are "
@@ -67,7 +66,3 @@ def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
             )
         return (name,) if number == 1 else tuple(f"{name}_{channel}" for channel in range(number))
     return (name,)
-
-
-def _channels(header: Header) -> int:
-    return header.shape[3] if len(header.shape) > 3 else 1

@@ -93,8 +93,5 @@ def _check_place(output: Output, read: set[tuple[int, int]], force: bool) -> Non
 
 
 def _identities(channel: Path) -> list[tuple[int, int]]:
-    """The files that a channel is read from; none where it is not there, or nothing that kseg reads."""
-    try:
-        return [identity(file) for file in files_of(channel) if file.exists()]
-    except (InputError, FileNotFoundError, NotADirectoryError):
-        return []
+    """The files that a channel is read from; none where it is not there."""
+    return [identity(file) for file in files_of(channel) if file.exists()]

@@ -36,6 +36,11 @@ class Header:
     unstated: str = ""
     unstated_axes: tuple[int, ...] = ()
 
+    @property
+    def channels(self) -> int:
+        """Values of a voxel."""
+        return self.shape[3] if len(self.shape) > 3 else 1
+
 
 def reader_of(array: np.ndarray) -> Read:
     """Return how to read what is in memory already."""
