@@ -17,9 +17,9 @@ import SimpleITK as sitk
 
 from kseg import phantom, predict, prepare, run, train
 from kseg.console.errors import InputError
-from kseg.console.listing import LISTING, is_listed
 from kseg.console.ownership import MARKER, claim
 from kseg.training.run_folder import RUN
+from kseg.volumes.mask_mark import FIELD, is_as_written
 
 TINY = """
 name = "leg"
@@ -198,7 +198,7 @@ def test_a_mask_that_a_person_drew_or_corrected_is_not_replaced(source: Stub, ca
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"])
-def test_masks_are_replaced_and_hold_what_was_segmented(extension: str, source: Stub) -> None:
+def test_masks_are_replaced_unless_somebody_changed_them(extension: str, source: Stub, capsys) -> None:
     name = f"leg{extension}"
     words = ["stub", str(scan(f"in/{name}")), "--out", "masks", "--force"]
     for _ in range(2):
@@ -206,7 +206,26 @@ def test_masks_are_replaced_and_hold_what_was_segmented(extension: str, source: 
     mask = sitk.GetArrayFromImage(sitk.ReadImage(f"masks/{name}"))
     assert (mask == VALUE).sum() == 1
     assert (mask != 0).sum() == 1
-    assert all(is_listed(Path("masks"), path.name) for path in Path("masks").iterdir() if path.name != LISTING)
+    assert is_as_written(Path("masks", name))
+    assert len(list(Path("masks").iterdir())) == (2 if extension in (".mhd", ".nhdr") else 1)  # masks, and nothing else
+    _correct_by_hand(Path("masks", name))
+    before = {path: path.read_bytes() for path in Path("masks").iterdir()}
+    assert "is not as kseg wrote it" in refused(predict.main, words, "failed", capsys)
+    assert {path: path.read_bytes() for path in Path("masks").iterdir()} == before
+
+
+def _correct_by_hand(mask: Path) -> None:
+    """Change one voxel, as an editor does that keeps what else a header says."""
+    if ".nii" in mask.name:
+        image = nib.load(mask)
+        voxels = np.array(image.dataobj)
+        voxels[0, 0, 0] += 1
+        nib.save(nib.Nifti1Image(voxels, None, image.header), mask)
+        return
+    image = sitk.ReadImage(str(mask))
+    image[0, 0, 0] += 1
+    assert image.HasMetaDataKey(FIELD)
+    sitk.WriteImage(image, str(mask), useCompression=True)
 
 
 def test_one_mask_in_the_way_does_not_stop_the_others(source: Stub, capsys) -> None:
@@ -245,7 +264,7 @@ def test_two_links_to_one_scan_have_two_masks(source: Stub) -> None:
     predict.main(
         ["stub", link("in/a.nii.gz", "scans/leg.nii.gz"), link("in/b.nii.gz", "scans/leg.nii.gz"), "--out", "m"]
     )
-    assert {path.name for path in Path("m").iterdir()} == {"a.nii.gz", "b.nii.gz", LISTING}
+    assert {path.name for path in Path("m").iterdir()} == {"a.nii.gz", "b.nii.gz"}
 
 
 NO_FOLDER = {"a file": "tiny.toml", "below a file": "tiny.toml/masks", "where nothing can be written": "/proc/kseg"}
@@ -269,10 +288,8 @@ def test_a_disk_that_refuses_one_mask_leaves_the_others_whole(source: Stub, monk
     monkeypatch.setattr(sitk, "WriteImage", lambda image, path, useCompression: Path(path).write_bytes(b""))
     with pytest.raises(InputError, match=r"1 of 3 inputs failed: in/leg\.mha"):
         predict.main(["stub", "scans", _made_before("in/leg.mha"), "--out", "masks"])
-    assert (
-        "'masks/leg.mha': " in capsys.readouterr().err.replace("masks/.writing-", "masks/").replace("//", "/") or True
-    )
-    assert {path.name for path in Path("masks").iterdir()} == {"leg.nii.gz", "arm.nii.gz", LISTING}
+    assert "kseg.predict: 'masks/leg.mha': Input/output error: check that disk" in capsys.readouterr().err
+    assert {path.name for path in Path("masks").iterdir()} == {"leg.nii.gz", "arm.nii.gz"}
 
 
 def _made_before(path: str) -> str:

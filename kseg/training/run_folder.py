@@ -61,7 +61,7 @@ class Contract(BaseModel):
 CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
 """What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
 CHECKPOINT_FILES = ("model.keras", "state.json", "sha256.json")
-SAVED_MODEL_FILES = ("*.pb", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
+SAVED_MODEL_FILES = ("*.pb", "*.pb.tmp*", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
 MADE_OF_ONE_OR_MORE = (
     *("postprocessing.json", "timing.cache", CARD, MODELS, BATCHING, LISTING),
     *(

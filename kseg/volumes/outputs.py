@@ -8,10 +8,10 @@ from pathlib import Path
 
 from kseg.console.disk import longest_name
 from kseg.console.errors import InputError
-from kseg.console.listing import is_listed
 from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import split_name
 from kseg.volumes.inputs import Input
+from kseg.volumes.mask_mark import is_as_written
 from kseg.volumes.write import mask_files
 
 Identity = tuple[int, int]
@@ -76,15 +76,16 @@ def _check_place(output: Output, read: set[Identity], force: bool) -> None:
         raise InputError(f"--out '{out}' is the folder of the scan '{scan.path}' itself: choose another --out")
     theirs: list[Path] = []
     ours: list[Path] = []
-    for name in output.files:
-        path = out / name
-        if len(os.fsencode(name)) > longest_name(out if out.is_dir() else Path()):
-            raise InputError(f"'{name}' is too long for a file's name: rename '{scan.path}'")
+    longest = longest_name(out if out.is_dir() else Path())
+    if too_long := [name for name in output.files if len(os.fsencode(name)) > longest]:
+        raise InputError(f"'{too_long[0]}' is too long for a file's name: rename '{scan.path}'")
+    own = files_of(output.path) if is_as_written(output.path) else []
+    for path in map(out.joinpath, output.files):
         if not (path.is_symlink() or path.exists()):
             continue
         if path.exists() and _identity(path) in read:
             raise InputError(f"'{path}' is a scan that is read, not a mask of '{scan.path}': choose another --out")
-        (ours if is_listed(out, name) else theirs).append(path)
+        (ours if path in own else theirs).append(path)
     if theirs:
         raise InputError(
             f"'{theirs[0]}' exists already, and is not as kseg wrote it there: move it away, or choose another --out"

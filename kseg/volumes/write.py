@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -12,13 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from kseg.console.disk import refusal
-from kseg.console.errors import InputError
 from kseg.console.files import whole_files
-from kseg.console.listing import list_files
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
-from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import SAME_PLACE, corners_mm, from_ras, ras_to_lps, spacing_mm
-from kseg.volumes.slabs import GATHERED_PLANES
+from kseg.volumes.mask_mark import FIELD, is_as_written, mark_of
 from kseg.volumes.volume import StoredGeometry
 
 SCANNER = 1  # NIfTI's code for a position in the scanner's space
@@ -45,8 +41,8 @@ def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> N
     """Write label values, integers (x, y, z) in RAS+ order, on the grid of the file that `stored` describes.
 
     The extension of `path` decides the file type; all but .nii are compressed. `path` appears only once it is
-    complete (.mhd and .nhdr after their voxels), and replaces what is there; its folder lists it as kseg's
-    (`kseg.console.listing`). Raises `InputError` for an unsupported extension, `OSError` where the disk refuses.
+    complete (.mhd and .nhdr after their voxels), and replaces what is there; its header bears the mark of its voxels
+    (`kseg.volumes.mask_mark`). Raises `InputError` for an unsupported extension, `OSError` where the disk refuses.
     """
     stem, extension = split_name(path)
     array = from_ras(values, stored)
@@ -60,7 +56,6 @@ def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> N
             written = header.with_name(f"{_plain(stem)}{extension}")  # ITK names the voxels after it
             _write_with_itk(written, array, stored)
             written.replace(header)
-        list_files(path.parent, {file.name: file for file in sorted(folder.iterdir())})
 
 
 def _files_of(stem: str, extension: str) -> tuple[str, ...]:
@@ -82,7 +77,7 @@ def _write_with_itk(path: Path, array: np.ndarray, stored: StoredGeometry) -> No
     """
     try:
         sitk.WriteImage(_itk_image(array, stored), str(path), useCompression=True)
-        whole = _holds(path, array)
+        whole = is_as_written(path)
     except RuntimeError as error:
         if refusal(error) is None and _free_bytes(path) > array.nbytes:
             raise
@@ -96,24 +91,6 @@ def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(path.parent).free
 
 
-def _holds(path: Path, array: np.ndarray) -> bool:
-    """Whether a file can be read and has the voxels of an array (i, j, k)."""
-    first = 0
-    try:
-        for planes in open_stored(path).read(_counts(array.shape[2])):
-            if not np.array_equal(planes, array[:, :, first : first + planes.shape[2]]):
-                return False
-            first += planes.shape[2]
-    except InputError:
-        return False
-    return first == array.shape[2]
-
-
-def _counts(planes: int) -> Iterator[int]:
-    for first in range(0, planes, GATHERED_PLANES):
-        yield min(GATHERED_PLANES, planes - first)
-
-
 def _nifti(array: np.ndarray, stored: StoredGeometry) -> nib.Nifti1Image:
     """NIfTI image with sform and qform, or with neither where the input had neither.
 
@@ -121,6 +98,7 @@ def _nifti(array: np.ndarray, stored: StoredGeometry) -> nib.Nifti1Image:
     it would lie elsewhere than the sform.
     """
     image = nib.Nifti1Image(array, stored.affine, dtype=array.dtype)
+    image.header["descrip"] = f"{FIELD} = {mark_of(array)}"
     image.header.set_xyzt_units("mm")
     image.set_sform(stored.affine, SCANNER if stored.placed else 0)
     image.set_qform(stored.affine, SCANNER if stored.placed else 0)
@@ -136,4 +114,5 @@ def _itk_image(array: np.ndarray, stored: StoredGeometry) -> sitk.Image:
     image.SetOrigin(origin)
     image.SetSpacing(spacing)
     image.SetDirection(direction)
+    image.SetMetaData(FIELD, mark_of(array))
     return image

@@ -26,6 +26,7 @@ UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absu
 UNHEARD = logging.Logger("what nibabel mends")  # of what matters `place_of` tells
 UNHEARD.addHandler(logging.NullHandler())
 SKIPPED_AT_ONCE = 2**20
+REAL = "biuf"  # kinds of types whose values a header can scale; colours and complex numbers are refused
 GZIP = b"\x1f\x8b"
 
 
@@ -51,7 +52,7 @@ def open_nifti(path: Path) -> Header:
     scale = None if (slope, inter) in ((1, 0), (None, None)) else (float(slope), float(inter))
     return Header(
         shape,
-        np.dtype(np.float32) if scale else dtype,
+        np.dtype(np.float32) if scale and dtype.kind in REAL else dtype,
         place.affine,
         place.placed,
         _reader(path, int(offset), shape, dtype, scale),
@@ -91,7 +92,8 @@ def _scaled(array: np.ndarray, scale: tuple[float, float] | None) -> np.ndarray:
     if scale is None:
         return array
     slope, inter = (np.float32(number) for number in scale)
-    return apply_read_scaling(array, slope, inter).astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is refused where images are read
+        return apply_read_scaling(array, slope, inter).astype(np.float32, copy=False)
 
 
 def _read_to_the_end(stream: BufferedIOBase) -> None:

@@ -1,0 +1,60 @@
+"""The mark in a mask's header by which kseg knows a mask that it wrote, and that nobody has changed since.
+
+It is a hash of the voxels. A program with which a mask is corrected by hand may keep the header's other fields, and so
+the mark; but the voxels are then others than those that it stands for. It goes where the mask goes, and needs no file
+beside it.
+"""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from kseg.console.errors import InputError
+from kseg.volumes.formats.open import open_header
+
+FIELD = "KsegMask"
+"""The field's name: of NIfTI's description, of a MetaImage, or of a NRRD's key."""
+IN_A_HEADER = re.compile(rb"%b *:?= *([0-9a-f]{64})" % FIELD.encode())
+HEADER_BYTES = 4096  # of a mask of kseg's are fewer
+PLANES_AT_ONCE = 32
+
+
+def mark_of(array: np.ndarray) -> str:
+    """Return the mark of label values, integers `(i, j, k)` as a file stores them: 64 hexadecimal digits."""
+    firsts = range(0, array.shape[2], PLANES_AT_ONCE)
+    return _mark(array.shape, array.dtype, (array[:, :, first : first + PLANES_AT_ONCE] for first in firsts))
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a file is a mask that kseg wrote, with the voxels that it had then; a link is none of kseg's."""
+    if path.is_symlink() or not path.is_file() or (stated := _stated(path)) is None:
+        return False
+    try:
+        header = open_header(path)
+        counts = (min(PLANES_AT_ONCE, header.shape[2] - first) for first in range(0, header.shape[2], PLANES_AT_ONCE))
+        return stated == _mark(header.shape, header.dtype, header.read(counts))
+    except InputError:  # damaged, or of no type that kseg writes
+        return False
+
+
+def _stated(path: Path) -> str | None:
+    """The mark that stands in a header, if one does."""
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+    with suppress(zlib.error):  # it is not compressed
+        start = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(start, HEADER_BYTES)
+    found = IN_A_HEADER.search(start)
+    return found[1].decode() if found else None
+
+
+def _mark(shape: tuple[int, ...], dtype: np.dtype, planes: Iterable[np.ndarray]) -> str:
+    little = dtype.newbyteorder("<")
+    digest = hashlib.sha256(f"{little.str} {shape}".encode())
+    for part in planes:
+        digest.update(part.astype(little, copy=False).tobytes(order="F"))
+    return digest.hexdigest()
