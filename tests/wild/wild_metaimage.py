@@ -221,7 +221,7 @@ def _fitting(scan: MetaImage) -> MetaImage:
         changes["content"] = "distinct"
     if scan.content == "extreme" and scan.dtype in ("f4", "f8"):
         changes["content"] = "distinct"
-    if not scan.spacing and "ElementSize" in scan.extra:
+    if scan.spacing != "ElementSpacing" and "ElementSize" in scan.extra:
         changes["extra"] = ""
     if scan.header_size == -1 and scan.damage == "bytes behind":
         changes["damage"] = None  # -1: the voxels are the file's last bytes
