@@ -195,12 +195,14 @@ def test_a_slice_that_is_there_twice_counts_once(tmp_path):
         ({"TemporalPositionIdentifier": [1, 2]}, "differ in Temporal Position Identifier (1, 2)"),
         ({"ImageType": [["ORIGINAL", "WATER"], ["ORIGINAL", "FAT"]]}, "differ in Image Type (ORIGINAL, WATER, "),
         ({}, "(numbers 1 and 101)"),
+        ({"InstanceNumber": [None, None]}, "('0"),  # files, where nothing numbers them
     ],
 )
 def test_two_volumes_in_one_series_are_refused_and_told_apart(tags, reason, tmp_path):
     for n in range(2):
         own = {name: values[n] for name, values in tags.items()}
-        save_series(tmp_path / f"{n}", voxels() + n, InstanceNumber=lambda k, n=n: 100 * n + k + 1, **own)
+        own.setdefault("InstanceNumber", lambda k, n=n: 100 * n + k + 1)
+        save_series(tmp_path / f"{n}", voxels() + n, **own)
         for file in (tmp_path / f"{n}").iterdir():
             (tmp_path / "s").mkdir(exist_ok=True)
             file.rename(tmp_path / "s" / f"{n}{file.name}")

@@ -217,7 +217,7 @@ class MetaImage(Description):
 
 def _fitting(scan: MetaImage) -> MetaImage:
     changes: dict = {"content": content_for(scan.dtype, scan.content)}
-    if not scan.spacing and "ElementSize" in scan.extra:
+    if scan.spacing != "ElementSpacing" and "ElementSize" in scan.extra:
         changes["extra"] = ""
     if scan.header_size == -1 and scan.damage == "bytes behind":
         changes["damage"] = None  # -1: the voxels are the file's last bytes

@@ -180,7 +180,9 @@ def _difference(one: Plane, other: Plane) -> str:
         if name in other.traits and other.traits[name] != value:
             title = dictionary_description(name) if name else "an index"
             return f" and differ in {title} ({_text(value)}, {_text(other.traits[name])})"
-    return f" (numbers {one.number} and {other.number})"
+    if one.number is not None and one.number != other.number:
+        return f" (numbers {one.number} and {other.number})"
+    return f" ('{one.pixels.path.name}' and '{other.pixels.path.name}')"
 
 
 def _text(value: object) -> str:

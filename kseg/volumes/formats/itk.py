@@ -44,6 +44,7 @@ def _open_meta(stated: MetaHeader) -> Header:
 def _open_nrrd(path: Path) -> Header:
     stated = read_nrrd_header(path)
     stated.check_space()
+    stated.check_voxels()
     with _readable(stated) as file, _itk_errors(path):
         header = _in_memory(sitk.ReadImage(str(file)), path)
     return _with_unstated(header, stated.unstated_axes())

@@ -24,6 +24,7 @@ SPACES = {  # as ITK places them; those of a scanner or of nobody are right-hand
     *(LPS, RAS, LAS, "lps", "ras", "las", f"{LPS}-time", "lpst"),
     *("scanner-xyz", "scanner-xyz-time", "3d-right-handed", "3dr", "3d-right-handed-time", "3drt"),
 }
+BZIP2 = ("bzip2", "bz2")
 MM = re.compile(r"|\?\?\?|none|mm|milli-?met(er|re)s?", re.IGNORECASE)
 
 
@@ -98,6 +99,13 @@ class NrrdHeader:
                     f"'{self.path}' gives its lengths in {foreign[0]} ({name}), which most readers take for mm: write "
                     "them in mm."
                 )
+
+    def check_voxels(self) -> None:
+        """Raise `InputError` where a file of the voxels is missing, or they are packed in a way that ITK lacks."""
+        if missing := [file for file in self.files() if not file.is_file()]:
+            raise InputError(f"'{self.path}' keeps its voxels in '{missing[0]}', which does not exist: put it there.")
+        if (encoding := self.fields.get("encoding", "").lower()) in BZIP2:
+            raise InputError(f"'{self.path}' is packed by {encoding}, which is not read: write it with gzip.")
 
     def _of_domain(self, values: list[Any]) -> list[Any]:
         """Of one value for each axis those of the axes that are no channels."""
