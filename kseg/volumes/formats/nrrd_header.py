@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.stored import absent_voxels, foreign_unit
 
 FIELD = re.compile(r"([^:#]+): ?(.*)")
 PATTERN = re.compile(r"(?:[^%]|%%)*?%\d*d\S*")  # of NrrdIO: the first '%' that is not doubled, digits, a d
@@ -95,15 +96,12 @@ class NrrdHeader:
         for name, axes in (("space units", list), ("units", self._of_domain)):
             units = [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', self.fields.get(name, ""))]
             if foreign := [unit for unit in axes(units)[:3] if not MM.fullmatch(unit)]:
-                raise InputError(
-                    f"'{self.path}' gives its lengths in {foreign[0]} ({name}), which most readers take for mm: write "
-                    "them in mm."
-                )
+                raise foreign_unit(self.path, foreign[0], name)
 
     def check_voxels(self) -> None:
         """Raise `InputError` where a file of the voxels is missing, or they are packed in a way that ITK lacks."""
         if missing := [file for file in self.files() if not file.is_file()]:
-            raise InputError(f"'{self.path}' keeps its voxels in '{missing[0]}', which does not exist: put it there.")
+            raise absent_voxels(self.path, missing[0])
         if (encoding := self.fields.get("encoding", "").lower()) in BZIP2:
             raise InputError(f"'{self.path}' is packed by {encoding}, which is not read: write it with gzip.")
 
