@@ -44,6 +44,8 @@ def _open_meta(stated: MetaHeader) -> Header:
 def _open_nrrd(path: Path) -> Header:
     stated = read_nrrd_header(path)
     stated.check_space()
+    if unfit := [file for file in stated.files() if file.exists() and not file.is_file()]:
+        raise InputError(f"'{path}' keeps its voxels in '{unfit[0]}', which is no file: put one there.")
     with _readable(stated) as file, _itk_errors(path):
         header = _in_memory(sitk.ReadImage(str(file)), path)
     return _with_unstated(header, stated.unstated_axes())
