@@ -3,6 +3,7 @@
 ITK takes a '%' in a name for a pattern, whatever files there are: it repeats a plane, or divides by zero.
 """
 
+import os
 import zlib
 from pathlib import Path
 
@@ -218,3 +219,12 @@ def test_headers_that_would_end_the_process_in_simpleitk_are_refused_before(tmp_
     path.write_text(path.read_text().replace(line, instead))
     with pytest.raises(InputError, match=message):
         read_volume(path)
+
+
+@pytest.mark.parametrize("write", [meta, nrrd])
+def test_voxels_in_a_pipe_or_a_device_are_refused_not_waited_for(tmp_path, write):
+    os.mkfifo(tmp_path / "pipe.raw")
+    for data in ("pipe.raw", "/dev/zero"):
+        path = write(tmp_path / ("leg.mhd" if write is meta else "leg.nhdr"), data)
+        with pytest.raises(InputError, match=rf"keeps its voxels in '.*{data}', which"):
+            read_volume(path)

@@ -311,3 +311,27 @@ def test_names_of_dicom_files(tmp_path):
     (tmp_path / "text").write_text("DICM")
     with pytest.raises(InputError, match="unsupported file type"):
         split_name(tmp_path / "text")
+
+
+def test_series_without_names_are_told_apart_by_their_numbers(tmp_path):
+    array = voxels()
+    for number in (1, 2):  # at half the distance, so that together they would be an even volume
+        shifted = [lambda k, half=half: place(k + half) for half in (0, 0.5)][number - 1]
+        save_series(tmp_path / "s", array, series=f"{number}", SeriesNumber=number, SeriesInstanceUID="",
+                    ImagePositionPatient=shifted)  # fmt: skip
+    message = line(tmp_path / "s")
+    assert "received 2 ( (number 1, 6 files, the first '1_000.dcm'),  (number 2, 6 files, the first" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404 Not Found</html>", None])
+def test_a_slice_that_got_lost_on_the_way_is_told_though_it_is_the_last(content, tmp_path):
+    array = voxels()
+    save_series(tmp_path / "s", array)
+    lost = tmp_path / "s" / "1_005.dcm"
+    lost.unlink()
+    lost.symlink_to("not-fetched") if content is None else lost.write_bytes(content)
+    assert "1_005.dcm' cannot be read: it is no DICOM file, and stands where one of the series should be" in line(
+        lost.parent
+    )
+    lost.rename(lost.with_name("._1_005.dcm"))  # macOS' own
+    assert_read(tmp_path / "s", array[:, :, :5])

@@ -14,11 +14,12 @@ from kseg.console.errors import InputError
 from kseg.console.wording import counted, some_of
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
-from kseg.volumes.formats.dicom_mark import dicom_files, is_dicom
+from kseg.volumes.formats.dicom_mark import is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
 from kseg.volumes.formats.dicom_stack import stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of
-from kseg.volumes.formats.stored import Header, Read
+from kseg.volumes.formats.names import DICOM_EXTENSIONS
+from kseg.volumes.formats.stored import Header, Read, damaged
 
 MOST_NAMED = 5  # series, in a message
 
@@ -72,21 +73,35 @@ def _file(path: Path) -> DicomFile:
 
 def _files_of(folder: Path) -> list[DicomFile]:
     """The images of the one series in a folder, by name."""
-    files = [file for path in dicom_files(folder) if (file := read_file(path))]
+    files = []
+    for path in sorted(folder.iterdir()):
+        file = read_file(path) if is_dicom(path) else None
+        if file:
+            files.append(file)
+        elif _is_lost(path):
+            raise damaged(path, "it is no DICOM file, and stands where one of the series should be")
     images = [file for file in files if file.pixels]
     images = [file for file in images if file.kind != RTDoseStorage] or images  # doses lie beside what they are for
     if not images:
         kinds = ", ".join(sorted({file.kind.name for file in files}))
         found = f"{counted(len(files), 'file')} without an image ({kinds})" if files else "none"
         raise InputError(f"'{folder}' must hold one DICOM series: received {found}; name the folder that holds it.")
-    sizes = Counter(file.series for file in images)
+    # Where names of series were blotted out, or a program gave one to all that it wrote, their numbers are left.
+    sizes = Counter((file.series, file.series_number) for file in images)
     if len(sizes) > 1:
-        firsts = {file.series: file for file in reversed(images)}
+        firsts = {(file.series, file.series_number): file for file in reversed(images)}
         named = some_of([_series_name(firsts[series], count) for series, count in sizes.items()], MOST_NAMED)
         each = all(map(is_multi_frame, images)) and len(sizes) == len(images)
         remedy = "name its files one by one" if each else "give each its own folder"
         raise InputError(f"'{folder}' must hold one DICOM series: received {len(sizes)} ({named}); {remedy}.")
     return images
+
+
+def _is_lost(path: Path) -> bool:
+    """Whether what is no DICOM file is named as one, or a link to what is not there: a slice that got lost."""
+    if path.name.startswith(".") or path.is_dir():
+        return False
+    return path.name.lower().endswith(DICOM_EXTENSIONS) or not path.exists()
 
 
 def _series_name(file: DicomFile, count: int) -> str:

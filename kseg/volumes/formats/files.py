@@ -19,7 +19,7 @@ def files_of(path: Path) -> list[Path]:
         if path.is_dir():
             return dicom_files(path)
         extension = split_name(path)[1]
-        if extension not in (*META_IMAGE, *NRRD):
+        if extension not in (*META_IMAGE, *NRRD) or not path.is_file():
             return [path]
         header = read_meta_header(path) if extension in META_IMAGE else read_nrrd_header(path)
         return sorted({path, *header.files()})
