@@ -46,7 +46,7 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 def _all_or_none(spacing: tuple[float, ...]) -> tuple[float, ...]:
     if len(spacing) not in (0, 3):
-        raise ValueError("it must name x, y and z")
+        raise ValueError("it must have three numbers, one for each axis")
     return spacing
 
 
