@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from kseg.console import progress
+from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.markdown import markdown_text
 from kseg.evaluation.report import score_table, write_scores
@@ -160,6 +161,11 @@ def test_names_of_more_than_a_line_are_refused(name, tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
     with pytest.raises(InputError, match=r"channel .* must have a name of one line"):
         find_cases(tmp_path)
+
+
+def test_what_is_said_is_one_line_whatever_is_named(capsys):
+    say("mask of 'two\nlines \x1b[2J\u2028.nii' written: größer 日本")
+    assert capsys.readouterr().err == "mask of 'two\\nlines \\x1b[2J\\u2028.nii' written: größer 日本\n"
 
 
 def test_names_of_cases_leave_room_for_the_files_that_bear_them(tmp_path):

@@ -4,6 +4,7 @@ import argparse
 import atexit
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ TENSORFLOW_SETTINGS = {
     "TF_CPU_ALLOCATOR_USE_BFC": "true",
 }
 """Environment variables that TensorFlow reads when it starts, unless the user has set them."""
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 Main = Callable[[Sequence[str] | None], None]
 
@@ -58,8 +61,11 @@ def print_json(report: dict[str, Any]) -> None:
 
 
 def say(message: str) -> None:
-    """Print a line for the person who watches, on standard error: standard output belongs to results."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a line for the person who watches, on standard error: standard output belongs to results.
+
+    It is one line whatever names are in it: what would end it, or steer a terminal, is shown as Python writes it.
+    """
+    print(CONTROL.sub(lambda found: repr(found[0])[1:-1], message), file=sys.stderr, flush=True)
 
 
 def start_tensorflow() -> None:

@@ -52,6 +52,8 @@ def refusal(error: BaseException, then: str = AGAIN) -> str | None:
     if code is not None and code not in REMEDIES:
         return None
     text = str(error)
+    if isinstance(error, RuntimeError) and text.startswith("Symlink loop"):  # of pathlib, until Python 3.13
+        code = errno.ELOOP
     if code is None:
         if not isinstance(error, (OSError, RuntimeError, *_errors_of_tensorflow())):
             return None

@@ -185,7 +185,7 @@ def _source(case: Case) -> str:
 def _digest(file: Path) -> str:
     """A hash of a file's content; a bad case may lack the file, or the right to read it."""
     try:
-        return sha256_of(file)
+        return sha256_of(file) if file.is_file() else "unreadable"
     except OSError:
         return "unreadable"
 

@@ -8,6 +8,7 @@ from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.files import lock, sha256_of, whole_file
 from kseg.console.locations import Location, reaching
+from kseg.console.ownership import MARKER
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import CaseEntry, Manifest
@@ -37,8 +38,14 @@ def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, 
         `cache_dir`, and the manifest with the names that shards have there.
 
     Raises:
-        InputError: a shard is damaged or cannot be reached, or the disk has no room for the copies.
+        InputError: a shard is damaged or cannot be reached, the disk has no room for the copies, or `cache_dir` is or
+            lies in a folder that kseg made for something else, whose files it would mix with others.
     """
+    place = cache_dir.resolve()
+    if inside := next((one for one in (place, *place.parents) if (one / MARKER).is_file()), None):
+        raise InputError(
+            f"train.cache_dir '{cache_dir}' lies in '{inside}', which holds other files of kseg's: choose another"
+        )
     check_writable(cache_dir)
     with (cache_dir / ".lock").open("a") as file:
         lock(file)

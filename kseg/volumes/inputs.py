@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.wording import some_of
 from kseg.volumes.channel_files import gather_channels
 from kseg.volumes.formats.dicom_mark import CONTENTS, is_dicom
 from kseg.volumes.formats.files import files_of
@@ -33,17 +34,24 @@ def find_inputs(paths: Iterable[Path], num_channels: int, channel_names: Sequenc
     Raises:
         InputError: a folder without scans, or a channel that is missing.
     """
-    files = [file for path in paths for file in _volumes_of(path)]
+    named = {_place(file): file for path in paths for file in _volumes_of(path)}  # once, however often it is named
+    files = list(named.values())
     if num_channels == 1:
         return [Input(file, (file,)) for file in files]
     return [Input(path, tuple(channels)) for path, channels in gather_channels(files, num_channels, channel_names)]
+
+
+def _place(path: Path) -> Path:
+    """What two names of one thing have in common; a link is a scan of its own, with a name of its own."""
+    return path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
 
 
 def _volumes_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    found = [entry for entry in entries if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)]
+    # A link to nothing is a scan that got lost: it is one that cannot be opened, and told as such.
+    found = [entry for entry in entries if not entry.is_dir() and entry.name.lower().endswith(EXTENSIONS)]
     slices = {entry for entry in entries if is_dicom(entry)}
     series = [path] if slices else []
     if not (found or series):
@@ -68,6 +76,4 @@ def _is_series(entry: Path) -> bool:
 
 
 def _some(entries: Sequence[Path]) -> str:
-    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
-    more = len(names) - MOST_SHOWN
-    return ", ".join(names[:MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return some_of([f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries], MOST_SHOWN)

@@ -141,6 +141,8 @@ def _background_of(mapping: Mapping[str, int]) -> str:
     zeros = [name for name, value in mapping.items() if value == 0]
     if not (named or zeros):
         raise InputError(f"`data.labels` must name a background: received {dict(mapping)}; add `background = 0`.")
+    if len(named) > 1:
+        raise InputError(f"`data.labels` must name one background: received {' and '.join(named)}; keep one.")
     return (named or zeros)[0]
 
 

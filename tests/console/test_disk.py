@@ -91,3 +91,13 @@ def test_a_folder_that_takes_no_file_is_told_before_the_work(tmp_path: Path) -> 
         check_writable(Path("/proc/kseg"))
     check_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_link_to_itself_is_told(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        (tmp_path / "loop").resolve(strict=True)
+    line = refusal(caught.value)
+    assert line is not None
+    assert f"{tmp_path / 'loop'}'" in line
+    assert line.endswith(": mend its links, then run the command again")

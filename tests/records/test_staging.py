@@ -67,6 +67,15 @@ def test_a_damaged_shard_is_named_and_leaves_nothing(dataset: tuple[Path, Manife
     assert names(tmp_path / "cache") == set()
 
 
+def test_a_cache_is_no_folder_of_ksegs(dataset: tuple[Path, Manifest]) -> None:
+    folder, manifest = dataset
+    there = sorted(folder.iterdir())
+    for cache in (folder, folder / "cache"):
+        with pytest.raises(InputError, match=r"lies in '.*records', which holds other files of kseg's: choose another"):
+            stage(folder, manifest, cache)
+    assert sorted(folder.iterdir()) == there
+
+
 def test_a_disk_without_room_is_told_before_anything_is_copied(
     dataset: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

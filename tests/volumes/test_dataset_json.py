@@ -105,6 +105,9 @@ READ = {
     "Decathlon, written on Windows": (
         V1 | {"training": [{"image": "imagesTr\\a.nii.gz", "label": "labelsTr\\a.nii.gz"}]}, "Tr/a =Tr/a",
         {"a": "Tr/a =Tr/a"}),
+    "Decathlon, a script of Windows'": (
+        V1 | {"training": [{"image": ".\\imagesTr\\a.nii.gz", "label": ".\\labelsTr\\a.nii.gz"}]}, "Tr/a =Tr/a",
+        {"a": "Tr/a =Tr/a"}),
     "MONAI, with splits": (
         V1 | {"training": listing("a"), "validation": listing("b"),
               "test": [{"image": "imagesTs/c.nii.gz", "label": "labelsTs/c.nii.gz"}, {"image": "imagesTs/d.nii.gz"}]},
@@ -172,6 +175,9 @@ REFUSED = {
     "more files than names": (
         V1 | {"training": [{"image": ["a_1.nii", "a_2.nii"], "label": "l.nii"}]}, "a_1.nii a_2.nii l.nii",
         r"case 'a' .* has 2 image files and names for 1 channel \(T1\)"),
+    "paths of another computer": (
+        V1 | {"training": [{"image": "C:\\data\\a.nii.gz", "label": "C:\\data\\b.nii.gz"}]}, "",
+        "image '.*C:/data/a.nii.gz' of case 'a' is missing"),
     "two label maps": (
         V1 | {"training": [{"image": "a.nii", "label": ["l.nii", "m.nii"]}]}, "", "must be one label map"),
     "regions": (V2 | {"labels": {"background": 0, "leg": [1, 2]}}, "", r"label 'leg' .* region \[1, 2\]"),

@@ -3,6 +3,7 @@
 ITK takes a '%' in a name for a pattern, whatever files there are: it repeats a plane, or divides by zero.
 """
 
+import os
 import zlib
 from pathlib import Path
 
@@ -172,6 +173,25 @@ def test_nrrds_of_a_file_for_each_plane_are_read(tmp_path, data, names):
     assert_read(path, [put(tmp_path / name, plane) for name, plane in zip(names, PLANES, strict=True)])
 
 
+@pytest.mark.parametrize(
+    ("encoding", "data", "message"),
+    [
+        ("raw", "gone.raw", r"keeps its voxels in '.*gone\.raw', which does not exist: put it there"),
+        ("raw", "p%d.raw 1 6 1", r"keeps its voxels in '.*p1\.raw', which does not exist"),
+        ("bzip2", "there.raw", "is packed by bzip2, which is not read: write it with gzip"),
+    ],
+)
+def test_nrrds_whose_voxels_are_out_of_reach_are_refused_in_words_that_help(tmp_path, encoding, data, message):
+    (tmp_path / "there.raw").write_bytes(WHOLE)
+    header = (
+        f"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 6\nspacings: 1 1 1\nendian: little\nencoding: {encoding}\n"
+    )
+    (tmp_path / "leg.nhdr").write_text(f"{header}data file: {data}\n")
+    with pytest.raises(InputError, match=message) as caught:
+        read_volume(tmp_path / "leg.nhdr")
+    assert "damaged" not in str(caught.value)
+
+
 def test_of_a_folder_only_dicom_counts(tmp_path):
     slices = [put(tmp_path / name, bytes(128) + b"DICM" + b"x") for name in ("IM0001", "IM0002.dcm")]
     for name in (".DS_Store", "Thumbs.db", "DICOMDIR", ".hidden/x.dcm", "notes.txt"):
@@ -199,3 +219,12 @@ def test_headers_that_would_end_the_process_in_simpleitk_are_refused_before(tmp_
     path.write_text(path.read_text().replace(line, instead))
     with pytest.raises(InputError, match=message):
         read_volume(path)
+
+
+@pytest.mark.parametrize("write", [meta, nrrd])
+def test_voxels_in_a_pipe_or_a_device_are_refused_not_waited_for(tmp_path, write):
+    os.mkfifo(tmp_path / "pipe.raw")
+    for data in ("pipe.raw", "/dev/zero"):
+        path = write(tmp_path / ("leg.mhd" if write is meta else "leg.nhdr"), data)
+        with pytest.raises(InputError, match=rf"keeps its voxels in '.*{data}', which"):
+            read_volume(path)

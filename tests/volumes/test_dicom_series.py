@@ -31,7 +31,7 @@ from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.dicom_mark import is_dicom
 from kseg.volumes.formats.names import split_name
 from kseg.volumes.read import read_volume
-from kseg.volumes.write import output_name, write_label_map
+from kseg.volumes.write import mask_files, write_label_map
 
 OBLIQUE = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix()
 NO_IMAGES = [
@@ -100,7 +100,7 @@ def test_a_prediction_overlays_its_series(axes, tmp_path):
     array = voxels()
     series = save_series(tmp_path / "leg", array, axes)
     volume = read_volume(series)
-    mask = tmp_path / "out" / output_name(series, volume.stored)
+    mask = tmp_path / "out" / mask_files(series, volume.stored.extension)[0]
     write_label_map(mask, (volume.array > 500).astype(np.uint8) * np.uint8(200), volume.stored)
     assert mask.name == "leg.nii.gz"
     written = sitk.ReadImage(str(mask))
@@ -195,12 +195,14 @@ def test_a_slice_that_is_there_twice_counts_once(tmp_path):
         ({"TemporalPositionIdentifier": [1, 2]}, "differ in Temporal Position Identifier (1, 2)"),
         ({"ImageType": [["ORIGINAL", "WATER"], ["ORIGINAL", "FAT"]]}, "differ in Image Type (ORIGINAL, WATER, "),
         ({}, "(numbers 1 and 101)"),
+        ({"InstanceNumber": [None, None]}, "('0"),  # files, where nothing numbers them
     ],
 )
 def test_two_volumes_in_one_series_are_refused_and_told_apart(tags, reason, tmp_path):
     for n in range(2):
         own = {name: values[n] for name, values in tags.items()}
-        save_series(tmp_path / f"{n}", voxels() + n, InstanceNumber=lambda k, n=n: 100 * n + k + 1, **own)
+        own.setdefault("InstanceNumber", lambda k, n=n: 100 * n + k + 1)
+        save_series(tmp_path / f"{n}", voxels() + n, **own)
         for file in (tmp_path / f"{n}").iterdir():
             (tmp_path / "s").mkdir(exist_ok=True)
             file.rename(tmp_path / "s" / f"{n}{file.name}")
@@ -313,3 +315,27 @@ def test_names_of_dicom_files(tmp_path):
     (tmp_path / "text").write_text("DICM")
     with pytest.raises(InputError, match="unsupported file type"):
         split_name(tmp_path / "text")
+
+
+def test_series_without_names_are_told_apart_by_their_numbers(tmp_path):
+    array = voxels()
+    for number in (1, 2):  # at half the distance, so that together they would be an even volume
+        shifted = [lambda k, half=half: place(k + half) for half in (0, 0.5)][number - 1]
+        save_series(tmp_path / "s", array, series=f"{number}", SeriesNumber=number, SeriesInstanceUID="",
+                    ImagePositionPatient=shifted)  # fmt: skip
+    message = line(tmp_path / "s")
+    assert "received 2 ( (number 1, 6 files, the first '1_000.dcm'),  (number 2, 6 files, the first" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404 Not Found</html>", None])
+def test_a_slice_that_got_lost_on_the_way_is_told_though_it_is_the_last(content, tmp_path):
+    array = voxels()
+    save_series(tmp_path / "s", array)
+    lost = tmp_path / "s" / "1_005.dcm"
+    lost.unlink()
+    lost.symlink_to("not-fetched") if content is None else lost.write_bytes(content)
+    assert "1_005.dcm' cannot be read: it is no DICOM file, and stands where one of the series should be" in line(
+        lost.parent
+    )
+    lost.rename(lost.with_name("._1_005.dcm"))  # macOS' own
+    assert_read(tmp_path / "s", array[:, :, :5])

@@ -1,5 +1,6 @@
 """What a user names to be segmented, and which files are one scan: channels in their order, nothing lost or doubled."""
 
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -8,7 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.open import open_header
 from kseg.volumes.inputs import find_inputs
+from kseg.volumes.outputs import plan_outputs
 
 T1_T2 = ("image_t1", "image_t2")
 DICOM = bytes(128) + b"DICM"
@@ -136,3 +139,25 @@ def test_a_folder_without_scans_is_told_with_what_it_holds(tmp_path):
     touch(tmp_path, *(f"page{number}.pdf" for number in range(7)))
     with pytest.raises(InputError, match=r"holds no scan \(page0.pdf, .*page4.pdf and 2 more\): name files that end"):
         find_inputs([tmp_path], 1)
+
+
+def test_a_scan_that_got_lost_is_not_passed_over(tmp_path):
+    volumes(tmp_path, "a.nii")
+    (tmp_path / "b.nii.gz").symlink_to("not-fetched.nii.gz")
+    assert list(scans(tmp_path, [tmp_path], 1, ())) == ["a.nii", "b.nii.gz"]
+
+
+def test_a_scan_that_is_named_twice_is_one(tmp_path):
+    (one,) = volumes(tmp_path, "p/a.nii")
+    (tmp_path / "p" / "b.nii").symlink_to("a.nii")  # another name, and so another mask
+    named = [one, tmp_path / "p", tmp_path / "p" / ".." / "p" / "a.nii"]
+    assert [scan.path.name for scan in find_inputs(named, 1)] == ["a.nii", "b.nii"]
+
+
+@pytest.mark.parametrize("name", ["leg.nii.gz", "leg.nii", "leg.mha", "leg.nrrd", "leg.dcm"])
+def test_nobody_waits_for_a_pipe(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    (scan,) = find_inputs([tmp_path / name], 1)
+    plan_outputs([scan], tmp_path / "masks", force=False)
+    with pytest.raises(InputError, match=rf"{name}' is neither a file nor a folder, but a pipe or a device"):
+        open_header(tmp_path / name)

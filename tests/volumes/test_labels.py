@@ -152,6 +152,7 @@ def test_the_background_moves_first_by_name_else_by_the_value_0():
         (("background", "a"), (0, 2**63), "needs an integer"),
         (("background", ""), (0, 1), "must be a text"),
         (("a", "b"), (1, 2), "must name a background"),
+        (("background", "a", "Background"), (0, 1, 7), "must name one background: received background and Background"),
         (("a", "background"), (1, 0), "must come first"),
         (("background", "a"), (0,), "pairs names with values"),
     ],

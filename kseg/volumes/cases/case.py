@@ -1,5 +1,6 @@
 """What a case is, and what the cases of a dataset have in common."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,3 +39,12 @@ class CaseList:
         """Return the files that do not exist."""
         files = (path for case in self.cases for path in (*case.images, case.label))
         return [path for path in files if not path.exists()]
+
+
+def path_as_listed(folder: Path, text: str) -> Path:
+    """Return the file that a list in `folder` names: relative to it, perhaps as on Windows, or with a variable.
+
+    What is written is tried as it stands first; what is nowhere is taken as written on Windows, if it has backslashes.
+    """
+    written = (text, text.replace("\\", "/"), os.path.expandvars(text))
+    return next((path for path in map(folder.joinpath, written) if path.exists()), folder / written[1])

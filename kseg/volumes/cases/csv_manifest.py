@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.volumes.cases.case import Case, CaseList
+from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 
 OTHER_SEPARATOR = re.compile(r"[;\t]")
 
@@ -51,5 +51,5 @@ def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path) ->
     fields = {column: field.strip() for column, field in row.items()}
     if empty := [column for column, field in fields.items() if not field and column != "split"]:
         raise InputError(f"{where} must fill `{empty[0]}`: received nothing; only the split may be empty.")
-    images = tuple(folder / fields[channel] for channel in channels)
-    return Case(fields["case"], fields["subject"], fields["split"], images, folder / fields["label"])
+    images = tuple(path_as_listed(folder, fields[channel]) for channel in channels)
+    return Case(fields["case"], fields["subject"], fields["split"], images, path_as_listed(folder, fields["label"]))

@@ -12,7 +12,6 @@ likeliest first, and the first one whose files are all there is taken:
    are the other splits. MONAI's `fold` is passed over: `kseg.train --folds` draws its own.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from itertools import takewhile
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kseg.console.errors import InputError
-from kseg.volumes.cases.case import Case, CaseList
+from kseg.console.wording import counted
+from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 from kseg.volumes.cases.description import Description, Labelled, Unlabelled, load_description
-from kseg.volumes.channels import counted
 from kseg.volumes.formats.names import EXTENSIONS, split_name
 from kseg.volumes.labels import LabelMap
 
@@ -51,9 +50,8 @@ class _Dataset:
         return self.file.parent
 
     def path(self, text: str) -> Path:
-        """A path as it is listed: relative to the folder, perhaps written on Windows, or (nnU-Net) with a variable."""
-        written = (text, text.replace("\\", "/"), os.path.expandvars(text))
-        return next((path for path in map(self.folder.joinpath, written) if path.exists()), self.folder / text)
+        """A file, by its path in the list."""
+        return path_as_listed(self.folder, text)
 
 
 def read_dataset_json(file: Path) -> CaseList:
@@ -126,7 +124,7 @@ def _listed(dataset: _Dataset, by_channel: bool = False) -> Cases:
         _case(dataset, entry, split, by_channel)
         for split, entries in splits.items()
         for entry in entries
-        if not Path(entry.images[0]).name.startswith(".")
+        if not dataset.path(entry.images[0]).name.startswith(".")
     )
 
 
@@ -169,13 +167,12 @@ def _names_of_channels(dataset: _Dataset, cases: Cases) -> tuple[tuple[str, ...]
         if files != of_first:
             raise InputError(
                 f"case '{case.case}' in '{dataset.file}' has {counted(files, 'image file')}, case '{cases[0].case}' "
-                f"{of_first}: "
-                "all must have the same channels in the same order."
+                f"{of_first}: all must have the same channels in the same order."
             )
         if names and files not in (1, len(names)):
             raise InputError(
                 f"case '{case.case}' in '{dataset.file}' has {counted(files, 'image file')} and names for "
-                f"{counted(len(names))} ({', '.join(names)}): name one for each file."
+                f"{counted(len(names), 'channel')} ({', '.join(names)}): name one for each file."
             )
     if names or not cases:
         return names or ("image",), True

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.volumes.cases.case import UNSAFE_NAME, CaseList
+from kseg.volumes.cases.case import UNSAFE_NAME, Case, CaseList
 from kseg.volumes.cases.csv_manifest import read_csv
 from kseg.volumes.cases.dataset_json import DATASET_FILE, read_dataset_json
 from kseg.volumes.labels import UNPRINTABLE
@@ -25,7 +26,8 @@ def find_cases(source: Path) -> CaseList:
       Paths are relative to the CSV; a folder holds a DICOM series; the split may be left empty.
 
     Raises `InputError` for an unknown layout, malformed or incomplete content, files that are missing, names
-    that are unsafe as file names or stand twice, and a subject whose cases are in two splits.
+    that are unsafe as file names or stand twice, and a subject whose cases are in two splits. A
+    file that is of two subjects, or two things of a case, is said.
     """
     if source.is_file() and source.suffix.lower() == ".csv":
         found = read_csv(source)
@@ -74,6 +76,32 @@ def _check(found: CaseList, source: Path) -> None:
             )
         for what, path in (*(("image", image) for image in case.images), ("label", case.label)):
             if not path.exists():
-                foreign = os.sep == "/" and "\\" in str(path)  # Windows' way, in a list that has moved
-                remedy = "write its path with /" if foreign else "add it, or drop the case"
-                raise InputError(f"{what} '{path}' of case '{case.case}' is missing: {remedy}.")
+                raise InputError(f"{what} '{path}' of case '{case.case}' is missing: add it, or drop the case.")
+    _tell_shared(found, source)
+
+
+def _tell_shared(found: CaseList, source: Path) -> None:
+    """Say which file is two things of a case, or of two subjects: a line of a list may have been copied by mistake.
+
+    An image is one by whatever name or link; a label by its path, since a store of files (git-annex) keeps those that
+    are alike, such as empty ones, but once.
+    """
+    first: dict[tuple[int, int] | str, tuple[str, Case]] = {}
+    told: list[str] = []
+    for case in found.cases:
+        names = found.channel_names if len(case.images) > 1 else ("image",)
+        for what, path in (*zip(names, case.images, strict=True), ("label", case.label)):
+            identity = path.stat()
+            keys: list[tuple[int, int] | str] = [os.path.abspath(path)]  # noqa: PTH100
+            keys += [(identity.st_dev, identity.st_ino)] if what != "label" else []
+            (other, owner), *_ = [first.setdefault(key, (what, case)) for key in reversed(keys)]
+            if owner is case and other != what:
+                told.append(f"'{path}' is both {other} and {what} of case '{case.case}'")
+            elif owner.subject != case.subject:
+                told.append(
+                    f"{what} '{path}' is of two subjects, '{owner.subject}' (case '{owner.case}') and "
+                    f"'{case.subject}' (case '{case.case}'), who may be in two splits"
+                )
+    if told:
+        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+        say(f"note: in '{source}', {told[0]}{more}: correct it if that is a mistake")

@@ -48,12 +48,14 @@ LABELS = "Segmentation Storage"  # "Segmentation Storage", "Label Map Segmentati
 class DicomFile:
     """A DICOM file whose pixels are not read yet.
 
-    `kind` is its SOP class, `series` the unique name of its series; `pixels` is None where it is no image.
+    `kind` is its SOP class, `series` the unique name of its series and `series_number` the number, as they are
+    written; `pixels` is None where it is no image.
     """
 
     path: Path
     kind: UID
     series: str
+    series_number: str
     tags: Dataset
     pixels: Pixels | None
 
@@ -87,7 +89,9 @@ def read_file(path: Path) -> DicomFile | None:
             raise damaged(path, "its tags do not say what it holds")
         with dicom_errors(path):
             pixels = _pixels_of(path, tags, kind, file)
-            return DicomFile(path, kind, in_a_line(tags.get("SeriesInstanceUID", "")), tags, pixels)
+            number = tags.get_item("SeriesNumber")  # not as a number, which a file of one series need not have
+            series = in_a_line(tags.get("SeriesInstanceUID", "")), in_a_line(number.value or "" if number else "")
+            return DicomFile(path, kind, *series, tags, pixels)
 
 
 def _pixels_of(path: Path, tags: Dataset, kind: UID, file: BinaryIO) -> Pixels | None:

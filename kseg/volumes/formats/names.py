@@ -35,6 +35,11 @@ def split_name(path: Path) -> tuple[str, str]:
     )
 
 
+def is_stored(path: Path) -> bool:
+    """Whether something is a file or a folder; who opens a pipe waits for another to write to it, perhaps for ever."""
+    return path.is_file() or path.is_dir()
+
+
 def is_unicode(name: str) -> bool:
     """Whether a name can be written as UTF-8: one in Latin-1, as old archives leave them, cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)

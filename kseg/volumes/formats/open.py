@@ -9,9 +9,9 @@ from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
 from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.itk import open_itk
-from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_unicode, split_name
+from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_stored, is_unicode, split_name
 from kseg.volumes.formats.nifti import open_nifti
-from kseg.volumes.formats.stored import Header, Read
+from kseg.volumes.formats.stored import REAL, Header, Read
 from kseg.volumes.geometry import check_affine, spacing_mm
 from kseg.volumes.volume import StoredGeometry
 
@@ -41,6 +41,8 @@ def open_header(path: Path) -> Header:
     """
     if not path.exists():
         raise InputError(f"'{path}' does not exist: correct the path.")
+    if not is_stored(path):
+        raise InputError(f"'{path}' is neither a file nor a folder, but a pipe or a device: save the scan to a file.")
     extension = split_name(path)[1]
     opener = open_dicom if extension == DICOM else open_nifti if extension in NIFTI_EXTENSIONS else open_itk
     if opener is not open_nifti and not is_unicode(str(path)):  # which ends the process within ITK
@@ -50,7 +52,7 @@ def open_header(path: Path) -> Header:
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
     if 0 in header.shape:
         raise InputError(f"'{path}' is empty: received the shape {header.shape}; export it anew.")
-    if header.dtype.kind not in "biuf":
+    if header.dtype.kind not in REAL:
         raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
     return header
 
