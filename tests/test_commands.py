@@ -245,11 +245,15 @@ def test_export_says_what_it_wrote(scans):
 
 def test_a_card_that_was_written_on_is_not_replaced(monkeypatch):
     card = Path("saved_models/leg/MODEL_CARD.md")
-    card.write_text(card.read_text(encoding="utf-8") + "Not for diagnosis.\n", encoding="utf-8")
+    as_written = card.read_bytes()
+    card.write_bytes(as_written + b"Not for diagnosis.\n")
     monkeypatch.setattr(export, "start_tensorflow", lambda: pytest.fail("the work has begun"))
     with pytest.raises(InputError, match=r"MODEL_CARD\.md' is there, and is not as kseg wrote it: move it away"):
         export.main(["leg"])
-    assert card.read_text(encoding="utf-8").endswith("Not for diagnosis.\n")
+    with pytest.raises(InputError, match=r"holds 'MODEL_CARD\.md', which is not as kseg wrote it"):
+        check_replaceable(card.parent, RUN)
+    assert card.read_bytes() == as_written + b"Not for diagnosis.\n"
+    card.write_bytes(as_written)
 
 
 def test_all_that_the_commands_left_in_the_run_may_be_replaced_with_it():
