@@ -11,6 +11,7 @@ import numpy as np
 from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
+from kseg.console.locations import local
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.volumes.cases.case import Case
@@ -143,7 +144,7 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
         )
     if not is_unicode(recipe.data.source):
         raise InputError(f"data.source {recipe.data.source!r} is a name that is not UTF-8: rename it")
-    found = find_cases(Path(recipe.data.source))
+    found = find_cases(local(recipe.data.source))
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
         raise InputError(
