@@ -72,6 +72,7 @@ READ = {
     "v2, names that are beginnings of others": (
         V2, "Tr/a_0000 =Tr/a Tr/a_1_0000 =Tr/a_1 Tr/a_1_0000_0000 =Tr/a_1_0000",
         {"a": "Tr/a_0000 =Tr/a", "a_1": "Tr/a_1_0000 =Tr/a_1", "a_1_0000": "Tr/a_1_0000_0000 =Tr/a_1_0000"}),
+    "v2, copies of another type beside": (V2, "Tr/a_0000 =Tr/a labelsTr/a.nii", {"a": "Tr/a_0000 =Tr/a"}),
     "v2, test cases with labels": (
         TWO, "Tr/a_0000 Tr/a_0001 =Tr/a Ts/b_0000 Ts/b_0001 =Ts/b",
         {"a": "Tr/a_0000 Tr/a_0001 =Tr/a", "b": "test Ts/b_0000 Ts/b_0001 =Ts/b"}),
@@ -151,6 +152,10 @@ REFUSED = {
         V2 | {"file_ending": ".nii"}, "Tr/a_0000 =Tr/a", r"`file_ending` '.nii' fits no file in .* end in .nii.gz;"),
     "labels of another type": (
         V2 | {"file_ending": ".mha"}, "imagesTr/a_0000.mha =Tr/a", "fits no file in '.*labelsTr': files there end"),
+    "a case of another type": (
+        V2, "Tr/a_0000 =Tr/a imagesTr/b_0000.nii labelsTr/b.nii", "'.*b.nii' is no '.nii.gz', as `file_ending` in "),
+    "an ending in capitals": (
+        V2, "Tr/a_0000 =Tr/a imagesTr/b_0000.NII.GZ labelsTr/b.NII.GZ", "'.*b.NII.GZ' is no '.nii.gz'"),
     "no folders": (V2, "", "lacks nnU-Net's folders imagesTr and labelsTr"),
     "image without label": (V2, "Tr/a_0000 =Tr/a Tr/b_0000", "label '.*b.nii.gz' of case 'b' is missing"),
     "image without label, a list left over": (
