@@ -3,6 +3,7 @@
 import argparse
 import csv
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_manifest(manifest, rows)
     list_files(out, {MANIFEST: manifest})
     values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
-    print(f"{manifest}\ndata.labels={{{values}}}")
+    labels = f"data.labels={{{values}}}"
+    print(f"{manifest}\nnext: python -m kseg.prepare {shlex.quote(str(manifest))} {shlex.quote(labels)}")
 
 
 def _check_targets(out: Path, names: Sequence[str]) -> None:

@@ -150,7 +150,7 @@ def _recipe(words: Sequence[str]) -> Recipe:
         return load_recipe(path, overrides)
     folder = path.resolve().parent if path.suffix and not path.is_dir() else path.resolve()
     name = fit_name(folder.name)
-    if name != folder.name:
+    if name != folder.name and not any(word.startswith("data.records=") for word in overrides):
         say(f"'{folder.name}' is prepared as '{name}': name=... and data.records=... choose others")
     source = [f'name="{name}"', f'data.records="tfrecords/{name}"']
     return load_recipe(None, [f"data.source={json.dumps(str(path), ensure_ascii=False)}", *source, *overrides])

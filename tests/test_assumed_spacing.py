@@ -1,40 +1,21 @@
 """`kseg.predict` on scans that do not state their spacing: refused, or read by one that the user or the run gives."""
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from threshold import Threshold
 
 from kseg import predict
 from kseg.console.errors import InputError
-from kseg.volumes.slabs import VolumeStream, gather
 
 HEADER = (
     "ObjectType = Image\nNDims = 3\nBinaryData = True\n{}"
     "DimSize = 4 5 6\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
 )
 VOXELS = np.random.default_rng(0).integers(0, 200, (4, 5, 6), np.uint8)
-
-
-class Threshold:
-    """A source of label maps that knows no network."""
-
-    channels = 1
-    channel_names = ("ultrasound",)
-
-    def __init__(self, assume_spacing_mm: tuple[float, ...] = ()) -> None:
-        self.assume_spacing_mm = assume_spacing_mm
-        self.identity: dict[str, Any] = {}
-        self.structures = {7: "bright"}
-
-    def start(self) -> str:
-        return "threshold"
-
-    def label_map(self, scan: VolumeStream, name: str, showing: Callable[[Iterable[Any]], Iterable[Any]]) -> np.ndarray:
-        return np.where(gather(scan, name).array[..., 0] > 100, 7, 0).astype(np.uint8)
 
 
 @pytest.fixture
@@ -63,7 +44,9 @@ def test_an_assumed_spacing_is_that_of_the_mask_and_is_told(
     expected: tuple[float, ...],
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(predict, "_open_source", lambda _, changes: seen.append(changes) or Threshold(of_the_run))
+    monkeypatch.setattr(
+        predict, "_open_source", lambda _, changes: seen.append(changes) or Threshold(100, 7, 1, of_the_run)
+    )
     predict.main(["run", "silent.mha", "half.mha", *words, "--out", "masks"])
     assert seen == [[]]  # no change to how scans are segmented
     said = capsys.readouterr().err
@@ -80,10 +63,10 @@ def test_an_assumed_spacing_is_that_of_the_mask_and_is_told(
 def test_without_one_the_scan_is_refused_with_the_key_that_gives_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(predict, "_open_source", lambda *_: Threshold())
+    monkeypatch.setattr(predict, "_open_source", lambda *_: Threshold(100))
     with pytest.raises(InputError, match="1 of 1 inputs failed"):
         predict.main(["run", "silent.mha", "--out", "masks"])
     assert "give data.assume_spacing_mm=[i, j, k]" in capsys.readouterr().err
     assert not (folder / "masks" / "silent.mha").exists()
-    with pytest.raises(InputError, match=r"data\.assume_spacing_mm.*must name x, y and z"):
+    with pytest.raises(InputError, match=r"data\.assume_spacing_mm.*must have three numbers"):
         predict.main(["run", "silent.mha", "data.assume_spacing_mm=[1, 2]", "--out", "masks"])

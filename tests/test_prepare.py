@@ -219,6 +219,8 @@ def test_a_source_of_any_name_is_prepared_under_one_that_a_run_may_have(tmp_path
     (source / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
     prepare.main([str(source)])
     assert "is prepared as 'Beinmuskeln_a_50': name=... and data.records=... choose" in capsys.readouterr().err
+    prepare.main([str(source), "data.records=elsewhere"])
+    assert "is prepared as" not in capsys.readouterr().err
     content = json.loads(Path("tfrecords/Beinmuskeln_a_50/manifest.json").read_text(encoding="utf-8"))
     assert content["source"] == str(source)
     assert {case["case"] for case in content["cases"]} == {f"bein ä={number}" for number in range(3)}

@@ -57,6 +57,29 @@ def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
     assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("evaluation.overlap=2", "'evaluation.overlap': input should be less than 1. Received 2"),
+        ("data.labels=x", "'data.labels': it must be a table, as in { background = 0, soleus = 1 }. Received 'x'"),
+        (
+            "patches.flip_axes=[x]",
+            """'patches.flip_axes': it must be a list, .* or \\["x", "y"\\]. Received '\\[x\\]'""",
+        ),
+        ("name=Müller 1", "'name': it must be of the letters a to z, digits, .* Received 'Müller 1'"),
+        ("data.lables={}", "'data.lables' is no key of a recipe: did you mean 'data.labels'?"),
+    ],
+)
+def test_a_mistake_in_a_change_is_not_looked_for_in_the_recipe(tmp_path, override, message):
+    path = write(tmp_path, "name = 'legs'\n")
+    with pytest.raises(InputError, match=f"^{message}".replace("?", "[?]")):
+        load_recipe(path, [override, "train.epochs=9"])
+    path.write_text("name = 'legs'\n[train]\nwarmup = 7\n", encoding="utf-8")
+    for words in ([override], ["train.epochs=9"]):
+        with pytest.raises(InputError, match=f"^recipe '{path}': .*'train.warmup'"):
+            load_recipe(path, words)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_recipes_of_the_project_are_valid_and_say_what_they_are(path):
     assert load_recipe(path).name == path.stem
@@ -90,8 +113,8 @@ def test_help_and_readme_list_every_key():
 def test_arguments_are_sorted_into_recipe_and_overrides():
     assert split_arguments(["a.toml", "train.epochs=3"]) == (Path("a.toml"), ["train.epochs=3"])
     assert split_arguments(["x=1"]) == (None, ["x=1"])
-    with pytest.raises(InputError, match="one recipe at a time"):
-        split_arguments(["a.toml", "b.toml"])
+    with pytest.raises(InputError, match=r"one recipe at a time, .* with spaces or brackets in quotes"):
+        split_arguments(["a.toml", "data.labels={background", "=", "0}"])
 
 
 def test_a_path_is_no_override_though_it_has_an_equals_sign(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_every_case_is_prepared_at_the_spacing_with_its_volume_and_its_place():
 def test_another_spacing_is_another_way_to_prepare():
     with pytest.raises(InputError, match="the recipe, or kseg, prepares cases in another way now"):
         prepare.main(["balls.toml", "data.spacing_mm=[1.2, 1.2, 1.3]"])
-    with pytest.raises(InputError, match=r"'data\.spacing_mm': it must name x, y and z"):
+    with pytest.raises(InputError, match=r"'data\.spacing_mm': it must have three numbers"):
         prepare.main(["balls.toml", "data.spacing_mm=[1.2, 1.2]"])
 
 

@@ -118,11 +118,17 @@ def check_spared(read: Iterable[Path], folder: Location) -> None:
     """
     if not isinstance(folder, Path) or not folder.exists():
         return
-    place = _identity(folder)
+    place = identity(folder)
     for path in read:
         real = path.resolve()
-        if path.exists() and any(_identity(one) == place for one in (real, *real.parents)):
+        if path.exists() and any(identity(one) == place for one in (real, *real.parents)):
             raise InputError(f"'{path}' is read, and lies in '{folder}', which would be replaced: copy it elsewhere")
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Return what stands for a file or folder whatever name it is reached by: its device and inode."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def remove(folder: Location, *kinds: Kind) -> None:
@@ -230,8 +236,3 @@ def _behind_links(folder: Path, kind: Kind) -> Path:
             f"{kind.elsewhere}"
         )
     return folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from kseg.console.files import whole_file
+from kseg.console.wording import counted
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
 
 MEASURES = {
@@ -44,7 +45,7 @@ def write_scores(
 
 def score_table(summary: Summary) -> Table:
     """The means of every class, and of all classes in the last line, with the case whose Dice is worst."""
-    table = Table(title=f"Mean of {summary.cases} case{'s' if summary.cases != 1 else ''}")
+    table = Table(title=f"Mean of {counted(summary.cases, 'case')}")
     table.add_column("class")
     for heading in ("scored", *headings(summary.nsd_tolerance_mm)):
         table.add_column(heading, justify="right")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
 from kseg.console.files import whole_file
+from kseg.console.wording import counted
 from kseg.inference.postprocessing import OPERATIONS, Operation, class_box, postprocess
 
 FILE = "postprocessing.json"
@@ -61,7 +62,7 @@ class PostProcessing(BaseModel):
             for name, choice in self.classes.items()
             if choice.operations
         ]
-        cases = f"{self.cases} validation case{'s' if self.cases > 1 else ''}"
+        cases = counted(self.cases, "validation case")
         return f"{', '.join(chosen)}; chosen on {cases}" if chosen else f"none, since none helped on {cases}"
 
 

@@ -27,6 +27,14 @@ else:
 
 KEY = re.compile(r'\s*[A-Za-z_][\w-]*(\.([\w-]+|"[^"]*"))*\s*', re.ASCII)  # as TOML writes it; a path has more in it
 
+MESSAGES = {
+    "tuple_type": 'it must be a list, as in [1, 2, 3] or ["x", "y"]',
+    "dict_type": "it must be a table, as in { background = 0, soleus = 1 }",
+    "string_pattern_mismatch": "it must be of the letters a to z, digits, '.', '_' and '-', "
+    "and begin with a letter or digit",
+}
+"""What pydantic says in words of its own."""
+
 
 def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file (`None`: the defaults), apply `key=value` overrides and check the result.
@@ -36,19 +44,25 @@ def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     """
     table = read_toml(path) if path is not None else {}
     table.pop("grid", None)  # `kseg.recipe.grid` reads it
-    for override in overrides:
-        _merge(table, _parse_override(override))
-    with explained("the recipe" if path is None else f"recipe '{path}'"):
+    changes = [_parse_override(override) for override in overrides]
+    for change in changes:
+        _merge(table, change)
+    with explained("the recipe" if path is None else f"recipe '{path}'", changes):
         return Recipe.model_validate(table)
 
 
 @contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn what pydantic finds wrong within the block into one `InputError`."""
+def explained(where: str, changes: Sequence[dict[str, Any]] = ()) -> Iterator[None]:
+    """Turn what pydantic finds wrong within the block into one `InputError`.
+
+    It names the place, unless all that is wrong was given by `changes`: then the fault is not there.
+    """
     try:
         yield
     except ValidationError as error:
-        raise InputError(f"{where}: " + "; ".join(_explain(problem) for problem in error.errors())) from None
+        problems = error.errors()
+        given = all(any(_sets(change, problem["loc"]) for change in changes) for problem in problems)
+        raise InputError(("" if given else f"{where}: ") + "; ".join(map(_explain, problems))) from None
 
 
 def split_arguments(words: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -60,7 +74,10 @@ def split_arguments(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     overrides = [word for word in words if is_override(word)]
     others = [word for word in words if not is_override(word)]
     if len(others) > 1:
-        raise InputError(f"one recipe at a time, received {others}: changes are written section.key=value")
+        raise InputError(
+            f"one recipe at a time, received {others}: changes are written section.key=value, "
+            "those with spaces or brackets in quotes"
+        )
     return (Path(others[0]) if others else None), overrides
 
 
@@ -114,6 +131,17 @@ def _merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
             table[key] = value
 
 
+def _sets(change: Any, key: Sequence[int | str]) -> bool:
+    """Whether a change gives the value of a key; what is wrong with a section as a whole is not one change's."""
+    for part in key:
+        if not isinstance(change, dict):
+            return True
+        if part not in change:
+            return False
+        change = change[part]
+    return len(key) > 1 or (bool(key) and not isinstance(change, dict))
+
+
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -121,5 +149,5 @@ def _explain(problem: Any) -> str:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "python -m kseg.train --help lists the keys"
         return f"'{key}' is no key of a recipe: {hint}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = MESSAGES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     return f"'{key}': {message[0].lower()}{message[1:]}. Received {problem['input']!r}" if key else message

@@ -46,7 +46,7 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 def _all_or_none(spacing: tuple[float, ...]) -> tuple[float, ...]:
     if len(spacing) not in (0, 3):
-        raise ValueError("it must name x, y and z")
+        raise ValueError("it must have three numbers, one for each axis")
     return spacing
 
 
@@ -65,7 +65,7 @@ Rates = Annotated[
     Discriminator(_form_of_rates),
 ]
 Spacing = Annotated[tuple[Millimetres, ...], AfterValidator(_all_or_none)]
-"""Along x, y and z, or empty."""
+"""Along three axes, or empty."""
 LabelValue = Annotated[int, BeforeValidator(_no_truth_value)]
 Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]

@@ -12,6 +12,7 @@ from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.locations import Location, reaching
 from kseg.console.progress import progress
+from kseg.console.wording import some_of
 from kseg.recipe.sections import Recipe
 from kseg.records.bricks import MOST_EDGE
 from kseg.records.destinations import destination
@@ -97,8 +98,7 @@ def _tell(outcomes: Iterable[Outcome]) -> None:
         for note in outcome.notes:
             cases.setdefault(note, []).append(outcome.case)
     for note, named in cases.items():
-        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-        say(f"note: {', '.join(sorted(named)[:MOST_NAMED])}{more}: {note}")
+        say(f"note: {some_of(sorted(named), MOST_NAMED)}: {note}")
 
 
 def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> Manifest:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kseg.console.errors import InputError
-from kseg.volumes.channels import count_channels, counted
+from kseg.console.wording import counted
+from kseg.volumes.channels import count_channels
 from kseg.volumes.formats.names import split_name
 
 NUMBER = re.compile(r"(.+)_(\d{4})")  # nnU-Net's way: CASE_0000.nii.gz, CASE_0001.nii.gz
@@ -97,7 +98,7 @@ def _incomplete(scan: Path, numbered: bool, found: dict[int, Path], number: int,
     by_name = [f"{stem}_{suffix}{ending}" for suffix in suffixes]
     wanted = by_number if numbered else by_name
     lacking = [wanted[channel] for channel in range(number) if channel not in found]
-    trouble = f"but no {' and no '.join(lacking)}" if lacking else f"more than {counted(number)}"
+    trouble = f"but no {' and no '.join(lacking)}" if lacking else f"more than {counted(number, 'channel')}"
     order = f" in the order {', '.join(suffixes)}" if suffixes else ""
     return InputError(
         f"scan '{scan}' has {', '.join(found[channel].name for channel in sorted(found))}, {trouble}: name its files "

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.wording import counted
 from kseg.volumes.formats.names import NIFTI_EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_header
-from kseg.volumes.formats.stored import Header
 from kseg.volumes.slabs import VolumeStream
 
 COLOURS = (3, 4)
@@ -37,12 +37,12 @@ def check_channels(image: VolumeStream, what: str, taker: str, number: int, name
         remedy = "of several moments or measurements, give the one that it is about"
     elif image.channels < number:
         remedy += ", in one file, or a file for each"
-    raise InputError(f"{what} has {counted(image.channels)}, {taker} {number}{listed}: {remedy}")
+    raise InputError(f"{what} has {counted(image.channels, 'channel')}, {taker} {number}{listed}: {remedy}")
 
 
 def count_channels(path: Path) -> int:
     """Return how many channels a volume holds, by its header. Raises `InputError` as `open_header` does."""
-    return _channels(open_header(path))
+    return open_header(path).channels
 
 
 def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
             header = open_header(path)
         except InputError:
             continue  # whoever opens the case says so
-        number = _channels(header)
+        number = header.channels
         if number in COLOURS and header.dtype == np.uint8 and split_name(path)[1] not in NIFTI_EXTENSIONS:
             raise InputError(
                 f"image '{path}' holds {number} bytes a voxel, as colours do: export grey values; or, if they are "
@@ -66,12 +66,3 @@ def names_by_file(name: str, images: Iterable[Path]) -> tuple[str, ...]:
             )
         return (name,) if number == 1 else tuple(f"{name}_{channel}" for channel in range(number))
     return (name,)
-
-
-def counted(number: int, what: str = "channel") -> str:
-    """Return a number of things in words."""
-    return f"{number} {what}{'s' if number != 1 else ''}"
-
-
-def _channels(header: Header) -> int:
-    return header.shape[3] if len(header.shape) > 3 else 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.wording import some_of
 from kseg.volumes.channel_files import gather_channels
 from kseg.volumes.formats.dicom_mark import CONTENTS, is_dicom
 from kseg.volumes.formats.files import files_of
@@ -67,6 +68,4 @@ def _volumes_of(path: Path) -> list[Path]:
 
 
 def _some(entries: Sequence[Path]) -> str:
-    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
-    more = len(names) - MOST_SHOWN
-    return ", ".join(names[:MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return some_of([f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries], MOST_SHOWN)

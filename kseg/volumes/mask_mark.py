@@ -8,7 +8,6 @@ beside it.
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.open import open_header
+from kseg.volumes.formats.stored import Read, reader_of
 
 FIELD = "KsegMask"
 """The field's name: of NIfTI's description, of a MetaImage, or of a NRRD's key."""
@@ -26,8 +26,7 @@ PLANES_AT_ONCE = 32
 
 def mark_of(array: np.ndarray) -> str:
     """Return the mark of label values, integers `(i, j, k)` as a file stores them: 64 hexadecimal digits."""
-    firsts = range(0, array.shape[2], PLANES_AT_ONCE)
-    return _mark(array.shape, array.dtype, (array[:, :, first : first + PLANES_AT_ONCE] for first in firsts))
+    return _mark(array.shape, array.dtype, reader_of(array))
 
 
 def is_as_written(path: Path) -> bool:
@@ -36,8 +35,7 @@ def is_as_written(path: Path) -> bool:
         return False
     try:
         header = open_header(path)
-        counts = (min(PLANES_AT_ONCE, header.shape[2] - first) for first in range(0, header.shape[2], PLANES_AT_ONCE))
-        return stated == _mark(header.shape, header.dtype, header.read(counts))
+        return stated == _mark(header.shape, header.dtype, header.read)
     except InputError:  # damaged, or of no type that kseg writes
         return False
 
@@ -52,9 +50,10 @@ def _stated(path: Path) -> str | None:
     return found[1].decode() if found else None
 
 
-def _mark(shape: tuple[int, ...], dtype: np.dtype, planes: Iterable[np.ndarray]) -> str:
+def _mark(shape: tuple[int, ...], dtype: np.dtype, read: Read) -> str:
     little = dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little.str} {shape}".encode())
-    for part in planes:
+    counts = (min(PLANES_AT_ONCE, shape[2] - first) for first in range(0, shape[2], PLANES_AT_ONCE))
+    for part in read(counts):
         digest.update(part.astype(little, copy=False).tobytes(order="F"))
     return digest.hexdigest()

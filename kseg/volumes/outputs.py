@@ -8,14 +8,12 @@ from pathlib import Path
 
 from kseg.console.disk import longest_name
 from kseg.console.errors import InputError
+from kseg.console.ownership import identity
 from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import split_name
 from kseg.volumes.inputs import Input
 from kseg.volumes.mask_mark import is_as_written
 from kseg.volumes.write import mask_files
-
-Identity = tuple[int, int]
-"""A file, whatever its name: device and inode."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def _check_distinct(outputs: Sequence[Output]) -> None:
                 )
 
 
-def _check_place(output: Output, read: set[Identity], force: bool) -> None:
+def _check_place(output: Output, read: set[tuple[int, int]], force: bool) -> None:
     """Raise `InputError` where a file of a mask must not or cannot be written."""
     scan, out = output.scan, output.out
     if any(channel.is_dir() and out.exists() and out.samefile(channel) for channel in scan.channels):
@@ -83,7 +81,7 @@ def _check_place(output: Output, read: set[Identity], force: bool) -> None:
     for path in map(out.joinpath, output.files):
         if not (path.is_symlink() or path.exists()):
             continue
-        if path.exists() and _identity(path) in read:
+        if path.exists() and identity(path) in read:
             raise InputError(f"'{path}' is a scan that is read, not a mask of '{scan.path}': choose another --out")
         (ours if path in own else theirs).append(path)
     if theirs:
@@ -94,14 +92,6 @@ def _check_place(output: Output, read: set[Identity], force: bool) -> None:
         raise InputError(f"'{ours[0]}' exists already: pass --force to replace it, or choose another --out")
 
 
-def _identities(channel: Path) -> list[Identity]:
-    """The files that a channel is read from; none where it is not there, or nothing that kseg reads."""
-    try:
-        return [_identity(file) for file in files_of(channel) if file.exists()]
-    except (InputError, FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _identity(path: Path) -> Identity:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+def _identities(channel: Path) -> list[tuple[int, int]]:
+    """The files that a channel is read from; none where it is not there."""
+    return [identity(file) for file in files_of(channel) if file.exists()]

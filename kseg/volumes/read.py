@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.wording import counted
 from kseg.recipe.types import Spacing
-from kseg.volumes.channels import counted
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference
 from kseg.volumes.labels import LabelMap, index_dtype
@@ -36,7 +36,7 @@ def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()
     for path, channel in zip(paths, channels, strict=True):
         if channel.channels > 1 < len(paths):
             raise InputError(
-                f"image '{path}' of case '{case}' holds {counted(channel.channels)}, beside "
+                f"image '{path}' of case '{case}' holds {counted(channel.channels, 'channel')}, beside "
                 f"{counted(len(paths) - 1, 'more file')}: give a file for each channel, or one that holds them all"
             )
         if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):

@@ -15,8 +15,8 @@ class StoredGeometry:
 
     `shape` is (i, j, k), the file's own index order (i runs fastest on disk); `affine`, 4x4 float64, maps
     (i, j, k) to RAS mm; `extension` is the file type: ".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr" or
-    "dicom" for a DICOM series or file. `placed` is False for a NIfTI file that says nowhere where it
-    lies: its affine is then a convention, and a prediction must stay silent too (see `formats.read_nifti`).
+    "dicom" for a DICOM series or file. `placed` is False for a file that says nowhere where it lies:
+    its affine is then a convention, and a prediction must stay silent too.
     """
 
     shape: tuple[int, int, int]

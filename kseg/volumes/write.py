@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from kseg.console.disk import refusal
 from kseg.console.files import whole_files
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
-from kseg.volumes.geometry import SAME_PLACE, corners_mm, from_ras, ras_to_lps, spacing_mm
+from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, from_ras, ras_to_lps, spacing_mm
 from kseg.volumes.mask_mark import FIELD, is_as_written, mark_of
 from kseg.volumes.volume import StoredGeometry
 
@@ -22,19 +22,15 @@ VOXELS = {".mhd": ".zraw", ".nhdr": ".raw.gz"}  # what ITK puts in place of a de
 MISREAD = re.compile(r"^[\s~]|[%\x00-\x1f]")  # in the name of a data file: a pattern, another folder, the end of a line
 
 
-def output_name(input_path: Path, stored: StoredGeometry) -> str:
-    """File name for a prediction on `input_path`: its stem and file type, ".nii.gz" for a DICOM series."""
-    return output_files(input_path, stored)[0]
+def mask_files(scan: Path, extension: str) -> tuple[str, ...]:
+    """Names of the files that the mask of a scan consists of, the mask itself first.
 
-
-def output_files(input_path: Path, stored: StoredGeometry) -> tuple[str, ...]:
-    """Names of all files that the prediction on `input_path` consists of, the first of them `output_name`."""
-    return mask_files(input_path, stored.extension)
-
-
-def mask_files(input_path: Path, extension: str) -> tuple[str, ...]:
-    """Names of `output_files`, given no more than the type of the scan (`split_name`)."""
-    return _files_of(split_name(input_path)[0], ".nii.gz" if extension == DICOM else extension)
+    It has the scan's stem and file type, which is `extension` (`split_name`), or ".nii.gz" for DICOM.
+    """
+    stem = split_name(scan)[0]
+    extension = ".nii.gz" if extension == DICOM else extension
+    voxels = (_plain(stem) + VOXELS[extension],) if extension in VOXELS else ()
+    return stem + extension, *voxels
 
 
 def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> None:
@@ -56,11 +52,6 @@ def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> N
             written = header.with_name(f"{_plain(stem)}{extension}")  # ITK names the voxels after it
             _write_with_itk(written, array, stored)
             written.replace(header)
-
-
-def _files_of(stem: str, extension: str) -> tuple[str, ...]:
-    voxels = (_plain(stem) + VOXELS[extension],) if extension in VOXELS else ()
-    return stem + extension, *voxels
 
 
 def _plain(stem: str) -> str:
@@ -102,8 +93,8 @@ def _nifti(array: np.ndarray, stored: StoredGeometry) -> nib.Nifti1Image:
     image.header.set_xyzt_units("mm")
     image.set_sform(stored.affine, SCANNER if stored.placed else 0)
     image.set_qform(stored.affine, SCANNER if stored.placed else 0)
-    off_mm = np.abs(corners_mm(stored.shape, image.get_qform()) - corners_mm(stored.shape, stored.affine)).max()
-    if off_mm > SAME_PLACE * min(spacing_mm(stored.affine)):
+    apart_mm = corners_apart_mm(stored.shape, image.get_qform(), stored.affine)
+    if apart_mm.max() > SAME_PLACE * min(spacing_mm(stored.affine)):
         image.set_qform(None, 0)
     return image
 

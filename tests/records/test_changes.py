@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from made_dicom import save_series
 
 from kseg import prepare
 from kseg.console.errors import InputError
@@ -75,29 +76,15 @@ def test_voxels_are_found_by_their_header(tmp_path: Path, header: str, data: str
 
 
 def test_what_a_system_leaves_in_a_dicom_folder_is_no_change(tmp_path: Path) -> None:
-    sitk = pytest.importorskip("SimpleITK")
-    (tmp_path / "series").mkdir()
-    for k in range(6):
-        plane = sitk.GetImageFromArray(np.ascontiguousarray(IMAGE[:, :, k].T))
-        for tag, value in {
-            "0008|0060": "CT",
-            "0008|0018": f"1.2.3.{k}",
-            "0020|000e": "1.2.3",
-            "0020|0013": str(k),
-            "0020|0032": f"0\\0\\{k}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-        }.items():
-            plane.SetMetaData(tag, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(tmp_path / "series" / f"{k}.dcm"))
-        writer.Execute(plane)
+    series = save_series(
+        tmp_path / "series", IMAGE, ImagePositionPatient=lambda k: [0, 0, k], PixelSpacing=[1, 1], SliceThickness=1
+    )
     words = table(tmp_path, ["series"] * 3)
     manifest = prepared(words)
-    for name in (".DS_Store", "Thumbs.db", "._0.dcm", "DICOMDIR"):
-        (tmp_path / "series" / name).write_bytes(b"left by a system" * 30)
+    for name in (".DS_Store", "Thumbs.db", "._1_000.dcm", "DICOMDIR"):
+        (series / name).write_bytes(b"left by a system" * 30)
     assert changes(words, manifest) == []
-    (tmp_path / "series/3.dcm").write_bytes((tmp_path / "series/2.dcm").read_bytes())
+    (series / "1_003.dcm").write_bytes((series / "1_002.dcm").read_bytes())
     assert len(changes(words, manifest)) == 3
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from kseg.volumes.inputs import find_inputs
 from kseg.volumes.read import open_image, read_volume
 from kseg.volumes.slabs import gather
-from kseg.volumes.write import output_name
+from kseg.volumes.write import mask_files
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     )
     for scan in find_inputs(arguments.scans, arguments.channels):
         image = open_image(scan.channels, scan.path.name)
-        name = output_name(scan.path, image.stored)
+        name = mask_files(scan.path, image.stored.extension)[0]
         voxels = gather(image, scan.path.name).array
         labels = read_volume(arguments.out / name).array
         np.savez(arguments.out / f"{name}.npz", voxels=voxels, spacing_mm=np.float32(image.spacing_mm), labels=labels)

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kseg.console.errors import InputError
+from kseg.console.ownership import MARKER
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
@@ -83,7 +84,7 @@ def test_two_checkpoints_are_kept_and_the_best_model(checkpointed: tuple[RunFold
     model, state = load_checkpoint(folder, folder.load_contract())
     assert (epoch_of(model), state.epochs_done, state.best_dice) == (4, 5, 0.6)
     assert epoch_of(folder.load_model()) == 3
-    assert not list(folder.path.rglob(".partial-*"))
+    assert {path.name for path in folder.path.rglob(".*")} == {MARKER}
 
 
 def test_a_resumed_run_keeps_the_best_model_until_it_is_beaten(

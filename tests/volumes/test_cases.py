@@ -109,9 +109,24 @@ def test_csv_rows_keep_their_order_paths_are_relative_and_a_folder_is_a_series(t
 
 def test_an_unknown_layout_is_told_what_was_looked_for(tmp_path):
     assert_refused(tmp_path, "holds no dataset: looked for an nnU-Net folder .* a Decathlon folder .* CSV manifest")
-    assert_refused(tmp_path / "absent", "holds no dataset")
+    assert_refused(tmp_path / "absent", "absent' does not exist: correct the path")
+    (tmp_path / "legs.csv").touch()
+    assert_refused(tmp_path, "CSV manifest .*; a CSV is given itself, as '.*legs.csv'")
+    (tmp_path / "legs.csv").unlink()
     assert_refused(dataset(tmp_path, {"name": "x"}), "neither `file_ending` nor `training`.* add one")
     assert_refused(dataset(tmp_path, "[1]"), "must hold a JSON object: received list")
+
+
+def test_what_a_spreadsheet_wrote_is_told_what_is_wrong_with_it_and_where(tmp_path):
+    rows = "p_ä,p,,a.mha,b.mha,c.mha\n"
+    for other in ";", "\t":
+        assert_refused(
+            manifest(tmp_path, (HEADER + rows).replace(",", other)),
+            r"needs the columns .*; save it with commas between its columns\.$",
+        )
+    assert_refused(manifest(tmp_path, HEADER.replace("split", "part") + rows), r"; mend its first line\.$")
+    (tmp_path / "leg.csv").write_bytes(("\ufeff" + HEADER).encode() + rows.encode("cp1252"))
+    assert_refused(tmp_path / "leg.csv", r"leg\.csv', line 2: .* in UTF-8; save it as UTF-8 CSV")
 
 
 def test_malformed_json_is_told_with_its_line(tmp_path):

@@ -173,6 +173,25 @@ def test_nrrds_of_a_file_for_each_plane_are_read(tmp_path, data, names):
     assert_read(path, [put(tmp_path / name, plane) for name, plane in zip(names, PLANES, strict=True)])
 
 
+@pytest.mark.parametrize(
+    ("encoding", "data", "message"),
+    [
+        ("raw", "gone.raw", r"keeps its voxels in '.*gone\.raw', which does not exist: put it there"),
+        ("raw", "p%d.raw 1 6 1", r"keeps its voxels in '.*p1\.raw', which does not exist"),
+        ("bzip2", "there.raw", "is packed by bzip2, which is not read: write it with gzip"),
+    ],
+)
+def test_nrrds_whose_voxels_are_out_of_reach_are_refused_in_words_that_help(tmp_path, encoding, data, message):
+    (tmp_path / "there.raw").write_bytes(WHOLE)
+    header = (
+        f"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 6\nspacings: 1 1 1\nendian: little\nencoding: {encoding}\n"
+    )
+    (tmp_path / "leg.nhdr").write_text(f"{header}data file: {data}\n")
+    with pytest.raises(InputError, match=message) as caught:
+        read_volume(tmp_path / "leg.nhdr")
+    assert "damaged" not in str(caught.value)
+
+
 def test_of_a_folder_only_dicom_counts(tmp_path):
     slices = [put(tmp_path / name, bytes(128) + b"DICM" + b"x") for name in ("IM0001", "IM0002.dcm")]
     for name in (".DS_Store", "Thumbs.db", "DICOMDIR", ".hidden/x.dcm", "notes.txt"):

@@ -30,7 +30,7 @@ from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import spacing_mm
 from kseg.volumes.read import read_volume
-from kseg.volumes.write import output_name
+from kseg.volumes.write import mask_files
 
 SHUFFLED = [3, 0, 5, 1, 4, 2]
 PLANE_POSITION = "PlanePositionSequence"
@@ -246,11 +246,11 @@ def test_a_file_of_frames_is_a_scan_by_any_name_and_in_a_folder(tmp_path):
         if scan != path:
             shutil.copy(path, scan)
         assert_read(scan, array)
-        assert output_name(scan, read_volume(scan).stored) == mask
+        assert mask_files(scan, read_volume(scan).stored.extension) == (mask,)
     (tmp_path / "scan").mkdir()
     shutil.copy(path, tmp_path / "scan")
     assert_read(tmp_path / "scan", array)
-    assert output_name(tmp_path / "scan", read_volume(tmp_path / "scan").stored) == "scan.nii.gz"
+    assert mask_files(tmp_path / "scan", read_volume(tmp_path / "scan").stored.extension) == ("scan.nii.gz",)
 
 
 def test_parts_of_one_volume_in_several_files_are_one(tmp_path):

@@ -31,7 +31,7 @@ from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.dicom_mark import is_dicom
 from kseg.volumes.formats.names import split_name
 from kseg.volumes.read import read_volume
-from kseg.volumes.write import output_name, write_label_map
+from kseg.volumes.write import mask_files, write_label_map
 
 OBLIQUE = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix()
 NO_IMAGES = [
@@ -100,7 +100,7 @@ def test_a_prediction_overlays_its_series(axes, tmp_path):
     array = voxels()
     series = save_series(tmp_path / "leg", array, axes)
     volume = read_volume(series)
-    mask = tmp_path / "out" / output_name(series, volume.stored)
+    mask = tmp_path / "out" / mask_files(series, volume.stored.extension)[0]
     write_label_map(mask, (volume.array > 500).astype(np.uint8) * np.uint8(200), volume.stored)
     assert mask.name == "leg.nii.gz"
     written = sitk.ReadImage(str(mask))
@@ -195,12 +195,14 @@ def test_a_slice_that_is_there_twice_counts_once(tmp_path):
         ({"TemporalPositionIdentifier": [1, 2]}, "differ in Temporal Position Identifier (1, 2)"),
         ({"ImageType": [["ORIGINAL", "WATER"], ["ORIGINAL", "FAT"]]}, "differ in Image Type (ORIGINAL, WATER, "),
         ({}, "(numbers 1 and 101)"),
+        ({"InstanceNumber": [None, None]}, "('0"),  # files, where nothing numbers them
     ],
 )
 def test_two_volumes_in_one_series_are_refused_and_told_apart(tags, reason, tmp_path):
     for n in range(2):
         own = {name: values[n] for name, values in tags.items()}
-        save_series(tmp_path / f"{n}", voxels() + n, InstanceNumber=lambda k, n=n: 100 * n + k + 1, **own)
+        own.setdefault("InstanceNumber", lambda k, n=n: 100 * n + k + 1)
+        save_series(tmp_path / f"{n}", voxels() + n, **own)
         for file in (tmp_path / f"{n}").iterdir():
             (tmp_path / "s").mkdir(exist_ok=True)
             file.rename(tmp_path / "s" / f"{n}{file.name}")

@@ -132,7 +132,7 @@ def test_headers_that_contradict_themselves_are_refused(tmp_path, arguments, mes
     assert str(caught.value).count(str(path)) == 1  # one complaint, not one within another
 
 
-def test_files_of_other_pens_are_read_by_their_content(tmp_path):
+def test_files_of_other_programs_are_read_by_their_content(tmp_path):
     block = header_of(codes=(1, 1)) + ARRAY.tobytes("F")
     contents = {
         "tail.nii": block + b"junk" * 9,

@@ -1,6 +1,7 @@
 """The phantom is the leg, the physics and the file that it claims to be."""
 
 import csv
+import shlex
 import subprocess
 import sys
 import tracemalloc
@@ -293,7 +294,8 @@ def test_command_writes_what_the_generator_yields(
                 np.testing.assert_array_equal(np.asarray(image.dataobj), array)
                 np.testing.assert_allclose(image.affine, phantom.affine, rtol=1e-5)
     assert [case.case for case in find_cases(out / "manifest.csv").cases] == [row["case"] for row in rows]
-    override = capsys.readouterr().out.splitlines()[-1]
+    *_, table, override = shlex.split(capsys.readouterr().out.splitlines()[-1])  # as a shell takes it
+    assert Path(table) == out / "manifest.csv"
     assert load_recipe(None, [override]).data.labels == LABELS.to_json()
 
 

@@ -17,7 +17,7 @@ from kseg.volumes.labels import LabelMap
 from kseg.volumes.read import read_image, read_labels, read_volume
 from kseg.volumes.slabs import GATHERED_PLANES
 from kseg.volumes.volume import Volume
-from kseg.volumes.write import output_name, write_label_map
+from kseg.volumes.write import mask_files, write_label_map
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 FORMATS = SHARED / "formats"
@@ -91,7 +91,7 @@ def assert_overlays(prediction: Path, image: sitk.Image, bright: sitk.Image) -> 
 def check_overlay(path: Path, folder: Path) -> Path:
     volume, image = read_volume(path), by_itk(path)
     threshold = round(float(volume.array.mean()))  # SimpleITK casts it to the image's type
-    prediction = folder / "out" / output_name(path, volume.stored)
+    prediction = folder / "out" / mask_files(path, volume.stored.extension)[0]
     write_label_map(prediction, (volume.array > threshold).astype(np.uint8) * np.uint8(200), volume.stored)
     assert_overlays(prediction, image, image > threshold)
     return prediction

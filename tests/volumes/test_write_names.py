@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from kseg.volumes.volume import StoredGeometry
-from kseg.volumes.write import output_files, output_name, write_label_map
+from kseg.volumes.write import mask_files, write_label_map
 
 EXTENSIONS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 MISREAD = (
@@ -56,10 +56,10 @@ def test_every_mask_can_be_read_whatever_its_name_and_its_files_are_known_before
     for number, stem in enumerate((*MISREAD, *PLAIN)):
         for extension in EXTENSIONS:
             stored = StoredGeometry(values.shape, affine, extension)
-            path = tmp_path / f"{number}{extension}" / output_name(Path(f"scans/{stem}{extension}"), stored)
+            expected = mask_files(Path(f"scans/{stem}{extension}"), extension)
+            assert expected[0] == stem + extension
+            path = tmp_path / f"{number}{extension}" / expected[0]
             write_label_map(path, values[::-1, ::-1], stored)
-            expected = output_files(Path(f"scans/{stem}{extension}"), stored)
-            assert path.name == expected[0] == stem + extension
             if extension in (".mhd", ".nhdr"):
                 assert len(expected) == 2
                 assert path.read_text().isascii() or not stem.isascii()  # a header that any program can read

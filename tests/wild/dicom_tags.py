@@ -1,11 +1,11 @@
 """What DICOM files of slices and of frames share: tags, pixels, rescale; written by pydicom, tag by tag."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawn import Written, rarely, voxels
+from drawn import LPS, Grid, Written, placed, rarely, voxels
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
@@ -101,6 +101,38 @@ def stored_voxels(shape: tuple[int, ...], stored: str, content: str) -> np.ndarr
     if content == "extreme":
         array.flat[0], array.flat[-1] = (-2048, 2047) if stored.endswith("signed") else (0, 4095)
     return array
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Where slices lie, as DICOM has it: in LPS mm, in decimals; `affine` is that of the even stack that they make."""
+
+    cosines: np.ndarray
+    spacing: np.ndarray
+    step: np.ndarray
+    places: np.ndarray
+    affine: np.ndarray
+
+
+def slices_of(grid: Grid, fault: str | None) -> Slices:
+    k, columns = grid.shape[2], LPS[:3, :3] @ grid.direction
+    cosines, spacing = as_written(columns[:, :2].T), as_written(np.array(grid.spacing[:2]))
+    step = columns[:, 2] * grid.spacing[2]
+    tilt = columns[:, 1] * grid.spacing[2] * 0.25 if fault == "tilt" else 0
+    places = as_written(LPS[:3, :3] @ grid.origin + np.arange(k)[:, None] * (step + tilt))
+    if fault == "uneven":
+        places[-1] += step
+    elif fault == "jitter":
+        places[k // 2] = as_written(places[k // 2] + 0.02 * step)
+    affine = placed(np.column_stack([*(cosines * spacing[:, None]), step]), places[0])
+    if k > 1:
+        affine[:3, 2] = (places[-1] - places[0]) / (k - 1)
+    return Slices(cosines, spacing, step, places, affine)
+
+
+def cut_short(file: Path, syntax: str) -> None:
+    """Take away the last pixels; those of RLE lie before a delimiter of 8 bytes."""
+    file.write_bytes(file.read_bytes()[: -12 if syntax == "RLE" else -4])
 
 
 def rescale(kind: str, planes: int) -> tuple[list[float], list[float]]:

@@ -14,7 +14,7 @@ READ, REFUSED, EITHER = "read", "refused", "read or refused"
 
 
 class Description:
-    """Shown as the call that makes it, without what is the default: a failure can be pasted into `@example`."""
+    """Shown as the call that makes it, without what is the default: a failure can be pasted into `rare.py`."""
 
     def __repr__(self) -> str:
         given = ((field.name, getattr(self, field.name), field.default) for field in fields(self))  # type: ignore[arg-type]
@@ -138,6 +138,13 @@ def voxels(shape: tuple[int, ...], dtype: Any, content: str = "distinct", seed: 
     return array.reshape(shape)
 
 
+def content_for(dtype: str, content: str) -> str:
+    """The content, where a type can have it: NaN is a float, and floats have no ends here."""
+    of_floats, is_float = ("nan", "infinite", "huge", "beyond"), dtype in ("f4", "f8")
+    unfit = (content in of_floats and not is_float) or (content == "extreme" and is_float)
+    return "distinct" if unfit else content
+
+
 def numbers(low: float, high: float, digits: int) -> st.SearchStrategy[float]:
     """Numbers of so many decimals, which shrink to short ones."""
     return st.integers(round(low * 10**digits), round(high * 10**digits)).map(lambda n: n / 10**digits)
@@ -184,3 +191,6 @@ def rarely(*values: Any, default: Any = None) -> st.SearchStrategy:
     """The default in most draws, so that most inputs have few things that are odd, or none."""
     usual = max(2, 8 - len(values))
     return st.integers(0, usual).flatmap(lambda n: st.sampled_from(values) if n == usual else st.just(default))
+
+
+contents = rarely("extreme", "nan", "infinite", "huge", "beyond", "constant", default="distinct")

@@ -7,11 +7,10 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,6 +20,7 @@ from drawn import EITHER, LPS, READ, REFUSED, Description, Written, positions_mm
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from references import assert_values, assert_witnesses_agree, by_itk, by_nibabel, float32_mm, in_order_of
+from threshold import Threshold
 
 from kseg import predict, prepare
 from kseg.console.errors import InputError
@@ -28,7 +28,6 @@ from kseg.inference import local
 from kseg.records.manifest import load_manifest
 from kseg.records.read import read_records
 from kseg.volumes.read import read_volume
-from kseg.volumes.slabs import VolumeStream, gather
 from kseg.volumes.volume import Volume
 
 LABELS = {"background": 0, "large": 100, "small": 200}
@@ -230,25 +229,6 @@ def assert_change_is_seen(words: list[str], file: Path, written: Written) -> Non
         assert refusal is not None, f"a change of {file.name} is not seen"
 
 
-class Threshold:
-    """A `kseg.inference.source.Source` that marks what is bright: a network whose masks are known beforehand."""
-
-    identity: Mapping[str, Any] = {}
-    channels = None
-    channel_names = ()
-    assume_spacing_mm = ()
-    structures: Mapping[int, str] = {}
-
-    def __init__(self, above: float) -> None:
-        self.above = above
-
-    def start(self) -> str:
-        return "a threshold"
-
-    def label_map(self, scan: VolumeStream, name: str, _: object) -> np.ndarray:
-        return (gather(scan, name).array[..., 0] > self.above).astype(np.uint8) * np.uint8(200)
-
-
 def assert_masked(written: Written, volume: Volume | None, folder: Path) -> None:
     """`kseg.predict` marks the voxels that are bright, as nibabel and SimpleITK find them in its mask, or one line."""
     first, above = np.zeros(1), 0.0
@@ -259,7 +239,7 @@ def assert_masked(written: Written, volume: Volume | None, folder: Path) -> None
         above = float(ordered[widest : widest + 2].mean())
     out = folder / "masks"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "LocalSource", lambda *_, **__: Threshold(above))
+        patch.setattr(local, "LocalSource", lambda *_, **__: Threshold(above, channels=None))
         refusal = quietly(predict.main, ["run", str(written.path), "--out", str(out)])
     if volume is None:
         assert refusal is not None, "segmented, though read_volume refuses it"

@@ -1,7 +1,7 @@
 """Inputs as the wild has them, drawn by the hundred: right in every command, or one line.
 
 `KSEG_WILD=2000 python -m pytest tests/wild -s` draws 2,000 instead of 100, and prints what came of them. A failure
-prints the input as the call that makes it, shrunk; keep it as an `@example`.
+prints the input as the call that makes it, and a simpler one that fails alike; keep it in `rare.py`.
 """
 
 import os
@@ -52,8 +52,8 @@ def check(scan: Any, label: Labels) -> None:
     try:
         outcomes[attempt(scan, label)] += 1
     except Exception as error:
-        error.add_note(f"{scan!r}, {label!r}, in short: {simplest(scan, label)}")
-        raise
+        text = f"{type(error).__name__}: {error}\n{scan!r}, {label!r}\nin short: {simplest(scan, label)}"
+        raise AssertionError(text) from error
 
 
 def attempt(scan: Any, label: Labels) -> tuple[str, str, str]:

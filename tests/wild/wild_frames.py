@@ -8,7 +8,8 @@ from dicom_tags import (
     CONTENTS,
     RESCALES,
     STORES,
-    as_written,
+    Slices,
+    cut_short,
     decimal,
     fitting,
     head,
@@ -16,27 +17,17 @@ from dicom_tags import (
     rescale,
     save,
     scaled,
+    slices_of,
     stored_voxels,
 )
-from drawn import LPS, PLAIN, Description, Grid, Written, grids, placed, rarely
+from drawn import LPS, PLAIN, Description, Grid, Written, grids, rarely
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 
 FAULTS = (
-    *(
-        "gap",
-        "uneven",
-        "jitter",
-        "doubled",
-        "two echoes",
-        "two orientations",
-        "tilt",
-        "no positions",
-        "no spacing",
-        "cine",
-    ),
-    *("no orientation", "cut short", "colour", "two spacings"),
+    *("gap", "uneven", "jitter", "doubled", "two echoes", "two orientations", "tilt", "no positions", "no spacing"),
+    *("cine", "no orientation", "cut short", "colour", "two spacings"),
 )
 
 
@@ -57,24 +48,11 @@ class Frames(Description):
     fault: str | None = None
 
     def write(self, folder: Path) -> Written:
-        k = self.grid.shape[2]
         array = stored_voxels(self.grid.shape, self.stored, self.content)
-        columns = LPS[:3, :3] @ self.grid.direction
-        cosines = as_written(columns[:, :2].T)
-        step = columns[:, 2] * self.grid.spacing[2]
-        tilt = columns[:, 1] * self.grid.spacing[2] * 0.25 if self.fault == "tilt" else 0
-        places = as_written(LPS[:3, :3] @ self.grid.origin + np.arange(k)[:, None] * (step + tilt))
-        if self.fault == "uneven":
-            places[-1] += step
-        elif self.fault == "jitter":
-            places[k // 2] = as_written(places[k // 2] + 0.02 * step)
-        spacing = as_written(np.array(self.grid.spacing[:2]))
-        affine = placed(np.column_stack([*(cosines * spacing[:, None]), step]), places[0])
-        if k > 1:
-            affine[:3, 2] = (places[-1] - places[0]) / (k - 1)
-        written = Written(folder, array, LPS @ affine)
+        slices = slices_of(self.grid, self.fault)
+        written = Written(folder, array, LPS @ slices.affine)
         scaled(written, self.rescaled)
-        order = self._order(k)
+        order = self._order(self.grid.shape[2])
         data = head("cine" if self.fault == "cine" else self.kind, self.syntax, 0)
         planes = array[:, :, order]
         if self.fault == "two echoes":
@@ -84,13 +62,13 @@ class Frames(Description):
         if self.fault == "cine":
             data.FrameTime = 40
         else:
-            self._lay_groups(data, order, places, cosines, spacing)
+            self._lay_groups(data, order, slices)
         (folder / "frames").mkdir()
         file = save(data, folder / "frames" / "volume.dcm")
         if self.fault == "cut short":
-            file.write_bytes(file.read_bytes()[: -12 if self.syntax == "RLE" else -4])  # RLE: behind a delimiter of 8
+            cut_short(file, self.syntax)
         written.path = file if self.alone else file.parent
-        self._judge(written, step)
+        self._judge(written, slices.step)
         return written
 
     def _order(self, k: int) -> list[int]:
@@ -105,25 +83,23 @@ class Frames(Description):
             order.append(k // 2)
         return order
 
-    def _lay_groups(
-        self, data: FileDataset, order: list[int], places: np.ndarray, cosines: np.ndarray, spacing: np.ndarray
-    ) -> None:
+    def _lay_groups(self, data: FileDataset, order: list[int], slices: Slices) -> None:
         volume = "Volume" if self.kind == "US" else ""
         slopes, inters = rescale(self.rescaled, self.grid.shape[2])
 
         def group(name: str, frame: int) -> Dataset:
             inner = Dataset()
             if name == "measures":
-                inner.PixelSpacing = [decimal(mm) for mm in spacing[::-1]]
+                inner.PixelSpacing = [decimal(mm) for mm in slices.spacing[::-1]]
                 inner.SliceThickness = 5
                 if self.between:
                     inner.SpacingBetweenSlices = decimal(self.grid.spacing[2])
                 if self.fault == "two spacings" and frame == order[-1]:
-                    inner.PixelSpacing = [decimal(2 * mm) for mm in spacing[::-1]]
+                    inner.PixelSpacing = [decimal(2 * mm) for mm in slices.spacing[::-1]]
                 if self.fault == "no spacing":
                     del inner.PixelSpacing
             elif name == "orientation":
-                words = [decimal(cosine) for cosine in cosines.ravel()]
+                words = [decimal(cosine) for cosine in slices.cosines.ravel()]
                 if self.fault == "two orientations" and frame == order[-1]:
                     words = words[3:] + words[:3]
                 if volume:
@@ -131,7 +107,7 @@ class Frames(Description):
                 else:
                     inner.ImageOrientationPatient = words
             elif name == "position":
-                words = [decimal(mm) for mm in places[frame]]
+                words = [decimal(mm) for mm in slices.places[frame]]
                 if volume:
                     inner.ImagePositionVolume = [float(word) for word in words]
                 else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from drawn import LPS, PLAIN, Description, Grid, Written, grids, placed, rarely, voxels
+from drawn import LPS, PLAIN, Description, Grid, Written, content_for, contents, grids, placed, rarely, voxels
 from hypothesis import strategies as st
 
 TYPES = {
@@ -216,12 +216,8 @@ class MetaImage(Description):
 
 
 def _fitting(scan: MetaImage) -> MetaImage:
-    changes: dict = {}
-    if scan.content in ("nan", "infinite", "huge", "beyond") and scan.dtype not in ("f4", "f8"):
-        changes["content"] = "distinct"
-    if scan.content == "extreme" and scan.dtype in ("f4", "f8"):
-        changes["content"] = "distinct"
-    if not scan.spacing and "ElementSize" in scan.extra:
+    changes: dict = {"content": content_for(scan.dtype, scan.content)}
+    if scan.spacing != "ElementSpacing" and "ElementSize" in scan.extra:
         changes["extra"] = ""
     if scan.header_size == -1 and scan.damage == "bytes behind":
         changes["damage"] = None  # -1: the voxels are the file's last bytes
@@ -238,7 +234,7 @@ metaimages = st.builds(
     MetaImage,
     grid=grids,
     dtype=st.sampled_from(list(TYPES)),
-    content=rarely("extreme", "nan", "infinite", "huge", "beyond", "constant", default="distinct"),
+    content=contents,
     name=st.sampled_from(["scan", "scan", "leg 50%", "50%MVC", "leg %d", "Bein-Überblick", "a;b#c", "x.y", "LIST"]),
     data=st.one_of(st.sampled_from(WHERE), st.sampled_from(STRANGE)),
     compressed=st.booleans(),

@@ -10,7 +10,8 @@ from dicom_tags import (
     RESCALES,
     STORES,
     SYNTAXES,
-    as_written,
+    Slices,
+    cut_short,
     decimal,
     fitting,
     head,
@@ -18,23 +19,17 @@ from dicom_tags import (
     rescale,
     save,
     scaled,
+    slices_of,
     stored_voxels,
 )
-from drawn import LPS, PLAIN, Description, Grid, Written, grids, placed, rarely
+from drawn import LPS, PLAIN, Description, Grid, Written, grids, rarely
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset
 
 OBJECTS = ("RTSTRUCT", "SR", "PR", "KO")
 BESIDE = ("notes.txt", ".DS_Store", "Thumbs.db", "DICOMDIR", "folder", "copy.dcm~")
 ODD = (
-    "overlay",
-    "empty rescale",
-    "padding",
-    "detector",
-    "spacing between",
-    "window",
-    "descending location",
-    "times",
+    *("overlay", "empty rescale", "padding", "detector", "spacing between", "window", "descending location", "times"),
     "charset",
 )
 FAULTS = (
@@ -67,15 +62,8 @@ class Series(Description):
         path.mkdir()
         k = self.grid.shape[2]
         array = stored_voxels(self.grid.shape, self.stored, self.content)
-        columns = LPS[:3, :3] @ self.grid.direction
-        cosines, spacing = as_written(columns[:, :2].T), as_written(np.array(self.grid.spacing[:2]))
-        step = columns[:, 2] * self.grid.spacing[2]
-        places = as_written(LPS[:3, :3] @ self.grid.origin + np.arange(k)[:, None] * self._moved(step, columns))
-        self._fault_places(places, step)
-        affine = placed(np.column_stack([*(cosines * spacing[:, None]), step]), places[0])
-        if k > 1:
-            affine[:3, 2] = (places[-1] - places[0]) / (k - 1)
-        written = Written(path, array, LPS @ affine)
+        slices = slices_of(self.grid, self.fault)
+        written = Written(path, array, LPS @ slices.affine)
         scaled(written, self.rescaled)
         slopes, inters = rescale(self.rescaled, k)
         names = self._names(k)
@@ -84,7 +72,7 @@ class Series(Description):
             if self.fault == "gap" and n == k // 2:
                 continue
             data = head(self.kind, self.syntax, n)
-            self._lay_slice(data, array[:, :, n], places[n], cosines, spacing)
+            self._lay_slice(data, array[:, :, n], n, slices)
             if self.numbers != "absent":
                 data.InstanceNumber = int(numbers.get(self.numbers, np.arange(k) + 1)[n])
             if self.rescaled != "none":
@@ -93,24 +81,12 @@ class Series(Description):
             self._fault_slice(data, array, n, path)
             file = save(data, path / names[n], self.preamble)
             if self.fault == "cut short" and n == k // 2:
-                file.write_bytes(
-                    file.read_bytes()[: -12 if self.syntax == "RLE" else -4]
-                )  # RLE: behind a delimiter of 8
+                cut_short(file, self.syntax)
             if self.fault == "twice" and n == k // 2:
                 (path / "again.dcm").write_bytes(file.read_bytes())
         self._lay_beside(path, array)
-        self._judge(written, step)
+        self._judge(written, slices.step)
         return written
-
-    def _moved(self, step: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return step + columns[:, 1] * self.grid.spacing[2] * 0.25 if self.fault == "tilt" else step
-
-    def _fault_places(self, places: np.ndarray, step: np.ndarray) -> None:
-        k = len(places)
-        if self.fault == "uneven":
-            places[-1] += step
-        if self.fault == "jitter":
-            places[k // 2] = as_written(places[k // 2] + 0.02 * step)
 
     def _names(self, k: int) -> list[str]:
         order = np.arange(k)
@@ -120,18 +96,16 @@ class Series(Description):
             order = np.random.default_rng(0).permutation(k)
         return [f"{n:05d}" if self.names == "bare" else f"IM {n}.DCM" for n in order]
 
-    def _lay_slice(
-        self, data: FileDataset, plane: np.ndarray, place: np.ndarray, cosines: np.ndarray, spacing: np.ndarray
-    ) -> None:
+    def _lay_slice(self, data: FileDataset, plane: np.ndarray, n: int, slices: Slices) -> None:
         lay_pixels(data, plane, self.stored, self.syntax, self.fault == "colour")
         if self.inverse:
             data.PhotometricInterpretation = "MONOCHROME1"
         if self.fault != "no position":
-            data.ImagePositionPatient = [decimal(mm) for mm in place]
+            data.ImagePositionPatient = [decimal(mm) for mm in slices.places[n]]
         if self.fault != "no orientation":
-            data.ImageOrientationPatient = [decimal(cosine) for cosine in cosines.ravel()]
+            data.ImageOrientationPatient = [decimal(cosine) for cosine in slices.cosines.ravel()]
         if self.fault != "no spacing":
-            data.PixelSpacing = [decimal(mm) for mm in spacing[::-1]]
+            data.PixelSpacing = [decimal(mm) for mm in slices.spacing[::-1]]
         if self.thickness is not None:
             data.SliceThickness = decimal(self.thickness)
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kseg.console.errors import InputError
+from kseg.console.wording import counted
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 from kseg.volumes.cases.description import Description, Labelled, Unlabelled, load_description
-from kseg.volumes.channels import counted
 from kseg.volumes.formats.names import EXTENSIONS, split_name
 from kseg.volumes.labels import LabelMap
 
@@ -169,13 +169,12 @@ def _names_of_channels(dataset: _Dataset, cases: Cases) -> tuple[tuple[str, ...]
         if files != of_first:
             raise InputError(
                 f"case '{case.case}' in '{dataset.file}' has {counted(files, 'image file')}, case '{cases[0].case}' "
-                f"{of_first}: "
-                "all must have the same channels in the same order."
+                f"{of_first}: all must have the same channels in the same order."
             )
         if names and files not in (1, len(names)):
             raise InputError(
                 f"case '{case.case}' in '{dataset.file}' has {counted(files, 'image file')} and names for "
-                f"{counted(len(names))} ({', '.join(names)}): name one for each file."
+                f"{counted(len(names), 'channel')} ({', '.join(names)}): name one for each file."
             )
     if names or not cases:
         return names or ("image",), True

@@ -34,10 +34,18 @@ def find_cases(source: Path) -> CaseList:
     else:
         file = source / DATASET_FILE if source.is_dir() else source
         if file.suffix.lower() != ".json" or not file.is_file():
-            raise InputError(f"'{source}' holds no dataset: looked for {LAYOUTS}; correct the path.")
+            raise _no_dataset(source)
         found = read_dataset_json(file)
     _check(found, source)
     return found
+
+
+def _no_dataset(source: Path) -> InputError:
+    if not source.exists():
+        return InputError(f"'{source}' does not exist: correct the path.")
+    tables = sorted(source.glob("*.csv")) if source.is_dir() else []
+    remedy = f"a CSV is given itself, as '{tables[0]}'." if tables else "correct the path."
+    return InputError(f"'{source}' holds no dataset: looked for {LAYOUTS}; {remedy}")
 
 
 def _check(found: CaseList, source: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from pydicom.uid import RTDoseStorage
 
 from kseg.console.errors import InputError
+from kseg.console.wording import counted, some_of
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
 from kseg.volumes.formats.dicom_mark import is_dicom
@@ -20,7 +21,7 @@ from kseg.volumes.formats.dicom_values import read_values, type_of
 from kseg.volumes.formats.names import DICOM_EXTENSIONS
 from kseg.volumes.formats.stored import Header, Read, damaged
 
-NAMED = 5  # series, in a message
+MOST_NAMED = 5  # series, in a message
 
 
 def open_dicom(path: Path) -> Header:
@@ -80,25 +81,19 @@ def _files_of(folder: Path) -> list[DicomFile]:
         elif _is_lost(path):
             raise damaged(path, "it is no DICOM file, and stands where one of the series should be")
     images = [file for file in files if file.pixels]
-    images = [
-        file for file in images if file.kind != RTDoseStorage
-    ] or images  # a dose lies beside what it was planned on
+    images = [file for file in images if file.kind != RTDoseStorage] or images  # doses lie beside what they are for
     if not images:
         kinds = ", ".join(sorted({file.kind.name for file in files}))
-        count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
-        found = f"{count} without an image ({kinds})" if files else "none"
+        found = f"{counted(len(files), 'file')} without an image ({kinds})" if files else "none"
         raise InputError(f"'{folder}' must hold one DICOM series: received {found}; name the folder that holds it.")
     # Where names of series were blotted out, or a program gave one to all that it wrote, their numbers are left.
     sizes = Counter((file.series, file.series_number) for file in images)
     if len(sizes) > 1:
         firsts = {(file.series, file.series_number): file for file in reversed(images)}
-        named = [_series_name(firsts[series], count) for series, count in list(sizes.items())[:NAMED]]
-        more = ", ..." if len(sizes) > NAMED else ""
+        named = some_of([_series_name(firsts[series], count) for series, count in sizes.items()], MOST_NAMED)
         each = all(map(is_multi_frame, images)) and len(sizes) == len(images)
         remedy = "name its files one by one" if each else "give each its own folder"
-        raise InputError(
-            f"'{folder}' must hold one DICOM series: received {len(sizes)} ({', '.join(named)}{more}); {remedy}."
-        )
+        raise InputError(f"'{folder}' must hold one DICOM series: received {len(sizes)} ({named}); {remedy}.")
     return images
 
 
@@ -113,5 +108,5 @@ def _series_name(file: DicomFile, count: int) -> str:
     """A series in words: "'CT thorax' (number 3, 200 files, the first 'IM001')"."""
     with dicom_errors(file.path):
         number, description = file.tags.get("SeriesNumber"), in_a_line(file.tags.get("SeriesDescription") or "")
-    files = f"{count} file{'s' if count > 1 else ''}, the first '{file.path.name}'"
+    files = f"{counted(count, 'file')}, the first '{file.path.name}'"
     return f"{repr(description) if description else file.series} (number {number}, {files})"

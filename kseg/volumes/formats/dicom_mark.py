@@ -27,6 +27,11 @@ def is_dicom(file: Path) -> bool:
     return has_mark(start) or bool(BARE.match(start))
 
 
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the files in a folder that are DICOM, by name. Raises `InputError` as `is_dicom` does."""
+    return sorted(file for file in folder.iterdir() if is_dicom(file))
+
+
 def has_mark(start: bytes) -> bool:
     """Whether a file that begins with these bytes bears DICOM's mark."""
     return start[MARK_AT:] == b"DICM"

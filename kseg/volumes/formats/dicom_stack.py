@@ -9,6 +9,7 @@ from nibabel.volumeutils import shape_zoom_affine
 from pydicom.datadict import dictionary_description
 
 from kseg.console.errors import InputError
+from kseg.console.wording import counted, some_of
 from kseg.volumes.formats.dicom_errors import in_a_line
 from kseg.volumes.formats.dicom_planes import Plane
 from kseg.volumes.formats.dicom_values import read_values
@@ -17,6 +18,7 @@ from kseg.volumes.geometry import LPS_FROM_RAS
 SLICE_TOLERANCE = 0.05  # of the distance between slices: DICOM rounds positions to decimal digits
 SAME = 1e-4  # in directions (as cosines) and spacings (as a share): 0.05 voxels at the far side of 512 pixels
 CLOSE_MM = 1e-3  # positions closer than this are one
+MOST_GAPS = 3  # in a message
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,9 @@ def _difference(one: Plane, other: Plane) -> str:
         if name in other.traits and other.traits[name] != value:
             title = dictionary_description(name) if name else "an index"
             return f" and differ in {title} ({_text(value)}, {_text(other.traits[name])})"
-    return f" (numbers {one.number} and {other.number})"
+    if one.number is not None and one.number != other.number:
+        return f" (numbers {one.number} and {other.number})"
+    return f" ('{one.pixels.path.name}' and '{other.pixels.path.name}')"
 
 
 def _text(value: object) -> str:
@@ -199,10 +203,9 @@ def _check_even(planes: Sequence[Plane], along: np.ndarray, where: str, noun: st
             f"between {along[k]:.6g} and {along[k + 1]:.6g} mm (numbers {planes[k].number}, {planes[k + 1].number})"
             for k in np.flatnonzero(lost).tolist()
         ]
-        more = f", and {len(gaps) - 3} more gaps" if len(gaps) > 3 else ""
         raise InputError(
-            f"{where} lacks {lost.sum()} {noun}{'s' if lost.sum() > 1 else ''}, for its {len(planes)} {noun}s are not "
-            f"evenly spaced: {', '.join(gaps[:3])}{more}; add what is missing."
+            f"{where} lacks {counted(lost.sum(), noun)}, for its {len(planes)} {noun}s are not evenly spaced: "
+            f"{some_of(gaps, MOST_GAPS)}; add what is missing."
         )
     raise InputError(
         f"the {len(planes)} {noun}s of {where} must be evenly spaced along their normal: received distances of "

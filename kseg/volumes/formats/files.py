@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.dicom_mark import is_dicom
+from kseg.volumes.formats.dicom_mark import dicom_files
 from kseg.volumes.formats.metaimage_header import MetaHeader, read_meta_header
 from kseg.volumes.formats.names import META_IMAGE, NRRD, split_name
 from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
@@ -17,7 +17,7 @@ def files_of(path: Path) -> list[Path]:
     header: MetaHeader | NrrdHeader
     try:
         if path.is_dir():
-            return sorted(file for file in path.iterdir() if is_dicom(file))
+            return dicom_files(path)
         extension = split_name(path)[1]
         if extension not in (*META_IMAGE, *NRRD) or not path.is_file():
             return [path]

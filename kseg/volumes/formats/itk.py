@@ -16,7 +16,7 @@ from kseg.volumes.formats.metaimage import voxels_of
 from kseg.volumes.formats.metaimage_header import MetaHeader, read_meta_header
 from kseg.volumes.formats.names import META_IMAGE
 from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
-from kseg.volumes.formats.stored import Header, damaged, planes_of, spacing_along
+from kseg.volumes.formats.stored import Header, damaged, reader_of, spacing_along
 from kseg.volumes.geometry import lps_to_ras
 
 NEARLY_ONE = 0.01  # by which rounded cosines may be longer or shorter than 1
@@ -44,8 +44,7 @@ def _open_meta(stated: MetaHeader) -> Header:
 def _open_nrrd(path: Path) -> Header:
     stated = read_nrrd_header(path)
     stated.check_space()
-    if unfit := [file for file in stated.files() if file.exists() and not file.is_file()]:
-        raise InputError(f"'{path}' keeps its voxels in '{unfit[0]}', which is no file: put one there.")
+    stated.check_voxels()
     with _readable(stated) as file, _itk_errors(path):
         header = _in_memory(sitk.ReadImage(str(file)), path)
     return _with_unstated(header, stated.unstated_axes())
@@ -99,7 +98,7 @@ def _in_memory(image: sitk.Image, path: Path) -> Header:
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, 0, -1)
     array = array.reshape(*array.shape[:3], *(length for length in array.shape[3:] if length != 1))
-    return Header(array.shape, array.dtype, _affine_of(image), True, planes_of(array))
+    return Header(array.shape, array.dtype, _affine_of(image), True, reader_of(array))
 
 
 def _affine_of(image: sitk.Image) -> np.ndarray:

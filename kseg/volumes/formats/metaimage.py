@@ -13,7 +13,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.metaimage_header import MetaHeader, Packing
-from kseg.volumes.formats.stored import Read, damaged, planes_of
+from kseg.volumes.formats.stored import Read, absent_voxels, damaged, reader_of
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -95,13 +95,13 @@ def voxels_of(header: MetaHeader) -> tuple[tuple[int, ...], np.dtype, Read]:
         return shape, voxels.dtype, voxels.read
     array = next(voxels.read([shape[2]])).reshape(*sizes, *shape[3:], order="F")
     array = array.reshape(*sizes[:3], *(length for length in array.shape[3:] if length != 1))
-    return array.shape, array.dtype, planes_of(array)
+    return array.shape, array.dtype, reader_of(array)
 
 
 def _find(header: MetaHeader, shape: tuple[int, ...], dtype: np.dtype) -> Voxels:
     paths = header.files()
     if missing := [path for path in paths if not path.is_file()]:
-        raise InputError(f"'{header.path}' keeps its voxels in '{missing[0]}', which does not exist: put it there.")
+        raise absent_voxels(header.path, missing[0])
     skipped = next(iter(header.numbers("HeaderSize")), 0)
     voxels = Voxels(tuple(paths), (0,) * len(paths), header.packing, shape, dtype)
     if skipped < 0 and voxels.packing != "raw":

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.stored import absent_voxels, damaged, foreign_unit
 
 Packing = Literal["raw", "compressed", "text"]
 LOCAL = ("LOCAL", "Local", "local")
@@ -131,15 +131,12 @@ class MetaHeader:
         if channels and channels[0] < 1:
             raise damaged(self.path, f"its voxels have {channels[0]} channels")
         if (unit := self.fields.get("DistanceUnits", "")) not in MM:
-            raise InputError(
-                f"'{self.path}' gives its lengths in {unit} (DistanceUnits), which most readers take for mm: "
-                "write them in mm."
-            )
+            raise foreign_unit(self.path, unit, "DistanceUnits")
 
     def _numbered(self, name: str, count: int) -> list[str]:
         match = RANGE.fullmatch(name)
         if match is None or not NUMBERED.fullmatch(match[1]):
-            raise InputError(f"'{self.path}' keeps its voxels in '{name}', which does not exist: put it there.")
+            raise absent_voxels(self.path, name)
         numbers = [int(word) for word in match[2].split()]
         first = numbers[0] if numbers else 1
         last = numbers[1] if len(numbers) > 1 else first + count - 1

@@ -17,7 +17,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.nifti_place import place_of
-from kseg.volumes.formats.stored import Header, Read, damaged, spacing_along
+from kseg.volumes.formats.stored import REAL, Header, Read, damaged, spacing_along
 
 UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absurd length a MemoryError
     *(HeaderDataError, WrapStructError),
@@ -26,7 +26,6 @@ UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absu
 UNHEARD = logging.Logger("what nibabel mends")  # of what matters `place_of` tells
 UNHEARD.addHandler(logging.NullHandler())
 SKIPPED_AT_ONCE = 2**20
-REAL = "biuf"  # kinds of types whose values a header can scale; colours and complex numbers are refused
 GZIP = b"\x1f\x8b"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.stored import absent_voxels, foreign_unit
 
 FIELD = re.compile(r"([^:#]+): ?(.*)")
 PATTERN = re.compile(r"(?:[^%]|%%)*?%\d*d\S*")  # of NrrdIO: the first '%' that is not doubled, digits, a d
@@ -24,6 +25,7 @@ SPACES = {  # as ITK places them; those of a scanner or of nobody are right-hand
     *(LPS, RAS, LAS, "lps", "ras", "las", f"{LPS}-time", "lpst"),
     *("scanner-xyz", "scanner-xyz-time", "3d-right-handed", "3dr", "3d-right-handed-time", "3drt"),
 }
+BZIP2 = ("bzip2", "bz2")
 MM = re.compile(r"|\?\?\?|none|mm|milli-?met(er|re)s?", re.IGNORECASE)
 
 
@@ -94,10 +96,14 @@ class NrrdHeader:
         for name, axes in (("space units", list), ("units", self._of_domain)):
             units = [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', self.fields.get(name, ""))]
             if foreign := [unit for unit in axes(units)[:3] if not MM.fullmatch(unit)]:
-                raise InputError(
-                    f"'{self.path}' gives its lengths in {foreign[0]} ({name}), which most readers take for mm: write "
-                    "them in mm."
-                )
+                raise foreign_unit(self.path, foreign[0], name)
+
+    def check_voxels(self) -> None:
+        """Raise `InputError` where a file of the voxels is missing, or they are packed in a way that ITK lacks."""
+        if missing := [file for file in self.files() if not file.is_file()]:
+            raise absent_voxels(self.path, missing[0])
+        if (encoding := self.fields.get("encoding", "").lower()) in BZIP2:
+            raise InputError(f"'{self.path}' is packed by {encoding}, which is not read: write it with gzip.")
 
     def _of_domain(self, values: list[Any]) -> list[Any]:
         """Of one value for each axis those of the axes that are no channels."""

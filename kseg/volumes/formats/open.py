@@ -11,7 +11,7 @@ from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.itk import open_itk
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_stored, is_unicode, split_name
 from kseg.volumes.formats.nifti import open_nifti
-from kseg.volumes.formats.stored import Header, Read
+from kseg.volumes.formats.stored import REAL, Header, Read
 from kseg.volumes.geometry import check_affine, spacing_mm
 from kseg.volumes.volume import StoredGeometry
 
@@ -52,7 +52,7 @@ def open_header(path: Path) -> Header:
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
     if min(header.shape) < 1:
         raise InputError(f"'{path}' is empty: received the shape {header.shape}; export it anew.")
-    if header.dtype.kind not in "biuf":
+    if header.dtype.kind not in REAL:
         raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
     return header
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from kseg.console.errors import InputError
 
+REAL = "biuf"
+"""NumPy's kinds of types that hold real numbers; colours and complex numbers are refused."""
+
 Read = Callable[[Iterable[int]], Iterator[np.ndarray]]
 """From numbers of planes to arrays `(i, j, planes)` or `(i, j, planes, channels)` of as many, one after another.
 
@@ -33,8 +36,13 @@ class Header:
     unstated: str = ""
     unstated_axes: tuple[int, ...] = ()
 
+    @property
+    def channels(self) -> int:
+        """Values of a voxel."""
+        return self.shape[3] if len(self.shape) > 3 else 1
 
-def planes_of(array: np.ndarray) -> Read:
+
+def reader_of(array: np.ndarray) -> Read:
     """Return how to read what is in memory already."""
 
     def read(counts: Iterable[int]) -> Iterator[np.ndarray]:
@@ -55,3 +63,15 @@ def spacing_along(axes: Iterable[int]) -> str:
 def damaged(path: Path, essence: str) -> InputError:
     """Return the complaint about a file that holds less, or something else, than it says."""
     return InputError(f"'{path}' cannot be read: {essence}; it may be damaged or cut short, fetch it anew.")
+
+
+def absent_voxels(path: Path, file: Path | str) -> InputError:
+    """Return the complaint about a header that names a file of voxels which is not there."""
+    return InputError(f"'{path}' keeps its voxels in '{file}', which does not exist: put it there.")
+
+
+def foreign_unit(path: Path, unit: str, field: str) -> InputError:
+    """Return the complaint about a header whose unit of length common readers overlook."""
+    return InputError(
+        f"'{path}' gives its lengths in {unit} ({field}), which most readers take for mm: write them in mm."
+    )

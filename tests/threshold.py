@@ -1,0 +1,29 @@
+"""A `kseg.inference.source.Source` without a network, whose masks are known beforehand."""
+
+from typing import Any
+
+import numpy as np
+
+from kseg.volumes.slabs import VolumeStream, gather
+
+
+class Threshold:
+    """Marks with `value` what is brighter than `above`; `begins` counts how often its model was loaded."""
+
+    channel_names = ()
+
+    def __init__(
+        self, above: float, value: int = 200, channels: int | None = 1, assume_spacing_mm: tuple[float, ...] = ()
+    ) -> None:
+        self.above, self.value = above, value
+        self.channels, self.assume_spacing_mm = channels, assume_spacing_mm
+        self.identity: dict[str, Any] = {"run": "a threshold"}
+        self.structures = {value: "bright"}
+        self.begins = 0
+
+    def start(self) -> str:
+        self.begins += 1
+        return "a threshold"
+
+    def label_map(self, scan: VolumeStream, name: str, _: object) -> np.ndarray:
+        return np.where(gather(scan, name).array[..., 0] > self.above, self.value, 0).astype(np.uint8)
