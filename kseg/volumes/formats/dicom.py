@@ -109,4 +109,4 @@ def _series_name(file: DicomFile, count: int) -> str:
     with dicom_errors(file.path):
         number, description = file.tags.get("SeriesNumber"), in_a_line(file.tags.get("SeriesDescription") or "")
     files = f"{counted(count, 'file')}, the first '{file.path.name}'"
-    return f"{repr(description) if description else file.series} (number {number}, {files})"
+    return f"{repr(description) if description else file.series or 'without a name'} (number {number}, {files})"
