@@ -207,3 +207,15 @@ def test_a_key_that_is_there_twice_is_told(tmp_path):
     (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "leg": 1, "leg": 2}}', encoding="utf-8")
     with pytest.raises(InputError, match="has `leg` twice, as 1 and 2: keep one"):
         find_cases(tmp_path)
+
+
+def test_not_a_number_is_itself(tmp_path):
+    described(tmp_path, V2 | {"mean": float("nan")}, "Tr/a_0000 =Tr/a")  # as Python writes statistics
+    assert [case.case for case in find_cases(tmp_path).cases] == ["a"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"labels": {"background": 0, "leg": %s}}' % ("2" * 5000)])
+def test_json_without_end_is_told_in_a_line(text, tmp_path):
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"dataset.json' cannot be read: .*(depth|digits)"):
+        find_cases(tmp_path)
