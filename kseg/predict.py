@@ -36,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     overrides = [word for word in arguments.words if is_override(word)]
     changes = [word for word in overrides if word.startswith("evaluation.")]
     assuming = [word for word in overrides if word.startswith(f"{ASSUMED}=")]
-    paths = [Path(word) for word in arguments.words if word not in (*changes, *assuming)]
+    if others := [word for word in overrides if word not in (*changes, *assuming)]:
+        raise InputError(
+            f"'{others[0]}' is no scan that is there, nor a change that can be made: those are evaluation.KEY=VALUE "
+            f"and {ASSUMED}=[i, j, k]"
+        )
+    paths = [Path(word) for word in arguments.words if word not in overrides]
     assumed = load_recipe(None, assuming).data.assume_spacing_mm
     source = _open_source(arguments, changes)
     inputs = find_inputs(paths, source.channels or 1, source.channel_names)

@@ -189,6 +189,8 @@ MISTAKES = {
     "two inputs have one name": (
         lambda: shutil.copytree("scans", "more"), predict, ["tiny", P2, "more/p2.nii.gz", "--out", "out"],
         ["more/p2.nii.gz", "one name"]),
+    "a key that training settled": (
+        None, predict, ["tiny", P2, "train.epochs=2", "--out", "out"], ["'train.epochs=2'", "evaluation.KEY=VALUE"]),
     "output folder is forgotten": (None, predict, ["tiny", P2], ["--out", "--help"]),
     "phantom is too difficult": (
         None, phantom, ["--out", "leg", "--difficulty", "2", "--shape", "16", "16", "16"], ["difficulty", "2"]),
