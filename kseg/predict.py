@@ -49,10 +49,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
     check_writable(out)
     outputs, refused = plan_outputs(inputs, out, arguments.force)
-    written, failed = [], []
+    written, failed, reasons = [], [], []
+
+    def fail(path: Path, reason: str) -> None:
+        failed.append(str(path))
+        reasons.append(reason)
+        if len(inputs) > 1:
+            say(f"kseg.predict: {reason}")
+
     for scan, reason in refused:
-        say(f"kseg.predict: {reason}")
-        failed.append(str(scan.path))
+        fail(scan.path, reason)
     if outputs:
         say(source.start())
     for output in outputs:
@@ -60,14 +66,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             check_writable(output.out)  # a disk that is full by now need not be told so after minutes
             _segment_file(output, source, assumed or source.assume_spacing_mm)
         except InputError as error:
-            say(f"kseg.predict: {error}")
-            failed.append(str(output.scan.path))
+            fail(output.scan.path, str(error))
         else:
             written.append(str(output.path))
     if arguments.json:
         print_json({**source.identity, "written": written, "failed": failed})
     if failed:
-        raise InputError(f"{len(failed)} of {len(inputs)} inputs failed: {', '.join(failed)}; mend them, see above")
+        several = f"{len(failed)} of {len(inputs)} inputs failed: {', '.join(failed)}; see above"
+        raise InputError(several if len(inputs) > 1 else reasons[0])
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -202,7 +202,7 @@ def test_predict_refuses_to_overwrite(scans, tmp_path):
     words = ["leg", str(scans / "leg.mha"), "--out", str(tmp_path)]
     predict.main(words)
     before = (tmp_path / "leg.mha").stat().st_mtime_ns
-    with pytest.raises(InputError, match="1 of 1 inputs failed"):
+    with pytest.raises(InputError, match="exists already: pass --force"):
         predict.main(words)
     assert (tmp_path / "leg.mha").stat().st_mtime_ns == before
     predict.main([*words, "--force"])

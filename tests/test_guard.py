@@ -137,7 +137,7 @@ def test_no_scan_is_replaced_by_its_mask(case: str, force: list[str], source: Th
     given, out = IS_THE_SCAN[case]()
     begins = source.begins
     capsys.readouterr()
-    said = refused(predict.main, ["stub", given, "--out", out, *force], "failed", capsys)
+    said = refused(predict.main, ["stub", given, "--out", out, *force], "failed|choose another --out", capsys)
     assert source.begins == begins
     assert "--force" not in said
     assert "is a scan that is read" in said
@@ -156,7 +156,7 @@ def test_the_voxels_of_a_scan_are_its_own(source: Threshold, capsys) -> None:
 
 def test_a_dicom_folder_takes_no_mask(source: Threshold, capsys) -> None:
     words = ["stub", series("series"), "--out", "series", "--force"]
-    assert "is the folder of the scan" in refused(predict.main, words, "1 of 1 inputs failed", capsys)
+    assert "is the folder of the scan" in refused(predict.main, words, "itself: choose another --out", capsys)
     assert source.begins == 0
 
 
@@ -168,17 +168,17 @@ def test_a_mask_that_a_person_drew_or_corrected_is_not_replaced(source: Threshol
     Path("masks/leg.nii.gz").write_bytes(Path("scans/arm.nii.gz").read_bytes())
     words = ["stub", "scans/leg.nii.gz", "--out", "masks"]
     for force in ([], ["--force"]):
-        said = refused(predict.main, [*words, *force], "1 of 1 inputs failed", capsys)
+        said = refused(predict.main, [*words, *force], "move it away", capsys)
         assert "'masks/leg.nii.gz' exists already, and is not as kseg wrote it there: move it away" in said
         assert "--force" not in said
     assert source.begins == 0
     Path("masks/leg.nii.gz").unlink()
     predict.main(words)
-    assert "pass --force to replace it" in refused(predict.main, words, "failed", capsys)
+    assert "pass --force to replace it" in refused(predict.main, words, "exists already", capsys)
     predict.main([*words, "--force"])
     corrected = nib.Nifti1Image(np.full((5, 6, 7), 3, np.uint8), np.eye(4))
     nib.save(corrected, "masks/leg.nii.gz")
-    assert "is not as kseg wrote it" in refused(predict.main, [*words, "--force"], "failed", capsys)
+    assert "is not as kseg wrote it" in refused(predict.main, [*words, "--force"], "exists already", capsys)
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"])
@@ -194,7 +194,7 @@ def test_masks_are_replaced_unless_somebody_changed_them(extension: str, source:
     assert len(list(Path("masks").iterdir())) == (2 if extension in (".mhd", ".nhdr") else 1)  # masks, and nothing else
     _correct_by_hand(Path("masks", name))
     before = {path: path.read_bytes() for path in Path("masks").iterdir()}
-    assert "is not as kseg wrote it" in refused(predict.main, words, "failed", capsys)
+    assert "is not as kseg wrote it" in refused(predict.main, words, "exists already", capsys)
     assert {path: path.read_bytes() for path in Path("masks").iterdir()} == before
 
 
@@ -261,7 +261,7 @@ def test_a_folder_that_takes_no_masks_is_told_before_the_work(case: str, source:
 
 def test_a_name_that_is_too_long_is_told_before_the_work(source: Threshold, capsys) -> None:
     words = ["stub", series(f"long/{'x' * 253}"), "--out", "masks"]
-    said = refused(predict.main, words, "1 of 1 inputs failed", capsys)
+    said = refused(predict.main, words, "rename", capsys)
     assert "is too long for a file's name" in said
     predict.main(["stub", str(scan(f"long/{'x' * 240}.nii.gz")), "--out", "masks"])
 

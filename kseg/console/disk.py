@@ -24,7 +24,7 @@ REMEDIES = {
     errno.EACCES: NOT_ALLOWED,
     errno.EPERM: NOT_ALLOWED,
     errno.ENOENT: GONE,
-    errno.ENOTDIR: "a file stands where a folder should be: move it away, or choose another place",
+    errno.ENOTDIR: "a file stands where a folder should be: choose another place, or move it away",
     errno.EISDIR: "a folder stands where a file should be: move it away, or choose another place",
     errno.EEXIST: "move it away, or choose another place",
     errno.ENOTEMPTY: "something was put there meanwhile: move it away",
@@ -109,7 +109,8 @@ def check_writable(folder: Path) -> None:
                 file.write(PROBE)
                 file.flush()
         except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(folder)) from None
+            code = errno.ENOTDIR if isinstance(error, FileExistsError) else error.errno
+            raise OSError(code, os.strerror(code or errno.EIO), str(folder)) from None
 
 
 def longest_name(folder: Path) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
+from kseg.console.locations import Location
 from kseg.console.ownership import MARKER
 
 LISTING = ".kseg-wrote.jsonl"
@@ -44,6 +45,17 @@ def check_unchanged(folder: Path, names: Iterable[str]) -> None:
             raise InputError(
                 f"'{path}' is there, and is not as kseg wrote it: move it away, then run the command again"
             )
+
+
+def changed_files(folder: Location) -> set[str]:
+    """Return the files listed in a folder, or in one within, that are not as kseg wrote them, as paths from there."""
+    root = Path(str(folder))
+    return {
+        (listing.parent / name).relative_to(root).as_posix()
+        for listing in root.rglob(LISTING)
+        for name in _hashes(listing.parent)
+        if os.path.lexists(listing.parent / name) and not is_listed(listing.parent, name)
+    }
 
 
 def is_listed(folder: Path, name: str) -> bool:

@@ -43,6 +43,7 @@ class Kind:
         elsewhere: how a user names another folder.
         recognised: whether a folder without a marker was made by an earlier version, by what it always had.
         listed: files beyond `files`, by what a file of the folder lists.
+        changed: files that kseg wrote and somebody changed since, which are theirs now.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Kind:
     elsewhere: str
     recognised: Callable[[Location], bool] = lambda _: False
     listed: Callable[[Location], Collection[str]] = lambda _: ()
+    changed: Callable[[Location], Collection[str]] = lambda _: ()
 
 
 def partial_of(folder: L) -> L:
@@ -163,13 +165,13 @@ def _entries_if_ours(folder: Location, kinds: tuple[Kind, ...]) -> Entries:
             f"'{folder}' is not a {kind.name} that kseg made (it holds '{first}'): {kind.elsewhere}, or move it away"
         )
     if (stranger := _foreign(folder, entries, ours)) is not None:
-        raise InputError(f"'{folder}' holds {stranger}, which kseg did not write: move it away, or {kind.elsewhere}")
+        raise InputError(f"'{folder}' holds {stranger}: move it away, or {kind.elsewhere}")
     return entries
 
 
 def _foreign(folder: Location, entries: Entries, kind: Kind) -> str | None:
-    """Name the first entry that kseg does not write into a folder of a kind."""
-    listed, parents = kind.listed(folder), set[str]()
+    """Name the first entry that kseg does not write into a folder of a kind, or that is not as it was written."""
+    listed, changed, parents = kind.listed(folder), kind.changed(folder), set[str]()
     for pattern in kind.files:
         parts = pattern.split("/")
         parents.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
@@ -178,10 +180,12 @@ def _foreign(folder: Location, entries: Entries, kind: Kind) -> str | None:
         name, bare = parts[-1], "/".join(parts)
         if what == "folder" and any(_regex(pattern).fullmatch(bare) for pattern in parents):
             continue
+        if path in changed:
+            return f"'{path}', which is not as kseg wrote it"
         known = name in (MARKER, *BY_SYSTEMS) or bare in listed
         if what == "file" and (known or any(_regex(pattern).fullmatch(bare) for pattern in kind.files)):
             continue
-        return f"the link '{path}'" if what == "link" else f"'{path}'"
+        return f"{'the link ' if what == 'link' else ''}'{path}', which kseg did not write"
     return None
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kseg.console.errors import InputError
 from kseg.console.files import whole_folder
-from kseg.console.listing import LISTING
+from kseg.console.listing import LISTING, changed_files
 from kseg.console.locations import Location
 from kseg.console.ownership import Kind, is_kind, mark
 from kseg.recipe.load import load_recipe, read_toml
@@ -97,9 +97,13 @@ def _were_folds(folder: Location) -> bool:
     return bool(folds) and not (folder / "recipe.toml").exists() and all(is_kind(fold, RUN) for fold in folds)
 
 
-RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run)
+RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run, changed=changed_files)
 FOLDS = Kind(
-    "cross-validation", (*MADE_OF_ONE_OR_MORE, *(f"fold-#/{file}" for file in FILES)), NAME_ANOTHER, _were_folds
+    "cross-validation",
+    (*MADE_OF_ONE_OR_MORE, *(f"fold-#/{file}" for file in FILES)),
+    NAME_ANOTHER,
+    _were_folds,
+    changed=changed_files,
 )
 # These two lie within a run, under names of kseg's own, and had no marker in earlier versions.
 CHECKPOINT = Kind("checkpoint", CHECKPOINT_FILES, "remove it", lambda _: True)
@@ -243,6 +247,8 @@ def open_run(run: str) -> RunFolder:
     candidates = (Path(run), Path("saved_models") / run)
     folder = next((RunFolder(path) for path in candidates if RunFolder(path).recipe.is_file()), None)
     if folder is None:
+        if run.endswith(".toml"):
+            raise InputError(f"'{run}' is a recipe, not a run: give the name that stands in it")
         raise InputError(
             f"there is no run '{run}' (looked for recipe.toml in it and in saved_models/{run}): train it first"
         )

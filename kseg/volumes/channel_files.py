@@ -102,5 +102,5 @@ def _incomplete(scan: Path, numbered: bool, found: dict[int, Path], number: int,
     order = f" in the order {', '.join(suffixes)}" if suffixes else ""
     return InputError(
         f"scan '{scan}' has {', '.join(found[channel].name for channel in sorted(found))}, {trouble}: name its files "
-        f"{', '.join(by_number)}{order}{', or ' + ', '.join(by_name) if by_name else ''}"
+        f"{', '.join(by_number)}{order}{', or ' + ', '.join(by_name) if by_name else ''}, all of one type"
     )

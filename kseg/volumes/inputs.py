@@ -55,16 +55,24 @@ def _volumes_of(path: Path) -> list[Path]:
     slices = {entry for entry in entries if is_dicom(entry)}
     series = [path] if slices else []
     if not (found or series):
-        series = [entry for entry in entries if entry.is_dir() and any(map(is_dicom, entry.iterdir()))]
+        series = [entry for entry in entries if _is_series(entry)]
     if not (found or series):
         raise InputError(
             f"folder '{path}' holds no scan ({_some(entries) or 'it is empty'}): name files that end in "
             f"{', '.join(EXTENSIONS)}, or folders of DICOM files"
         )
     known = {file for volume in found for file in files_of(volume)} | slices | {*series, path / CONTENTS}
-    if passed_over := [entry for entry in entries if entry not in known]:
-        say(f"passed over in '{path}', as no scans: {_some(passed_over)}")
+    passed_over = [entry for entry in entries if entry not in known]
+    beside = [entry for entry in passed_over if _is_series(entry)]
+    if others := [entry for entry in passed_over if entry not in beside]:
+        say(f"passed over in '{path}', as no scans: {_some(others)}")
+    if beside:
+        say(f"passed over in '{path}', as they lie beside scans: {_some(beside)}; name DICOM folders one by one")
     return found + series
+
+
+def _is_series(entry: Path) -> bool:
+    return entry.is_dir() and any(map(is_dicom, entry.iterdir()))
 
 
 def _some(entries: Sequence[Path]) -> str:

@@ -83,7 +83,9 @@ def test_a_file_is_named_where_a_library_does_not() -> None:
 def test_a_folder_that_takes_no_file_is_told_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place in ("file", "file/below"):
-        with pytest.raises(InputError, match=f"^'.*{place}': (Not a directory|File exists): "):
+        with pytest.raises(
+            InputError, match=f"^'.*{place}': Not a directory: a file stands where a folder should be: "
+        ):
             check_writable(tmp_path / place)
     with pytest.raises(InputError, match="'/proc/kseg': "):
         check_writable(Path("/proc/kseg"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kseg.console.errors import InputError
 from kseg.console.files import whole_folder
+from kseg.console.listing import list_files
 from kseg.console.ownership import MARKER, Kind, check_replaceable, check_spared, claim, mark, remove
 from kseg.experiments.grid import GRID
 from kseg.recipe.load import dump_recipe, load_recipe
@@ -66,6 +67,23 @@ def test_what_else_a_run_holds_is_named_and_nothing_is_deleted(name: str, run: R
     with pytest.raises(InputError, match="which kseg did not write"), whole_folder(run.path, RUN):
         raise AssertionError("the work has begun")
     assert tree(run.path) == before
+
+
+@pytest.mark.parametrize("within", [".", "fold-2"])
+def test_what_kseg_wrote_and_somebody_changed_is_named_and_nothing_is_deleted(within: str, tmp_path: Path) -> None:
+    kind = RUN if within == "." else FOLDS
+    claim(tmp_path / "leg", kind)
+    card = write(tmp_path / "leg" / within / ("MODEL_CARD.md" if within == "." else "model.onnx"), "kseg's")
+    list_files(card.parent, {card.name: card})
+    check_replaceable(tmp_path / "leg", kind)
+    write(card)
+    before = tree(tmp_path)
+    for attempt in (check_replaceable, remove):
+        with pytest.raises(InputError, match=f"holds '.*{card.name}', which is not as kseg wrote it: move it away"):
+            attempt(tmp_path / "leg", kind)
+    assert tree(tmp_path) == before
+    card.unlink()
+    remove(tmp_path / "leg", kind)
 
 
 @settings(deadline=None)

@@ -69,6 +69,8 @@ def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
     folder, _ = run
     with pytest.raises(InputError, match=r"no run 'other' .*saved_models/other"):
         open_run("other")
+    with pytest.raises(InputError, match=r"'my\.toml' is a recipe, not a run: give the name"):
+        open_run("my.toml")
     folder.model.unlink()
     with pytest.raises(InputError, match=r"not trained yet \('saved_models/tiny/model.keras' is missing\)"):
         open_run("tiny")

@@ -256,6 +256,10 @@ def test_several_series_are_listed_with_their_files(tmp_path):
     message = line(tmp_path / "s")
     assert "must hold one DICOM series: received 2 ('thigh' (number 1, 6 files, the first '1_000.dcm'), " in message
     assert "'scout' (number 1, 1 file, the first '2_000.dcm')); give each its own folder" in message
+    save_series(tmp_path / "bare", voxels(), SeriesNumber=None)
+    save_series(tmp_path / "bare", voxels(), series="2", SeriesNumber=None)
+    assert "received 2 (" in line(tmp_path / "bare")
+    assert "number" not in line(tmp_path / "bare")
     (tmp_path / "empty").mkdir()
     assert "must hold one DICOM series: received none; name the folder that holds it" in line(tmp_path / "empty")
 

@@ -107,6 +107,17 @@ def test_what_is_no_scan_in_a_folder_is_passed_over_and_said(tmp_path, capsys):
     assert f"passed over in '{tmp_path}', as no scans: more/, notes.txt\n" == capsys.readouterr().err
 
 
+def test_series_beside_volumes_are_passed_over_and_not_called_no_scans(tmp_path, capsys):
+    volumes(tmp_path, "a.nii")
+    touch(tmp_path, "notes.txt")
+    touch(tmp_path, "series 1/IM1", "series 2/IM1", content=DICOM)
+    assert list(scans(tmp_path, [tmp_path], 1, ())) == ["a.nii"]
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith("as no scans: notes.txt")
+    assert said[1].endswith("as they lie beside scans: series 1/, series 2/; name DICOM folders one by one")
+    assert len(said) == 2
+
+
 def test_volumes_and_a_series_in_one_folder_are_all_segmented(tmp_path, capsys):
     (folder := tmp_path / "p").mkdir()
     volumes(folder, "a.nii")
