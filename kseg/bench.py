@@ -8,6 +8,7 @@ from typing import Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
+from kseg.console.locations import local
 from kseg.console.machine import cores
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
@@ -146,7 +147,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         raise InputError("bench prepare writes to a disk: set data.records to a folder of one")
     if recipe.data.source == PHANTOM:
         raise InputError("bench prepare reads files: name some with data.source (kseg.phantom writes made-up ones)")
-    cases = find_cases(Path(recipe.data.source)).cases[: arguments.cases]
+    cases = find_cases(local(recipe.data.source)).cases[: arguments.cases]
     files = [file for case in cases for file in (*case.images, case.label)]
     found = find_scans(recipe)
     some = replace(found, scans=found.scans[: arguments.cases])

@@ -13,6 +13,7 @@ from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.files import whole_file
 from kseg.console.listing import is_listed, list_files
+from kseg.console.locations import local
 
 if TYPE_CHECKING:
     from kseg.volumes.phantom import Phantom
@@ -24,7 +25,7 @@ FORMATS = ("nii.gz", "nii", "mha")
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked as far as it can be without a library."""
     parser = command_parser("phantom", "Write phantom calves: images/, labels/ and manifest.csv for kseg.prepare.")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, created if absent")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write, created if absent")
     parser.add_argument("--subjects", type=int, default=1, metavar="N", help="how many legs (default 1)")
     full, axes = (512, 512, 1443), ("X", "Y", "Z")
     parser.add_argument("--shape", type=int, nargs=3, default=full, metavar=axes, help="voxels (default 512 512 1443)")
@@ -48,7 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the phantoms that the command line asks for."""
     options = parse(arguments)
-    out: Path = options.out
+    out = local(options.out)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out '{out}' is a file: name a folder.")
     if out.is_dir() and any(out.iterdir()) and not options.force:

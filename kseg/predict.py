@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.disk import check_writable, refusals_told
 from kseg.console.errors import InputError
+from kseg.console.locations import local
 from kseg.recipe.load import is_override, load_recipe
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ ASSUMED = "data.assume_spacing_mm"
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment every input; a bad one does not stop the others, but is the exit status's business at the end."""
     arguments = _parse(argv)
+    out = local(arguments.out)
 
     from kseg.volumes.inputs import find_inputs
     from kseg.volumes.outputs import plan_outputs
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     assuming = [word for word in overrides if word.startswith(f"{ASSUMED}=")]
     if others := [word for word in overrides if word not in (*changes, *assuming)]:
         raise InputError(
-            f"'{others[0]}' is no file, and cannot be changed here: evaluation.key=value and {ASSUMED}=[i, j, k] can"
+            f"'{others[0]}' is no scan that is there, nor a change that can be made: those are evaluation.KEY=VALUE "
+            f"and {ASSUMED}=[i, j, k]"
         )
     paths = [Path(word) for word in arguments.words if word not in overrides]
     assumed = load_recipe(None, assuming).data.assume_spacing_mm
@@ -44,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = find_inputs(paths, source.channels or 1, source.channel_names)
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
-    check_writable(arguments.out)
-    outputs, refused = plan_outputs(inputs, arguments.out, arguments.force)
+    check_writable(out)
+    outputs, refused = plan_outputs(inputs, out, arguments.force)
     written, failed, reasons = [], [], []
 
     def fail(path: Path, reason: str) -> None:
@@ -85,7 +88,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="volume, DICOM folder or folder of volumes; or a change to how they are segmented (evaluation.KEY), or "
         f"{ASSUMED}=[i, j, k] for those that do not state it",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the label maps")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
     parser.add_argument(
         "--engine", action="store_true", help="run the TensorRT engine that kseg.export --format tensorrt built here"

@@ -43,7 +43,7 @@ def _written(recipe: Recipe, skip_bad: bool, engine: "Engine") -> "Manifest":
     from kseg.records.scans import find_scans
     from kseg.records.write import write_dataset
 
-    return write_dataset(recipe, find_scans(recipe), skip_bad, engine)
+    return write_dataset(recipe, find_scans(recipe, missing_ok=skip_bad), skip_bad, engine)
 
 
 def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "Engine":
@@ -78,7 +78,7 @@ def _unchanged(recipe: Recipe, target: Location) -> "Manifest":
         manifest = load_manifest(target)
     except InputError as error:
         raise InputError(f"{error} (with --force)") from None
-    if changes := find_changes(recipe, find_scans(recipe), manifest):
+    if changes := find_changes(recipe, find_scans(recipe, missing_ok=bool(manifest.left_out)), manifest):
         more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
         raise InputError(
             f"'{target}' exists already and was prepared otherwise ({changes[0]}{more}): pass --force to prepare it "

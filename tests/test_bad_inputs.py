@@ -11,6 +11,7 @@ import pytest
 
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.command import run
+from kseg.console.errors import InputError
 
 TINY = """
 name = "tiny"
@@ -92,6 +93,9 @@ MISTAKES = {
     "recipe is missing": (None, train, ["tinny.toml"], ["'tinny.toml'", "does not exist", "pipelines/"]),
     "recipe is not TOML": (
         lambda: replace("tiny.toml", "epochs = 1", "epochs = = 1"), train, ["tiny.toml"], ["not valid TOML", "line"]),
+    "recipe nests without end": (
+        lambda: Path("tiny.toml").write_text("a = " + "[" * 100_000), train, ["tiny.toml"], ["tiny.toml", "not valid"]),
+    "number without end": (None, train, ["tiny.toml", f"seed={'2' * 5000}"], ["'seed'", "integer"]),
     "recipe is binary": (
         lambda: Path("tiny.toml").write_bytes(b"\xff\xfe\x00"), train, ["tiny.toml"], ["tiny.toml", "cannot be read"]),
     "key is misspelt": (
@@ -185,6 +189,8 @@ MISTAKES = {
     "two inputs have one name": (
         lambda: shutil.copytree("scans", "more"), predict, ["tiny", P2, "more/p2.nii.gz", "--out", "out"],
         ["more/p2.nii.gz", "one name"]),
+    "a key that training settled": (
+        None, predict, ["tiny", P2, "train.epochs=2", "--out", "out"], ["'train.epochs=2'", "evaluation.KEY=VALUE"]),
     "output folder is forgotten": (None, predict, ["tiny", P2], ["--out", "--help"]),
     "phantom is too difficult": (
         None, phantom, ["--out", "leg", "--difficulty", "2", "--shape", "16", "16", "16"], ["difficulty", "2"]),
@@ -215,11 +221,19 @@ def test_the_table_is_as_long_as_promised():
     assert len(MISTAKES) >= 25
 
 
-def test_a_bad_case_is_left_out_when_asked(sound, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_bad_case_is_left_out_when_asked(lost, sound, tmp_path, monkeypatch, capsys):
     folder = shutil.copytree(sound, tmp_path / "work")
     monkeypatch.chdir(folder)
-    save(P2_LABEL, np.full((8, 9, 7), 7, np.uint8))
-    prepare.main([*CSV, "data.test_fraction=0", "--skip-bad", "--json"])
+    if lost:
+        Path(P2_LABEL).unlink()
+        with pytest.raises(InputError, match="of case 'p2' is missing: add it, or drop the case"):
+            prepare.main([*CSV, "data.test_fraction=0"])
+    else:
+        save(P2_LABEL, np.full((8, 9, 7), 7, np.uint8))
+    prepare.main([*CSV, "data.test_fraction=0", "--skip-bad"])
+    capsys.readouterr()
+    prepare.main([*CSV, "data.test_fraction=0", "--json"])  # nothing has changed
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["left_out"] == ["p2"]
     assert P2_LABEL in err

@@ -42,7 +42,7 @@ def test_a_slip_in_the_recipe_imports_nothing_slow(command):
     done = run(command, "train.max_minute=3")
     assert done.stdout == "\nexit 2, imported []\n"
     assert done.stderr == (
-        f"kseg.{command}: the recipe: 'train.max_minute' is no key of a recipe: did you mean 'train.max_minutes'?\n"
+        f"kseg.{command}: 'train.max_minute' is no key of a recipe: did you mean 'train.max_minutes'?\n"
     )
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from kseg.console import progress
-from kseg.console.command import say
+from kseg.console.command import run, say
 from kseg.console.errors import InputError
 from kseg.console.markdown import markdown_text
 from kseg.evaluation.report import score_table, write_scores
@@ -166,6 +167,21 @@ def test_names_of_more_than_a_line_are_refused(name, tmp_path):
 def test_what_is_said_is_one_line_whatever_is_named(capsys):
     say("mask of 'two\nlines \x1b[2J\u2028.nii' written: größer 日本")
     assert capsys.readouterr().err == "mask of 'two\\nlines \\x1b[2J\\u2028.nii' written: größer 日本\n"
+
+
+def test_letters_that_a_terminal_lacks_do_not_end_a_command(monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", screen)
+
+    def main(argv):
+        Console().print("größe 小")
+        print("日本")
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == 0
+    screen.flush()
+    assert screen.buffer.getvalue().decode("latin-1") == "größe \\u5c0f\n\\u65e5\\u672c\n"
 
 
 def test_names_of_cases_leave_room_for_the_files_that_bear_them(tmp_path):

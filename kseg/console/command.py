@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import io
 import json
 import os
 import re
@@ -85,6 +86,8 @@ def start_tensorflow() -> None:
 def run(main: Main) -> NoReturn:
     """Run a command's `main` and exit: 0 done, 2 the user's mistake or a disk's refusal (one line), 1 anything else."""
     name = main.__module__ if main.__module__ != "__main__" else sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that a terminal has no letters for must not end the work
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is from the start
     try:
         main(None)
     except InputError as error:

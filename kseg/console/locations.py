@@ -1,5 +1,6 @@
 """Where a dataset lies: in a folder of this machine, or in an object store, as `s3://bucket/legs`."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,20 @@ Location: TypeAlias = "Path | UPath"
 """A file or folder: of this machine (`Path`), or of one of fsspec's remote file systems (`UPath`)."""
 
 
+def local(where: str) -> Path:
+    """Return the file or folder of this machine that a recipe or an argument names.
+
+    `~` stands for the user's home: a shell leaves it as it is within a word (`data.records=~/legs`), a recipe has none,
+    and a folder that is named `~` is one that sooner or later somebody removes by `rm -r ~`.
+
+    Raises:
+        InputError: it is in an object store.
+    """
+    if "://" in where:
+        raise InputError(f"'{where}' must be on a disk of this machine: name a folder or file there")
+    return Path(os.path.expanduser(where))  # noqa: PTH111 (a Path's own fails where there is no such user)
+
+
 def location_of(where: str) -> Location:
     """Return the location that a recipe or an argument names; nothing is asked of it yet.
 
@@ -22,7 +37,7 @@ def location_of(where: str) -> Location:
         InputError: nothing that is installed reaches locations of its kind, or it is a bucket itself.
     """
     if "://" not in where:
-        return Path(where)
+        return local(where)
     from upath import UPath
 
     try:

@@ -106,7 +106,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"recipe '{path}' does not exist: give the path of a .toml file, see pipelines/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe '{path}' cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of numbers and nesting without end, too
         raise InputError(f"recipe '{path}' is not valid TOML: {error}") from None
 
 
@@ -116,7 +116,7 @@ def _parse_override(override: str) -> dict[str, Any]:
         raise InputError(f"override '{override}' is not understood: write section.key=value, e.g. train.max_minutes=20")
     try:
         return tomllib.loads(f"{key} = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         table: Any = value  # not a TOML value: an unquoted string, such as a path
     for part in reversed(key.strip().split(".")):
         table = {part: table}

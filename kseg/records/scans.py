@@ -11,6 +11,7 @@ import numpy as np
 from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
+from kseg.console.locations import local
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.volumes.cases.case import Case
@@ -57,13 +58,17 @@ class ScanList:
     spacing_mm: Spacing = ()
 
 
-def find_scans(recipe: Recipe) -> ScanList:
+def find_scans(recipe: Recipe, missing_ok: bool = False) -> ScanList:
     """Return the scans that `data.source` names, not opened yet; where it does not state their channels, one is.
+
+    Args:
+        recipe: says where they are.
+        missing_ok: leave it to `Scan.open` to tell of a file that is missing.
 
     Raises:
         InputError: the source is not understood, its labels have no names, or its images may be colours.
     """
-    scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe)
+    scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe, missing_ok)
     if recipe.data.classes:
         scans = only_classes(scans, recipe.data.classes)
     return at_one_spacing(scans, recipe.data.spacing_mm) if recipe.data.spacing_mm else scans
@@ -135,7 +140,7 @@ def _open_truth(open_own: Callable[[], tuple[VolumeStream, VolumeStream]]) -> Vo
     return open_own()[1]
 
 
-def _scans_of_files(recipe: Recipe) -> ScanList:
+def _scans_of_files(recipe: Recipe, missing_ok: bool) -> ScanList:
     if "://" in recipe.data.source:
         raise InputError(
             f"data.source '{recipe.data.source}' must be a folder or file of a disk: copy it to one, or mount it; "
@@ -143,7 +148,7 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
         )
     if not is_unicode(recipe.data.source):
         raise InputError(f"data.source {recipe.data.source!r} is a name that is not UTF-8: rename it")
-    found = find_cases(Path(recipe.data.source))
+    found = find_cases(local(recipe.data.source), missing_ok)
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
         raise InputError(

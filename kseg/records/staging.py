@@ -7,7 +7,7 @@ from kseg.console.command import say
 from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.files import lock, sha256_of, whole_file
-from kseg.console.locations import Location, reaching
+from kseg.console.locations import Location, local, reaching
 from kseg.console.ownership import MARKER
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
@@ -25,7 +25,7 @@ def staged(recipe: Recipe, manifest: Manifest) -> tuple[Location, Manifest]:
     """
     if not recipe.train.cache_dir:
         return recipe.records_folder, manifest
-    return stage(recipe.records_folder, manifest, Path(recipe.train.cache_dir))
+    return stage(recipe.records_folder, manifest, local(recipe.train.cache_dir))
 
 
 def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, Manifest]:

@@ -72,6 +72,7 @@ READ = {
     "v2, names that are beginnings of others": (
         V2, "Tr/a_0000 =Tr/a Tr/a_1_0000 =Tr/a_1 Tr/a_1_0000_0000 =Tr/a_1_0000",
         {"a": "Tr/a_0000 =Tr/a", "a_1": "Tr/a_1_0000 =Tr/a_1", "a_1_0000": "Tr/a_1_0000_0000 =Tr/a_1_0000"}),
+    "v2, copies of another type beside": (V2, "Tr/a_0000 =Tr/a labelsTr/a.nii", {"a": "Tr/a_0000 =Tr/a"}),
     "v2, test cases with labels": (
         TWO, "Tr/a_0000 Tr/a_0001 =Tr/a Ts/b_0000 Ts/b_0001 =Ts/b",
         {"a": "Tr/a_0000 Tr/a_0001 =Tr/a", "b": "test Ts/b_0000 Ts/b_0001 =Ts/b"}),
@@ -151,6 +152,10 @@ REFUSED = {
         V2 | {"file_ending": ".nii"}, "Tr/a_0000 =Tr/a", r"`file_ending` '.nii' fits no file in .* end in .nii.gz;"),
     "labels of another type": (
         V2 | {"file_ending": ".mha"}, "imagesTr/a_0000.mha =Tr/a", "fits no file in '.*labelsTr': files there end"),
+    "a case of another type": (
+        V2, "Tr/a_0000 =Tr/a imagesTr/b_0000.nii labelsTr/b.nii", "'.*b.nii' is no '.nii.gz', as `file_ending` in "),
+    "an ending in capitals": (
+        V2, "Tr/a_0000 =Tr/a imagesTr/b_0000.NII.GZ labelsTr/b.NII.GZ", "'.*b.NII.GZ' is no '.nii.gz'"),
     "no folders": (V2, "", "lacks nnU-Net's folders imagesTr and labelsTr"),
     "image without label": (V2, "Tr/a_0000 =Tr/a Tr/b_0000", "label '.*b.nii.gz' of case 'b' is missing"),
     "image without label, a list left over": (
@@ -201,4 +206,16 @@ def test_a_key_that_is_there_twice_is_told(tmp_path):
     described(tmp_path, {}, "")
     (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "leg": 1, "leg": 2}}', encoding="utf-8")
     with pytest.raises(InputError, match="has `leg` twice, as 1 and 2: keep one"):
+        find_cases(tmp_path)
+
+
+def test_not_a_number_is_itself(tmp_path):
+    described(tmp_path, V2 | {"mean": float("nan")}, "Tr/a_0000 =Tr/a")  # as Python writes statistics
+    assert [case.case for case in find_cases(tmp_path).cases] == ["a"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"labels": {"background": 0, "leg": %s}}' % ("2" * 5000)])
+def test_json_without_end_is_told_in_a_line(text, tmp_path):
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"dataset.json' cannot be read: .*(depth|digits)"):
         find_cases(tmp_path)

@@ -324,7 +324,9 @@ def test_series_without_names_are_told_apart_by_their_numbers(tmp_path):
         save_series(tmp_path / "s", array, series=f"{number}", SeriesNumber=number, SeriesInstanceUID="",
                     ImagePositionPatient=shifted)  # fmt: skip
     message = line(tmp_path / "s")
-    assert "received 2 ( (number 1, 6 files, the first '1_000.dcm'),  (number 2, 6 files, the first" in message
+    assert (
+        "received 2 (without a name (number 1, 6 files, the first '1_000.dcm'), without a name (number 2, " in message
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404 Not Found</html>", None])

@@ -151,3 +151,10 @@ def test_files_of_other_programs_are_read_by_their_content(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=name):
             read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("dim", [(3, -3, 4, 5), (3, -3, -4, 5), (3, 3, 0, 5), (4, 3, 4, 5, -1)])
+def test_sizes_that_are_none_are_told_as_such(dim, tmp_path):
+    path = write(tmp_path / "leg.nii", codes=(1, 1), dim=(*dim, *[1] * (8 - len(dim))))
+    with pytest.raises(InputError, match=r"is empty: received the shape \(.*(0|-).*\); export it anew"):
+        open_stored(path)

@@ -35,11 +35,6 @@ class CaseList:
     cases: tuple[Case, ...]
     channels_stated: bool = True
 
-    def missing(self) -> list[Path]:
-        """Return the files that do not exist."""
-        files = (path for case in self.cases for path in (*case.images, case.label))
-        return [path for path in files if not path.exists()]
-
 
 def path_as_listed(folder: Path, text: str) -> Path:
     """Return the file that a list in `folder` names: relative to it, perhaps as on Windows, or with a variable.

@@ -67,6 +67,8 @@ def read_dataset_json(file: Path) -> CaseList:
     names, stated = _names_of_channels(dataset, cases)
     if not spelt_out:
         _check_for_more_channels(dataset, cases)
+        if dataset.said.file_ending:
+            _check_for_other_endings(dataset, cases)
     labels = None if dataset.said.labels is None else LabelMap.from_json(dataset.said.labels)
     name = dataset.said.name if isinstance(dataset.said.name, str) else ""
     return CaseList(name or file.resolve().parent.name, names, labels, cases, stated)
@@ -195,6 +197,21 @@ def _check_for_more_channels(dataset: _Dataset, cases: Cases) -> None:
                 raise InputError(
                     f"'{file}' is a channel of case '{case.case}' beyond those that '{dataset.file}' names "
                     f"({', '.join(dataset.said.channels) or len(case.images)}): name it, or remove the file."
+                )
+
+
+def _check_for_other_endings(dataset: _Dataset, cases: Cases) -> None:
+    """`InputError` for a label of no case because it is of another type than `file_ending` says: it would be lost."""
+    names = {case.case for case in cases}
+    for folder in filter(Path.is_dir, {case.label.parent: None for case in cases}):
+        for file in sorted(folder.iterdir()):
+            ending = next((known for known in EXTENSIONS if file.name.lower().endswith(known)), "")
+            if ending and not file.name.startswith(".") and not file.name.endswith(_ending(dataset)):
+                if file.name[: -len(ending)] in names:  # a copy
+                    continue
+                raise InputError(
+                    f"'{file}' is no '{_ending(dataset)}', as `file_ending` in '{dataset.file}' says of all files: "
+                    "convert it and its image, or move it away."
                 )
 
 

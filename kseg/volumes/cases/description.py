@@ -147,6 +147,11 @@ def load_description(file: Path) -> Description:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"'{file}' is no UTF-8 text ({error.reason}, byte {error.start}): save it as such.") from error
+    except InputError:  # which is a ValueError, too
+        raise
+    except (RecursionError, ValueError) as error:
+        reason = str(error).split(":", 1)[0].split(" while", 1)[0]
+        raise InputError(f"'{file}' cannot be read: {reason}; a dataset.json holds names and small numbers.") from error
     if not isinstance(content, dict):
         raise InputError(f"'{file}' must hold a JSON object: received {type(content).__name__}; see nnU-Net's format.")
     try:
@@ -169,6 +174,6 @@ def _once(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object of which no key is given twice with two values: the second would replace the first unseen."""
     found: dict[str, Any] = {}
     for key, value in pairs:
-        if found.setdefault(key, value) != value:
+        if (kept := found.setdefault(key, value)) is not value and kept != value:  # NaN differs from itself
             raise InputError(f"'{file}' has `{key}` twice, as {found[key]!r} and {value!r}: keep one.")
     return found

@@ -18,14 +18,15 @@ LAYOUTS = (
 )
 
 
-def find_cases(source: Path) -> CaseList:
+def find_cases(source: Path, missing_ok: bool = False) -> CaseList:
     """Cases of a dataset folder, of its dataset.json (or a list in JSON of another name), or of a CSV manifest.
 
     - nnU-Net raw, and the Medical Segmentation Decathlon: `kseg.volumes.cases.dataset_json`. The subject is the case.
     - CSV: columns case, subject, split, one or more that begin with `image` (the channels, in order), label.
       Paths are relative to the CSV; a folder holds a DICOM series; the split may be left empty.
 
-    Raises `InputError` for an unknown layout, malformed or incomplete content, files that are missing, names
+    Raises `InputError` for an unknown layout, malformed or incomplete content, files that are missing (unless that is
+    told later, when a case is opened: `missing_ok`), names
     that are unsafe as file names or stand twice, and a subject whose cases are in two splits. A
     file that is of two subjects, or two things of a case, is said.
     """
@@ -36,7 +37,7 @@ def find_cases(source: Path) -> CaseList:
         if file.suffix.lower() != ".json" or not file.is_file():
             raise _no_dataset(source)
         found = read_dataset_json(file)
-    _check(found, source)
+    _check(found, source, missing_ok)
     return found
 
 
@@ -48,7 +49,7 @@ def _no_dataset(source: Path) -> InputError:
     return InputError(f"'{source}' holds no dataset: looked for {LAYOUTS}; {remedy}")
 
 
-def _check(found: CaseList, source: Path) -> None:
+def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
     if not found.cases:
         raise InputError(f"'{source}' lists no case: looked for {LAYOUTS}; add some.")
     if unfit := [name for name in found.channel_names if UNPRINTABLE.search(name)]:
@@ -75,7 +76,7 @@ def _check(found: CaseList, source: Path) -> None:
                 f"'{case.split}' (case '{case.case}'); a score on a subject seen in training says little."
             )
         for what, path in (*(("image", image) for image in case.images), ("label", case.label)):
-            if not path.exists():
+            if not (missing_ok or path.exists()):
                 raise InputError(f"{what} '{path}' of case '{case.case}' is missing: add it, or drop the case.")
     _tell_shared(found, source)
 
@@ -91,6 +92,8 @@ def _tell_shared(found: CaseList, source: Path) -> None:
     for case in found.cases:
         names = found.channel_names if len(case.images) > 1 else ("image",)
         for what, path in (*zip(names, case.images, strict=True), ("label", case.label)):
+            if not path.exists():
+                continue
             identity = path.stat()
             keys: list[tuple[int, int] | str] = [os.path.abspath(path)]  # noqa: PTH100
             keys += [(identity.st_dev, identity.st_ino)] if what != "label" else []

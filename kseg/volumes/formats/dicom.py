@@ -110,4 +110,4 @@ def _series_name(file: DicomFile, count: int) -> str:
         number, description = file.tags.get("SeriesNumber"), in_a_line(file.tags.get("SeriesDescription") or "")
     files = f"{counted(count, 'file')}, the first '{file.path.name}'"
     known = f"number {number}, " if number not in (None, "") else ""
-    return f"{repr(description) if description else file.series} ({known}{files})"
+    return f"{repr(description) if description else file.series or 'without a name'} ({known}{files})"

@@ -50,7 +50,7 @@ def open_header(path: Path) -> Header:
     header = opener(path)
     if len(header.shape) not in (3, 4):
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
-    if 0 in header.shape:
+    if min(header.shape) < 1:
         raise InputError(f"'{path}' is empty: received the shape {header.shape}; export it anew.")
     if header.dtype.kind not in REAL:
         raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
