@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Two files of tests side by side: most of a test is one core's work. A worker ends with some 6 GB; JOBS=0 is one process.
+JOBS ?= 2
+PYTEST := -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: demo test test-oldest test-s3 test-serving bench-torch bench-monai bench-input lint format clean
 
@@ -15,7 +18,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m kseg.export phantom
 
 test: $(INSTALLED) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/nn/test_layers.py tests/nn/test_losses.py tests/nn/test_reuse.py \
 		tests/nn/test_pooling.py tests/nn/test_parametric_tversky.py tests/nn/test_segmentation_loss.py
 
@@ -27,7 +30,7 @@ lint: $(INSTALLED)
 
 # The oldest versions that setup.cfg allows (.ci/oldest.txt): the lower bounds are promises too.
 test-oldest: .venv-oldest/.installed
-	.venv-oldest/bin/python -m pytest -q tests
+	.venv-oldest/bin/python $(PYTEST) -q tests
 
 # Shards in s3://, in an environment of its own: tensorflow-io suits one TensorFlow alone.
 test-s3: .venv-io/.installed
