@@ -6,7 +6,7 @@ A file that was changed since, by hand for instance, is its user's and no longer
 import json
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kseg.console.errors import InputError
 from kseg.console.files import sha256_of
@@ -74,7 +74,9 @@ def _hashes(folder: Path) -> dict[str, set[str]]:
     for line in lines:
         try:
             entry = json.loads(line)
-            hashes.setdefault(entry["file"], set()).add(entry["sha256"])
+            name, digest = PurePosixPath(entry["file"]), str(entry["sha256"])
         except (ValueError, LookupError, TypeError):
             continue  # one that was cut short lists nothing
+        if not name.is_absolute() and ".." not in name.parts:  # kseg lists what is in the folder
+            hashes.setdefault(str(name), set()).add(digest)
     return hashes
