@@ -69,5 +69,7 @@ def test_without_one_the_scan_is_refused_with_the_key_that_gives_it(
     assert not (folder / "masks" / "silent.mha").exists()
     with pytest.raises(InputError, match=r"data\.assume_spacing_mm.*must have three numbers"):
         predict.main(["run", "silent.mha", "data.assume_spacing_mm=[1, 2]", "--out", "masks"])
-    with pytest.raises(InputError, match=r"'data\.spacing_mm=\[1, 2, 3\]' is no file, and cannot be changed here"):
+    with pytest.raises(
+        InputError, match=r"'data\.spacing_mm=\[1, 2, 3\]' is no scan that is there, nor a change that can be made"
+    ):
         predict.main(["run", "silent.mha", "data.spacing_mm=[1, 2, 3]", "--out", "masks"])

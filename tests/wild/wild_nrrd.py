@@ -24,8 +24,9 @@ TYPES = {
 SPACES = {  # RAS from the file's axes
     **dict.fromkeys(("left-posterior-superior", "LPS", "Left-Posterior-Superior"), (-1.0, -1.0, 1.0)),
     **dict.fromkeys(("right-anterior-superior", "RAS"), (1.0, 1.0, 1.0)),
-    **dict.fromkeys(("left-anterior-superior", "LAS"), (-1.0, 1.0, 1.0)),
+    **dict.fromkeys(("left-anterior-superior", "LAS"), (-1.0, 1.0, 1.0)),  # refused
 }
+MIRRORED = ("left-anterior-superior", "LAS")  # by SimpleITK until 2.5.5, the oldest that is allowed
 UNKNOWN_SPACES = ("scanner-xyz", "3D-right-handed", "3D-left-handed", "3")  # the last by `space dimension`
 FILES = ("attached", "scan.raw", "other name.raw", "voxels/scan.raw", "leg 50%.raw", "LIST", "slice%02d.raw 1 {} 1")
 DAMAGE = ("cut short", "one byte short", "no data", "no sizes", "type", "magic", "stream", "encoding", "words")
@@ -169,6 +170,7 @@ class Nrrd(Description):
                 "no spacing": self.spacing in ("none", "nan"),
                 "all voxels alike": self.content == "constant",
                 "not finite in float32": not finite,
+                "a space that some readers mirror": stated and self.space in MIRRORED,
             },
             doubtful={
                 "a space that is not a patient's": stated and self.space in UNKNOWN_SPACES,
@@ -184,7 +186,8 @@ class Nrrd(Description):
         time_first = (
             self.channels == "first" and self.kind == "time"
         )  # which SimpleITK takes for the first of four axes
-        if not (self.data == "leg 50%.raw" or odd_units or odd_encoding or odd_list or time_first):
+        mirrored = stated and self.space in MIRRORED
+        if not (self.data == "leg 50%.raw" or odd_units or odd_encoding or odd_list or time_first or mirrored):
             written.witnesses = ("itk",)
         if self.digits < 9:
             written.slack_mm = 1e-3 * written.edge_mm

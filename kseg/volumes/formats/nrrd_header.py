@@ -1,7 +1,7 @@
 """What the header of an NRRD file says (teem.sourceforge.net/nrrd/format.html), beside its voxels' place.
 
-ITK reads the voxels and their place. It takes 1 mm where a spacing is absent, overlooks units, and knows three spaces:
-of any other it takes the axes for left, posterior and superior.
+ITK reads the voxels and their place. It takes 1 mm where a spacing is absent, overlooks units, and knows two or three
+spaces, by its version: of any other it takes the axes for left, posterior and superior.
 """
 
 import os
@@ -20,9 +20,9 @@ PATTERN = re.compile(r"(?:[^%]|%%)*?%\d*d\S*")  # of NrrdIO: the first '%' that 
 NUMBERED = re.compile(r"((?:[^%\s]|%%)*%0?\d*d(?:[^%\s]|%%)*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(?:\s+\d+)?")
 LIST = re.compile(r"LIST(?:\s+\d+)?")
 DOMAIN_KINDS = ("domain", "space", "time", "none", "???")  # the others are channels
-LPS, RAS, LAS = "left-posterior-superior", "right-anterior-superior", "left-anterior-superior"
+LPS, RAS = "left-posterior-superior", "right-anterior-superior"
 SPACES = {  # as ITK places them; those of a scanner or of nobody are right-handed as LPS is, for which it takes them
-    *(LPS, RAS, LAS, "lps", "ras", "las", f"{LPS}-time", "lpst"),
+    *(LPS, RAS, "lps", "ras", f"{LPS}-time", "lpst"),  # SimpleITK 2.5.5 mirrors left-anterior-superior, 2.5.7 does not
     *("scanner-xyz", "scanner-xyz-time", "3d-right-handed", "3dr", "3d-right-handed-time", "3drt"),
 }
 BZIP2 = ("bzip2", "bz2")
@@ -86,7 +86,7 @@ class NrrdHeader:
         space = self.fields.get("space", "")
         if space and space.lower() not in SPACES:
             raise InputError(
-                f"'{self.path}' is in the space '{space}', which most readers mirror: write it in {LPS} or {RAS}."
+                f"'{self.path}' is in the space '{space}', which some readers mirror: write it in {LPS} or {RAS}."
             )
         if space and "spacings" in self.fields and "space directions" not in self.fields:
             raise InputError(
