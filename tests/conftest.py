@@ -1,6 +1,7 @@
 """What several folders of tests share: a tiny prepared dataset, recipes that go with it, a finished grid of runs."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,13 @@ seeds = [1]
 shared = []
 learned = ["network.share_kernel=false"]
 """
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Weights that a test draws do not depend on the tests before it, of which files side by side make any order."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")
