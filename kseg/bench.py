@@ -8,10 +8,10 @@ from typing import Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
-from kseg.console.locations import local
 from kseg.console.machine import cores
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
+from kseg.storage.locations import local
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,9 +14,9 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, location_of
+from kseg.storage.disk import check_writable
+from kseg.storage.locations import Location, location_of
 
 if TYPE_CHECKING:
     from kseg.inference.trained import TrainedRun

@@ -13,9 +13,9 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.listing import check_unchanged, list_files
+from kseg.storage.disk import check_writable
+from kseg.storage.listing import check_unchanged, list_files
 
 OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
 """Options, and the format to which each belongs."""

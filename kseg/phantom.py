@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
-from kseg.console.listing import is_listed, list_files
-from kseg.console.locations import local
+from kseg.storage.disk import check_writable
+from kseg.storage.files import whole_file
+from kseg.storage.listing import is_listed, list_files
+from kseg.storage.locations import local
 
 if TYPE_CHECKING:
     from kseg.volumes.phantom import Phantom

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
-from kseg.console.disk import check_writable, refusals_told
+from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
-from kseg.console.locations import local
 from kseg.recipe.load import is_override, load_recipe
+from kseg.storage.disk import check_writable
+from kseg.storage.locations import local
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.errors import InputError
-from kseg.console.locations import Location
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import fit_name
+from kseg.storage.locations import Location
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest

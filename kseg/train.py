@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.locations import Location
-from kseg.console.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 from kseg.console.termination import Termination
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
+from kseg.storage.disk import check_writable
+from kseg.storage.locations import Location
+from kseg.storage.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest

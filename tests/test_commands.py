@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
-from kseg.console.ownership import check_replaceable
 from kseg.records.destinations import DATASET
+from kseg.storage.ownership import check_replaceable
 from kseg.training.run_folder import RUN
 from kseg.volumes.read import read_volume
 

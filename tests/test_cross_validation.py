@@ -8,8 +8,8 @@ import pytest
 
 from kseg import evaluate, train
 from kseg.console.errors import InputError
-from kseg.console.ownership import MARKER
 from kseg.records.manifest import load_manifest
+from kseg.storage.ownership import MARKER
 from kseg.training.run_folder import RunFolder, open_run
 
 RECIPE = """

@@ -19,7 +19,7 @@ from threshold import Threshold
 
 from kseg import phantom, predict, prepare, run, train
 from kseg.console.errors import InputError
-from kseg.console.ownership import MARKER, claim
+from kseg.storage.ownership import MARKER, claim
 from kseg.training.run_folder import RUN
 from kseg.volumes.mask_mark import FIELD, is_as_written
 

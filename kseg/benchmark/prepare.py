@@ -10,11 +10,11 @@ from typing import Any
 
 from kseg.benchmark.clock import seconds
 from kseg.benchmark.memory import peak_bytes
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.records.scans import Scan, ScanList
 from kseg.records.write_case import CaseJob, prepare_case
+from kseg.storage.disk import check_writable
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.slabs import GATHERED_PLANES, stream_of_file
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from kseg.benchmark.clock import seconds
-from kseg.console.locations import Location
 from kseg.console.progress import progress
+from kseg.storage.locations import Location
 
 PIECE = 1 << 22
 MOST_BYTES = 1 << 28

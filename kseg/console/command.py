@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kseg.console.disk import refusal
+from kseg.console.disk_errors import refusal
 from kseg.console.errors import InputError, MachineError
 
 TENSORFLOW_SETTINGS = {

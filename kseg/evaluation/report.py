@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from kseg.console.files import whole_file
 from kseg.console.wording import counted
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
+from kseg.storage.files import whole_file
 
 MEASURES = {
     "dice": ("Dice", ".3f"),

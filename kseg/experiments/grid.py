@@ -8,17 +8,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kseg.console.disk import check_writable, refusals_told
+from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
-from kseg.console.locations import Location
-from kseg.console.ownership import Kind, check_replaceable, claim
 from kseg.experiments.cells import FINISHED, CellScores, Training, finished_scores, origin, scores_from, write_scores
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
+from kseg.storage.disk import check_writable
+from kseg.storage.files import sha256_of
+from kseg.storage.locations import Location
+from kseg.storage.ownership import Kind, check_replaceable, claim
 from kseg.training.run_folder import NAME_ANOTHER, RUN, RunFolder, open_run
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of, whole_file
 from kseg.inference.averaging import Predict
 from kseg.inference.gpu import Cuda, Machine
 from kseg.inference.tensorrt_engine import Engine, build_engine, load_tensorrt
+from kseg.storage.files import sha256_of, whole_file
 from kseg.training.run_folder import RunFolder
 
 if TYPE_CHECKING:

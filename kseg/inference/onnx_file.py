@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of, whole_file
 from kseg.inference.averaging import Predict
 from kseg.recipe.sections import Recipe
+from kseg.storage.files import sha256_of, whole_file
 from kseg.training.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kseg.console.files import whole_folder
 from kseg.inference.serving.facts import FACTS, facts_text
 from kseg.inference.serving.pipeline import Pipeline
 from kseg.inference.serving.probe import probe_volume
@@ -17,6 +16,7 @@ from kseg.inference.trained import TrainedRun
 from kseg.inference.volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.records.intensity import intensity_statistics, normalise
+from kseg.storage.files import whole_folder
 from kseg.training.run_folder import SAVED_MODEL, RunFolder
 from kseg.volumes.slabs import stream_of_volume
 

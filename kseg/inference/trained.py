@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
+from kseg.storage.files import sha256_of
 from kseg.training.run_folder import Contract, RunFolder, open_run
 
 FOLD = re.compile(r"fold-([1-9]\d*)")

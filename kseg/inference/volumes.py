@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from kseg.console.locations import Location
 from kseg.inference.averaging import Predict, mean_of, mean_over_flips
 from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
 from kseg.inference.sliding_window import Progress, segment
@@ -14,6 +13,7 @@ from kseg.recipe.types import Spacing
 from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import Record, read_records
+from kseg.storage.locations import Location
 from kseg.training.run_folder import RunFolder
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.resample import at_spacing, on_grid

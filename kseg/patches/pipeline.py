@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
-from kseg.console.locations import Location
 from kseg.console.machine import cores
 from kseg.patches.patch import Patch, PatchCutter
 from kseg.patches.shards import read_head
@@ -12,6 +11,7 @@ from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
 from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest
+from kseg.storage.locations import Location
 from kseg.volumes.labels import index_dtype
 
 READY_BATCHES = 4

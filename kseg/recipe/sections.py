@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from kseg.console.locations import Location, location_of
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.types import (
     PLANNED,
@@ -23,6 +22,7 @@ from kseg.recipe.types import (
     Sizes,
     Spacing,
 )
+from kseg.storage.locations import Location, location_of
 
 
 class Data(Section):

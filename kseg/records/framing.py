@@ -12,7 +12,7 @@ from types import TracebackType
 import google_crc32c
 
 from kseg.console.errors import InputError
-from kseg.console.locations import Location
+from kseg.storage.locations import Location
 
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")

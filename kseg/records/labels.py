@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kseg.console.ahead import ahead
 from kseg.records.bricks import Bricks
+from kseg.storage.read_ahead import read_ahead
 from kseg.volumes.labels import index_dtype
 from kseg.volumes.slabs import VolumeStream
 
@@ -73,7 +73,7 @@ def pack_labels(labels: VolumeStream, bricks: Bricks, num_classes: int) -> Packe
         InputError: as reading it does.
     """
     packed, counts = [BACKGROUND] * bricks.count, np.zeros((num_classes, bricks.count), np.int64)
-    for first, slab in ahead(labels.read(bricks.size[labels.axis])):
+    for first, slab in read_ahead(labels.read(bricks.size[labels.axis])):
         highest = slab[..., 0].max(axis=labels.axis, keepdims=True)  # plane by plane: five times as fast as by brick
         occupied = {number for number, part in bricks.cut(labels.axis, first, highest) if part.any()}
         for number, block in bricks.cut(labels.axis, first, slab[..., 0]):

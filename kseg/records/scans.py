@@ -10,10 +10,10 @@ import numpy as np
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
-from kseg.console.locations import local
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
+from kseg.storage.files import sha256_of
+from kseg.storage.locations import local
 from kseg.volumes.cases.case import Case
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.channels import check_channels, names_by_file

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from kseg import __version__
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, reaching
 from kseg.console.progress import progress
 from kseg.console.wording import some_of
 from kseg.recipe.sections import Recipe
@@ -23,6 +22,7 @@ from kseg.records.schema import VERSION
 from kseg.records.splits import SPLITS, split_by_subject
 from kseg.records.workers import run_jobs
 from kseg.records.write_case import CaseJob, Outcome
+from kseg.storage.locations import Location, reaching
 
 MOST_NAMED = 3
 READING = 2

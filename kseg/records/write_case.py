@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from kseg.console.ahead import ahead
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, reaching
 from kseg.records.bricks import Bricks
 from kseg.records.destinations import FINISHED, own_file
 from kseg.records.fingerprint import foreground_pieces, take_fingerprint
@@ -20,6 +18,8 @@ from kseg.records.manifest import Shard
 from kseg.records.scans import Scan
 from kseg.records.schema import NO_TRUTH, Head, encode_brick, encode_head
 from kseg.records.truth import encode_truth
+from kseg.storage.locations import Location, reaching
+from kseg.storage.read_ahead import read_ahead
 from kseg.volumes.slabs import VolumeStream
 
 
@@ -101,7 +101,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
         intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
         places = np.zeros(bricks.count, np.int64)
         with own_file(target) as path, RecordWriter(path) as writer:
-            for number, record in ahead(_records(scan.case, image, bricks, labels, intensities)):
+            for number, record in read_ahead(_records(scan.case, image, bricks, labels, intensities)):
                 places[number] = writer.write(record)
             truth = _write_truth(writer, scan, job.num_classes)
             head = Head(
@@ -136,7 +136,7 @@ def _records(
     case: str, image: VolumeStream, bricks: Bricks, labels: PackedLabels, intensities: CaseIntensities
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the number and the record of each brick, its voxels added to the `intensities`."""
-    for first, slab in ahead(image.read(bricks.size[image.axis])):
+    for first, slab in read_ahead(image.read(bricks.size[image.axis])):
         for number, block in bricks.cut(image.axis, first, slab):
             whole, known = bricks.filled_up(block), labels.brick(number)
             corner = [part.start for part in bricks.box(number)]

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg.console.files import whole_file
 from kseg.experiments.table import Row, mean_table, orders, write_csv, write_markdown
 from kseg.pictures.curves import RunCurves, four_panels
 from kseg.pictures.png import png_bytes, save_png
@@ -12,6 +11,7 @@ from kseg.recipe.grid import Cell, Experiment
 from kseg.recipe.load import dump_recipe
 from kseg.report.page import inside, write_page
 from kseg.report.run import read_curves, run_part
+from kseg.storage.files import whole_file
 from kseg.training.run_folder import RunFolder
 
 CURVES = ("val_loss", "val_dice", "alpha", "beta")

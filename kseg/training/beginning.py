@@ -5,12 +5,12 @@ import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import whole_folder
 from kseg.nn.networks import build_network, trainable_parameters
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
+from kseg.storage.files import whole_folder
 from kseg.training.checkpoints import State, load_checkpoint, random_seeds, values_of, write_checkpoint
 from kseg.training.history import cut_history
 from kseg.training.optimizer import build_optimizer

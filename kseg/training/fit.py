@@ -7,8 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kseg.console.disk import naming, refusals_told
-from kseg.console.locations import Location
+from kseg.console.disk_errors import naming, refusals_told
 from kseg.console.termination import Termination
 from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
@@ -17,6 +16,7 @@ from kseg.patches.waiting import Stopwatch, python_timestamp
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
+from kseg.storage.locations import Location
 from kseg.training.averaging import ValidateAverage
 from kseg.training.beginning import start_run, tell_beginning
 from kseg.training.board import Board

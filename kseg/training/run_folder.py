@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_folder
-from kseg.console.listing import LISTING, changed_files
-from kseg.console.locations import Location
-from kseg.console.ownership import Kind, is_kind, mark
 from kseg.recipe.load import load_recipe, read_toml
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.records.intensity import Scale
+from kseg.storage.files import whole_folder
+from kseg.storage.listing import LISTING, changed_files
+from kseg.storage.locations import Location
+from kseg.storage.ownership import Kind, is_kind, mark
 from kseg.volumes.labels import LabelMap
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
 from kseg.nn.networks import PRESETS
 from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
 from kseg.records.plan import planned, scales_of
+from kseg.storage.files import whole_file
 from kseg.training.run_folder import Contract, RunFolder
 
 BOUNDS = ("epochs", "max_minutes")

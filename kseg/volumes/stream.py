@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
+from kseg.storage.files import whole_file
 from kseg.volumes.geometry import ras_to_lps
 
 # Speckle hardly compresses, labels do at any level.

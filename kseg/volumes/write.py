@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from kseg.console.disk import refusal
-from kseg.console.files import whole_files
+from kseg.console.disk_errors import refusal
+from kseg.storage.files import whole_files
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, from_ras, ras_to_lps, spacing_mm
 from kseg.volumes.mask_mark import FIELD, is_as_written, mark_of

@@ -20,9 +20,9 @@ import SimpleITK as sitk
 
 from kseg import export, phantom, predict
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
 from kseg.inference import local, tensorrt_engine
 from kseg.inference.engine import open_engine
+from kseg.storage.files import sha256_of
 from kseg.training.run_folder import RunFolder
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from kseg import export
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
 from kseg.inference import onnx_graph
 from kseg.inference.onnx_file import open_onnx
 from kseg.inference.probe import draw_probe, largest_difference
 from kseg.records.manifest import load_manifest
+from kseg.storage.files import sha256_of
 from kseg.training.run_folder import RunFolder
 
 

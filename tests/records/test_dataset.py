@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
-from kseg.console.ownership import MARKER
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records import bricks
@@ -19,6 +17,8 @@ from kseg.records.manifest import Manifest, load_manifest
 from kseg.records.read import check_shards, read_record, read_records
 from kseg.records.scans import ScanList, find_scans
 from kseg.records.write import write_dataset
+from kseg.storage.files import sha256_of
+from kseg.storage.ownership import MARKER
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.slabs import gather
 

@@ -8,8 +8,6 @@ import pytest
 from upath import UPath
 
 from kseg.console.errors import InputError
-from kseg.console.locations import location_of
-from kseg.console.ownership import MARKER
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.beam import prepare_and_tell
@@ -20,6 +18,8 @@ from kseg.records.scans import ScanList
 from kseg.records.workers import run_jobs
 from kseg.records.write import write_dataset
 from kseg.records.write_case import CaseJob, Outcome, prepare_case
+from kseg.storage.locations import location_of
+from kseg.storage.ownership import MARKER
 
 Scans = Callable[..., ScanList]
 

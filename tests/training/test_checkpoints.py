@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from kseg.console.errors import InputError
-from kseg.console.ownership import MARKER
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
+from kseg.storage.ownership import MARKER
 from kseg.training.beginning import compiled_model
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
 from kseg.training.run_folder import Contract, RunFolder

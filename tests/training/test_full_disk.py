@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.console.ownership import check_replaceable
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.sections import Recipe
+from kseg.storage.ownership import check_replaceable
 from kseg.training import checkpoints
 from kseg.training.run_folder import RUN, RunFolder
 

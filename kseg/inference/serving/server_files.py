@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from kseg.console.files import whole_file
+from kseg.storage.files import whole_file
 from kseg.training.run_folder import BATCHING, MODELS
 
 MODELS_TEXT = """\

@@ -8,10 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
-from kseg.console.disk import naming
+from kseg.console.disk_errors import naming
 from kseg.console.errors import InputError
-from kseg.console.locations import Location
-from kseg.console.ownership import Kind, check_ours, check_replaceable, mark, partial_of, remove, remove_own, replaced
+from kseg.storage.locations import Location
+from kseg.storage.ownership import Kind, check_ours, check_replaceable, mark, partial_of, remove, remove_own, replaced
 
 
 @contextmanager

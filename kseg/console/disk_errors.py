@@ -1,4 +1,4 @@
-"""What a disk refuses, told in one line, and whether it takes what a command is about to write."""
+"""What a disk refuses, told in one line: what, where, and the remedy."""
 
 import errno
 import os
@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from kseg.console.errors import InputError
 
@@ -40,7 +39,6 @@ REMEDIES = {
 """What a file system may refuse, and what its user can do; other errors of a system are none of its."""
 UNTOLD = tuple(code for code in REMEDIES if code not in (errno.EEXIST, errno.ENOTEMPTY))
 """What is recognised by the system's own words, in errors of libraries that lose its code."""
-PROBE = bytes(4096)
 
 
 def refusal(error: BaseException, then: str = AGAIN) -> str | None:
@@ -94,31 +92,6 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
-
-
-def check_writable(folder: Path) -> None:
-    """Make a folder, if need be, and see to it that a disk takes a file there.
-
-    Raises:
-        InputError: it does not; the message says why.
-    """
-    with refusals_told():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=folder, prefix=".probe-") as file:
-                file.write(PROBE)
-                file.flush()
-        except OSError as error:
-            code = errno.ENOTDIR if isinstance(error, FileExistsError) else error.errno
-            raise OSError(code, os.strerror(code or errno.EIO), str(folder)) from None
-
-
-def longest_name(folder: Path) -> int:
-    """Return how many bytes a file's name in a folder may have."""
-    try:
-        return os.pathconf(folder, "PC_NAME_MAX")
-    except (AttributeError, OSError, ValueError):
-        return 255
 
 
 def _errors_of_tensorflow() -> tuple[type[BaseException], ...]:

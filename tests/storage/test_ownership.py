@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_folder
-from kseg.console.listing import list_files
-from kseg.console.ownership import MARKER, Kind, check_replaceable, check_spared, claim, mark, remove
 from kseg.experiments.grid import GRID
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.destinations import DATASET
+from kseg.storage.files import whole_folder
+from kseg.storage.listing import list_files
+from kseg.storage.ownership import MARKER, Kind, check_replaceable, check_spared, claim, mark, remove
 from kseg.training.run_folder import FOLDS, RUN, Contract, RunFolder
 
 OF_A_RUN = (

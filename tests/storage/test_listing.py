@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kseg.console.listing import LISTING, changed_files, is_listed, list_files
+from kseg.storage.listing import LISTING, changed_files, is_listed, list_files
 
 
 @pytest.fixture

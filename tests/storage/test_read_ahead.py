@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kseg.console.ahead import ahead
+from kseg.storage.read_ahead import read_ahead
 
 
 def test_items_come_in_order_one_made_ahead() -> None:
@@ -15,7 +15,7 @@ def test_items_come_in_order_one_made_ahead() -> None:
             made.append(number)
             yield number
 
-    for number in ahead(items()):
+    for number in read_ahead(items()):
         assert made[: number + 1] == list(range(number + 1))
         assert len(made) <= number + 2
     assert made == list(range(5))
@@ -28,7 +28,7 @@ def test_an_error_comes_in_its_turn() -> None:
 
     seen = []
     with pytest.raises(ValueError, match="the second"):
-        seen += [seen.append(item) for item in ahead(items())]
+        seen += [seen.append(item) for item in read_ahead(items())]
     assert seen == [1]
 
 
@@ -42,7 +42,7 @@ def test_who_leaves_early_lets_the_items_close() -> None:
             closed.append(True)
 
     source = items()
-    for _ in ahead(source):
+    for _ in read_ahead(source):
         break
     source.close()
     assert closed == [True]

@@ -8,7 +8,7 @@ T = TypeVar("T")
 END = object()
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield `items`, the next of which is made in another thread meanwhile: one more of them is in memory.
 
     It pays where making one waits for a disk, or is a library's work that leaves Python's lock alone.

@@ -6,7 +6,7 @@ import pytest
 
 from kseg import phantom, predict, prepare
 from kseg.console.errors import InputError
-from kseg.console.locations import is_remote, local, location_of, reaching
+from kseg.storage.locations import is_remote, local, location_of, reaching
 
 
 @pytest.mark.parametrize("where", ["tfrecords/legs", "/tfrecords/legs", "C:/legs"])

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
-from kseg.console.locations import Location
-from kseg.console.ownership import MARKER
+from kseg.storage.files import sha256_of
+from kseg.storage.locations import Location
+from kseg.storage.ownership import MARKER
 
 LISTING = ".kseg-wrote.jsonl"
 

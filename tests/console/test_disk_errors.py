@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from kseg.console import command
-from kseg.console.disk import REMEDIES, check_writable, naming, refusal, refusals_told
+from kseg.console.disk_errors import REMEDIES, naming, refusal, refusals_told
 from kseg.console.errors import InputError
+from kseg.storage.disk import check_writable
 
 FULL = os.strerror(errno.ENOSPC)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from kseg.console.errors import InputError
-from kseg.console.locations import Location
+from kseg.storage.locations import Location
 
 if TYPE_CHECKING:
     from upath import UPath
