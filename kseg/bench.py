@@ -110,7 +110,7 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     from kseg.benchmark.waiting import measure_waiting
     from kseg.patches.file_systems import open_file_system
     from kseg.patches.pipeline import PatchSource
-    from kseg.training.runs import contract_of, planned_recipe
+    from kseg.runs.run import contract_of, planned_recipe
 
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
@@ -161,7 +161,7 @@ def _predict(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         raise InputError("--shape, --threads and --repeats must be 1 or more")
 
     from kseg.benchmark.predict import Task, find_sides, measure_predicting
-    from kseg.training.run_folder import open_run
+    from kseg.runs.run_folder import open_run
 
     folder = open_run(arguments.run)
     recipe = folder.load_recipe()

@@ -19,8 +19,8 @@ from kseg.storage.disk import check_writable
 from kseg.storage.locations import Location, location_of
 
 if TYPE_CHECKING:
-    from kseg.inference.trained import TrainedRun
     from kseg.records.manifest import Manifest
+    from kseg.runs.trained_run import TrainedRun
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = _parse(argv)
 
-    from kseg.inference.trained import open_trained
     from kseg.records.manifest import load_manifest
+    from kseg.runs.trained_run import open_trained
 
     trained = open_trained(arguments.run, arguments.changes)
     folder, recipe, contract = trained.folder, trained.recipe, trained.contract

@@ -63,8 +63,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     """A run, or the folds of one together, from raw voxels to label maps; then what a server needs beside it."""
-    from kseg.inference.trained import open_trained
-    from kseg.training.run_folder import BATCHING, CARD, MODELS
+    from kseg.runs.run_folder import BATCHING, CARD, MODELS
+    from kseg.runs.trained_run import open_trained
 
     trained = open_trained(arguments.run, arguments.changes)
     folder = trained.folder.path
@@ -104,7 +104,7 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
 def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     """Each member of an ensemble gets a model of its own: whoever runs them takes the mean."""
     from kseg.inference.onnx_file import require_onnx, write_onnx
-    from kseg.inference.trained import open_trained
+    from kseg.runs.trained_run import open_trained
 
     require_onnx()
     trained = open_trained(arguments.run, arguments.changes)
@@ -132,7 +132,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
 def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     from kseg.inference.engine import this_machine, write_engine
     from kseg.inference.onnx_file import require_onnx
-    from kseg.inference.trained import open_trained
+    from kseg.runs.trained_run import open_trained
 
     if arguments.batch is not None and arguments.batch < 1:
         raise InputError("--batch must be 1 or more")

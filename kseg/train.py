@@ -18,7 +18,7 @@ from kseg.storage.ownership import check_replaceable, check_spared, claim, is_em
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
-    from kseg.training.runs import Run
+    from kseg.runs.run import Run
     from kseg.training.workers import Workers
 
 
@@ -49,8 +49,8 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     import keras
 
     from kseg.patches.file_systems import open_file_system
-    from kseg.training.run_folder import FOLDS, RUN
-    from kseg.training.runs import check_resumable, make_runs, planned_recipe, summarise_folds
+    from kseg.runs.run import check_resumable, make_runs, planned_recipe, summarise_folds
+    from kseg.runs.run_folder import FOLDS, RUN
     from kseg.training.stopping import Stopped
     from kseg.training.workers import start_workers
 
@@ -116,7 +116,7 @@ def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What is there already stays, unless the user says otherwise and kseg made it; and the disk takes more."""
-    from kseg.training.run_folder import FOLDS, RUN, RunFolder
+    from kseg.runs.run_folder import FOLDS, RUN, RunFolder
 
     folder = recipe.run_folder
     check_writable(folder if folder.is_dir() else folder.parent)
@@ -152,8 +152,8 @@ def _train(
     termination: Termination,
 ) -> dict[str, Any]:
     """Train a run, or go on with it, and report; one that is finished is left as it is."""
+    from kseg.runs.run import finished_report, write_report
     from kseg.training.fit import fit
-    from kseg.training.runs import finished_report, write_report
 
     report = finished_report(recipe, one) if resume else None
     if report is None:

@@ -10,8 +10,8 @@ from kseg.benchmark.predict import find_sides
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.training.beginning import compiled_model
-from kseg.training.run_folder import Contract, RunFolder
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from kseg import evaluate, train
 from kseg.console.errors import InputError
 from kseg.records.manifest import load_manifest
+from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.ownership import MARKER
-from kseg.training.run_folder import RunFolder, open_run
 
 RECIPE = """
 name = "legs"

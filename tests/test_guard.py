@@ -19,8 +19,8 @@ from threshold import Threshold
 
 from kseg import phantom, predict, prepare, run, train
 from kseg.console.errors import InputError
+from kseg.runs.run_folder import RUN
 from kseg.storage.ownership import MARKER, claim
-from kseg.training.run_folder import RUN
 from kseg.volumes.mask_mark import FIELD, is_as_written
 
 TINY = """

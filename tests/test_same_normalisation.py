@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from kseg.inference.serving.pipeline import Pipeline
 from kseg.inference.serving.signatures import PATCH, Served
-from kseg.inference.trained import open_trained
 from kseg.inference.volumes import volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.pipeline import PatchSource
@@ -20,8 +19,9 @@ from kseg.records.manifest import Manifest
 from kseg.records.plan import scales_of
 from kseg.records.scans import ScanList, scan_in_memory
 from kseg.records.write import write_dataset
+from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.trained_run import open_trained
 from kseg.training.beginning import compiled_model
-from kseg.training.run_folder import Contract, RunFolder
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.volume import StoredGeometry, Volume
 

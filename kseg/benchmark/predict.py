@@ -11,8 +11,8 @@ from typing import Any
 from kseg.benchmark.step import start_worker
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of
-from kseg.training.run_folder import RunFolder
 
 KERAS, SAVED_MODEL, ONNX, ENGINE = "keras", "savedmodel", "onnx", "engine"
 

@@ -19,7 +19,7 @@ from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_save
 from kseg.inference.averaging import Predict
 from kseg.inference.sliding_window import Normalise, segment
 from kseg.records.intensity import intensity_statistics, normalise
-from kseg.training.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder
 
 
 def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None:

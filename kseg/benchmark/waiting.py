@@ -8,9 +8,9 @@ from kseg.console.progress import progress
 from kseg.patches.pipeline import PatchSource
 from kseg.patches.waiting import Stopwatch
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import Contract
 from kseg.training.beginning import compiled_model
 from kseg.training.precision import choose_precision
-from kseg.training.run_folder import Contract
 from kseg.training.times import Times
 
 STEPS = 4

@@ -16,11 +16,11 @@ from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
+from kseg.runs.run_folder import NAME_ANOTHER, RUN, RunFolder, open_run
 from kseg.storage.disk import check_writable
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, check_replaceable, claim
-from kseg.training.run_folder import NAME_ANOTHER, RUN, RunFolder, open_run
 
 
 def _was_a_grid(folder: Location) -> bool:

@@ -16,8 +16,8 @@ from kseg.console.errors import InputError
 from kseg.inference.averaging import Predict
 from kseg.inference.gpu import Cuda, Machine
 from kseg.inference.tensorrt_engine import Engine, build_engine, load_tensorrt
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file
-from kseg.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from kseg.inference.probe import Probe

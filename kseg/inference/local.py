@@ -6,7 +6,7 @@ import numpy as np
 
 from kseg.console.command import start_tensorflow
 from kseg.inference.source import Showing
-from kseg.inference.trained import open_trained
+from kseg.runs.trained_run import open_trained
 from kseg.volumes.channels import check_channels
 from kseg.volumes.slabs import VolumeStream
 

@@ -11,8 +11,8 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.inference.averaging import Predict
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file
-from kseg.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from kseg.inference.probe import Probe

@@ -13,7 +13,7 @@ from kseg.patches.file_systems import open_file_system
 from kseg.patches.pipeline import PatchSource
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
-from kseg.training.run_folder import Contract
+from kseg.runs.run_folder import Contract
 
 PATCHES = 4
 SPLITS = ("val", "test", "train")

@@ -12,12 +12,12 @@ from kseg.inference.serving.pipeline import Pipeline
 from kseg.inference.serving.probe import probe_volume
 from kseg.inference.serving.signatures import PATCH, SEGMENT, VOXEL_TYPES, Served
 from kseg.inference.serving.warmup import write_warmup
-from kseg.inference.trained import TrainedRun
 from kseg.inference.volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.records.intensity import intensity_statistics, normalise
+from kseg.runs.run_folder import SAVED_MODEL, RunFolder
+from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_folder
-from kseg.training.run_folder import SAVED_MODEL, RunFolder
 from kseg.volumes.slabs import stream_of_volume
 
 MOST_DIFFERING = 1e-4

@@ -11,8 +11,8 @@ from kseg.recipe.grid import Cell, Experiment
 from kseg.recipe.load import dump_recipe
 from kseg.report.page import inside, write_page
 from kseg.report.run import read_curves, run_part
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_file
-from kseg.training.run_folder import RunFolder
 
 CURVES = ("val_loss", "val_dice", "alpha", "beta")
 

@@ -16,9 +16,9 @@ from kseg.pictures.png import png_bytes
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.report.page import inside, write_page
+from kseg.runs.run_folder import RunFolder
 from kseg.training.history import read_history
 from kseg.training.precision_recall import read_precision_recall
-from kseg.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import FOLDS, RUN, Contract, RunFolder
 from kseg.storage.files import whole_folder
 from kseg.training.checkpoints import State, load_checkpoint, random_seeds, values_of, write_checkpoint
 from kseg.training.history import cut_history
 from kseg.training.optimizer import build_optimizer
 from kseg.training.precision import choose_precision
-from kseg.training.run_folder import FOLDS, RUN, Contract, RunFolder
 from kseg.training.workers import Workers
 
 

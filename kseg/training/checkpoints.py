@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Va
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.runs.run_folder import CHECKPOINT, CHECKPOINT_FILES, Contract, RunFolder, load_segmenter
 from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import remove
 from kseg.training.averaging import averaged_weights
-from kseg.training.run_folder import CHECKPOINT, CHECKPOINT_FILES, Contract, RunFolder, load_segmenter
 from kseg.training.schedule import Budget
 from kseg.training.times import Timing
 from kseg.training.workers import Workers

@@ -16,6 +16,7 @@ from kseg.patches.waiting import Stopwatch, python_timestamp
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.storage.locations import Location
 from kseg.training.averaging import ValidateAverage
 from kseg.training.beginning import start_run, tell_beginning
@@ -24,7 +25,6 @@ from kseg.training.checkpoints import Checkpoint, in_vain
 from kseg.training.display import Display
 from kseg.training.history import epochs_to_share, read_history
 from kseg.training.resuming import GoOn
-from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
 from kseg.training.stopping import Agreement, End
 from kseg.training.times import Times

@@ -7,8 +7,8 @@ import pytest
 from kseg.recipe.load import dump_recipe
 from kseg.records.intensity import Scale
 from kseg.records.manifest import load_manifest
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.training.beginning import compiled_model
-from kseg.training.run_folder import Contract, RunFolder
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from kseg import export, phantom, predict
 from kseg.console.errors import InputError
 from kseg.inference import local, tensorrt_engine
 from kseg.inference.engine import open_engine
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of
-from kseg.training.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from kseg.inference import onnx_graph
 from kseg.inference.onnx_file import open_onnx
 from kseg.inference.probe import draw_probe, largest_difference
 from kseg.records.manifest import load_manifest
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of
-from kseg.training.run_folder import RunFolder
 
 
 def report(capsys):

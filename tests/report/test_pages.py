@@ -17,7 +17,7 @@ from kseg.evaluation.report import write_scores
 from kseg.evaluation.scores import score_case, summarise
 from kseg.report.page import inside, write_page
 from kseg.report.run import run_part
-from kseg.training.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder
 from kseg.volumes.volume import StoredGeometry, Volume
 
 NAMES = ("soleus", "<b>lateralis</b>")

@@ -12,10 +12,10 @@ from kseg.console.errors import InputError
 from kseg.experiments.grid import GRID
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.destinations import DATASET
+from kseg.runs.run_folder import FOLDS, RUN, Contract, RunFolder
 from kseg.storage.files import whole_folder
 from kseg.storage.listing import list_files
 from kseg.storage.ownership import MARKER, Kind, check_replaceable, check_spared, claim, mark, remove
-from kseg.training.run_folder import FOLDS, RUN, Contract, RunFolder
 
 OF_A_RUN = (
     *("model.keras", "history.csv", "report.json", "cell.json", "model.onnx", "postprocessing.json", "MODEL_CARD.md"),

@@ -10,10 +10,10 @@ import pytest
 from kseg.console.termination import Termination
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.training.checkpoints import State, load_checkpoint
 from kseg.training.fit import fit
 from kseg.training.history import read_history
-from kseg.training.run_folder import Contract, RunFolder
 
 SMALLEST = (
     "network.filters=[2]",

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.training import beginning
 from kseg.training.beginning import start_run
 from kseg.training.checkpoints import load_checkpoint
-from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.workers import Workers
 
 ALONE = Workers(tf.distribute.get_strategy())

@@ -14,10 +14,10 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.storage.ownership import MARKER
 from kseg.training.beginning import compiled_model
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
-from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
 from kseg.training.workers import Workers
 

@@ -10,11 +10,11 @@ import pytest
 from kseg.console.termination import Termination
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.training.averaging import averaged_weights
 from kseg.training.beginning import compiled_model
 from kseg.training.checkpoints import State, load_checkpoint, write_checkpoint
 from kseg.training.display import Display
-from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.stopping import Stopped
 
 CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})

@@ -13,10 +13,10 @@ import pytest
 from kseg.console.termination import Termination
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import RunFolder
 from kseg.training.averaging import ValidateAverage
 from kseg.training.checkpoints import Checkpoint
 from kseg.training.display import Display
-from kseg.training.run_folder import RunFolder
 from kseg.training.stopping import Stopped
 
 OPTIONS = ("network.dropout=0.3", "network.skip=add", "train.ema=0.8", "train.patience=9", "augmentation.noise=1")
@@ -175,7 +175,7 @@ from kseg.records.manifest import load_manifest
 from kseg.training.checkpoints import load_checkpoint
 from kseg.training.display import Display
 from kseg.training.fit import fit
-from kseg.training.run_folder import Contract, RunFolder
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.training.stopping import Stopped
 from kseg.training.workers import start_workers
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kseg import __version__
 from kseg.inference.serving.pipeline import Pipeline
-from kseg.inference.trained import TrainedRun
+from kseg.runs.trained_run import TrainedRun
 
 FACTS = "kseg.json"
 

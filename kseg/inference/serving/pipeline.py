@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from kseg.inference.postprocessing_choice import PostProcessing
-from kseg.inference.trained import TrainedRun
 from kseg.recipe.types import Spacing
 from kseg.records.intensity import Scale
+from kseg.runs.trained_run import TrainedRun
 from kseg.volumes.labels import LabelMap
 
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from kseg.runs.run_folder import BATCHING, MODELS
 from kseg.storage.files import whole_file
-from kseg.training.run_folder import BATCHING, MODELS
 
 MODELS_TEXT = """\
 # For tensorflow_model_server --model_config_file, where the run's folder is /models/{name} (as in its container).

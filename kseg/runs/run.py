@@ -11,8 +11,8 @@ from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
 from kseg.records.plan import planned, scales_of
+from kseg.runs.run_folder import Contract, RunFolder
 from kseg.storage.files import whole_file
-from kseg.training.run_folder import Contract, RunFolder
 
 BOUNDS = ("epochs", "max_minutes")
 """Keys of the section 'train' that say how long to learn."""

@@ -9,8 +9,8 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
+from kseg.runs.run_folder import Contract, RunFolder, open_run
 from kseg.storage.files import sha256_of
-from kseg.training.run_folder import Contract, RunFolder, open_run
 
 FOLD = re.compile(r"fold-([1-9]\d*)")
 

@@ -12,12 +12,12 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.inference.saved_model import write_saved_model
 from kseg.inference.serving.pipeline import Pipeline
-from kseg.inference.trained import open_trained
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import Contract, RunFolder, open_run
+from kseg.runs.trained_run import open_trained
 from kseg.training.beginning import compiled_model
-from kseg.training.run_folder import Contract, RunFolder, open_run
 
 CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
