@@ -110,18 +110,18 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     from kseg.benchmark.waiting import measure_waiting
     from kseg.patches.file_systems import open_file_system
     from kseg.patches.pipeline import PatchSource
-    from kseg.runs.run import contract_of, planned_recipe
+    from kseg.runs.run import describe_data, planned_recipe
 
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
-    contract = contract_of(recipe, manifest)
+    description = describe_data(recipe, manifest)
     patches, augmentation = recipe.patches, recipe.augmentation
-    source = PatchSource(records, manifest, "train", patches, recipe.seed, contract.scales, augmentation)
+    source = PatchSource(records, manifest, "train", patches, recipe.seed, description.scales, augmentation)
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{records}'")
     cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), arguments.repeats)
     report = {
         **measure_pipeline(source, arguments.repeats),
-        **measure_waiting(recipe, contract, source, arguments.repeats),
+        **measure_waiting(recipe, description, source, arguments.repeats),
         "storage_mb_per_s": measure_storage(
             [records / case.file for case in manifest.of_split("train")], arguments.repeats
         ),

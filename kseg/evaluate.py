@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.runs.trained_run import open_trained
 
     trained = open_trained(arguments.run, arguments.changes)
-    folder, recipe, contract = trained.folder, trained.recipe, trained.contract
+    folder, recipe, description = trained.folder, trained.recipe, trained.description
     records = location_of(arguments.records) if arguments.records else recipe.records_folder
     manifest = load_manifest(records)
     _check(manifest, trained, records)
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
         say(describe(trained, postprocessing))
-    names = contract.label_map.names[1:]
+    names = description.label_map.names[1:]
     scores, trials = {}, []
     pictures = CasePictures(folder.evaluation, arguments.split, names, recipe.name)
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         scored = score_case(truth.array, own, truth.spacing_mm, names, recipe.evaluation.surface_tolerance_mm)
         scores[record.case] = scored
         if choosing:
-            trials.append(try_operations(record.labels, prediction, contract.label_map.num_classes))
+            trials.append(try_operations(record.labels, prediction, description.label_map.num_classes))
         pictures.see(record.case, record.image, record.labels, prediction, scored)
     summary = summarise(scores)
     write_scores(scores, summary, folder.evaluation, arguments.split)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
     """The dataset must be like the run's, and the disk must take the scores."""
     check_writable(trained.folder.evaluation)
-    if difference := trained.contract.difference(manifest):
+    if difference := trained.description.difference(manifest):
         raise InputError(
             f"'{records}' has {difference}, as run '{trained.folder.path}' was trained on: choose other --records"
         )

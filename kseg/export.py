@@ -63,7 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     """A run, or the folds of one together, from raw voxels to label maps; then what a server needs beside it."""
-    from kseg.runs.run_folder import BATCHING, CARD, MODELS
+    from kseg.runs.run_files import BATCHING, CARD, MODELS
     from kseg.runs.trained_run import open_trained
 
     trained = open_trained(arguments.run, arguments.changes)
@@ -117,7 +117,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     from kseg.inference.probe import draw_probe
 
     leave_gpus()
-    probe = draw_probe(trained.recipe, trained.contract)
+    probe = draw_probe(trained.recipe, trained.description)
     say(f"compared on {probe.origin}")
     size = trained.recipe.patches.size if arguments.size == "fixed" else None
     written = []
@@ -148,7 +148,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     from kseg.inference.probe import draw_probe
 
     leave_gpus()
-    probe = draw_probe(trained.recipe, trained.contract)
+    probe = draw_probe(trained.recipe, trained.description)
     say(f"for {machine.gpu}, TensorRT {machine.tensorrt}; compared on {probe.origin}")
     batch = arguments.batch or trained.recipe.evaluation.batch_size
     written = []

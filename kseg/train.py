@@ -50,7 +50,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
 
     from kseg.patches.file_systems import open_file_system
     from kseg.runs.run import check_resumable, make_runs, planned_recipe, summarise_folds
-    from kseg.runs.run_folder import FOLDS, RUN
+    from kseg.runs.run_files import FOLDS, RUN
     from kseg.training.stopping import Stopped
     from kseg.training.workers import start_workers
 
@@ -116,14 +116,15 @@ def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What is there already stays, unless the user says otherwise and kseg made it; and the disk takes more."""
-    from kseg.runs.run_folder import FOLDS, RUN, RunFolder
+    from kseg.runs.run_files import FOLDS, RUN
+    from kseg.runs.run_folder import RunFolder
 
     folder = recipe.run_folder
     check_writable(folder if folder.is_dir() else folder.parent)
     if arguments.resume:
         if is_empty(folder):
             raise InputError(f"there is no run '{folder}' to resume: start it without --resume")
-        if arguments.folds and (folder / "recipe.toml").is_file():
+        if arguments.folds and RunFolder(folder).recipe.is_file():
             raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
         if arguments.folds:
             claim(folder, FOLDS)
@@ -157,7 +158,7 @@ def _train(
 
     report = finished_report(recipe, one) if resume else None
     if report is None:
-        report = fit(recipe, records, one.manifest, one.folder, one.contract, resume, began, workers, termination)
+        report = fit(recipe, records, one.manifest, one.folder, one.description, resume, began, workers, termination)
         if workers.is_chief:
             write_report(recipe, one, report)
     if workers.is_chief:

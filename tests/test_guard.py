@@ -19,7 +19,7 @@ from threshold import Threshold
 
 from kseg import phantom, predict, prepare, run, train
 from kseg.console.errors import InputError
-from kseg.runs.run_folder import RUN
+from kseg.runs.run_files import RUN
 from kseg.storage.ownership import MARKER, claim
 from kseg.volumes.mask_mark import FIELD, is_as_written
 

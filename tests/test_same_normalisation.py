@@ -19,7 +19,8 @@ from kseg.records.manifest import Manifest
 from kseg.records.plan import scales_of
 from kseg.records.scans import ScanList, scan_in_memory
 from kseg.records.write import write_dataset
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
 from kseg.training.beginning import compiled_model
 from kseg.volumes.labels import LabelMap
@@ -72,10 +73,10 @@ def test_training_prediction_and_saved_model_agree(
     recipe, manifest = prepared
     scales = scales_of(kinds, manifest.plan)
     trained = training_patch(recipe, manifest, scales)
-    contract = Contract(channels=CHANNELS, labels=LABELS.to_json(), scales=scales)
-    model = compiled_model(recipe, contract)
+    description = DataDescription(channels=CHANNELS, labels=LABELS.to_json(), scales=scales)
+    model = compiled_model(recipe, description)
     folder = RunFolder(tmp_path / "run")
-    folder.create(dump_recipe(recipe), contract)
+    folder.create(dump_recipe(recipe), description)
     model.save(folder.model)
     seen: list[np.ndarray] = []
 

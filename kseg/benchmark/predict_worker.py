@@ -24,8 +24,8 @@ from kseg.runs.run_folder import RunFolder
 
 def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None:
     """Answer jobs until standard input ends."""
-    recipe, contract = run.load_recipe(), run.load_contract()
-    volume = np.random.default_rng(0).integers(0, 255, (*shape, len(contract.channels))).astype(np.uint8)
+    recipe, description = run.load_recipe(), run.load_data_description()
+    volume = np.random.default_rng(0).integers(0, 255, (*shape, len(description.channels))).astype(np.uint8)
     windows = 0
 
     def counted(patches: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None
                 counted,
                 volume,
                 recipe.patches.size,
-                contract.label_map.num_classes,
+                description.label_map.num_classes,
                 overlap=recipe.evaluation.overlap,
                 normalise=to_input,
                 batch_size=recipe.evaluation.batch_size,
@@ -49,7 +49,7 @@ def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None
         )
 
     statistics = intensity_statistics(volume)
-    to_input: Normalise = partial(normalise, statistics=statistics, scales=contract.scales)
+    to_input: Normalise = partial(normalise, statistics=statistics, scales=description.scales)
     if side == SAVED_MODEL:  # it normalises what it gets by itself
         to_input = np.asarray
     predict = _LOADERS[side](run, threads)

@@ -8,7 +8,7 @@ from kseg.console.progress import progress
 from kseg.patches.pipeline import PatchSource
 from kseg.patches.waiting import Stopwatch
 from kseg.recipe.sections import Recipe
-from kseg.runs.run_folder import Contract
+from kseg.runs.data_description import DataDescription
 from kseg.training.beginning import compiled_model
 from kseg.training.precision import choose_precision
 from kseg.training.times import Times
@@ -16,13 +16,15 @@ from kseg.training.times import Times
 STEPS = 4
 
 
-def measure_waiting(recipe: Recipe, contract: Contract, source: PatchSource, repeats: int) -> dict[str, float]:
+def measure_waiting(
+    recipe: Recipe, description: DataDescription, source: PatchSource, repeats: int
+) -> dict[str, float]:
     """Return the seconds of a training step (`step_s`) and the share of it in which input is waited for (`input_wait`).
 
     Medians over `repeats` times 4 steps, after 4 in which the graph is compiled. Nothing is kept of what is learned.
     """
     keras.config.set_dtype_policy(choose_precision(recipe.train.precision))
-    model = compiled_model(recipe, contract)
+    model = compiled_model(recipe, description)
     stopwatch, bar = Stopwatch(), progress(range(repeats + 1), "training")
     next(bar)
     history = model.fit(

@@ -16,7 +16,8 @@ from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
-from kseg.runs.run_folder import NAME_ANOTHER, RUN, RunFolder, open_run
+from kseg.runs.run_files import NAME_ANOTHER, RUN
+from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.disk import check_writable
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location

@@ -27,12 +27,12 @@ class LocalSource:
     def __init__(self, run: str, changes: Sequence[str] = (), engine: bool = False):
         self._trained = open_trained(run, changes)
         self._engine = engine
-        contract = self._trained.contract
+        description = self._trained.description
         self.identity = {"run": str(self._trained.folder.path)}
-        self.channel_names = contract.channels
-        self.channels = len(contract.channels)
+        self.channel_names = description.channels
+        self.channels = len(description.channels)
         self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
-        self.structures = dict(zip(contract.label_map.values[1:], contract.label_map.names[1:], strict=True))
+        self.structures = dict(zip(description.label_map.values[1:], description.label_map.names[1:], strict=True))
 
     def start(self) -> str:
         """Load the models, or the engines; return what a user should know of how volumes are segmented."""
@@ -53,6 +53,6 @@ class LocalSource:
         """Segment a scan, window by window; see `Source`."""
         from kseg.inference.volumes import segment_scan
 
-        contract = self._trained.contract
+        description = self._trained.description
         check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
-        return contract.label_map.to_values(segment_scan(scan, name, self._segment, contract.spacing_mm, showing))
+        return description.label_map.to_values(segment_scan(scan, name, self._segment, description.spacing_mm, showing))

@@ -92,14 +92,14 @@ def source_hash(path: Path) -> str | None:
 
 def describe_model(member: RunFolder) -> dict[str, str]:
     """Return what a stranger must know to feed a run's model and to read what it returns, by key; values are JSON."""
-    recipe, contract = member.load_recipe(), member.load_contract()
+    recipe, description = member.load_recipe(), member.load_data_description()
     facts = {
         "name": recipe.name,
-        "labels": contract.labels,
-        "channels": contract.channels,
+        "labels": description.labels,
+        "channels": description.channels,
         "patch_size": recipe.patches.size,
-        "spacing_mm": contract.spacing_mm,
-        "scales": [scale.model_dump(mode="json", exclude_none=True) for scale in contract.scales],
+        "spacing_mm": description.spacing_mm,
+        "scales": [scale.model_dump(mode="json", exclude_none=True) for scale in description.scales],
         "input": _expected_input(recipe),
         MODEL_HASH: sha256_of(member.model),
     }

@@ -13,7 +13,7 @@ from kseg.patches.file_systems import open_file_system
 from kseg.patches.pipeline import PatchSource
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
-from kseg.runs.run_folder import Contract
+from kseg.runs.data_description import DataDescription
 
 PATCHES = 4
 SPLITS = ("val", "test", "train")
@@ -31,20 +31,20 @@ class Probe:
         yield from (patch[np.newaxis] for patch in self.patches)
 
 
-def draw_probe(recipe: Recipe, contract: Contract) -> Probe:
+def draw_probe(recipe: Recipe, description: DataDescription) -> Probe:
     """Return patches of the run's prepared dataset, or of noise where that is not there any more."""
     folder, options = recipe.records_folder, recipe.patches.model_copy(update={"batch_size": PATCHES})
     try:
         manifest = load_manifest(folder)
-        if len(manifest.channels) != len(contract.channels):
+        if len(manifest.channels) != len(description.channels):
             raise InputError(f"'{folder}' has other channels than the run")
         open_file_system(folder)
     except InputError as error:
-        shape = (PATCHES, *options.size, len(contract.channels))
+        shape = (PATCHES, *options.size, len(description.channels))
         noise = np.random.default_rng(recipe.seed).normal(size=shape).astype(np.float32)
         return Probe(noise, f"noise instead of patches ({error})")
     split = next(split for split in SPLITS if manifest.of_split(split))
-    source = PatchSource(folder, manifest, split, options, recipe.seed, contract.scales)
+    source = PatchSource(folder, manifest, split, options, recipe.seed, description.scales)
     ((image, _),) = source.batches(range(1))
     return Probe(image.numpy(), f"{PATCHES} patches of '{folder}'")
 

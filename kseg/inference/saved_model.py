@@ -15,7 +15,8 @@ from kseg.inference.serving.warmup import write_warmup
 from kseg.inference.volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.records.intensity import intensity_statistics, normalise
-from kseg.runs.run_folder import SAVED_MODEL, RunFolder
+from kseg.runs.run_files import SAVED_MODEL
+from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_folder
 from kseg.volumes.slabs import stream_of_volume

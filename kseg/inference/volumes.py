@@ -49,7 +49,7 @@ def volume_segmenter(
         postprocessing: applied at the end.
         load: `kseg.inference.engine.open_engine` for TensorRT's engines instead of the Keras models.
     """
-    options, contract = run.recipe.evaluation, run.contract
+    options, description = run.recipe.evaluation, run.description
     predict = mean_over_flips(mean_of([load(member) for member in members or run.members]), options.flip_axes)
 
     def of_volume(image: np.ndarray, progress: Progress) -> np.ndarray:
@@ -58,9 +58,9 @@ def volume_segmenter(
             predict,
             image,
             run.recipe.patches.size,
-            contract.label_map.num_classes,
+            description.label_map.num_classes,
             overlap=options.overlap,
-            normalise=lambda tile: normalise(tile, statistics, contract.scales),
+            normalise=lambda tile: normalise(tile, statistics, description.scales),
             batch_size=options.batch_size,
             buffer_bytes=options.buffer_mb * BYTES_PER_MB,
             progress=progress,
@@ -124,7 +124,7 @@ def segment_cases(
 def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
     """Say in a line what a user should know of how volumes are segmented."""
     how = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
-    if spacing_mm := run.contract.spacing_mm:
+    if spacing_mm := run.description.spacing_mm:
         how += f"at {' x '.join(f'{mm:g}' for mm in spacing_mm)} mm, to which scans are resampled; "
     if postprocessing:
         return f"{how}post-processing: {postprocessing}"
@@ -142,4 +142,4 @@ def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
     """
     if run.recipe.evaluation.postprocessing == "none":
         return None
-    return load_postprocessing(run.folder.path, run.contract.label_map.names[1:], run.model_hashes())
+    return load_postprocessing(run.folder.path, run.description.label_map.names[1:], run.model_hashes())

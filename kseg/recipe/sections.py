@@ -24,6 +24,9 @@ from kseg.recipe.types import (
 )
 from kseg.storage.locations import Location, location_of
 
+SAVED_MODELS = Path("saved_models")
+"""Folder of all runs, in the current folder."""
+
 
 class Data(Section):
     """Where the scans are, and how they are split."""
@@ -226,4 +229,4 @@ class Recipe(Section):
     @property
     def run_folder(self) -> Path:
         """Folder of everything that training writes."""
-        return Path("saved_models") / self.name
+        return SAVED_MODELS / self.name

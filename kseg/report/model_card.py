@@ -10,7 +10,7 @@ from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
 from kseg.report.run import read_scores
-from kseg.runs.run_folder import CARD
+from kseg.runs.run_files import CARD
 from kseg.runs.trained_run import TrainedRun
 
 NO_LICENCE = "not stated; ask whoever trained it before you pass it on"
@@ -61,7 +61,7 @@ def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:
         manifest = load_manifest(run.recipe.records_folder)
     except InputError as error:
         return None, str(error)
-    difference = run.contract.difference(manifest)
+    difference = run.description.difference(manifest)
     return (None, f"'{run.recipe.data.records}' holds another one") if difference else (manifest, "")
 
 

@@ -11,7 +11,8 @@ from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
 from kseg.records.plan import planned, scales_of
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_file
 
 BOUNDS = ("epochs", "max_minutes")
@@ -22,11 +23,11 @@ MAY_CHANGE = (*BOUNDS, "cache_dir")
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its folder, the dataset with the run's own cases to train and to validate on, and its contract."""
+    """A run: its folder, the dataset with the run's own cases to train and to validate on, and its description."""
 
     folder: RunFolder
     manifest: Manifest
-    contract: Contract
+    description: DataDescription
 
     @property
     def is_begun(self) -> bool:
@@ -43,10 +44,12 @@ def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
     return planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
 
 
-def contract_of(recipe: Recipe, manifest: Manifest) -> Contract:
+def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
     """Return what a model trained on a dataset expects; the recipe is `planned_recipe`'s."""
     scales = scales_of(recipe.data.normalisation or (), manifest.plan)
-    return Contract(channels=manifest.channels, labels=manifest.labels, scales=scales, spacing_mm=manifest.spacing_mm)
+    return DataDescription(
+        channels=manifest.channels, labels=manifest.labels, scales=scales, spacing_mm=manifest.spacing_mm
+    )
 
 
 def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
@@ -60,14 +63,14 @@ def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
     Raises:
         InputError: `folds` does not suit the number of subjects.
     """
-    contract = contract_of(recipe, manifest)
+    description = describe_data(recipe, manifest)
     if not folds:
-        return [Run(RunFolder(recipe.run_folder), manifest, contract)]
+        return [Run(RunFolder(recipe.run_folder), manifest, description)]
     return [
         Run(
             RunFolder(recipe.run_folder / f"fold-{number}"),
             manifest.with_validation(subjects),
-            contract.model_copy(update={"val_subjects": tuple(subjects)}),
+            description.model_copy(update={"val_subjects": tuple(subjects)}),
         )
         for number, subjects in enumerate(validation_folds(manifest, folds, recipe.seed), start=1)
     ]
@@ -82,12 +85,12 @@ def check_resumable(recipe: Recipe, run: Run) -> None:
     folder = run.folder
     if not folder.recipe.is_file():
         raise InputError(f"there is no run '{folder.path}' to resume: start it without --resume")
-    contract = folder.load_contract()
-    if contract.val_subjects != run.contract.val_subjects:
+    description = folder.load_data_description()
+    if description.val_subjects != run.description.val_subjects:
         raise InputError(
             f"run '{folder.path}' validated on other subjects: resume with the same --folds, seed and dataset"
         )
-    if contract != run.contract:
+    if description != run.description:
         raise InputError(
             f"run '{folder.path}' was trained on other channels, labels, intensities or voxels than those of "
             f"'{recipe.data.records}'"

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.recipe.sections import Recipe
+from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.records.manifest import Manifest
-from kseg.runs.run_folder import Contract, RunFolder, open_run
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_files import RECIPE_FILE
+from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
 
 FOLD = re.compile(r"fold-([1-9]\d*)")
@@ -25,7 +27,7 @@ class TrainedRun:
     folder: RunFolder
     members: tuple[RunFolder, ...]
     recipe: Recipe
-    contract: Contract
+    description: DataDescription
 
     def model_hashes(self) -> list[str]:
         """Return the SHA-256 of each member's model: what was chosen by a model holds for that model."""
@@ -39,7 +41,7 @@ class TrainedRun:
         """
         if split != "val" and len(self.members) > 1:
             return [(self.members, manifest)]
-        subjects = [member.load_contract().val_subjects for member in self.members]
+        subjects = [member.load_data_description().val_subjects for member in self.members]
         return [
             ((member,), manifest.with_validation(of_fold) if of_fold else manifest)
             for member, of_fold in zip(self.members, subjects, strict=True)
@@ -60,15 +62,15 @@ def open_trained(run: str, changes: Sequence[str] = ()) -> TrainedRun:
     for change in changes:
         if not change.startswith("evaluation."):
             raise InputError(f"'{change}' cannot be changed once a run is trained: only evaluation.key=value can")
-    paths = next((folds for path in (Path(run), Path("saved_models") / run) if (folds := _folds(path))), [])
+    paths = next((folds for path in (Path(run), SAVED_MODELS / run) if (folds := _folds(path))), [])
     members = tuple(open_run(str(path)) for path in paths) or (open_run(run),)
     recipes = [load_recipe(member.recipe, changes) for member in members]
-    contracts = [member.load_contract() for member in members]
-    for path, recipe, contract in zip(paths, recipes, contracts, strict=False):
-        if _uses(recipe, contract) != _uses(recipes[0], contracts[0]):
+    descriptions = [member.load_data_description() for member in members]
+    for path, recipe, description in zip(paths, recipes, descriptions, strict=False):
+        if _uses(recipe, description) != _uses(recipes[0], descriptions[0]):
             raise InputError(f"'{path}' differs from '{paths[0]}' in its data, patches or evaluation: train both alike")
     folder = RunFolder(paths[0].parent) if paths else members[0]
-    return TrainedRun(folder, members, recipes[0], contracts[0])
+    return TrainedRun(folder, members, recipes[0], descriptions[0])
 
 
 def _folds(path: Path) -> list[Path]:
@@ -77,7 +79,7 @@ def _folds(path: Path) -> list[Path]:
     Raises:
         InputError: one is missing between them.
     """
-    if (path / "recipe.toml").is_file() or not path.is_dir():
+    if (path / RECIPE_FILE).is_file() or not path.is_dir():
         return []
     numbers = sorted(int(match[1]) for entry in path.iterdir() if (match := FOLD.fullmatch(entry.name)))
     if numbers and numbers[-1] != len(numbers):
@@ -85,6 +87,6 @@ def _folds(path: Path) -> list[Path]:
     return [path / f"fold-{number}" for number in numbers]
 
 
-def _uses(recipe: Recipe, contract: Contract) -> tuple[object, ...]:
+def _uses(recipe: Recipe, description: DataDescription) -> tuple[object, ...]:
     """What members of an ensemble must have in common."""
-    return recipe.patches.size, recipe.evaluation, contract.model_copy(update={"val_subjects": ()})
+    return recipe.patches.size, recipe.evaluation, description.model_copy(update={"val_subjects": ()})

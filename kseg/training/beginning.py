@@ -10,7 +10,9 @@ from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.runs.run_folder import FOLDS, RUN, Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_files import FOLDS, RUN
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
 from kseg.training.checkpoints import State, load_checkpoint, random_seeds, values_of, write_checkpoint
 from kseg.training.history import cut_history
@@ -20,7 +22,7 @@ from kseg.training.workers import Workers
 
 
 def start_run(
-    recipe: Recipe, folder: RunFolder, contract: Contract, resume: bool, workers: Workers
+    recipe: Recipe, folder: RunFolder, description: DataDescription, resume: bool, workers: Workers
 ) -> tuple[Segmenter, State]:
     """Return the model that is trained, and where its run stands.
 
@@ -38,29 +40,29 @@ def start_run(
         tf.config.experimental.enable_op_determinism()
     with workers.strategy.scope():
         if resume:
-            model, state = load_checkpoint(folder, contract)
+            model, state = load_checkpoint(folder, description)
         else:
-            model = compiled_model(recipe, contract)
+            model = compiled_model(recipe, description)
             model.optimizer.build(model.trainable_variables)
             state = State(seeds=values_of(random_seeds(model)))
-    workers.check_alike(f"{dump_recipe(recipe)}\n{contract}\n{state}")
+    workers.check_alike(f"{dump_recipe(recipe)}\n{description}\n{state}")
     if workers.is_chief and resume:
         cut_history(folder.history, state.epochs_done)
     elif workers.is_chief:
         with whole_folder(folder.path, RUN, FOLDS) as path:
-            RunFolder(path).create(dump_recipe(recipe), contract)
+            RunFolder(path).create(dump_recipe(recipe), description)
             write_checkpoint(RunFolder(path), model, state)
     return model, state
 
 
-def compiled_model(recipe: Recipe, contract: Contract) -> Segmenter:
+def compiled_model(recipe: Recipe, description: DataDescription) -> Segmenter:
     """Return a new model with the recipe's network, loss and optimiser.
 
     Raises:
         InputError: the network's options contradict each other.
     """
-    labels = contract.label_map
-    classes, channels = labels.num_classes, len(contract.channels)
+    labels = description.label_map
+    classes, channels = labels.num_classes, len(description.channels)
     try:
         network = build_network(recipe.network.preset, classes, channels, **recipe.network.overrides())
     except ValueError as error:

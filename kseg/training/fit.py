@@ -16,7 +16,8 @@ from kseg.patches.waiting import Stopwatch, python_timestamp
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.locations import Location
 from kseg.training.averaging import ValidateAverage
 from kseg.training.beginning import start_run, tell_beginning
@@ -37,7 +38,7 @@ def fit(
     records: Location,
     manifest: Manifest,
     folder: RunFolder,
-    contract: Contract,
+    description: DataDescription,
     resume: bool,
     began: float,
     workers: Workers | None = None,
@@ -50,7 +51,7 @@ def fit(
         records: folder of the shards, which TensorFlow can read (`kseg.patches.file_systems`).
         manifest: of the dataset; it has training and validation cases.
         folder: of the run; a run that is not resumed replaces what is there, once its model is made.
-        contract: channels and labels of the dataset.
+        description: channels and labels of the dataset.
         resume: go on from the newest checkpoint instead of starting with new weights.
         began: `time.monotonic()` when the command began; the time budget counts from there.
         workers: who trains; by default those that the environment names (`start_workers`).
@@ -64,7 +65,7 @@ def fit(
     options, steps = recipe.train, recipe.train.steps_per_epoch
     workers, termination = workers or start_workers(), termination or Termination()
     with workers.missed():
-        model, state = start_run(recipe, folder, contract, resume, workers)
+        model, state = start_run(recipe, folder, description, resume, workers)
         termination.parting_words = "before the first step: go on with --resume"
         tell_beginning(recipe, model, state, workers)
         agreement = Agreement(workers, termination)
@@ -72,8 +73,10 @@ def fit(
     budget = Budget(options, state.epochs_done, spent, agreement.clock)
     out_of_time = state.epochs_done > 0 and state.steps_done == 0 and budget.progress == 1.0
     nothing_left = out_of_time or in_vain(options.patience, state.epochs_without_gain)
-    train = PatchSource(records, manifest, "train", recipe.patches, recipe.seed, contract.scales, recipe.augmentation)
-    val = PatchSource(records, manifest, "val", recipe.patches, recipe.seed, contract.scales)
+    train = PatchSource(
+        records, manifest, "train", recipe.patches, recipe.seed, description.scales, recipe.augmentation
+    )
+    val = PatchSource(records, manifest, "val", recipe.patches, recipe.seed, description.scales)
     to_train = range(state.epochs_done * steps + state.steps_done, ENDLESS)
     to_validate = range(-(-options.validation_patches // recipe.patches.batch_size))
     whole_val = val.batches(to_validate).cache()

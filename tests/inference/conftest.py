@@ -7,7 +7,8 @@ import pytest
 from kseg.recipe.load import dump_recipe
 from kseg.records.intensity import Scale
 from kseg.records.manifest import load_manifest
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
 from kseg.training.beginning import compiled_model
 
 
@@ -22,11 +23,11 @@ def untrained_run(tiny_recipe):
 
     def make(name, *overrides, seed=1):
         recipe = tiny_recipe("network.implementation=direct", *overrides)
-        contract = Contract(channels=manifest.channels, labels=manifest.labels, scales=scales)
+        description = DataDescription(channels=manifest.channels, labels=manifest.labels, scales=scales)
         folder = RunFolder(recipe.run_folder.parent / name)
-        folder.create(dump_recipe(recipe), contract)
+        folder.create(dump_recipe(recipe), description)
         keras.utils.set_random_seed(seed)
-        model = compiled_model(recipe, contract)
+        model = compiled_model(recipe, description)
         rng = np.random.default_rng(seed)
         for layer in model.network.layers:
             for weight in layer.weights:

@@ -26,7 +26,7 @@ def test_the_model_says_what_it_is_and_agrees_on_patches_of_the_dataset(untraine
     folder = untrained_run("leg")
     export.main(["leg", "--format", "onnx", "--json"])
     told = report(capsys)
-    recipe, contract = folder.load_recipe(), folder.load_contract()
+    recipe, description = folder.load_recipe(), folder.load_data_description()
     assert told["compared_on"] == f"4 patches of '{recipe.data.records}'"
     assert told["written"][0]["path"] == str(folder.onnx)
     assert told["written"][0]["largest_difference"] < 1e-5
@@ -38,7 +38,7 @@ def test_the_model_says_what_it_is_and_agrees_on_patches_of_the_dataset(untraine
     assert held["spacing_mm"] == []
     assert held["scales"] == [{"kind": "ct", "statistics": [-100, 200, 10, 50]}]
     assert held["model_sha256"] == sha256_of(folder.model)
-    voxels = draw_probe(recipe, contract).patches[:3, :, :13, 1:]  # another batch, other sizes
+    voxels = draw_probe(recipe, description).patches[:3, :, :13, 1:]  # another batch, other sizes
     expected = folder.load_model().predict_on_batch(voxels)
     np.testing.assert_allclose(open_onnx(folder.onnx)(voxels), expected, atol=1e-4)
 

@@ -15,19 +15,20 @@ from kseg.inference.serving.pipeline import Pipeline
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.runs.run_folder import Contract, RunFolder, open_run
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder, open_run
 from kseg.runs.trained_run import open_trained
 from kseg.training.beginning import compiled_model
 
-CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
+DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
 @pytest.fixture
 def run(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, Segmenter]:
     """Write the folder of a run whose model is as it began."""
     recipe = tiny_recipe()
-    folder, model = RunFolder(recipe.run_folder), compiled_model(recipe, CONTRACT)
-    folder.create(dump_recipe(recipe), CONTRACT)
+    folder, model = RunFolder(recipe.run_folder), compiled_model(recipe, DESCRIPTION)
+    folder.create(dump_recipe(recipe), DESCRIPTION)
     model.save(folder.model)
     return folder, model
 
@@ -37,7 +38,7 @@ def test_a_run_is_opened_by_name_and_by_path_and_comes_back(run: tuple[RunFolder
     for name in ("tiny", "saved_models/tiny", str(folder.path.resolve())):
         opened = open_run(name)
         assert opened.path.resolve() == folder.path.resolve()
-        assert opened.load_contract() == CONTRACT
+        assert opened.load_data_description() == DESCRIPTION
         assert dump_recipe(opened.load_recipe()) == folder.recipe.read_text()
     voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
     np.testing.assert_array_equal(open_run("tiny").load_model()(voxels), model(voxels))
@@ -50,10 +51,10 @@ def test_what_mixed_precision_trained_segments_and_is_exported_in_float32(
     folder = RunFolder(recipe.run_folder)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = compiled_model(recipe, CONTRACT)
+        mixed = compiled_model(recipe, DESCRIPTION)
     finally:
         keras.config.set_dtype_policy("float32")
-    folder.create(dump_recipe(recipe), CONTRACT)
+    folder.create(dump_recipe(recipe), DESCRIPTION)
     mixed.save(folder.model)
     model = folder.load_model()
     assert {layer.compute_dtype for layer in model.network.layers} == {"float32"}
@@ -74,11 +75,11 @@ def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
     folder.model.unlink()
     with pytest.raises(InputError, match=r"not trained yet \('saved_models/tiny/model.keras' is missing\)"):
         open_run("tiny")
-    folder.contract.unlink()
+    folder.description.unlink()
     with pytest.raises(InputError, match=r"data\.json' is missing"):
-        open_run("tiny").load_contract()
+        open_run("tiny").load_data_description()
     with pytest.raises(InputError, match=r"data\.json' is missing"):
-        folder.load_contract()
+        folder.load_data_description()
 
 
 @pytest.mark.parametrize(
@@ -86,20 +87,20 @@ def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
     [b"", b"{", b"\xff", b"[]", b'{"channels": [], "labels": {"background": 0, "a": 1}}', b'{"channels": ["a"]}'],
 )
 def test_a_contract_that_training_did_not_write_is_refused(content: bytes, run: tuple[RunFolder, Segmenter]) -> None:
-    run[0].contract.write_bytes(content)
+    run[0].description.write_bytes(content)
     with pytest.raises(InputError, match=r"data\.json' is damaged"):
-        run[0].load_contract()
+        run[0].load_data_description()
 
 
 def test_a_contract_without_background_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
-    run[0].contract.write_text(json.dumps({"channels": ["a"], "labels": {"a": 1, "b": 2}}))
+    run[0].description.write_text(json.dumps({"channels": ["a"], "labels": {"a": 1, "b": 2}}))
     with pytest.raises(InputError, match="background"):
-        run[0].load_contract()
+        run[0].load_data_description()
 
 
 @pytest.mark.parametrize("change", [{"channels": ("a", "b")}, {"labels": {"background": 0, "a": 1, "b": 2}}])
 def test_a_model_for_other_channels_or_labels_is_refused(change: dict, run: tuple[RunFolder, Segmenter]) -> None:
-    run[0].contract.write_text(CONTRACT.model_copy(update=change).model_dump_json())
+    run[0].description.write_text(DESCRIPTION.model_copy(update=change).model_dump_json())
     with pytest.raises(InputError, match=r"has 1 channels and 2 classes.*do not belong together"):
         run[0].load_model()
 

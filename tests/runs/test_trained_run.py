@@ -11,24 +11,25 @@ from kseg.inference.volumes import chosen_postprocessing, segment_cases, volume_
 from kseg.recipe.load import dump_recipe
 from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import load_manifest
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
 
-CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "soleus": 100, "gm": 150, "gl": 200})
+DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "soleus": 100, "gm": 150, "gl": 200})
 
 
-def write_run(path: Path, recipe, contract: Contract = CONTRACT, model: bytes = b"model") -> RunFolder:  # type: ignore[no-untyped-def]
+def write_run(path: Path, recipe, description: DataDescription = DESCRIPTION, model: bytes = b"model") -> RunFolder:  # type: ignore[no-untyped-def]
     """A run's folder whose model is not one, for what does not load it."""
     folder = RunFolder(path)
-    folder.create(dump_recipe(recipe), contract)
+    folder.create(dump_recipe(recipe), description)
     folder.model.write_bytes(model)
     return folder
 
 
 def write_folds(recipe, subjects: list[list[str]]) -> None:  # type: ignore[no-untyped-def]
     for number, of_fold in enumerate(subjects, start=1):
-        contract = CONTRACT.model_copy(update={"val_subjects": tuple(of_fold)})
-        write_run(Path(f"saved_models/legs/fold-{number}"), recipe, contract)
+        description = DESCRIPTION.model_copy(update={"val_subjects": tuple(of_fold)})
+        write_run(Path(f"saved_models/legs/fold-{number}"), recipe, description)
 
 
 def test_a_run_is_its_own_member(tiny_recipe) -> None:  # type: ignore[no-untyped-def]
@@ -109,10 +110,10 @@ def two_folds(tiny_recipe):  # type: ignore[no-untyped-def]
     subjects = sorted({case.subject for case in manifest.cases if case.split != "test"})
     models = []
     for number, of_fold in enumerate((subjects[:2], subjects[2:]), start=1):
-        contract = Contract(channels=manifest.channels, labels=manifest.labels, val_subjects=tuple(of_fold))
-        folder = write_run(Path(f"saved_models/legs/fold-{number}"), recipe, contract)
+        description = DataDescription(channels=manifest.channels, labels=manifest.labels, val_subjects=tuple(of_fold))
+        folder = write_run(Path(f"saved_models/legs/fold-{number}"), recipe, description)
         keras.utils.set_random_seed(number)
-        models.append(compiled_model(recipe, contract))
+        models.append(compiled_model(recipe, description))
         models[-1].save(folder.model)
     return models, manifest
 
@@ -142,14 +143,16 @@ def test_postprocessing_is_chosen_by_predictions_of_folds_that_did_not_see_the_c
     models, manifest = two_folds
     run = open_trained("legs")
     records = run.recipe.records_folder
-    fold_of = {subject: fold for fold, m in enumerate(run.members) for subject in m.load_contract().val_subjects}
+    fold_of = {
+        subject: fold for fold, m in enumerate(run.members) for subject in m.load_data_description().val_subjects
+    }
     seen, trials = [], []
     for record, labels in segment_cases(run, records, manifest, "val"):
         expected = probabilities(models[fold_of[record.subject]], record.image.array).argmax(axis=-1)
         assert np.mean(labels == expected) > 0.99
         seen.append(record.subject)
-        trials.append(try_operations(record.labels, labels, run.contract.label_map.num_classes))
+        trials.append(try_operations(record.labels, labels, run.description.label_map.num_classes))
     assert sorted(seen) == sorted(fold_of)
-    choice = choose_operations(trials, run.contract.label_map.names[1:], run.model_hashes())
+    choice = choose_operations(trials, run.description.label_map.names[1:], run.model_hashes())
     assert choice.cases == len(seen)
     assert choice.models == tuple(run.model_hashes())

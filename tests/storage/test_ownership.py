@@ -12,7 +12,9 @@ from kseg.console.errors import InputError
 from kseg.experiments.grid import GRID
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.destinations import DATASET
-from kseg.runs.run_folder import FOLDS, RUN, Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_files import FOLDS, RUN
+from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
 from kseg.storage.listing import list_files
 from kseg.storage.ownership import MARKER, Kind, check_replaceable, check_spared, claim, mark, remove
@@ -45,7 +47,9 @@ def write(path: Path, text: str = "precious") -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "leg")
-    folder.create(dump_recipe(load_recipe(None)), Contract(channels=("us",), labels={"background": 0, "muscle": 1}))
+    folder.create(
+        dump_recipe(load_recipe(None)), DataDescription(channels=("us",), labels={"background": 0, "muscle": 1})
+    )
     for name in OF_A_RUN:
         write(folder.path / name, "kseg's")
     return folder

@@ -7,14 +7,15 @@ import tensorflow as tf
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
 from kseg.training import beginning
 from kseg.training.beginning import start_run
 from kseg.training.checkpoints import load_checkpoint
 from kseg.training.workers import Workers
 
 ALONE = Workers(tf.distribute.get_strategy())
-CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
+DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
 def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
@@ -22,8 +23,8 @@ def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
 ) -> None:
     recipe = tiny_recipe("network.filters=[2]")
     folder = RunFolder(recipe.run_folder)
-    start_run(recipe, folder, CONTRACT, False, ALONE)
-    model, state = load_checkpoint(folder, CONTRACT)
+    start_run(recipe, folder, DESCRIPTION, False, ALONE)
+    model, state = load_checkpoint(folder, DESCRIPTION)
     assert (state.epochs_done, state.steps_done, int(model.optimizer.iterations)) == (0, 0, 0)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
@@ -32,7 +33,7 @@ def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
 
     monkeypatch.setattr(beginning, "write_checkpoint", fail)
     with pytest.raises(KeyboardInterrupt):
-        start_run(recipe, folder, CONTRACT, False, ALONE)
+        start_run(recipe, folder, DESCRIPTION, False, ALONE)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
@@ -54,5 +55,5 @@ def test_operations_are_made_deterministic_where_the_recipe_says_so(
     asked = []
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
     recipe = tiny_recipe("network.filters=[2]", f"train.deterministic={str(deterministic).lower()}")
-    start_run(recipe, RunFolder(recipe.run_folder), CONTRACT, False, ALONE)
+    start_run(recipe, RunFolder(recipe.run_folder), DESCRIPTION, False, ALONE)
     assert bool(asked) is deterministic

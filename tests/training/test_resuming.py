@@ -175,7 +175,7 @@ from kseg.records.manifest import load_manifest
 from kseg.training.checkpoints import load_checkpoint
 from kseg.training.display import Display
 from kseg.training.fit import fit
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.run_folder import DataDescription, RunFolder
 from kseg.training.stopping import Stopped
 from kseg.training.workers import start_workers
 
@@ -183,12 +183,13 @@ workers = start_workers()
 def train(name, resume=False, termination=None):
     recipe = load_recipe(Path(sys.argv[1]), [f"name={name}"])
     manifest = load_manifest(recipe.records_folder)
-    contract, folder = Contract(channels=manifest.channels, labels=manifest.labels), RunFolder(recipe.run_folder)
-    fit(recipe, recipe.records_folder, manifest, folder, contract, resume, time.monotonic(), workers, termination)
+    description = DataDescription(channels=manifest.channels, labels=manifest.labels)
+    folder = RunFolder(recipe.run_folder)
+    fit(recipe, recipe.records_folder, manifest, folder, description, resume, time.monotonic(), workers, termination)
     return folder
 
 def values(folder):
-    model, _ = load_checkpoint(folder, folder.load_contract())
+    model, _ = load_checkpoint(folder, folder.load_data_description())
     return [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
 
 termination, original = Termination(), Display.on_train_batch_end

@@ -29,12 +29,12 @@ class Pipeline:
     @classmethod
     def of(cls, run: TrainedRun, postprocessing: PostProcessing | None) -> "Pipeline":
         """Return what `kseg.predict` does with a run."""
-        contract, options = run.contract, run.recipe.evaluation
+        description, options = run.description, run.recipe.evaluation
         return cls(
-            contract.channels,
-            contract.label_map,
-            contract.scales,
-            contract.spacing_mm,
+            description.channels,
+            description.label_map,
+            description.scales,
+            description.spacing_mm,
             run.recipe.patches.size,
             options.overlap,
             options.flip_axes,

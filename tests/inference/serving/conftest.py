@@ -13,7 +13,8 @@ from kseg.inference.saved_model import Agreement, write_saved_model
 from kseg.inference.serving.pipeline import Pipeline
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.intensity import Scale
-from kseg.runs.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun, open_trained
 from kseg.training.beginning import compiled_model
 
@@ -38,14 +39,14 @@ class Exported(NamedTuple):
     signatures: dict[str, tf.types.experimental.ConcreteFunction]
 
 
-def write_run(path: Path, folds: int, contract: Contract) -> TrainedRun:
+def write_run(path: Path, folds: int, description: DataDescription) -> TrainedRun:
     """A run whose networks were never trained, but have opinions: weights of their last layer are large."""
     recipe = load_recipe(None, list(RECIPE))
     for fold in range(1, folds + 1):
         folder = RunFolder(path / f"fold-{fold}")
-        folder.create(dump_recipe(recipe), contract)
+        folder.create(dump_recipe(recipe), description)
         keras.utils.set_random_seed(fold)
-        model = compiled_model(recipe, contract)
+        model = compiled_model(recipe, description)
         last = next(layer for layer in reversed(model.network.layers) if layer.weights)
         kernel, bias = last.get_weights()
         rng = np.random.default_rng(fold)
@@ -56,8 +57,8 @@ def write_run(path: Path, folds: int, contract: Contract) -> TrainedRun:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    contract = Contract(channels=("CT", "MR"), labels=LABELS, scales=SCALES, spacing_mm=(1.0, 0.8, 1.5))
-    run = write_run(tmp_path_factory.mktemp("served") / "abdomen", 2, contract)
+    description = DataDescription(channels=("CT", "MR"), labels=LABELS, scales=SCALES, spacing_mm=(1.0, 0.8, 1.5))
+    run = write_run(tmp_path_factory.mktemp("served") / "abdomen", 2, description)
     choices = {
         "organ": ClassChoice(operations=("fill_holes", "largest_component"), dice_before=0.5, dice_after=0.6),
         "vessel": ClassChoice(operations=("fill_holes",), dice_before=0.5, dice_after=0.6),
