@@ -16,7 +16,7 @@ from kseg.storage.listing import is_listed, list_files
 from kseg.storage.locations import local
 
 if TYPE_CHECKING:
-    from kseg.volumes.phantom import Phantom
+    from kseg.simulation.phantom import Phantom
 
 MANIFEST = "manifest.csv"
 FORMATS = ("nii.gz", "nii", "mha")
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if out.is_dir() and any(out.iterdir()) and not options.force:
         raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to replace phantoms.")
 
-    from kseg.volumes.phantom import LABELS, phantoms
+    from kseg.simulation.phantom import LABELS, phantoms
 
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, seed=options.seed, **look))

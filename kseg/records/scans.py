@@ -12,6 +12,7 @@ from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
+from kseg.simulation.phantom import LABELS, Phantom, phantom_volume, phantoms
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import local
 from kseg.volumes.cases.case import Case
@@ -21,7 +22,6 @@ from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import is_unicode
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
-from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
 from kseg.volumes.read import open_image, open_labels
 from kseg.volumes.resample import at_spacing
 from kseg.volumes.slabs import VolumeStream, stream_of_volume

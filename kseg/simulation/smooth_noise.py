@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Wander:
+class SmoothNoise:
     """A sum of sinusoids of unit variance.
 
     `frequencies` is (places, waves) in radians a mm, `phases` (waves,).
@@ -16,7 +16,7 @@ class Wander:
     phases: np.ndarray
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, *wavelengths_mm: tuple[float, float], waves: int = 8) -> "Wander":
+    def draw(cls, rng: np.random.Generator, *wavelengths_mm: tuple[float, float], waves: int = 8) -> "SmoothNoise":
         """A function of as many places in mm as there are ranges of wavelengths (shortest, longest)."""
         drawn = [np.exp(rng.uniform(np.log(short), np.log(long), waves)) for short, long in wavelengths_mm]
         signs = rng.choice((-1.0, 1.0), (len(drawn), waves))

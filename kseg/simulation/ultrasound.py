@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import convolve1d
 
-from kseg.volumes.calf import ARC_RADIUS_MM, FIELD_MM, Section, bright_line
-from kseg.volumes.wander import Wander
+from kseg.simulation.calf import ARC_RADIUS_MM, FIELD_MM, Section, bright_line
+from kseg.simulation.smooth_noise import SmoothNoise
 
 SWEEPS = 4
 STAND_OFF_MM = 16.0  # the gel between the flat face of a probe and a skin that curves away from it
@@ -48,8 +48,8 @@ class Sweep:
     height_mm: tuple[float, float]
     tilt: float  # radians; positive turns the beam towards +x
     gain_db: float
-    drift: Wander
-    tremble: Wander
+    drift: SmoothNoise
+    tremble: SmoothNoise
 
     @classmethod
     def draw(cls, rng: np.random.Generator, x_mm: float, half_width_mm: float) -> "Sweep":
@@ -61,8 +61,8 @@ class Sweep:
             height_mm=(2.8 * abs(x_mm) * rng.uniform(0.2, 0.7), FIELD_MM[2] * rng.uniform(0.97, 1.01)),
             tilt=-rng.uniform(0.1, 0.3) * x_mm / ARC_RADIUS_MM + rng.normal(0, 0.02),
             gain_db=rng.normal(0, 1),
-            drift=Wander.draw(rng, (60, 300)),
-            tremble=Wander.draw(rng, (1.5, 40)),
+            drift=SmoothNoise.draw(rng, (60, 300)),
+            tremble=SmoothNoise.draw(rng, (1.5, 40)),
         )
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from kseg.console.errors import InputError
-from kseg.volumes.calf import APONEUROSIS_MM, FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
+from kseg.simulation.calf import APONEUROSIS_MM, FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
+from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.volume import StoredGeometry, Volume
 
 LABELS = LabelMap(

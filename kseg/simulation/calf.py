@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from kseg.volumes.wander import Wander
+from kseg.simulation.smooth_noise import SmoothNoise
 
 FIELD_MM = (141.8, 141.8, 399.7)  # 512 x 512 x 1443 voxels of 0.277 mm
 BACKGROUND, SOLEUS, MEDIALIS, LATERALIS = 0, 100, 150, 200
@@ -108,8 +108,8 @@ class Leg:
     ankle_girth: float
     knee_girth: float
     skin_mm: float
-    ripple: Wander
-    drop_out: Wander
+    ripple: SmoothNoise
+    drop_out: SmoothNoise
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variation: float, muscle_scale: float = 1.0) -> "Leg":
@@ -141,8 +141,8 @@ class Leg:
             ankle_girth=about(0.58, 0.5),
             knee_girth=about(0.88, 0.5),
             skin_mm=about(11.0),
-            ripple=Wander.draw(rng, (30, 120), (40, 200)),
-            drop_out=Wander.draw(rng, (12, 50), (15, 80)),
+            ripple=SmoothNoise.draw(rng, (30, 120), (40, 200)),
+            drop_out=SmoothNoise.draw(rng, (12, 50), (15, 80)),
         )
 
     def girth(self, height_mm: float) -> float:

@@ -18,10 +18,10 @@ from scipy.ndimage import gaussian_filter
 from kseg import phantom as command
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.volumes.calf import FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg
+from kseg.simulation.calf import FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg
+from kseg.simulation.phantom import DYNAMIC_RANGE_DB, LABELS, Look, Phantom, phantom_volume, phantoms
+from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.cases.find import find_cases
-from kseg.volumes.phantom import DYNAMIC_RANGE_DB, LABELS, Look, Phantom, phantom_volume, phantoms
-from kseg.volumes.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 
 SMALL = (40, 40, 48)
 MUSCLES = (SOLEUS, MEDIALIS, LATERALIS)
