@@ -24,7 +24,8 @@ from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
 from kseg.training.beginning import compiled_model
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 SIZE = (8, 9, 10)
 CHANNELS = ("CT", "MR")

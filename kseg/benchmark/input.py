@@ -21,7 +21,8 @@ from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
 from kseg.records.scans import scan_in_memory
 from kseg.records.write_case import CaseJob, write_case
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 PATCHES_OF_A_RUN = 48
 PATCHES_OF_A_PRICE = 4

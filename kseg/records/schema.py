@@ -18,7 +18,7 @@ from kseg.records.example import decode_example, encode_example
 from kseg.records.intensity import STD
 from kseg.volumes.cases.case import UNSAFE_NAME
 from kseg.volumes.geometry import check_affine
-from kseg.volumes.volume import StoredGeometry
+from kseg.volumes.stored_geometry import StoredGeometry
 
 VERSION: Final = 3
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")

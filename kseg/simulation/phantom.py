@@ -10,7 +10,8 @@ from kseg.console.errors import InputError
 from kseg.simulation.calf import APONEUROSIS_MM, FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
 from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 LABELS = LabelMap(
     ("background", "soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"),

@@ -12,7 +12,8 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.volumes.formats.open import StoredFile
 from kseg.volumes.geometry import ras_grid, ras_order, spacing_mm, to_ras
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 GATHERED_PLANES = 32
 

@@ -15,7 +15,7 @@ from kseg.storage.files import whole_files
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, from_ras, ras_to_lps, spacing_mm
 from kseg.volumes.mask_mark import FIELD, is_as_written, mark_of
-from kseg.volumes.volume import StoredGeometry
+from kseg.volumes.stored_geometry import StoredGeometry
 
 SCANNER = 1  # NIfTI's code for a position in the scanner's space
 VOXELS = {".mhd": ".zraw", ".nhdr": ".raw.gz"}  # what ITK puts in place of a detached header's extension

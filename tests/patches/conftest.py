@@ -14,7 +14,8 @@ from kseg.records import bricks
 from kseg.records.scans import scan_in_memory
 from kseg.records.write_case import CaseJob, write_case
 from kseg.volumes.labels import index_dtype
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from kseg.records.read import read_records
 from kseg.records.scans import Scan, ScanList, scan_in_memory
 from kseg.records.write import write_dataset
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 Batches = list[tuple[np.ndarray, np.ndarray]]
 CASES = 7

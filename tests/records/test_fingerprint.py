@@ -10,7 +10,8 @@ from kseg.records.fingerprint import Fingerprint, component_sizes, foreground_pi
 from kseg.records.intensity import CaseIntensities
 from kseg.records.labels import PackedLabels, pack_labels
 from kseg.volumes.slabs import stream_of_volume
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 
 def fingerprint_of(image: np.ndarray, labels: np.ndarray, num_classes: int = 2) -> Fingerprint:

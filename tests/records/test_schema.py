@@ -23,7 +23,8 @@ from kseg.records.read import Record, read_record
 from kseg.records.scans import scan_in_memory
 from kseg.records.schema import DTYPES, decode_brick, decode_head
 from kseg.records.write_case import CaseJob, prepare_case, write_case
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 AFFINE = np.array([[0.3, 0.1, 0, -7], [-0.1, 0.3, 0, 4], [0, 0, 0.7, 2], [0, 0, 0, 1]])
 HASH = "0" * 64

@@ -18,7 +18,8 @@ from kseg.evaluation.scores import score_case, summarise
 from kseg.report.page import inside, write_page
 from kseg.report.run import run_part
 from kseg.runs.run_folder import RunFolder
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 NAMES = ("soleus", "<b>lateralis</b>")
 

@@ -15,7 +15,8 @@ from kseg.client.signatures import DTYPES, Signature
 from kseg.client.source import ServedSource
 from kseg.console.errors import InputError
 from kseg.volumes.slabs import VolumeStream, stream_of_volume
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 
 def tensor(dtype: str, axes: int) -> dict:

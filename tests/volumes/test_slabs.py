@@ -12,7 +12,8 @@ from kseg.console.errors import InputError
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.read import open_image, open_labels, read_image
 from kseg.volumes.slabs import gather, stream_of_volume
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 EXTENSIONS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 DIRECTIONS = {

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from kseg.inference.serving.pipeline import Pipeline
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 STRETCH = (1.25, 1.0, 0.8)
 """How many times the model's spacing a voxel of the probe is long."""

@@ -8,7 +8,8 @@ from kseg.inference.serving.resampling import Grid, grid_at_spacing, resample, r
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.resample import at_spacing, on_grid
 from kseg.volumes.slabs import gather, stream_of_volume
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 SHAPE = (13, 25, 10)
 SPACINGS_MM = [(1.0, 1.0, 1.0), (0.1, 0.1, 0.3), (0.7, 1.9, 0.43), (0.2, 0.2, 0.2004)]

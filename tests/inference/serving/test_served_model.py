@@ -17,7 +17,8 @@ from kseg.records.intensity import intensity_statistics, normalise
 from kseg.volumes.interpolation import linear
 from kseg.volumes.resample import at_spacing, on_grid
 from kseg.volumes.slabs import gather, stream_of_volume
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 SCANS = [
     ((23, 17, 20), (1.0, 0.8, 1.5)),  # the model's own spacing
