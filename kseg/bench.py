@@ -109,7 +109,7 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     from kseg.benchmark.storage import measure_storage
     from kseg.benchmark.waiting import measure_waiting
     from kseg.patches.file_systems import open_file_system
-    from kseg.patches.pipeline import PatchSource
+    from kseg.patches.patch_source import PatchSource
     from kseg.runs.run import describe_data, planned_recipe
 
     open_file_system(records)

@@ -91,7 +91,7 @@ def _check_targets(out: Path, names: Sequence[str]) -> None:
 def write(phantom: "Phantom", image_path: Path, label_path: Path, case: str) -> None:
     """Write the image and the labels of one phantom side by side, a slice at a time."""
     from kseg.console.progress import progress
-    from kseg.volumes.stream import SliceWriter
+    from kseg.volumes.slice_writer import SliceWriter
 
     with (
         SliceWriter(image_path, phantom.shape, phantom.affine) as image_file,

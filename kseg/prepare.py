@@ -48,10 +48,10 @@ def _written(recipe: Recipe, skip_bad: bool, engine: "Engine") -> "Manifest":
 
 def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "Engine":
     if arguments.engine == "beam":
-        from kseg.records.beam import run_jobs_in_beam
+        from kseg.records.apache_beam import run_jobs_in_beam
 
         return partial(run_jobs_in_beam, options=runner_options)
-    from kseg.records.workers import run_jobs
+    from kseg.records.process_pool import run_jobs
 
     return partial(run_jobs, workers=arguments.workers)
 

@@ -21,7 +21,7 @@ from kseg import phantom, predict, prepare, run, train
 from kseg.console.errors import InputError
 from kseg.runs.run_files import RUN
 from kseg.storage.ownership import MARKER, claim
-from kseg.volumes.mask_mark import FIELD, is_as_written
+from kseg.volumes.mask_hash import FIELD, is_as_written
 
 TINY = """
 name = "leg"
@@ -276,7 +276,7 @@ def test_a_disk_that_refuses_one_mask_leaves_the_others_whole(source: Threshold,
 
 def _made_before(path: str) -> str:
     """A MetaImage, written without ITK's writer, which the test replaces."""
-    from kseg.volumes.stream import SliceWriter
+    from kseg.volumes.slice_writer import SliceWriter
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with SliceWriter(Path(path), (5, 6, 2), np.eye(4)) as file:

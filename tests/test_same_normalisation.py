@@ -10,11 +10,10 @@ from kseg.inference.serving.pipeline import Pipeline
 from kseg.inference.serving.signatures import PATCH, Served
 from kseg.inference.volumes import volume_segmenter
 from kseg.nn.segmenter import Segmenter
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.patch_source import PatchSource
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation
-from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest
 from kseg.records.plan import scales_of
 from kseg.records.scans import ScanList, scan_in_memory
@@ -23,6 +22,7 @@ from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
 from kseg.training.beginning import compiled_model
+from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume

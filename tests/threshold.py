@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kseg.volumes.slabs import VolumeStream, gather
+from kseg.volumes.volume_stream import VolumeStream, gather
 
 
 class Threshold:

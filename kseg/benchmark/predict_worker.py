@@ -18,8 +18,8 @@ from kseg.benchmark.memory import peak_bytes
 from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_saved_model
 from kseg.inference.averaging import Predict
 from kseg.inference.sliding_window import Normalise, segment
-from kseg.records.intensity import intensity_statistics, normalise
 from kseg.runs.run_folder import RunFolder
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 
 
 def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None:

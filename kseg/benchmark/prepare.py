@@ -16,7 +16,7 @@ from kseg.records.scans import Scan, ScanList
 from kseg.records.write_case import CaseJob, prepare_case
 from kseg.storage.disk import check_writable
 from kseg.volumes.formats.open import open_stored
-from kseg.volumes.slabs import GATHERED_PLANES, stream_of_file
+from kseg.volumes.volume_stream import GATHERED_PLANES, stream_of_file
 
 WRITTEN_AT_ONCE = bytes(2**20)
 

@@ -5,8 +5,8 @@ import statistics
 import keras
 
 from kseg.console.progress import progress
-from kseg.patches.pipeline import PatchSource
-from kseg.patches.waiting import Stopwatch
+from kseg.patches.patch_source import PatchSource
+from kseg.patches.stopwatch import Stopwatch
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.training.beginning import compiled_model

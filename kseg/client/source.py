@@ -15,7 +15,7 @@ from kseg.console.errors import InputError
 from kseg.inference.source import Showing
 from kseg.recipe.types import Spacing
 from kseg.volumes.channels import check_channels
-from kseg.volumes.slabs import VolumeStream, gather
+from kseg.volumes.volume_stream import VolumeStream, gather
 
 SECONDS = 600.0
 SECONDS_PER_MILLION_VOXELS = 10.0

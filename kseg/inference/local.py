@@ -8,7 +8,7 @@ from kseg.console.command import start_tensorflow
 from kseg.inference.source import Showing
 from kseg.runs.trained_run import open_trained
 from kseg.volumes.channels import check_channels
-from kseg.volumes.slabs import VolumeStream
+from kseg.volumes.volume_stream import VolumeStream
 
 
 class LocalSource:

@@ -10,7 +10,7 @@ from kseg.console.errors import InputError
 from kseg.inference.averaging import Predict
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.file_systems import open_file_system
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.patch_source import PatchSource
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription

@@ -14,12 +14,12 @@ from kseg.inference.serving.signatures import PATCH, SEGMENT, VOXEL_TYPES, Serve
 from kseg.inference.serving.warmup import write_warmup
 from kseg.inference.volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
-from kseg.records.intensity import intensity_statistics, normalise
 from kseg.runs.run_files import SAVED_MODEL
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_folder
-from kseg.volumes.slabs import stream_of_volume
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
+from kseg.volumes.volume_stream import stream_of_volume
 
 MOST_DIFFERING = 1e-4
 """Share of voxels whose label may differ: computed in another order, probabilities differ in their last digits."""

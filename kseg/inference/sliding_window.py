@@ -20,7 +20,7 @@ import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
 from kseg.inference.columns import Window, cut_columns, touches
-from kseg.patches.grid import Start, tile_starts, tiles
+from kseg.inference.tiles import Start, tile_starts, tiles
 
 BUFFER_BYTES = 400 * 10**6
 

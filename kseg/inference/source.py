@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kseg.recipe.types import Spacing
-from kseg.volumes.slabs import VolumeStream
+from kseg.volumes.volume_stream import VolumeStream
 
 Showing = Callable[[Iterable[Any]], Iterable[Any]]
 """Passes the parts of a job on, one by one, while a user sees how many are done."""

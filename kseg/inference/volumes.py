@@ -9,16 +9,16 @@ from kseg.inference.averaging import Predict, mean_of, mean_over_flips
 from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
 from kseg.inference.sliding_window import Progress, segment
 from kseg.recipe.types import Spacing
-from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import Record, read_records
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.locations import Location
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.resample import at_spacing, on_grid
-from kseg.volumes.slabs import VolumeStream, gather, stream_of_volume
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_volume
 
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
 Load = Callable[[RunFolder], Predict]

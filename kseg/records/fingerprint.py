@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Posit
 from scipy.ndimage import generate_binary_structure, label
 
 from kseg.recipe.types import Share
-from kseg.records.intensity import CaseIntensities, Statistics
-from kseg.records.labels import PackedLabels
+from kseg.records.packed_labels import PackedLabels
+from kseg.volumes.intensity_normalisation import CaseIntensities, Statistics
 
 MOST_VOXELS = 2**22  # of a class's window; more are thinned out
 

@@ -16,7 +16,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation, Share, Sizes
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.intensity import HIGH, LOW, MEAN, Scale, Statistics
+from kseg.volumes.intensity_normalisation import HIGH, LOW, MEAN, Scale, Statistics
 
 MOST_LEVELS = 5
 LEAST_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved five times

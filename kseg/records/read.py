@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.records.framing import RecordReader
-from kseg.records.labels import BACKGROUND, class_indices
+from kseg.records.ground_truth import decode_truth
 from kseg.records.manifest import CaseEntry, Manifest
+from kseg.records.packed_labels import BACKGROUND, class_indices
 from kseg.records.schema import NO_TRUTH, decode_brick, decode_head
-from kseg.records.truth import decode_truth
+from kseg.records.tfrecord import RecordReader
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import index_dtype

@@ -24,8 +24,8 @@ from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.read import open_image, open_labels
 from kseg.volumes.resample import at_spacing
-from kseg.volumes.slabs import VolumeStream, stream_of_volume
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import VolumeStream, stream_of_volume
 
 PHANTOM = "phantom"
 

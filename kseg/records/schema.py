@@ -14,10 +14,10 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
-from kseg.records.example import decode_example, encode_example
-from kseg.records.intensity import STD
+from kseg.records.tf_example import decode_example, encode_example
 from kseg.volumes.cases.case import UNSAFE_NAME
 from kseg.volumes.geometry import check_affine
+from kseg.volumes.intensity_normalisation import STD
 from kseg.volumes.stored_geometry import StoredGeometry
 
 VERSION: Final = 3
@@ -34,7 +34,7 @@ class Head:
     `image_dtype` is one of `DTYPES`; `affine` maps (x, y, z) to RAS mm; `places` are the bytes at which the bricks'
     records begin; `foreground` `(classes - 1, bricks)` their voxels of each foreground class; `statistics` `(channels,
     4)` those of `intensity_statistics`. `truth` is the byte at which the record of the truth on the scan's own grid
-    begins (`kseg.records.truth`), `NO_TRUTH` where the case is on that grid itself.
+    begins (`kseg.records.ground_truth`), `NO_TRUTH` where the case is on that grid itself.
     """
 
     case: str

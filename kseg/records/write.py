@@ -17,10 +17,10 @@ from kseg.records.bricks import MOST_EDGE
 from kseg.records.destinations import destination
 from kseg.records.manifest import CaseEntry, LeftOut, Manifest, manifest_text
 from kseg.records.plan import Plan, make_plan
+from kseg.records.process_pool import run_jobs
 from kseg.records.scans import ScanList
 from kseg.records.schema import VERSION
 from kseg.records.splits import SPLITS, split_by_subject
-from kseg.records.workers import run_jobs
 from kseg.records.write_case import CaseJob, Outcome
 from kseg.storage.locations import Location, reaching
 

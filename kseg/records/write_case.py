@@ -11,16 +11,16 @@ from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
 from kseg.records.destinations import FINISHED, own_file
 from kseg.records.fingerprint import foreground_pieces, take_fingerprint
-from kseg.records.framing import RecordWriter
-from kseg.records.intensity import CaseIntensities
-from kseg.records.labels import PackedLabels, pack_labels
+from kseg.records.ground_truth import encode_truth
 from kseg.records.manifest import Shard
+from kseg.records.packed_labels import PackedLabels, pack_labels
 from kseg.records.scans import Scan
 from kseg.records.schema import NO_TRUTH, Head, encode_brick, encode_head
-from kseg.records.truth import encode_truth
+from kseg.records.tfrecord import RecordWriter
 from kseg.storage.locations import Location, reaching
 from kseg.storage.read_ahead import read_ahead
-from kseg.volumes.slabs import VolumeStream
+from kseg.volumes.intensity_normalisation import CaseIntensities
+from kseg.volumes.volume_stream import VolumeStream
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from kseg.console.errors import InputError
 from kseg.inference.saved_model import Agreement
 from kseg.inference.serving.facts import versions
 from kseg.inference.serving.pipeline import Pipeline
-from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
 from kseg.report.run import read_scores
 from kseg.runs.run_files import CARD
 from kseg.runs.trained_run import TrainedRun
+from kseg.volumes.intensity_normalisation import Scale
 
 NO_LICENCE = "not stated; ask whoever trained it before you pass it on"
 

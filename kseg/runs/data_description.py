@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from kseg.recipe.types import Spacing
-from kseg.records.intensity import Scale
+from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from kseg.console.disk_errors import naming, refusals_told
 from kseg.console.termination import Termination
 from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
-from kseg.patches.pipeline import ENDLESS, WHOLE, PatchSource, Share
-from kseg.patches.waiting import Stopwatch, python_timestamp
+from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, Share
+from kseg.patches.stopwatch import Stopwatch, python_timestamp
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards

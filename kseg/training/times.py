@@ -5,7 +5,7 @@ import time
 import keras
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
-from kseg.patches.waiting import Stopwatch
+from kseg.patches.stopwatch import Stopwatch
 
 
 class Timing(BaseModel):

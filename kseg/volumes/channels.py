@@ -9,7 +9,7 @@ from kseg.console.errors import InputError
 from kseg.console.wording import counted
 from kseg.volumes.formats.names import NIFTI_EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_header
-from kseg.volumes.slabs import VolumeStream
+from kseg.volumes.volume_stream import VolumeStream
 
 COLOURS = (3, 4)
 

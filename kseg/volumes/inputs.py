@@ -8,7 +8,7 @@ from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.wording import some_of
 from kseg.volumes.channel_files import gather_channels
-from kseg.volumes.formats.dicom_mark import CONTENTS, is_dicom
+from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
 from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import EXTENSIONS
 

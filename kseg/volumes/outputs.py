@@ -12,7 +12,7 @@ from kseg.storage.ownership import identity
 from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import split_name
 from kseg.volumes.inputs import Input
-from kseg.volumes.mask_mark import is_as_written
+from kseg.volumes.mask_hash import is_as_written
 from kseg.volumes.write import mask_files
 
 

@@ -15,8 +15,8 @@ from kseg.recipe.types import Spacing
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference
 from kseg.volumes.labels import LabelMap, index_dtype
-from kseg.volumes.slabs import GATHERED_PLANES, Slab, VolumeStream, gather, stream_of_file, stream_of_volume
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream, gather, stream_of_file, stream_of_volume
 
 
 def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()) -> VolumeStream:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.volumes.interpolation import places_of
-from kseg.volumes.slabs import GATHERED_PLANES, Slab, VolumeStream, firsts_of
+from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream, firsts_of
 
 Interpolation = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 """`kseg.volumes.interpolation.linear` for intensities, `by_label` for class indices."""

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from kseg.recipe.load import dump_recipe
-from kseg.records.intensity import Scale
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.training.beginning import compiled_model
+from kseg.volumes.intensity_normalisation import Scale
 
 
 @pytest.fixture

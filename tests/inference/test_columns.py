@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kseg.inference.columns import cut_columns, touches
-from kseg.patches.grid import tile_starts
+from kseg.inference.tiles import tile_starts
 
 
 def cut(shape: tuple[int, ...], patch: tuple[int, ...], axis: int, most_voxels: int):  # type: ignore[no-untyped-def]

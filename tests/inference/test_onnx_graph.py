@@ -11,8 +11,8 @@ from onnx import TensorProto, numpy_helper
 from kseg import build_network
 from kseg.inference.onnx_graph import onnx_model
 from kseg.nn.networks import with_options
-from kseg.records.intensity import intensity_statistics, normalise
 from kseg.simulation.phantom import phantom_volume, phantoms
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.read import read_image
 
 SCANS = Path(__file__).resolve().parents[3] / "shared" / "data" / "msd_hippocampus" / "imagesTr"

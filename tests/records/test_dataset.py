@@ -12,15 +12,15 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records import bricks
 from kseg.records.changes import find_changes
-from kseg.records.intensity import intensity_statistics
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.records.read import check_shards, read_record, read_records
 from kseg.records.scans import ScanList, find_scans
 from kseg.records.write import write_dataset
 from kseg.storage.files import sha256_of
 from kseg.storage.ownership import MARKER
+from kseg.volumes.intensity_normalisation import intensity_statistics
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.slabs import gather
+from kseg.volumes.volume_stream import gather
 
 Scans = Callable[..., ScanList]
 

@@ -7,11 +7,11 @@ from scipy import ndimage
 from kseg.records import bricks, fingerprint, intensity
 from kseg.records.bricks import Bricks
 from kseg.records.fingerprint import Fingerprint, component_sizes, foreground_pieces, take_fingerprint
-from kseg.records.intensity import CaseIntensities
-from kseg.records.labels import PackedLabels, pack_labels
-from kseg.volumes.slabs import stream_of_volume
+from kseg.records.packed_labels import PackedLabels, pack_labels
+from kseg.volumes.intensity_normalisation import CaseIntensities
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import stream_of_volume
 
 
 def fingerprint_of(image: np.ndarray, labels: np.ndarray, num_classes: int = 2) -> Fingerprint:

@@ -94,7 +94,7 @@ def test_no_mutated_manifest_is_believed(dataset: Path) -> None:
 def test_the_graph_refuses_what_is_damaged(dataset: Path) -> None:
     import tensorflow as tf
 
-    from kseg.patches.pipeline import PatchSource
+    from kseg.patches.patch_source import PatchSource
     from kseg.recipe.sections import Patches
 
     manifest, draw = load_manifest(dataset), random.Random(3)

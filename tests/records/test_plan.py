@@ -9,7 +9,6 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.intensity import Scale
 from kseg.records.plan import (
     LEAST_VOXELS,
     Plan,
@@ -22,6 +21,7 @@ from kseg.records.plan import (
     scales_of,
     target_spacing,
 )
+from kseg.volumes.intensity_normalisation import Scale
 
 NETWORK: dict[str, Any] = {"filters": (4, 8, 16, 32, 64)}
 

@@ -15,14 +15,14 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.records import bricks
-from kseg.records.example import decode_example, encode_example
-from kseg.records.framing import RecordReader, RecordWriter
-from kseg.records.intensity import intensity_statistics
 from kseg.records.manifest import CaseEntry
 from kseg.records.read import Record, read_record
 from kseg.records.scans import scan_in_memory
 from kseg.records.schema import DTYPES, decode_brick, decode_head
+from kseg.records.tf_example import decode_example, encode_example
+from kseg.records.tfrecord import RecordReader, RecordWriter
 from kseg.records.write_case import CaseJob, prepare_case, write_case
+from kseg.volumes.intensity_normalisation import intensity_statistics
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
 

@@ -9,11 +9,11 @@ from kseg.console.errors import InputError
 from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
 from kseg.inference.volumes import chosen_postprocessing, segment_cases, volume_segmenter
 from kseg.recipe.load import dump_recipe
-from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 
 DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "soleus": 100, "gm": 150, "gl": 200})
 

@@ -14,9 +14,9 @@ from kseg.client.patience import Deadline
 from kseg.client.signatures import DTYPES, Signature
 from kseg.client.source import ServedSource
 from kseg.console.errors import InputError
-from kseg.volumes.slabs import VolumeStream, stream_of_volume
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import VolumeStream, stream_of_volume
 
 
 def tensor(dtype: str, axes: int) -> dict:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from kseg.inference.postprocessing_choice import PostProcessing
 from kseg.recipe.types import Spacing
-from kseg.records.intensity import Scale
 from kseg.runs.trained_run import TrainedRun
+from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 
 

@@ -16,7 +16,7 @@ from kseg.inference.serving.resampling import Grid, grid_at_spacing, resample, r
 from kseg.inference.serving.statistics import graph_statistics
 from kseg.inference.serving.windows import Predict, mean_over_flips_and_members, sweep
 from kseg.nn.networks import with_options
-from kseg.records.intensity import normalise
+from kseg.volumes.intensity_normalisation import normalise
 
 SEGMENT = "segment"
 PROBABILITIES = "segment_probabilities"

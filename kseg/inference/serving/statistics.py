@@ -1,4 +1,4 @@
-"""`kseg.records.intensity.intensity_statistics` as a graph, in memory for a plane of the volume.
+"""`kseg.volumes.intensity_normalisation.intensity_statistics` as a graph, in memory for a plane of the volume.
 
 Values of small integer types are counted. Of float32, order statistics come from two counts: of the upper half of the
 bits, and then of the lower half of those that share the wanted upper one.
@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from kseg.inference.serving.loops import accumulate, for_each
-from kseg.records.intensity import MOST_VOXELS, PERCENTILES
+from kseg.volumes.intensity_normalisation import MOST_VOXELS, PERCENTILES
 
 HALF = 2**16
 """Values of half a float32."""
@@ -82,7 +82,7 @@ def _of_floats(volume: tf.Tensor, channel: Any) -> tf.Tensor:
 
 
 def _sample(volume: tf.Tensor, channel: Any) -> Sample:
-    """The voxels of a plane that stand for it, as in `kseg.records.intensity.CaseIntensities`."""
+    """The voxels of a plane that stand for it, as in `kseg.volumes.intensity_normalisation.CaseIntensities`."""
     x, y, z = tf.unstack(tf.cast(tf.shape(volume)[:3], tf.int64))
     step = -(-x * y * z // MOST_VOXELS)
     places = tf.range(y)[:, tf.newaxis] + tf.range(z)

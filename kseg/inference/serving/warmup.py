@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from kseg.inference.serving.pipeline import Pipeline
 from kseg.inference.serving.signatures import PATCH, PROBABILITIES, VOXEL_TYPES
-from kseg.records.framing import RecordWriter
+from kseg.records.tfrecord import RecordWriter
 
 FILE = "tf_serving_warmup_requests"
 

@@ -125,7 +125,7 @@ def sweep(
 
 
 def tile_starts(length: Any, patch: Any, overlap: float) -> tf.Tensor:
-    """First voxels of the tiles along an axis, int32: `kseg.patches.grid.tile_starts` as a graph."""
+    """First voxels of the tiles along an axis, int32: `kseg.inference.tiles.tile_starts` as a graph."""
     last = tf.cast(tf.maximum(length - patch, 0), tf.float64)
     stride = tf.maximum(tf.cast(patch, tf.float64) * (1 - overlap), 1)
     # Not `/`: of a division by a constant the optimiser makes a product with its inverse, which may round up.

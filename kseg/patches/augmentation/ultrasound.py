@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kseg.patches.augmentation.draws import split, uniform
+from kseg.patches.augmentation.random_draws import split, uniform
 from kseg.patches.augmentation.separable import spline_knots, spline_matrix
 from kseg.recipe.augmentation import Augmentation
 

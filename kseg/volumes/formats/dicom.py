@@ -14,7 +14,7 @@ from kseg.console.errors import InputError
 from kseg.console.wording import counted, some_of
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
-from kseg.volumes.formats.dicom_mark import is_dicom
+from kseg.volumes.formats.dicom_magic import is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
 from kseg.volumes.formats.dicom_stack import stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of

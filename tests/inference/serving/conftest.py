@@ -12,11 +12,11 @@ from kseg.inference.postprocessing_choice import ClassChoice, PostProcessing
 from kseg.inference.saved_model import Agreement, write_saved_model
 from kseg.inference.serving.pipeline import Pipeline
 from kseg.recipe.load import dump_recipe, load_recipe
-from kseg.records.intensity import Scale
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun, open_trained
 from kseg.training.beginning import compiled_model
+from kseg.volumes.intensity_normalisation import Scale
 
 LABELS = {"background": 0, "organ": -100, "vessel": 300}
 SCALES = (Scale(kind="ct", statistics=(-150.0, 250.0, 40.0, 120.0)), Scale())

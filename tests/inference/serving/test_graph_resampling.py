@@ -7,9 +7,9 @@ import tensorflow as tf
 from kseg.inference.serving.resampling import Grid, grid_at_spacing, resample, resample_labels
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.resample import at_spacing, on_grid
-from kseg.volumes.slabs import gather, stream_of_volume
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import gather, stream_of_volume
 
 SHAPE = (13, 25, 10)
 SPACINGS_MM = [(1.0, 1.0, 1.0), (0.1, 0.1, 0.3), (0.7, 1.9, 0.43), (0.2, 0.2, 0.2004)]

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kseg.inference.serving import statistics
 from kseg.records import intensity
-from kseg.records.intensity import intensity_statistics
+from kseg.volumes.intensity_normalisation import intensity_statistics
 
 SHAPE = (7, 9, 8, 2)
 

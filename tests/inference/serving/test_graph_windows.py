@@ -9,7 +9,7 @@ from kseg.inference.averaging import mean_of, mean_over_flips
 from kseg.inference.serving.windows import Predict, blend_shares, mean_over_flips_and_members, sweep, tile_starts
 from kseg.inference.sliding_window import blend_shares as blend_shares_of_numpy
 from kseg.inference.sliding_window import probability_planes
-from kseg.patches.grid import tile_starts as tile_starts_of_python
+from kseg.inference.tiles import tile_starts as tile_starts_of_python
 
 PATCH = (8, 9, 10)
 CLASSES = 3

@@ -13,12 +13,12 @@ from kseg.inference.saved_model import write_saved_model
 from kseg.inference.serving.signatures import PATCH, PROBABILITIES, VOXEL_TYPES
 from kseg.inference.sliding_window import probability_planes
 from kseg.inference.volumes import segment_scan, volume_segmenter
-from kseg.records.intensity import intensity_statistics, normalise
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.interpolation import linear
 from kseg.volumes.resample import at_spacing, on_grid
-from kseg.volumes.slabs import gather, stream_of_volume
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import gather, stream_of_volume
 
 SCANS = [
     ((23, 17, 20), (1.0, 0.8, 1.5)),  # the model's own spacing

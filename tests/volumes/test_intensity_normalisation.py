@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from kseg.recipe.types import Normalisation
 from kseg.records import intensity
-from kseg.records.intensity import PERCENTILES, CaseIntensities, Scale, intensity_statistics, normalise
+from kseg.volumes.intensity_normalisation import PERCENTILES, CaseIntensities, Scale, intensity_statistics, normalise
 
 
 def scans() -> dict[str, np.ndarray]:

@@ -9,9 +9,9 @@ from kseg.patches.patch import Patch, PatchCutter
 from kseg.patches.shards import read_head
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
-from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest
 from kseg.storage.locations import Location
+from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import index_dtype
 
 READY_BATCHES = 4
@@ -37,7 +37,7 @@ class PatchSource:
     """Patches of one split of a prepared dataset.
 
     `folder` holds the shards of `manifest`; `options` is the recipe's section; `seed` decides every draw; `scales` are
-    those of the channels (`kseg.records.intensity.normalise`). Patches of the split `train` alone are flipped and
+    those of the channels (`volumes.intensity_normalisation.normalise`). Patches of the split `train` alone are flipped and
     augmented, whatever the options say.
     """
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from kseg.patches.waiting import Stopwatch
+from kseg.patches.stopwatch import Stopwatch
 
 PAUSE_S = 0.05
 

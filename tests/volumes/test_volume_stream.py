@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from kseg.console.errors import InputError
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.read import open_image, open_labels, read_image
-from kseg.volumes.slabs import gather, stream_of_volume
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import gather, stream_of_volume
 
 EXTENSIONS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 DIRECTIONS = {

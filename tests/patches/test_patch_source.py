@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.patches.pipeline import PatchSource, Share
+from kseg.patches.patch_source import PatchSource, Share
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Patches
 from kseg.records import bricks
-from kseg.records.intensity import normalise
 from kseg.records.manifest import Manifest
 from kseg.records.read import read_records
 from kseg.records.scans import Scan, ScanList, scan_in_memory
 from kseg.records.write import write_dataset
+from kseg.volumes.intensity_normalisation import normalise
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
@@ -195,7 +195,7 @@ def test_tensorflows_global_seed_has_no_part_in_it(prepared: tuple[Path, Manifes
 
 def test_another_process_sees_the_same_patches(prepared: tuple[Path, Manifest], undisturbed: Batches) -> None:
     program = (
-        "import sys, zlib; from pathlib import Path; from kseg.patches.pipeline import PatchSource; "
+        "import sys, zlib; from pathlib import Path; from kseg.patches.patch_source import PatchSource; "
         "from kseg.recipe.sections import Patches; from kseg.records.manifest import load_manifest; "
         "folder = Path(sys.argv[1]); options = Patches(size=(4, 5, 6), batch_size=2); "
         "found = PatchSource(folder, load_manifest(folder), 'train', options, 1).batches(range(8, 12)); "

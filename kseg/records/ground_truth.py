@@ -9,9 +9,9 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
-from kseg.records.example import decode_example, encode_example
-from kseg.records.labels import PackedLabels, class_indices
+from kseg.records.packed_labels import PackedLabels, class_indices
 from kseg.records.schema import MOST_BRICKS, Head
+from kseg.records.tf_example import decode_example, encode_example
 from kseg.volumes.geometry import ras_grid
 from kseg.volumes.labels import index_dtype
 from kseg.volumes.volume import Volume

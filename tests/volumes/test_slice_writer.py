@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from kseg.console.errors import InputError
-from kseg.volumes.stream import SliceWriter
+from kseg.volumes.slice_writer import SliceWriter
 
 SHAPE = (7, 5, 4)
 LPS = np.diag([-1.0, -1.0, 1.0])

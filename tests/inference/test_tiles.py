@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kseg.patches.grid import tile_starts, tiles
+from kseg.inference.tiles import tile_starts, tiles
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 from kseg.records.bricks import Bricks
 from kseg.storage.read_ahead import read_ahead
 from kseg.volumes.labels import index_dtype
-from kseg.volumes.slabs import VolumeStream
+from kseg.volumes.volume_stream import VolumeStream
 
 COMPRESSION_LEVEL = 3
 """Twice as fast as level 6 to inflate, for each patch of a training, and three times to deflate: labels are
