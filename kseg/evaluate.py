@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.evaluation.report import score_table, write_scores
     from kseg.evaluation.scores import score_case, summarise
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
-    from kseg.inference.volumes import brought_back, chosen_postprocessing, describe, segment_cases
+    from kseg.inference.segment_volumes import brought_back, chosen_postprocessing, describe, segment_cases
     from kseg.report.run import write_run_report
 
     postprocessing = None if validating else chosen_postprocessing(trained)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.inference.serving.pipeline import Pipeline
-from kseg.inference.serving.signatures import PATCH, Served
-from kseg.inference.volumes import volume_segmenter
+from kseg.deployment.serving.pipeline import Pipeline
+from kseg.deployment.serving.served_model import PATCH, ServedModel
+from kseg.inference.segment_volumes import volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import PatchSource
 from kseg.recipe.load import dump_recipe, load_recipe
@@ -90,7 +90,7 @@ def test_training_prediction_and_saved_model_agree(
     np.testing.assert_allclose(seen[0][0], trained, atol=1e-4)
 
     run = open_trained(str(folder.path))
-    signature = Served([model.network], Pipeline.of(run, None)).signature(PATCH)
+    signature = ServedModel([model.network], Pipeline.of(run, None)).signature(PATCH)
     served = signature(voxels=tf.constant(voxels(3)[np.newaxis]))
     np.testing.assert_allclose(served["probabilities"][0], model.network(trained[np.newaxis])[0], atol=1e-4)
 

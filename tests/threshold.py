@@ -1,4 +1,4 @@
-"""A `kseg.inference.source.Source` without a network, whose masks are known beforehand."""
+"""A `kseg.inference.predictor.Predictor` without a network, whose masks are known beforehand."""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ import numpy as np
 from kseg.benchmark.clock import seconds
 from kseg.benchmark.memory import peak_bytes
 from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_saved_model
-from kseg.inference.averaging import Predict
+from kseg.inference.ensemble import Predict
 from kseg.inference.sliding_window import Normalise, segment
 from kseg.runs.run_folder import RunFolder
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
@@ -70,7 +70,7 @@ def _keras(run: RunFolder, threads: int) -> Predict:
 def _saved_model(run: RunFolder, threads: int) -> Predict:
     import tensorflow as tf
 
-    from kseg.inference.serving.signatures import PATCH
+    from kseg.deployment.serving.served_model import PATCH
 
     _set_threads(threads)
     signature = tf.saved_model.load(latest_saved_model(run)).signatures[PATCH]
@@ -78,13 +78,13 @@ def _saved_model(run: RunFolder, threads: int) -> Predict:
 
 
 def _onnx(run: RunFolder, threads: int) -> Predict:
-    from kseg.inference.onnx_file import open_onnx
+    from kseg.deployment.onnx_file import open_onnx
 
     return open_onnx(run.onnx, threads)
 
 
 def _engine(run: RunFolder, threads: int) -> Predict:
-    from kseg.inference.engine import open_engine
+    from kseg.deployment.engine_file import open_engine
 
     return open_engine(run)
 

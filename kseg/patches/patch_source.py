@@ -37,7 +37,7 @@ class PatchSource:
     """Patches of one split of a prepared dataset.
 
     `folder` holds the shards of `manifest`; `options` is the recipe's section; `seed` decides every draw; `scales` are
-    those of the channels (`volumes.intensity_normalisation.normalise`). Patches of the split `train` alone are flipped and
+    those of the channels (`volumes.intensity_normalisation`). Patches of the split `train` alone are flipped and
     augmented, whatever the options say.
     """
 

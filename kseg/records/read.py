@@ -85,7 +85,7 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Recor
 
 
 def damaged(shard: Location) -> InputError:
-    """Return the complaint about a shard whose checksum is not the manifest's."""
+    """Return the error about a shard whose checksum is not the manifest's."""
     return InputError(f"shard '{shard}' is damaged (its checksum differs): prepare the dataset again")
 
 

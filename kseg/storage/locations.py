@@ -64,14 +64,14 @@ def reaching(location: Location) -> Iterator[None]:
     """
     try:
         yield
-    except _complaints(location) as error:
+    except _store_errors(location) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"'{location}' cannot be reached ({reason}): check its name, network and credentials"
         ) from None
 
 
-def _complaints(location: Location) -> tuple[type[BaseException], ...]:
+def _store_errors(location: Location) -> tuple[type[BaseException], ...]:
     if not is_remote(location):
         return ()
     if botocore := sys.modules.get("botocore.exceptions"):  # of s3://; not among the errors of a system

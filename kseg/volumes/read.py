@@ -125,7 +125,7 @@ def _open_channel(path: Path, assume_spacing_mm: Spacing, like: np.ndarray | Non
 
 
 def _not_finite(stored: np.ndarray, path: Path) -> InputError:
-    """Return the complaint about voxels that are not finite, or are not in float32."""
+    """Return the error about voxels that are not finite, or are not in float32."""
     largest = np.abs(stored).max()  # of what is NaN it is NaN
     if np.isfinite(largest):
         return InputError(f"image '{path}' must fit into float32: received {largest:.4g}; replace what is beyond 3e38.")

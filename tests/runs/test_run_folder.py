@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.inference.saved_model import write_saved_model
-from kseg.inference.serving.pipeline import Pipeline
+from kseg.deployment.saved_model import write_saved_model
+from kseg.deployment.serving.pipeline import Pipeline
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe

@@ -7,7 +7,7 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
-from kseg.inference.volumes import chosen_postprocessing, segment_cases, volume_segmenter
+from kseg.inference.segment_volumes import chosen_postprocessing, segment_cases, volume_segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
