@@ -51,7 +51,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     from kseg.patches.file_systems import open_file_system
     from kseg.runs.run import check_resumable, make_runs, planned_recipe, summarise_folds
     from kseg.runs.run_files import FOLDS, RUN
-    from kseg.training.stopping import Stopped
+    from kseg.training.stop_on_signal import Stopped
     from kseg.training.workers import start_workers
 
     workers = start_workers()

@@ -21,7 +21,7 @@ from kseg.records.write import write_dataset
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
-from kseg.training.beginning import compiled_model
+from kseg.training.start import compiled_model
 from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry

@@ -9,9 +9,9 @@ from kseg.patches.patch_source import PatchSource
 from kseg.patches.stopwatch import Stopwatch
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
-from kseg.training.beginning import compiled_model
 from kseg.training.precision import choose_precision
-from kseg.training.times import Times
+from kseg.training.start import compiled_model
+from kseg.training.step_times import StepTimes
 
 STEPS = 4
 
@@ -31,7 +31,7 @@ def measure_waiting(
         stopwatch.watch(source.batches(range((repeats + 1) * STEPS))),
         steps_per_epoch=STEPS,
         epochs=repeats + 1,
-        callbacks=[Times(stopwatch), keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: next(bar, None))],
+        callbacks=[StepTimes(stopwatch), keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: next(bar, None))],
         shuffle=False,
         verbose=0,
     ).history

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 import kseg
 from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
-from kseg.nn.sizes import CropLike, MaxPool3D, PadToMultiple
+from kseg.nn.size_layers import CropLike, MaxPool3D, PadToMultiple
 
 OPERATOR_SET = 17
 IR_VERSION = 8

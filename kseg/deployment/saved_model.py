@@ -29,7 +29,7 @@ COMPARED = (SEGMENT, "segment_int16")
 
 @dataclass(frozen=True)
 class Difference:
-    """How near a SavedModel is to `kseg.predict` on a made-up volume: share of voxels, largest difference in a probability."""
+    """By how much a SavedModel differs from `kseg.predict` on a made-up volume: share of labels, and a probability."""
 
     shape: tuple[int, int, int]
     differing_labels: float

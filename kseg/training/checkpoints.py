@@ -25,7 +25,7 @@ from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import remove
 from kseg.training.averaging import averaged_weights
 from kseg.training.schedule import Budget
-from kseg.training.times import Timing
+from kseg.training.step_times import Timing
 from kseg.training.workers import Workers
 
 if TYPE_CHECKING:

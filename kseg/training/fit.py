@@ -20,16 +20,17 @@ from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.locations import Location
 from kseg.training.averaging import ValidateAverage
-from kseg.training.beginning import start_run, tell_beginning
-from kseg.training.board import Board
 from kseg.training.checkpoints import Checkpoint, in_vain
 from kseg.training.display import Display
 from kseg.training.history import epochs_to_share, read_history
-from kseg.training.resuming import GoOn
+from kseg.training.penalty_monitor import PenaltyMonitor
+from kseg.training.resume_within_epoch import ResumeWithinEpoch
 from kseg.training.schedule import Budget
-from kseg.training.stopping import Agreement, End
-from kseg.training.times import Times
-from kseg.training.watch import PenaltyWatch
+from kseg.training.start import start_run, tell_beginning
+from kseg.training.step_times import StepTimes
+from kseg.training.stop_on_signal import StopOnSignal
+from kseg.training.sync_workers import SyncWorkers
+from kseg.training.tensorboard_summaries import TensorBoardSummaries
 from kseg.training.workers import Workers, start_workers
 
 
@@ -68,9 +69,9 @@ def fit(
         model, state = start_run(recipe, folder, description, resume, workers)
         termination.parting_words = "before the first step: go on with --resume"
         tell_beginning(recipe, model, state, workers)
-        agreement = Agreement(workers, termination)
+        sync = SyncWorkers(workers, termination)
         spent = state.spent_seconds + workers.from_chief(time.monotonic() - began)
-    budget = Budget(options, state.epochs_done, spent, agreement.clock)
+    budget = Budget(options, state.epochs_done, spent, sync.clock)
     out_of_time = state.epochs_done > 0 and state.steps_done == 0 and budget.progress == 1.0
     nothing_left = out_of_time or in_vain(options.patience, state.epochs_without_gain)
     train = PatchSource(
@@ -85,14 +86,16 @@ def fit(
         return whole_val if share == WHOLE else val.batches(to_validate, share).cache()
 
     stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)
-    times = Times(stopwatch, state.timing, state.steps_done)
+    times = StepTimes(stopwatch, state.timing, state.steps_done)
     checkpoint = Checkpoint(folder, budget, workers, state, options.patience)
     display = Display(budget, model.class_names)
     looks: list[keras.callbacks.Callback] = []
     logs: list[keras.callbacks.Callback] = []
     if workers.is_chief:
         spacing_mm, names, curves = manifest.plan.target_spacing_mm, model.class_names, folder.precision_recall
-        board = Board(recipe, folder.logs, curves, budget, whole_val, names, spacing_mm, lambda: agreement.ends)
+        board = TensorBoardSummaries(
+            recipe, folder.logs, curves, budget, whole_val, names, spacing_mm, lambda: sync.ends
+        )
         looks = [board]
         logs = [
             keras.callbacks.TensorBoard(folder.logs, write_graph=False),
@@ -109,16 +112,16 @@ def fit(
                     validation_data=workers.feed(val_batches),
                     validation_steps=len(to_validate),
                     callbacks=[
-                        agreement,
-                        GoOn(state),
+                        sync,
+                        ResumeWithinEpoch(state),
                         times,
                         *looks,
                         budget,
                         *logs,
                         checkpoint,
-                        *([display, PenaltyWatch()] if workers.is_chief else []),
+                        *([display, PenaltyMonitor()] if workers.is_chief else []),
                         ValidateAverage(),
-                        End(agreement, checkpoint, times, state.steps_done),
+                        StopOnSignal(sync, checkpoint, times, state.steps_done),
                     ],
                     shuffle=False,
                     verbose=0,

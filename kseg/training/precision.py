@@ -7,7 +7,7 @@ def choose_precision(precision: str) -> str:
     `"auto"` is `"mixed_bfloat16"` where that is known to be faster, else `"float32"`. Weights, norms and soft sums
     are float32 in both.
     """
-    from kseg.nn.processor import bfloat16_is_faster
+    from kseg.nn.cpu_features import bfloat16_is_faster
 
     if precision != "auto":
         return precision

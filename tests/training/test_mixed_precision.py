@@ -13,10 +13,10 @@ from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.training.averaging import averaged_weights
-from kseg.training.beginning import compiled_model
 from kseg.training.checkpoints import State, load_checkpoint, write_checkpoint
 from kseg.training.display import Display
-from kseg.training.stopping import Stopped
+from kseg.training.start import compiled_model
+from kseg.training.stop_on_signal import Stopped
 
 DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 

@@ -17,7 +17,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.training.averaging import ValidateAverage
 from kseg.training.checkpoints import Checkpoint
 from kseg.training.display import Display
-from kseg.training.stopping import Stopped
+from kseg.training.stop_on_signal import Stopped
 
 OPTIONS = ("network.dropout=0.3", "network.skip=add", "train.ema=0.8", "train.patience=9", "augmentation.noise=1")
 
@@ -176,7 +176,7 @@ from kseg.training.checkpoints import load_checkpoint
 from kseg.training.display import Display
 from kseg.training.fit import fit
 from kseg.runs.run_folder import DataDescription, RunFolder
-from kseg.training.stopping import Stopped
+from kseg.training.stop_on_signal import Stopped
 from kseg.training.workers import start_workers
 
 workers = start_workers()

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.deployment.saved_model import Agreement, write_saved_model
+from kseg.deployment.saved_model import Difference, write_saved_model
 from kseg.deployment.serving.pipeline import Pipeline
 from kseg.inference.postprocessing_choice import ClassChoice, PostProcessing
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun, open_trained
-from kseg.training.beginning import compiled_model
+from kseg.training.start import compiled_model
 from kseg.volumes.intensity_normalisation import Scale
 
 LABELS = {"background": 0, "organ": -100, "vessel": 300}
@@ -35,7 +35,7 @@ class Exported(NamedTuple):
     run: TrainedRun
     pipeline: Pipeline
     path: Path
-    agreement: Agreement
+    difference: Difference
     signatures: dict[str, tf.types.experimental.ConcreteFunction]
 
 
@@ -66,5 +66,5 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     chosen = PostProcessing(cases=1, models=tuple(run.model_hashes()), classes=choices)
     pipeline = Pipeline.of(run, chosen)
     path = run.folder.path / "1"
-    agreement = write_saved_model(run, pipeline, path, "abdomen")
-    return Exported(run, pipeline, path, agreement, tf.saved_model.load(str(path)).signatures)
+    difference = write_saved_model(run, pipeline, path, "abdomen")
+    return Exported(run, pipeline, path, difference, tf.saved_model.load(str(path)).signatures)

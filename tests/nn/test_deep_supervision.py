@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kseg.nn.deep_supervision import lower_resolution, supervised_loss, supervised_network
 from kseg.nn.networks import build_network
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
-from kseg.nn.supervision import lower_resolution, supervised_loss, supervised_network
 
 TINY = {"filters": (2, 3, 2), "dilation_rates": (1, 2), "num_classes": 3}
 

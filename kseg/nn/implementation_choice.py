@@ -12,7 +12,7 @@ with few maps are still cheaper by reuse.
 import math
 from collections.abc import Sequence
 
-from kseg.nn.processor import bfloat16_is_faster, convolutions_are_fast, on_tensorflows_cpu
+from kseg.nn.cpu_features import bfloat16_is_faster, convolutions_are_fast, on_tensorflows_cpu
 
 IMPLEMENTATIONS = ("auto", "direct", "reuse")
 MANY_CHANNELS = 64

@@ -15,10 +15,10 @@ from typing import Any
 from keras import KerasTensor, backend, ops
 
 from kseg.nn import few_channels
-from kseg.nn.choice import adds_shifted_inputs
 from kseg.nn.compiled import compiled
-from kseg.nn.phases import merge, part
-from kseg.nn.processor import on_tensorflows_cpu
+from kseg.nn.cpu_features import on_tensorflows_cpu
+from kseg.nn.depth_to_space import depth_to_space, space_to_depth
+from kseg.nn.implementation_choice import adds_shifted_inputs
 
 Sizes = Sequence[int]
 HALVES = ("float16", "bfloat16")
@@ -81,7 +81,7 @@ def _products_and_sums(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int]
     for rate in rates:
         maps = products
         for axis in (X, Y):
-            maps = merge(_sum_taps(maps, axis, taps[axis - X], rate, upsample[axis - X]), axis)
+            maps = depth_to_space(_sum_taps(maps, axis, taps[axis - X], rate, upsample[axis - X]), axis)
         by_rate.append(_sum_taps(maps, Z, taps[2], rate, upsample[2]))
     return ops.concatenate([phase for phases in zip(*by_rate, strict=True) for phase in phases], axis=0)
 
@@ -104,7 +104,7 @@ def _gradients_of_sums(
     for number, rate in enumerate(rates):
         spread = _spread_taps(pieces[number :: len(rates)], Z, taps[2], rate)
         for axis in (Y, X):
-            spread = _spread_taps(part(spread, axis, upsample[axis - X]), axis, taps[axis - X], rate)
+            spread = _spread_taps(space_to_depth(spread, axis, upsample[axis - X]), axis, taps[axis - X], rate)
         products = products + spread
     matrix = _as_matrix(kernel)
     flat = ops.reshape(products, (matrix.shape[1], -1))

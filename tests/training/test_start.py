@@ -10,8 +10,8 @@ from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.training import beginning
-from kseg.training.beginning import start_run
 from kseg.training.checkpoints import load_checkpoint
+from kseg.training.start import start_run
 from kseg.training.workers import Workers
 
 ALONE = Workers(tf.distribute.get_strategy())

@@ -24,7 +24,7 @@ LOOKS = 10
 PICTURES = 2
 
 
-class Board(keras.callbacks.Callback):
+class TensorBoardSummaries(keras.callbacks.Callback):
     """Writes recipe and hyperparameters when training begins, and looks at the validation patches now and then.
 
     A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these

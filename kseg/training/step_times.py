@@ -18,7 +18,7 @@ class Timing(BaseModel):
     waited: NonNegativeFloat = 0.0
 
 
-class Times(keras.callbacks.Callback):
+class StepTimes(keras.callbacks.Callback):
     """Adds to an epoch's logs the time of a step, in seconds, and the share of it in which the input was waited for.
 
     Args:

@@ -1,10 +1,10 @@
 """The watch over the learned penalties: one line each time that one leaves its bounds."""
 
-from kseg.training.watch import PenaltyWatch
+from kseg.training.penalty_monitor import PenaltyMonitor
 
 
 def lines(capsys, alphas):
-    watch = PenaltyWatch()
+    watch = PenaltyMonitor()
     said = []
     for epoch, alpha in enumerate(alphas):
         watch.on_epoch_end(epoch, {} if alpha is None else {"alpha": alpha})

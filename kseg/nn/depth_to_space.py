@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from keras import KerasTensor, ops
 
 
-def merge(phases: Sequence[KerasTensor], axis: int) -> KerasTensor:
+def depth_to_space(phases: Sequence[KerasTensor], axis: int) -> KerasTensor:
     """Interleave phases along `axis`, whose size grows by their number."""
     if len(phases) == 1:
         return phases[0]
@@ -14,8 +14,8 @@ def merge(phases: Sequence[KerasTensor], axis: int) -> KerasTensor:
     return ops.reshape(stacked, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
 
 
-def part(x: KerasTensor, axis: int, factor: int) -> list[KerasTensor]:
-    """Undo `merge`."""
+def space_to_depth(x: KerasTensor, axis: int, factor: int) -> list[KerasTensor]:
+    """Undo `depth_to_space`."""
     if factor == 1:
         return [x]
     shape = ops.shape(x)

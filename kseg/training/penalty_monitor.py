@@ -8,7 +8,7 @@ LOWEST = 0.05
 """A penalty below it, the other then above 0.95, is worth a word."""
 
 
-class PenaltyWatch(keras.callbacks.Callback):
+class PenaltyMonitor(keras.callbacks.Callback):
     """Warns when alpha leaves [0.05, 0.95], once each time that it does."""
 
     def __init__(self) -> None:

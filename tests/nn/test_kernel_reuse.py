@@ -9,7 +9,7 @@ from keras import ops
 
 from kseg import SegmentationLoss, Segmenter, SharedDilatedConv3D, build_network
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
-from kseg.nn.reuse import reused_convolutions
+from kseg.nn.kernel_reuse import reused_convolutions
 
 TABLE = [
     # (batch, x, y, z, channels), kernel size, rates, up-sampling

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.choice import check_implementation
+from kseg.nn.cpu_features import convolutions_are_fast, on_tensorflows_cpu
+from kseg.nn.implementation_choice import check_implementation
 from kseg.nn.pooling import max_pool
-from kseg.nn.processor import convolutions_are_fast, on_tensorflows_cpu
 
 
 def triple(value: int | Sequence[int], argument: str) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import keras
 from kseg.training.checkpoints import State, assign_values
 
 
-class GoOn(keras.callbacks.Callback):
+class ResumeWithinEpoch(keras.callbacks.Callback):
     """Passes over the steps of the first epoch that are done already, and restores what was counted in them.
 
     Keras' `fit` begins epochs at their first step. Here the done steps count, but nothing is drawn or computed in them,
