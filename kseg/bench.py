@@ -106,8 +106,8 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     records, manifest = staged(recipe, manifest)
     start_tensorflow()
     from kseg.benchmark.input import measure_pipeline, price_transforms
-    from kseg.benchmark.storage import measure_storage
-    from kseg.benchmark.waiting import measure_waiting
+    from kseg.benchmark.input_waiting import measure_waiting
+    from kseg.benchmark.read_speed import measure_storage
     from kseg.patches.file_systems import open_file_system
     from kseg.patches.patch_source import PatchSource
     from kseg.runs.run import describe_data, planned_recipe

@@ -47,13 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     start_tensorflow()
     from kseg.console.progress import progress, stdout
-    from kseg.evaluation.board import write_scalars
     from kseg.evaluation.case_pictures import CasePictures
-    from kseg.evaluation.report import score_table, write_scores
+    from kseg.evaluation.score_tables import score_table, write_scalars, write_scores
     from kseg.evaluation.scores import score_case, summarise
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
     from kseg.inference.segment_volumes import brought_back, chosen_postprocessing, describe, segment_cases
-    from kseg.report.run import write_run_report
+    from kseg.report.run_report import write_run_report
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kseg.benchmark.clock import seconds
-from kseg.benchmark.memory import peak_bytes
+from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_saved_model
 from kseg.inference.ensemble import Predict
 from kseg.inference.sliding_window import Normalise, segment

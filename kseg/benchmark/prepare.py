@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kseg.benchmark.clock import seconds
-from kseg.benchmark.memory import peak_bytes
+from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.records.scans import Scan, ScanList

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from rich.table import Table
 
-from kseg.console.markdown import markdown_text
+from kseg.console.text import markdown_text
 from kseg.experiments.cells import CellScores
 from kseg.recipe.grid import Cell, Reference
 from kseg.storage.files import whole_file

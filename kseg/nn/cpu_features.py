@@ -44,3 +44,14 @@ def _processor_flags() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def choose_precision(precision: str) -> str:
+    """Return the name of Keras' dtype policy for a recipe's `train.precision`.
+
+    `"auto"` is `"mixed_bfloat16"` where that is known to be faster, else `"float32"`. Weights, norms and soft sums
+    are float32 in both.
+    """
+    if precision != "auto":
+        return precision
+    return "mixed_bfloat16" if bfloat16_is_faster() else "float32"

@@ -11,7 +11,7 @@ from kseg import __version__
 from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
-from kseg.console.wording import some_of
+from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
 from kseg.records.bricks import MOST_EDGE
 from kseg.records.destinations import destination

@@ -8,7 +8,7 @@ from kseg.deployment.serving.model_info import versions
 from kseg.deployment.serving.pipeline import Pipeline
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
-from kseg.report.run import read_scores
+from kseg.report.run_report import read_scores
 from kseg.runs.run_files import CARD
 from kseg.runs.trained_run import TrainedRun
 from kseg.volumes.intensity_normalisation import Scale

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from kseg import __version__
-from kseg.console.markdown import markdown_text
+from kseg.console.text import markdown_text
 from kseg.storage.files import whole_file
 
 

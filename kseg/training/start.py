@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.nn.cpu_features import choose_precision
 from kseg.nn.networks import build_network, trainable_parameters
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
@@ -17,7 +18,6 @@ from kseg.storage.files import whole_folder
 from kseg.training.checkpoints import State, load_checkpoint, random_seeds, values_of, write_checkpoint
 from kseg.training.history import cut_history
 from kseg.training.optimizer import build_optimizer
-from kseg.training.precision import choose_precision
 from kseg.training.workers import Workers
 
 

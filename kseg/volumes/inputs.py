@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.wording import some_of
+from kseg.console.text import some_of
 from kseg.volumes.channel_files import gather_channels
 from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
 from kseg.volumes.formats.files import files_of

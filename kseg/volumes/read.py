@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted
+from kseg.console.text import counted
 from kseg.recipe.types import Spacing
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference

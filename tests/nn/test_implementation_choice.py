@@ -3,7 +3,7 @@
 import pytest
 
 from kseg.nn import choice, processor
-from kseg.training.precision import choose_precision
+from kseg.nn.cpu_features import choose_precision
 
 LEVEL, STEM, OUTPUT = (3, 3, 3, 32, 16), (3, 3, 3, 1, 16), (3, 3, 3, 32, 3)  # kernels
 HIGHER = (2, 2, 2)

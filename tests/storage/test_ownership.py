@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kseg.console.errors import InputError
-from kseg.experiments.grid import GRID
+from kseg.experiments.sweep import GRID
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.destinations import DATASET
 from kseg.runs.data_description import DataDescription

@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.uid import RTDoseStorage
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted, some_of
+from kseg.console.text import counted, some_of
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
 from kseg.volumes.formats.dicom_magic import is_dicom

@@ -9,7 +9,7 @@ from nibabel.volumeutils import shape_zoom_affine
 from pydicom.datadict import dictionary_description
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted, some_of
+from kseg.console.text import counted, some_of
 from kseg.volumes.formats.dicom_errors import in_a_line
 from kseg.volumes.formats.dicom_planes import Plane
 from kseg.volumes.formats.dicom_values import read_values

@@ -5,11 +5,11 @@ import statistics
 import keras
 
 from kseg.console.progress import progress
+from kseg.nn.cpu_features import choose_precision
 from kseg.patches.patch_source import PatchSource
 from kseg.patches.stopwatch import Stopwatch
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
-from kseg.training.precision import choose_precision
 from kseg.training.start import compiled_model
 from kseg.training.step_times import StepTimes
 

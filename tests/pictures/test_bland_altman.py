@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kseg.pictures.agreement import bland_altman, limits_of_agreement
+from kseg.pictures.bland_altman import bland_altman, limits_of_agreement
 
 
 def test_bias_and_limits_by_hand():

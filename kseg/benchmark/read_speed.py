@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.benchmark.clock import seconds
+from kseg.benchmark.measure import seconds
 from kseg.console.progress import progress
 from kseg.storage.locations import Location
 

@@ -1,4 +1,4 @@
-"""Scores on disk and on the terminal: a CSV row per case and class, a JSON file with the summary, a table."""
+"""Scores on disk, on the terminal and in TensorBoard: a CSV row per case and class, a summary in JSON, a table."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from kseg.console.wording import counted
+from kseg.console.text import counted
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
 from kseg.storage.files import whole_file
 
@@ -41,6 +41,17 @@ def write_scores(
         table = csv.DictWriter(file, ["case", *names], lineterminator="\n")
         table.writeheader()
         table.writerows({"case": case, **row} for case, members in rows.items() for row in members)
+
+
+def write_scalars(summary: Summary, logs: Path, split: str) -> None:
+    """Write the means of all measures over the foreground as `<split>_<measure>`."""
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(logs))
+    with writer.as_default(step=0):
+        for measure, statistic in summary.foreground.items():
+            tf.summary.scalar(f"{split}_{measure}", statistic.mean)
+    writer.close()
 
 
 def score_table(summary: Summary) -> Table:

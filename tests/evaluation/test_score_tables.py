@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from kseg.evaluation.report import score_table, write_scores
+from kseg.evaluation.score_tables import score_table, write_scores
 from kseg.evaluation.scores import ClassScore, score_case, summarise
 
 

@@ -1,9 +1,19 @@
-"""How much memory a process has used at most."""
+"""How long something takes, and how much memory a process has used at most."""
 
 import resource
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 STATUS = Path("/proc/self/status")
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Run something once, and return the seconds that it took."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def peak_bytes() -> int:

@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from kseg.console.errors import InputError
-from kseg.evaluation.report import headings, means
+from kseg.evaluation.score_tables import headings, means
 from kseg.evaluation.scores import Statistic
-from kseg.pictures.agreement import bland_altman
+from kseg.pictures.bland_altman import bland_altman
 from kseg.pictures.curves import RunCurves, four_panels
 from kseg.pictures.png import png_bytes
 from kseg.recipe.load import dump_recipe
@@ -113,7 +113,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
 
 @contextmanager
 def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
-    """Give what `kseg.evaluation.report.write_scores` wrote; whatever is amiss with it is the user's to mend."""
+    """Give what `kseg.evaluation.score_tables.write_scores` wrote; whatever is amiss with it is the user's to mend."""
     path = folder.evaluation / f"{split}.json"
     try:
         yield json.loads(path.read_bytes())

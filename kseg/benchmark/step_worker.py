@@ -13,9 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kseg.benchmark.clock import seconds
 from kseg.benchmark.cost import dilated_layers
-from kseg.benchmark.memory import peak_bytes
+from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.nn.networks import build_network
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter

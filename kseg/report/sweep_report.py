@@ -10,7 +10,7 @@ from kseg.pictures.png import png_bytes, save_png
 from kseg.recipe.grid import Cell, Experiment
 from kseg.recipe.load import dump_recipe
 from kseg.report.page import inside, write_page
-from kseg.report.run import read_curves, run_part
+from kseg.report.run_report import read_curves, run_part
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_file
 
@@ -46,7 +46,7 @@ def write_grid_report(experiment: Experiment, rows: Sequence[Row], folder: Path)
             first.setdefault(cell.title, cell)
     splits = {cell.title: "test" if "test" in scores.dice else "val" for cell, scores in rows}
     write_page(
-        "grid.html",
+        "sweep.html",
         folder / "report.html",
         title=experiment.recipe.name,
         headings=list(next(iter(table.values()))),
