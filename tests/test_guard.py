@@ -425,10 +425,10 @@ def test_a_grid_and_a_run_do_not_replace_each_other(prepared: None) -> None:
 
 
 def test_a_place_in_a_grid_that_is_taken_is_told_before_the_work(prepared: None, monkeypatch) -> None:
-    from kseg.experiments import grid
+    from kseg.experiments import sweep
 
-    monkeypatch.setattr(grid, "prepare", lambda *_: pytest.fail("the work has begun"))
-    grid.claim(Path("saved_models/leg"), grid.GRID)
+    monkeypatch.setattr(sweep, "prepare", lambda *_: pytest.fail("the work has begun"))
+    sweep.claim(Path("saved_models/leg"), sweep.GRID)
     named("leg/batch/seed-1", "thesis.txt")
     refused(run.main, ["tiny.toml"], r"batch/seed-1' is not a run that kseg made \(it holds 'thesis\.txt'\)")
 

@@ -13,7 +13,7 @@ from kseg.console.progress import progress
 from kseg.storage.locations import Location
 
 PIECE = 1 << 22
-MOST_BYTES = 1 << 28
+MAX_BYTES = 1 << 28
 
 
 def measure_storage(shards: Sequence[Location], repeats: int) -> dict[str, float]:
@@ -23,8 +23,8 @@ def measure_storage(shards: Sequence[Location], repeats: int) -> dict[str, float
     before. The two take turns; each figure is the median of `repeats` runs after one that is not counted.
     """
     rates: dict[str, list[float]] = {"disk": [], "memory": []}
-    ones, copy = np.ones(MOST_BYTES, np.uint8), np.empty(MOST_BYTES, np.uint8)
-    shard_bytes = min(MOST_BYTES, sum(shard.stat().st_size for shard in shards))
+    ones, copy = np.ones(MAX_BYTES, np.uint8), np.empty(MAX_BYTES, np.uint8)
+    shard_bytes = min(MAX_BYTES, sum(shard.stat().st_size for shard in shards))
     for number in progress(range(repeats + 1), "disk and memory"):
         for shard in shards:
             _drop_from_cache(shard)
@@ -32,12 +32,12 @@ def measure_storage(shards: Sequence[Location], repeats: int) -> dict[str, float
         copying = seconds(partial(np.copyto, copy, ones))
         if number > 0:
             rates["disk"].append(shard_bytes / 1e6 / reading)
-            rates["memory"].append(MOST_BYTES / 1e6 / copying)
+            rates["memory"].append(MAX_BYTES / 1e6 / copying)
     return {name: statistics.median(runs) for name, runs in rates.items()}
 
 
 def _read(shards: Sequence[Location]) -> None:
-    left = MOST_BYTES
+    left = MAX_BYTES
     for shard in shards:
         with shard.open("rb") as file:
             while piece := file.read(min(PIECE, left)):

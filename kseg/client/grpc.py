@@ -18,7 +18,7 @@ from kseg.console.errors import InputError
 from kseg.inference.predictor import Showing
 
 PORT = 8500
-MOST_BYTES = 2**31 - 2**16
+MAX_BYTES = 2**31 - 2**16
 """Of a volume in a message: protobuf writes and reads no message of 2 GiB, and the rest of it takes some."""
 TICK_SECONDS = 0.2
 FAILED = re.compile("failed to connect|resol|http1|HTTP/2", re.IGNORECASE)
@@ -89,7 +89,7 @@ class GrpcConnection:
     def check_size(self, signature: Signature, shape: Sequence[int], channels: int) -> None:
         """Refuse what fits into no message; see `Connection`."""
         voxel_bytes = max(channels * signature.dtype.itemsize, signature.labels_dtype.itemsize)
-        if (nbytes := math.prod(shape) * voxel_bytes) > MOST_BYTES:
+        if (nbytes := math.prod(shape) * voxel_bytes) > MAX_BYTES:
             raise InputError(
                 f"{nbytes / 2**30:.1f} GiB of voxels or labels do not fit into a message of gRPC, which ends at 2 GiB: "
                 "crop the scan, or segment it with python -m kseg.predict without --server"

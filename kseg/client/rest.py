@@ -27,10 +27,10 @@ from kseg.console.errors import InputError
 from kseg.inference.predictor import Showing
 
 PORT = 8501
-MOST_VOXELS = 2**31 - 1
+MAX_REQUEST_VOXELS = 2**31 - 1
 """TF Serving counts the numbers of a tensor in 32 bits."""
 CONNECT_SECONDS = 10.0
-MOST_SHOWN = 1000
+MAX_SHOWN = 1000
 
 CODES = {
     400: "INVALID_ARGUMENT",
@@ -79,10 +79,10 @@ class RestConnection:
 
     def check_size(self, signature: Signature, shape: Sequence[int], channels: int) -> None:
         """Refuse what TF Serving cannot count; see `Connection`."""
-        if (voxels := math.prod(shape) * channels) > MOST_VOXELS:
+        if (voxels := math.prod(shape) * channels) > MAX_REQUEST_VOXELS:
             raise InputError(
-                f"{voxels} voxels are more than TF Serving takes by REST, {MOST_VOXELS}: crop the scan, or segment it "
-                "with python -m kseg.predict without --server"
+                f"{voxels} voxels are more than TF Serving takes by REST, {MAX_REQUEST_VOXELS}: crop the scan, or "
+                "segment it with python -m kseg.predict without --server"
             )
 
     def prediction(
@@ -139,7 +139,7 @@ class RestConnection:
         code = CODES.get(response.status, "UNKNOWN")
         if isinstance(answer, dict) and isinstance(answer.get("error"), str):
             raise server_error(self.address, code, answer["error"])
-        said = text[:MOST_SHOWN].decode(errors="replace")
+        said = text[:MAX_SHOWN].decode(errors="replace")
         if code in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):  # a proxy says so, too
             raise server_error(self.address, code, said)
         if response.status != HTTPStatus.OK or answer is None:

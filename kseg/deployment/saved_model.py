@@ -21,7 +21,7 @@ from kseg.storage.files import whole_folder
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.volume_stream import stream_of_volume
 
-MOST_DIFFERING = 1e-4
+MAX_DIFFERING = 1e-4
 """Share of voxels whose label may differ: computed in another order, probabilities differ in their last digits."""
 TOLERANCE = 1e-4
 COMPARED = (SEGMENT, "segment_int16")
@@ -68,7 +68,7 @@ def write_saved_model(run: TrainedRun, pipeline: Pipeline, path: Path, name: str
         (extra / MODEL_INFO).write_text(model_info_text(run, pipeline), encoding="utf-8")
         write_warmup(extra, name, pipeline)
         agreement = _compare(run, folder, models, pipeline)
-        if agreement.differing_labels > MOST_DIFFERING or agreement.largest_difference > TOLERANCE:
+        if agreement.differing_labels > MAX_DIFFERING or agreement.largest_difference > TOLERANCE:
             raise RuntimeError(f"the SavedModel does not segment as kseg.predict does ({agreement}): it is not kept")
     return agreement
 

@@ -17,7 +17,7 @@ from kseg.nn.cpu_features import bfloat16_is_faster, convolutions_are_fast, on_t
 IMPLEMENTATIONS = ("auto", "direct", "reuse")
 MANY_CHANNELS = 64
 FEW_FILTERS = 8
-MOST_TERMS = 128
+MAX_TERMS = 128
 """Shifted inputs that one compiled loop may add: with more, compiling takes longer than the loop is worth."""
 
 
@@ -44,7 +44,7 @@ def reuses(
 def adds_shifted_inputs(kernel_shape: Sequence[int], upsample: Sequence[int]) -> bool:
     """Say whether reuse adds shifted inputs instead of shifted products: where there are few channels."""
     *taps, channels, filters = kernel_shape
-    return channels < filters and math.prod(taps) * channels <= MOST_TERMS and max(upsample) == 1
+    return channels < filters and math.prod(taps) * channels <= MAX_TERMS and max(upsample) == 1
 
 
 def _reuse_is_faster(kernel_shape: Sequence[int], upsample: Sequence[int], dtype: str) -> bool:

@@ -15,7 +15,7 @@ from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import index_dtype
 
 READY_BATCHES = 4
-MOST_AT_WORK = 8
+MAX_AT_WORK = 8
 ENDLESS = 10**12
 """More steps than any run makes."""
 
@@ -64,7 +64,7 @@ class PatchSource:
         numbers = tf.data.Dataset.range(steps.start, steps.stop, steps.step).flat_map(
             lambda step: tf.data.Dataset.range(step * size + first, step * size + first + own)
         )
-        at_work = min(MOST_AT_WORK, 1 + cores())  # as many as keep the cores busy while others wait for the disk
+        at_work = min(MAX_AT_WORK, 1 + cores())  # as many as keep the cores busy while others wait for the disk
         patches = numbers.map(self._patch, num_parallel_calls=at_work)
         batches = patches.batch(own // share.devices, drop_remainder=True)
         count = tf.data.experimental.assert_cardinality(len(steps) * share.devices)

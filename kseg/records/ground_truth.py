@@ -10,7 +10,7 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
 from kseg.records.packed_labels import PackedLabels, class_indices
-from kseg.records.schema import MOST_BRICKS, Head
+from kseg.records.schema import MAX_BRICKS, Head
 from kseg.records.tf_example import decode_example, encode_example
 from kseg.volumes.geometry import ras_grid
 from kseg.volumes.labels import index_dtype
@@ -39,7 +39,7 @@ def decode_truth(content: bytes, head: Head, num_classes: int) -> Volume:
     if case != head.case:
         raise ValueError(f"it holds the truth of case '{case}'")
     bricks = Bricks.of(shape) if min(shape) > 0 else None
-    if bricks is None or bricks.count > MOST_BRICKS or len(lengths) != bricks.count:
+    if bricks is None or bricks.count > MAX_BRICKS or len(lengths) != bricks.count:
         raise ValueError(f"its truth has {len(lengths)} bricks, which do not make up the shape {shape}")
     stops = np.cumsum(lengths)
     if (lengths < 0).any() or stops[-1] != len(packed):

@@ -23,7 +23,7 @@ from kseg.volumes.stored_geometry import StoredGeometry
 VERSION: Final = 3
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 STATISTICS = 4
-MOST_BRICKS = 2**22
+MAX_BRICKS = 2**22
 NO_TRUTH = -1
 
 
@@ -85,7 +85,7 @@ def decode_head(content: bytes, num_classes: int) -> Head:
         _check(min(x, y, z, channels) > 0 and max(x, y, z) < 2**31, f"a volume of shape {(x, y, z, channels)} is none")
         bricks = Bricks.of((x, y, z))
         _check(size == bricks.size, f"bricks of {size} are not those of shape {bricks.shape}")
-        _check(bricks.count <= MOST_BRICKS, f"{bricks.count} bricks are more than {MOST_BRICKS}")
+        _check(bricks.count <= MAX_BRICKS, f"{bricks.count} bricks are more than {MAX_BRICKS}")
         (kind,), (truth,) = features["dtype"].tolist(), features["truth"].tolist()
         _check(0 <= kind < len(DTYPES), f"the type {kind} is unknown")
         places, foreground = features["places"], features["foreground"].reshape(num_classes - 1, bricks.count)

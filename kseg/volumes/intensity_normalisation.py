@@ -14,7 +14,7 @@ from kseg.recipe.types import Normalisation
 PERCENTILES = (0.5, 99.5)
 LOW, HIGH, MEAN, STD = range(4)
 FLOOR_DB, UNIT_DB = -40.0, 10.0
-MOST_VOXELS = 2**24
+MAX_SAMPLE_VOXELS = 2**24
 WIDENED_AT_ONCE = 2**16
 
 Statistics = tuple[FiniteFloat, FiniteFloat, FiniteFloat, PositiveFloat]
@@ -48,7 +48,7 @@ def intensity_statistics(image: np.ndarray) -> np.ndarray:
 
     Mean and standard deviation are those of the voxels clipped to the two percentiles, so that a few glaring
     voxels do not decide the scale of a scan. A channel that is flat between its percentiles gets a standard
-    deviation of 1. Of more than `MOST_VOXELS` voxels of a type with many values, a regular sample stands for all.
+    deviation of 1. Of more than `MAX_SAMPLE_VOXELS` voxels of a type with many values, a regular sample stands for all.
 
     Args:
         image: `(x, y, z, channels)`, any real dtype.
@@ -94,7 +94,7 @@ class CaseIntensities:
 
     def __init__(self, dtype: np.dtype, channels: int, voxels: int) -> None:
         self._inside, self._outside = ([_Intensities(dtype) for _ in range(channels)] for _ in range(2))
-        self._step = 1 if _has_few_values(dtype) else -(-voxels // MOST_VOXELS)
+        self._step = 1 if _has_few_values(dtype) else -(-voxels // MAX_SAMPLE_VOXELS)
 
     def add(self, block: np.ndarray, start: Sequence[int], foreground: np.ndarray | None = None) -> None:
         """Add `(x, y, z, channels)` voxels that begin at voxel `start`; `foreground` `(x, y, z)` says which are of it.

@@ -20,8 +20,9 @@ import SimpleITK as sitk
 
 from kseg import export, phantom, predict
 from kseg.console.errors import InputError
+from kseg.deployment import tensorrt_engine
 from kseg.deployment.engine_file import open_engine
-from kseg.inference import local, tensorrt_engine
+from kseg.inference import local_predictor
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of
 
@@ -98,7 +99,7 @@ def test_a_scan_is_segmented_by_the_engine_as_by_keras_and_without_tensorflow(ex
     flips = "evaluation.flip_axes=['z']"
     predict.main(["leg", scan, flips, "--out", str(tmp_path / "keras")])
     monkeypatch.setattr(type(folder), "load_model", lambda _: pytest.fail("the Keras model is not needed"))
-    monkeypatch.setattr(local, "start_tensorflow", lambda: pytest.fail("nor is TensorFlow"))
+    monkeypatch.setattr(local_predictor, "start_tensorflow", lambda: pytest.fail("nor is TensorFlow"))
     predict.main(["leg", scan, flips, "--out", str(tmp_path / "engine"), "--engine"])
     one, other = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")

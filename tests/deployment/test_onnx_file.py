@@ -10,9 +10,9 @@ import pytest
 
 from kseg import export
 from kseg.console.errors import InputError
+from kseg.deployment import onnx_graph
 from kseg.deployment.check_patches import draw_check_patches, largest_difference
 from kseg.deployment.onnx_file import open_onnx
-from kseg.inference import onnx_graph
 from kseg.records.manifest import load_manifest
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of

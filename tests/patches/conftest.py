@@ -29,7 +29,7 @@ def parsed(
     edge: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[np.ndarray, np.ndarray, int], dict[str, Any]]:
     """Read the head of what an image `(x, y, z, channels)` and its class indices `(x, y, z)` become in a shard."""
-    monkeypatch.setattr(bricks, "MOST_EDGE", edge)
+    monkeypatch.setattr(bricks, "MAX_EDGE", edge)
     numbers = count()
 
     def parse_arrays(image: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def test_each_epoch_has_its_steps_whatever_the_sizes(
 def test_patches_of_bricks_are_those_of_whole_volumes(
     prepared: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bricks, "MOST_EDGE", 3)
+    monkeypatch.setattr(bricks, "MAX_EDGE", 3)
     scans = ScanList(("a", "b"), prepared[1].label_map, tuple(scan(number) for number in range(CASES + 1)))
     cut = tmp_path / "records", write_dataset(load_recipe(None, [f"data.records={tmp_path / 'records'}"]), scans)
     assert all(case.bytes > whole.bytes for case, whole in zip(cut[1].cases, prepared[1].cases, strict=True))

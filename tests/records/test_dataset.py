@@ -37,7 +37,7 @@ def shard_names(folder: Path) -> list[str]:
 def test_shards_hold_what_the_sources_held(
     edge: int, tmp_path: Path, scans: Scans, case_volumes: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bricks, "MOST_EDGE", edge)
+    monkeypatch.setattr(bricks, "MAX_EDGE", edge)
     folder = tmp_path / "records"
     written = write_dataset(recipe(folder), scans(train=7, val=2, test=1))
     manifest = load_manifest(folder)

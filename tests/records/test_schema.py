@@ -66,7 +66,7 @@ def assert_same(found: Record, expected: Record) -> None:
 def test_every_type_comes_back_to_the_bit(
     dtype: str, order: str, edge: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bricks, "MOST_EDGE", edge)
+    monkeypatch.setattr(bricks, "MAX_EDGE", edge)
     original = record(np.dtype(dtype).newbyteorder(order).str)
     assert_same(there_and_back(tmp_path, original, 3), original)
 

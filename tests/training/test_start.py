@@ -9,7 +9,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
-from kseg.training import beginning
+from kseg.training import start
 from kseg.training.checkpoints import load_checkpoint
 from kseg.training.start import start_run
 from kseg.training.workers import Workers
@@ -31,7 +31,7 @@ def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(beginning, "write_checkpoint", fail)
+    monkeypatch.setattr(start, "write_checkpoint", fail)
     with pytest.raises(KeyboardInterrupt):
         start_run(recipe, folder, DESCRIPTION, False, ALONE)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before

@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from kseg.recipe.types import Normalisation
-from kseg.records import intensity
 from kseg.volumes.intensity_normalisation import PERCENTILES, CaseIntensities, Scale, intensity_statistics, normalise
 
 
@@ -78,7 +77,7 @@ def peak_bytes(scan: np.ndarray) -> int:
 def test_memory_is_that_of_the_sample_however_large_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = np.random.default_rng(2).normal(size=(128, 128, 128, 1)).astype(np.float32)
     assert peak_bytes(scan) < 2.3 * scan.nbytes
-    monkeypatch.setattr(intensity, "MOST_VOXELS", scan.size // 16)
+    monkeypatch.setattr(intensity_normalisation, "MAX_SAMPLE_VOXELS", scan.size // 16)
     assert peak_bytes(scan) < 0.3 * scan.nbytes
 
 
@@ -86,7 +85,7 @@ def test_a_sample_is_the_same_however_the_blocks_are_cut_and_near_the_whole(monk
     scan = np.random.default_rng(3).normal(100, 20, (40, 41, 42, 2)).astype(np.float32)
     foreground = np.random.default_rng(4).random(scan.shape[:3]) < 0.3
     whole = intensity_statistics(scan)
-    monkeypatch.setattr(intensity, "MOST_VOXELS", 8000)
+    monkeypatch.setattr(intensity_normalisation, "MAX_SAMPLE_VOXELS", 8000)
     sampled = intensity_statistics(scan)
     np.testing.assert_allclose(sampled, whole, rtol=0.03)
     assert not np.array_equal(sampled, whole)

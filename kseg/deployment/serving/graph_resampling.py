@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kseg.deployment.serving.graph_loops import accumulate, for_each
 from kseg.volumes.interpolation import STEPS
-from kseg.volumes.resample import MOST_VOXELS, SAME_GRID, as_stored
+from kseg.volumes.resample import MAX_RESAMPLED_VOXELS, SAME_GRID, as_stored
 
 
 class Grid(NamedTuple):
@@ -31,7 +31,7 @@ def grid_at_spacing(own: Grid, spacing_mm: Sequence[float]) -> Grid:
     wanted = tf.constant(as_stored(spacing_mm), tf.float64)
     lengths = tf.maximum(tf.round(_divide(tf.cast(own.shape, tf.float64) * own.spacing_mm, wanted)), 1.0)
     complaint = "`spacing_mm` makes too many voxels of this volume at the model's spacing: crop it. Received"
-    tf.debugging.Assert(tf.reduce_prod(lengths) <= MOST_VOXELS, [complaint, own.spacing_mm])
+    tf.debugging.Assert(tf.reduce_prod(lengths) <= MAX_RESAMPLED_VOXELS, [complaint, own.spacing_mm])
     shape = tf.cast(lengths, tf.int32)
     same = _same(own, Grid(shape, wanted))
     return Grid(shape, tf.where(same, own.spacing_mm, wanted))

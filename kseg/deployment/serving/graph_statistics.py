@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from kseg.deployment.serving.graph_loops import accumulate, for_each
-from kseg.volumes.intensity_normalisation import MOST_VOXELS, PERCENTILES
+from kseg.volumes.intensity_normalisation import MAX_SAMPLE_VOXELS, PERCENTILES
 
 HALF = 2**16
 """Values of half a float32."""
@@ -84,7 +84,7 @@ def _of_floats(volume: tf.Tensor, channel: Any) -> tf.Tensor:
 def _sample(volume: tf.Tensor, channel: Any) -> Sample:
     """The voxels of a plane that stand for it, as in `kseg.volumes.intensity_normalisation.CaseIntensities`."""
     x, y, z = tf.unstack(tf.cast(tf.shape(volume)[:3], tf.int64))
-    step = -(-x * y * z // MOST_VOXELS)
+    step = -(-x * y * z // MAX_SAMPLE_VOXELS)
     places = tf.range(y)[:, tf.newaxis] + tf.range(z)
 
     def sample(plane: Any) -> tf.Tensor:

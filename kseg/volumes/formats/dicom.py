@@ -21,7 +21,7 @@ from kseg.volumes.formats.dicom_values import read_values, type_of
 from kseg.volumes.formats.names import DICOM_EXTENSIONS
 from kseg.volumes.formats.stored import Header, Read, damaged
 
-MOST_NAMED = 5  # series, in a message
+MAX_NAMED = 5  # series, in a message
 
 
 def open_dicom(path: Path) -> Header:
@@ -90,7 +90,7 @@ def _files_of(folder: Path) -> list[DicomFile]:
     sizes = Counter((file.series, file.series_number) for file in images)
     if len(sizes) > 1:
         firsts = {(file.series, file.series_number): file for file in reversed(images)}
-        named = some_of([_series_name(firsts[series], count) for series, count in sizes.items()], MOST_NAMED)
+        named = some_of([_series_name(firsts[series], count) for series, count in sizes.items()], MAX_NAMED)
         each = all(map(is_multi_frame, images)) and len(sizes) == len(images)
         remedy = "name its files one by one" if each else "give each its own folder"
         raise InputError(f"'{folder}' must hold one DICOM series: received {len(sizes)} ({named}); {remedy}.")

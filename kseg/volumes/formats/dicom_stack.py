@@ -18,7 +18,7 @@ from kseg.volumes.geometry import LPS_FROM_RAS
 SLICE_TOLERANCE = 0.05  # of the distance between slices: DICOM rounds positions to decimal digits
 SAME = 1e-4  # in directions (as cosines) and spacings (as a share): 0.05 voxels at the far side of 512 pixels
 CLOSE_MM = 1e-3  # positions closer than this are one
-MOST_GAPS = 3  # in a message
+MAX_GAPS = 3  # in a message
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _check_even(planes: Sequence[Plane], along: np.ndarray, where: str, noun: st
         ]
         raise InputError(
             f"{where} lacks {counted(lost.sum(), noun)}, for its {len(planes)} {noun}s are not evenly spaced: "
-            f"{some_of(gaps, MOST_GAPS)}; add what is missing."
+            f"{some_of(gaps, MAX_GAPS)}; add what is missing."
         )
     raise InputError(
         f"the {len(planes)} {noun}s of {where} must be evenly spaced along their normal: received distances of "

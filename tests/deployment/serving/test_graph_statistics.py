@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.deployment.serving import statistics
-from kseg.records import intensity
+from kseg.deployment.serving import graph_statistics
+from kseg.volumes import intensity_normalisation
 from kseg.volumes.intensity_normalisation import intensity_statistics
 
 SHAPE = (7, 9, 8, 2)
@@ -25,7 +25,7 @@ def drawn(dtype: type) -> np.ndarray:
 
 def of_graph(image: np.ndarray) -> np.ndarray:
     spec = tf.TensorSpec([None, None, None, image.shape[3]], image.dtype)
-    graph = tf.function(statistics.graph_statistics, autograph=False, input_signature=[spec])
+    graph = tf.function(graph_statistics.graph_statistics, autograph=False, input_signature=[spec])
     return np.asarray(graph(tf.constant(image)))
 
 
@@ -45,8 +45,8 @@ def test_floats_are_ordered_by_their_bits(scale: float) -> None:
 def test_of_many_floats_the_same_sample_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     image = drawn(np.float32)
     whole = of_graph(image)
-    for module in (statistics, intensity):
-        monkeypatch.setattr(module, "MOST_VOXELS", 100)
+    for module in (graph_statistics, intensity_normalisation):
+        monkeypatch.setattr(module, "MAX_SAMPLE_VOXELS", 100)
     sampled = of_graph(image)
     np.testing.assert_array_equal(sampled, intensity_statistics(image))
     assert (sampled != whole).any()

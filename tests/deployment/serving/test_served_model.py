@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kseg.deployment import saved_model
 from kseg.deployment.saved_model import write_saved_model
 from kseg.deployment.serving.served_model import PATCH, PROBABILITIES, VOXEL_TYPES
-from kseg.inference import saved_model
 from kseg.inference.ensemble import mean_of, mean_over_flips
 from kseg.inference.segment_volumes import segment_scan, volume_segmenter
 from kseg.inference.sliding_window import probability_planes
