@@ -8,6 +8,7 @@ from kseg.records import bricks, fingerprint
 from kseg.records.bricks import Bricks
 from kseg.records.fingerprint import Fingerprint, component_sizes, foreground_pieces, take_fingerprint
 from kseg.records.packed_labels import PackedLabels, pack_labels
+from kseg.volumes import intensity_normalisation
 from kseg.volumes.intensity_normalisation import CaseIntensities
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from kseg.recipe.types import Normalisation
+from kseg.volumes import intensity_normalisation
 from kseg.volumes.intensity_normalisation import PERCENTILES, CaseIntensities, Scale, intensity_statistics, normalise
 
 
