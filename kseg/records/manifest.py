@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
 from kseg.records.fingerprint import Fingerprint
@@ -136,7 +137,7 @@ def _parsed(folder: Location) -> Manifest:
         labels = manifest.label_map
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"'{folder}' holds no prepared dataset (no {MANIFEST}): run python -m kseg.prepare, or set data.records"
+            f"'{folder}' holds no prepared dataset (no {MANIFEST}): run {command_line('prepare')}, or set data.records"
         ) from None
     except ValidationError as error:
         problem = error.errors()[0]
