@@ -106,7 +106,7 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
     shards = [outcome.shard for outcome in outcomes if outcome.shard]
     cases = [CaseEntry(split=splits[shard.subject], **dict(shard)) for shard in shards]
     if not any(case.split == "train" for case in cases):
-        raise InputError(f"no scan of '{recipe.data.source}' is left to train on: mend those that were left out")
+        raise InputError(f"no scan of '{recipe.data.source}' is left to train on: fix those that were left out")
     return Manifest(
         kseg_version=__version__,
         source=recipe.data.source,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.runs.data_description import DataDescription
@@ -121,8 +122,7 @@ class RunFolder:
         except FileNotFoundError:
             raise InputError(f"'{self.data_description}' is missing: train the run anew with --force") from None
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(f"'{self.data_description}' is damaged ({problem['msg']}): train again") from None
+            raise InputError(f"'{self.data_description}' is damaged ({first_invalid(error)}): train again") from None
         return description
 
     def load_model(self) -> "Segmenter":

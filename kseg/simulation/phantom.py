@@ -85,7 +85,7 @@ class Phantom:
                 f"{self.shape}; choose a larger one."
             )
         if not all(0 < spacing < np.inf for spacing in self.spacing_mm):
-            raise InputError(f"a phantom's spacing must be a length above 0 mm: received {self.spacing_mm}; mend it.")
+            raise InputError(f"a phantom's spacing must be a length above 0 mm: received {self.spacing_mm}; fix it.")
         if not 0 <= self.difficulty <= 1:
             raise InputError(
                 f"a phantom's difficulty must lie between 0, easy, and 1, hard: received {self.difficulty}; "
