@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
+from kseg.recipe.splits import Split
 from kseg.recipe.types import Spacing
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
-from kseg.records.splits import Split
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
 
