@@ -7,7 +7,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from kseg.console.errors import InputError
-from kseg.simulation.calf import APONEUROSIS_MM, FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
+from kseg.simulation.calf import APONEUROSIS_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
+from kseg.simulation.field_of_view import FIELD_MM, FULL_SHAPE
 from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry
@@ -17,7 +18,6 @@ LABELS = LabelMap(
     ("background", "soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"),
     (0, SOLEUS, MEDIALIS, LATERALIS),
 )
-FULL_SHAPE = (512, 512, 1443)
 SMALLEST_AXIS = 16
 
 # Point spread function of a 10 MHz linear probe: standard deviations across, in depth and out of plane.
