@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
 from kseg.deployment.cuda import Cuda, Machine
 from kseg.deployment.tensorrt_engine import Engine, build_engine, load_tensorrt
 from kseg.inference.ensemble import Predict
@@ -146,9 +147,7 @@ def load_description(member: RunFolder) -> EngineDescription:
     except FileNotFoundError:
         raise InputError(f"run '{member.path}' has no engine ('{path}' is missing): {_remedy(member)}") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"'{path}' is damaged ({key}: {problem['msg']}): {_remedy(member)}") from None
+        raise InputError(f"'{path}' is damaged ({first_invalid(error)}): {_remedy(member)}") from None
 
 
 def check_machine(description: EngineDescription, here: Machine, member: RunFolder) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from kseg.console.command_names import command_line
 from kseg.inference.ensemble import Predict, mean_of, mean_over_flips
 from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
-from kseg.inference.sliding_window import Progress, segment
+from kseg.inference.sliding_window import BYTES_PER_MB, Progress, segment
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
 from kseg.records.read import Record, read_records
@@ -24,8 +24,6 @@ from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_volume
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
 Load = Callable[[RunFolder], Predict]
 """How a member of a run becomes a function from normalised patches to their probabilities."""
-
-BYTES_PER_MB = 10**6
 
 
 def load_keras(member: RunFolder) -> Predict:
