@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED) lint
 	$(BIN)/python $(PYTEST)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/nn/test_layers.py tests/nn/test_losses.py tests/nn/test_reuse.py \
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/nn/test_layers.py tests/nn/test_losses.py tests/nn/test_kernel_reuse.py \
 		tests/nn/test_pooling.py tests/nn/test_parametric_tversky.py tests/nn/test_segmentation_loss.py
 
 lint: $(INSTALLED)

@@ -8,10 +8,10 @@ from typing import Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
-from kseg.console.locations import local
 from kseg.console.machine import cores
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
+from kseg.storage.locations import local
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -106,22 +106,22 @@ def _input(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     records, manifest = staged(recipe, manifest)
     start_tensorflow()
     from kseg.benchmark.input import measure_pipeline, price_transforms
-    from kseg.benchmark.storage import measure_storage
-    from kseg.benchmark.waiting import measure_waiting
+    from kseg.benchmark.input_waiting import measure_waiting
+    from kseg.benchmark.read_speed import measure_storage
     from kseg.patches.file_systems import open_file_system
-    from kseg.patches.pipeline import PatchSource
-    from kseg.training.runs import contract_of, planned_recipe
+    from kseg.patches.patch_source import PatchSource
+    from kseg.runs.run import describe_data, planned_recipe
 
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
-    contract = contract_of(recipe, manifest)
+    description = describe_data(recipe, manifest)
     patches, augmentation = recipe.patches, recipe.augmentation
-    source = PatchSource(records, manifest, "train", patches, recipe.seed, contract.scales, augmentation)
+    source = PatchSource(records, manifest, "train", patches, recipe.seed, description.scales, augmentation)
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{records}'")
     cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), arguments.repeats)
     report = {
         **measure_pipeline(source, arguments.repeats),
-        **measure_waiting(recipe, contract, source, arguments.repeats),
+        **measure_waiting(recipe, description, source, arguments.repeats),
         "storage_mb_per_s": measure_storage(
             [records / case.file for case in manifest.of_split("train")], arguments.repeats
         ),
@@ -161,7 +161,7 @@ def _predict(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         raise InputError("--shape, --threads and --repeats must be 1 or more")
 
     from kseg.benchmark.predict import Task, find_sides, measure_predicting
-    from kseg.training.run_folder import open_run
+    from kseg.runs.run_folder import open_run
 
     folder = open_run(arguments.run)
     recipe = folder.load_recipe()

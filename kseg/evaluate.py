@@ -14,13 +14,13 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, location_of
+from kseg.storage.disk import check_writable
+from kseg.storage.locations import Location, location_of
 
 if TYPE_CHECKING:
-    from kseg.inference.trained import TrainedRun
     from kseg.records.manifest import Manifest
+    from kseg.runs.trained_run import TrainedRun
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,11 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = _parse(argv)
 
-    from kseg.inference.trained import open_trained
     from kseg.records.manifest import load_manifest
+    from kseg.runs.trained_run import open_trained
 
     trained = open_trained(arguments.run, arguments.changes)
-    folder, recipe, contract = trained.folder, trained.recipe, trained.contract
+    folder, recipe, description = trained.folder, trained.recipe, trained.description
     records = location_of(arguments.records) if arguments.records else recipe.records_folder
     manifest = load_manifest(records)
     _check(manifest, trained, records)
@@ -47,18 +47,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     start_tensorflow()
     from kseg.console.progress import progress, stdout
-    from kseg.evaluation.board import write_scalars
     from kseg.evaluation.case_pictures import CasePictures
-    from kseg.evaluation.report import score_table, write_scores
+    from kseg.evaluation.score_tables import score_table, write_scalars, write_scores
     from kseg.evaluation.scores import score_case, summarise
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
-    from kseg.inference.volumes import brought_back, chosen_postprocessing, describe, segment_cases
-    from kseg.report.run import write_run_report
+    from kseg.inference.segment_volumes import brought_back, chosen_postprocessing, describe, segment_cases
+    from kseg.report.run_report import write_run_report
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
         say(describe(trained, postprocessing))
-    names = contract.label_map.names[1:]
+    names = description.label_map.names[1:]
     scores, trials = {}, []
     pictures = CasePictures(folder.evaluation, arguments.split, names, recipe.name)
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
@@ -67,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         scored = score_case(truth.array, own, truth.spacing_mm, names, recipe.evaluation.surface_tolerance_mm)
         scores[record.case] = scored
         if choosing:
-            trials.append(try_operations(record.labels, prediction, contract.label_map.num_classes))
+            trials.append(try_operations(record.labels, prediction, description.label_map.num_classes))
         pictures.see(record.case, record.image, record.labels, prediction, scored)
     summary = summarise(scores)
     write_scores(scores, summary, folder.evaluation, arguments.split)
@@ -88,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
     """The dataset must be like the run's, and the disk must take the scores."""
     check_writable(trained.folder.evaluation)
-    if difference := trained.contract.difference(manifest):
+    if difference := trained.description.difference(manifest):
         raise InputError(
             f"'{records}' has {difference}, as run '{trained.folder.path}' was trained on: choose other --records"
         )

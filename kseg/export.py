@@ -13,9 +13,9 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.listing import check_unchanged, list_files
+from kseg.storage.disk import check_writable
+from kseg.storage.listing import check_unchanged, list_files
 
 OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
 """Options, and the format to which each belongs."""
@@ -63,8 +63,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     """A run, or the folds of one together, from raw voxels to label maps; then what a server needs beside it."""
-    from kseg.inference.trained import open_trained
-    from kseg.training.run_folder import BATCHING, CARD, MODELS
+    from kseg.runs.run_files import BATCHING, CARD, MODELS
+    from kseg.runs.trained_run import open_trained
 
     trained = open_trained(arguments.run, arguments.changes)
     folder = trained.folder.path
@@ -73,38 +73,38 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     name = folder.resolve().name
 
     start_tensorflow()
-    from kseg.inference.saved_model import next_version, write_saved_model
-    from kseg.inference.serving.pipeline import Pipeline
-    from kseg.inference.serving.server_files import write_server_files
-    from kseg.inference.volumes import chosen_postprocessing, describe
+    from kseg.deployment.saved_model import next_version, write_saved_model
+    from kseg.deployment.serving.pipeline import Pipeline
+    from kseg.deployment.serving.server_files import write_server_files
+    from kseg.inference.segment_volumes import chosen_postprocessing, describe
     from kseg.report.model_card import write_model_card
 
     chosen = chosen_postprocessing(trained)
     pipeline = Pipeline.of(trained, chosen)
     say(describe(trained, chosen))
     path = next_version(trained.folder)
-    agreement = write_saved_model(trained, pipeline, path, name)
+    difference = write_saved_model(trained, pipeline, path, name)
     write_server_files(folder, name)
-    card = write_model_card(trained, pipeline, path, name, agreement, arguments.licence)
+    card = write_model_card(trained, pipeline, path, name, difference, arguments.licence)
     list_files(folder, {file: folder / file for file in (CARD, MODELS, BATCHING)})
-    shape = " x ".join(map(str, agreement.shape))
+    shape = " x ".join(map(str, difference.shape))
     say(
-        f"SavedModel {path}: on a made-up volume of {shape} voxels {agreement.differing_labels:.4%} of the labels "
-        f"differ from kseg.predict's, probabilities of a patch by {agreement.largest_difference:.1e} at most"
+        f"SavedModel {path}: on a made-up volume of {shape} voxels {difference.differing_labels:.4%} of the labels "
+        f"differ from kseg.predict's, probabilities of a patch by {difference.largest_difference:.1e} at most"
     )
     say(f"{card} says what it is and how to call it; models.config and batching.config are for TF Serving")
     return {
         "path": str(path),
         "name": name,
-        "differing_labels": agreement.differing_labels,
-        "largest_difference": agreement.largest_difference,
+        "differing_labels": difference.differing_labels,
+        "largest_difference": difference.largest_difference,
     }
 
 
 def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     """Each member of an ensemble gets a model of its own: whoever runs them takes the mean."""
-    from kseg.inference.onnx_file import require_onnx, write_onnx
-    from kseg.inference.trained import open_trained
+    from kseg.deployment.onnx_file import require_onnx, write_onnx
+    from kseg.runs.trained_run import open_trained
 
     require_onnx()
     trained = open_trained(arguments.run, arguments.changes)
@@ -113,26 +113,26 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
         check_unchanged(member.path, [member.onnx.name])
 
     start_tensorflow()
-    from kseg.inference.gpu import leave_gpus
-    from kseg.inference.probe import draw_probe
+    from kseg.deployment.check_patches import draw_check_patches
+    from kseg.deployment.cuda import leave_gpus
 
     leave_gpus()
-    probe = draw_probe(trained.recipe, trained.contract)
-    say(f"compared on {probe.origin}")
+    check = draw_check_patches(trained.recipe, trained.description)
+    say(f"compared on {check.origin}")
     size = trained.recipe.patches.size if arguments.size == "fixed" else None
     written = []
     for member in trained.members:
-        difference = write_onnx(member, probe, size)
+        difference = write_onnx(member, check, size)
         list_files(member.path, {member.onnx.name: member.onnx})
         say(f"{member.onnx}: differs from the Keras model by {difference:.1e} at most")
         written.append({"path": str(member.onnx), "largest_difference": difference})
-    return {"written": written, "size": size, "compared_on": probe.origin}
+    return {"written": written, "size": size, "compared_on": check.origin}
 
 
 def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
-    from kseg.inference.engine import this_machine, write_engine
-    from kseg.inference.onnx_file import require_onnx
-    from kseg.inference.trained import open_trained
+    from kseg.deployment.engine_file import this_machine, write_engine
+    from kseg.deployment.onnx_file import require_onnx
+    from kseg.runs.trained_run import open_trained
 
     if arguments.batch is not None and arguments.batch < 1:
         raise InputError("--batch must be 1 or more")
@@ -144,17 +144,17 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
         check_unchanged(member.path, [member.onnx.name])
 
     start_tensorflow()
-    from kseg.inference.gpu import leave_gpus
-    from kseg.inference.probe import draw_probe
+    from kseg.deployment.check_patches import draw_check_patches
+    from kseg.deployment.cuda import leave_gpus
 
     leave_gpus()
-    probe = draw_probe(trained.recipe, trained.contract)
-    say(f"for {machine.gpu}, TensorRT {machine.tensorrt}; compared on {probe.origin}")
+    check = draw_check_patches(trained.recipe, trained.description)
+    say(f"for {machine.gpu}, TensorRT {machine.tensorrt}; compared on {check.origin}")
     batch = arguments.batch or trained.recipe.evaluation.batch_size
     written = []
     for member in trained.members:
         engine = write_engine(
-            member, probe, arguments.precision or "fp32", batch, machine, trained.folder.path / "timing.cache"
+            member, check, arguments.precision or "fp32", batch, machine, trained.folder.path / "timing.cache"
         )
         say(f"{member.engine}: differs from the Keras model by {engine.largest_difference:.1e} at most")
         written.append({"path": str(member.engine), **engine.model_dump(mode="json")})

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
-from kseg.console.listing import is_listed, list_files
-from kseg.console.locations import local
+from kseg.storage.disk import check_writable
+from kseg.storage.files import whole_file
+from kseg.storage.listing import is_listed, list_files
+from kseg.storage.locations import local
 
 if TYPE_CHECKING:
-    from kseg.volumes.phantom import Phantom
+    from kseg.simulation.phantom import Phantom
 
 MANIFEST = "manifest.csv"
 FORMATS = ("nii.gz", "nii", "mha")
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if out.is_dir() and any(out.iterdir()) and not options.force:
         raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to replace phantoms.")
 
-    from kseg.volumes.phantom import LABELS, phantoms
+    from kseg.simulation.phantom import LABELS, phantoms
 
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, seed=options.seed, **look))
@@ -91,7 +91,7 @@ def _check_targets(out: Path, names: Sequence[str]) -> None:
 def write(phantom: "Phantom", image_path: Path, label_path: Path, case: str) -> None:
     """Write the image and the labels of one phantom side by side, a slice at a time."""
     from kseg.console.progress import progress
-    from kseg.volumes.stream import SliceWriter
+    from kseg.volumes.slice_writer import SliceWriter
 
     with (
         SliceWriter(image_path, phantom.shape, phantom.affine) as image_file,

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
-from kseg.console.disk import check_writable, refusals_told
+from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
-from kseg.console.locations import local
 from kseg.recipe.load import is_override, load_recipe
+from kseg.storage.disk import check_writable
+from kseg.storage.locations import local
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from kseg.inference.source import Source
+    from kseg.inference.predictor import Predictor
     from kseg.recipe.types import Spacing
     from kseg.volumes.outputs import Output
 
@@ -43,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     paths = [Path(word) for word in arguments.words if word not in overrides]
     assumed = load_recipe(None, assuming).data.assume_spacing_mm
-    source = _open_source(arguments, changes)
-    inputs = find_inputs(paths, source.channels or 1, source.channel_names)
+    predictor = _open_predictor(arguments, changes)
+    inputs = find_inputs(paths, predictor.channels or 1, predictor.channel_names)
     if not inputs:
         raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
     check_writable(out)
@@ -60,17 +61,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     for scan, reason in refused:
         fail(scan.path, reason)
     if outputs:
-        say(source.start())
+        say(predictor.start())
     for output in outputs:
         try:
             check_writable(output.out)  # a disk that is full by now need not be told so after minutes
-            _segment_file(output, source, assumed or source.assume_spacing_mm)
+            _segment_file(output, predictor, assumed or predictor.assume_spacing_mm)
         except InputError as error:
             fail(output.scan.path, str(error))
         else:
             written.append(str(output.path))
     if arguments.json:
-        print_json({**source.identity, "written": written, "failed": failed})
+        print_json({**predictor.identity, "written": written, "failed": failed})
     if failed:
         several = f"{len(failed)} of {len(inputs)} inputs failed: {', '.join(failed)}; see above"
         raise InputError(several if len(inputs) > 1 else reasons[0])
@@ -107,23 +108,27 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Source":
+def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "Predictor":
     if arguments.server is None:
         for name in ("protocol", "model_version", "deadline"):
             if getattr(arguments, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} is for a model on a server: name it with --server")
-        from kseg.inference.local import LocalSource
+        from kseg.inference.local_predictor import LocalPredictor
 
-        return LocalSource(arguments.run, changes, engine=arguments.engine)
+        if not arguments.engine:
+            return LocalPredictor(arguments.run, changes)
+        from kseg.deployment.engine_file import open_engine
+
+        return LocalPredictor(arguments.run, changes, open_engine)
     if arguments.engine:
         raise InputError("--engine is for a run on this machine: leave it out with --server")
     if changes:
         raise InputError(f"'{changes[0]}' cannot be changed for a served model: export the run anew with it")
     if arguments.deadline is not None and not 0 < arguments.deadline < math.inf:
         raise InputError(f"--deadline must be a number of seconds above 0: received {arguments.deadline:g}")
-    from kseg.client.source import ServedSource
+    from kseg.client.server_predictor import ServerPredictor
 
-    return ServedSource(
+    return ServerPredictor(
         arguments.server,
         arguments.run,
         protocol=arguments.protocol or PROTOCOLS[0],
@@ -132,7 +137,7 @@ def _open_source(arguments: argparse.Namespace, changes: Sequence[str]) -> "Sour
     )
 
 
-def _segment_file(output: "Output", source: "Source", assume_spacing_mm: "Spacing") -> None:
+def _segment_file(output: "Output", predictor: "Predictor", assume_spacing_mm: "Spacing") -> None:
     """Segment one scan and write its label map; nothing of it stays in memory."""
     from kseg.console.progress import progress
     from kseg.volumes.read import open_image
@@ -141,11 +146,11 @@ def _segment_file(output: "Output", source: "Source", assume_spacing_mm: "Spacin
     scan = output.scan
     with refusals_told():
         image = open_image(scan.channels, scan.path.name, assume_spacing_mm)
-        values = source.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
+        values = predictor.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
         write_label_map(output.path, values, image.stored)
     for note in image.notes:
         say(f"note: {scan.path.name}: {note}")
-    say(f"{output.path}: {_volumes(values, image.spacing_mm, source.structures)}")
+    say(f"{output.path}: {_volumes(values, image.spacing_mm, predictor.structures)}")
 
 
 def _volumes(values: "np.ndarray", spacing_mm: Sequence[float], structures: Mapping[int, str]) -> str:

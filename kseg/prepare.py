@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
 from kseg.console.errors import InputError
-from kseg.console.locations import Location
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import fit_name
+from kseg.storage.locations import Location
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
@@ -48,10 +48,10 @@ def _written(recipe: Recipe, skip_bad: bool, engine: "Engine") -> "Manifest":
 
 def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "Engine":
     if arguments.engine == "beam":
-        from kseg.records.beam import run_jobs_in_beam
+        from kseg.records.apache_beam import run_jobs_in_beam
 
         return partial(run_jobs_in_beam, options=runner_options)
-    from kseg.records.workers import run_jobs
+    from kseg.records.process_pool import run_jobs
 
     return partial(run_jobs, workers=arguments.workers)
 

@@ -21,10 +21,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells, folder = experiment.cells, experiment.recipe.run_folder
 
     from kseg.console.progress import progress, stdout
-    from kseg.experiments.board import write_hparams_config
-    from kseg.experiments.grid import claim_folders, prepare, run_cells
+    from kseg.experiments.sweep import claim_folders, prepare, run_cells
     from kseg.experiments.table import terminal_table
-    from kseg.report.grid import write_grid_report, write_tables
+    from kseg.experiments.tensorboard_hparams import write_hparams_config
+    from kseg.report.sweep_report import write_grid_report, write_tables
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not to leave the runs to themselves
     claim_folders(experiment.recipe, cells)

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.locations import Location
-from kseg.console.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 from kseg.console.termination import Termination
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
+from kseg.storage.disk import check_writable
+from kseg.storage.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
-    from kseg.training.runs import Run
+    from kseg.runs.run import Run
     from kseg.training.workers import Workers
 
 
@@ -49,19 +48,19 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     import keras
 
     from kseg.patches.file_systems import open_file_system
-    from kseg.training.run_folder import FOLDS, RUN
-    from kseg.training.runs import check_resumable, make_runs, planned_recipe, summarise_folds
-    from kseg.training.stopping import Stopped
+    from kseg.runs.run import check_resumable, make_runs, planned_recipe, summarise_folds
+    from kseg.runs.run_files import FOLDS, RUN
+    from kseg.training.stop_on_signal import Stopped
     from kseg.training.workers import start_workers
 
     workers = start_workers()
     termination.listen_again()  # TensorFlow listens too where there are several workers
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
-    runs = make_runs(recipe, manifest, arguments.folds or 0)
+    runs = make_runs(recipe, records, manifest, arguments.folds or 0)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
     for one in resumed:
-        check_resumable(recipe, one)
+        check_resumable(one)
     if arguments.folds and not arguments.resume and workers.is_chief:
         folder = recipe.run_folder.resolve()
         remove(folder, RUN, FOLDS)  # folds of before would join the ensemble of these
@@ -69,7 +68,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     reports, stopped = [], None
     try:
         for one in runs:
-            reports.append(_train(recipe, records, one, one in resumed, began, workers, termination))
+            reports.append(_train(one, one in resumed, began, workers, termination))
             keras.utils.clear_session()
             began = time.monotonic()
     except Stopped as end:
@@ -116,14 +115,15 @@ def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What is there already stays, unless the user says otherwise and kseg made it; and the disk takes more."""
-    from kseg.training.run_folder import FOLDS, RUN, RunFolder
+    from kseg.runs.run_files import FOLDS, RUN
+    from kseg.runs.run_folder import RunFolder
 
     folder = recipe.run_folder
     check_writable(folder if folder.is_dir() else folder.parent)
     if arguments.resume:
         if is_empty(folder):
             raise InputError(f"there is no run '{folder}' to resume: start it without --resume")
-        if arguments.folds and (folder / "recipe.toml").is_file():
+        if arguments.folds and RunFolder(folder).recipe.is_file():
             raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
         if arguments.folds:
             claim(folder, FOLDS)
@@ -143,8 +143,6 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
 
 
 def _train(
-    recipe: Recipe,
-    records: Location,
     one: "Run",
     resume: bool,
     began: float,
@@ -152,14 +150,14 @@ def _train(
     termination: Termination,
 ) -> dict[str, Any]:
     """Train a run, or go on with it, and report; one that is finished is left as it is."""
+    from kseg.runs.run import finished_report, write_report
     from kseg.training.fit import fit
-    from kseg.training.runs import finished_report, write_report
 
-    report = finished_report(recipe, one) if resume else None
+    report = finished_report(one) if resume else None
     if report is None:
-        report = fit(recipe, records, one.manifest, one.folder, one.contract, resume, began, workers, termination)
+        report = fit(one, resume, began, workers, termination)
         if workers.is_chief:
-            write_report(recipe, one, report)
+            write_report(one, report)
     if workers.is_chief:
         best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
         say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")

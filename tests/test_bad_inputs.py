@@ -176,7 +176,7 @@ MISTAKES = {
     "run is not trained yet": (lambda: Path(MODEL).unlink(), evaluate, ["tiny"], [MODEL, "--resume"]),
     "model is damaged": (lambda: cut(MODEL), export, ["tiny"], [MODEL, "cannot be loaded"]),
     "model is none": (lambda: Path(MODEL).write_text("hello"), predict, ["tiny", P2, "--out", "out"], [MODEL]),
-    "run's contract is damaged": (
+    "run's description is damaged": (
         lambda: cut("saved_models/tiny/data.json"), evaluate, ["tiny"], ["data.json", "train again"]),
     "dataset is another": (
         lambda: prepare.main([*CSV, "data.records=tfrecords/other"]), evaluate,

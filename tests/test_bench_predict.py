@@ -10,8 +10,9 @@ from kseg.benchmark.predict import find_sides
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
-from kseg.training.beginning import compiled_model
-from kseg.training.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
+from kseg.training.start import compiled_model
 
 
 @pytest.fixture
@@ -19,10 +20,10 @@ def run(tiny_recipe) -> RunFolder:  # type: ignore[no-untyped-def]
     """A run's folder with a model that nobody has trained."""
     recipe = tiny_recipe("network.implementation=direct")
     manifest = load_manifest(recipe.records_folder)
-    contract = Contract(channels=manifest.channels, labels=manifest.labels)
+    description = DataDescription(channels=manifest.channels, labels=manifest.labels)
     folder = RunFolder(Path("saved_models/tiny"))
-    folder.create(dump_recipe(recipe), contract)
-    compiled_model(recipe, contract).save(folder.model)
+    folder.create(dump_recipe(recipe), description)
+    compiled_model(recipe, description).save(folder.model)
     return folder
 
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
-from kseg.console.ownership import check_replaceable
 from kseg.records.destinations import DATASET
-from kseg.training.run_folder import RUN
+from kseg.runs.run_files import RUN
+from kseg.storage.ownership import check_replaceable
 from kseg.volumes.read import read_volume
 
 RECIPE = """

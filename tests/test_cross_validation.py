@@ -8,9 +8,9 @@ import pytest
 
 from kseg import evaluate, train
 from kseg.console.errors import InputError
-from kseg.console.ownership import MARKER
 from kseg.records.manifest import load_manifest
-from kseg.training.run_folder import RunFolder, open_run
+from kseg.runs.run_folder import RunFolder, open_run
+from kseg.storage.ownership import MARKER
 
 RECIPE = """
 name = "legs"
@@ -58,7 +58,7 @@ def test_each_fold_is_a_whole_run_and_every_subject_validates_once(trained: Path
         folder = open_run(f"legs/fold-{number}")
         folder.load_model()
         assert len(folder.history.read_text(encoding="utf-8").splitlines()) == 3
-        validated += folder.load_contract().val_subjects
+        validated += folder.load_data_description().val_subjects
     others = {case.subject for case in load_manifest(tiny_dataset).cases if case.split != "test"}
     assert len(validated) == 4
     assert set(validated) == others
@@ -69,7 +69,7 @@ def test_evaluation_knows_on_whom_a_fold_validated(trained: Path, tiny_dataset: 
     evaluate.main(["legs/fold-2", "--split", "val"])
     folder = RunFolder(trained / "fold-2")
     scored = json.loads((folder.evaluation / "val.json").read_text(encoding="utf-8"))["cases"]
-    assert {subject_of[case] for case in scored} == set(folder.load_contract().val_subjects)
+    assert {subject_of[case] for case in scored} == set(folder.load_data_description().val_subjects)
 
 
 def test_resuming_trains_only_what_is_not_finished(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +85,7 @@ def test_resuming_trains_only_what_is_not_finished(trained: Path, capsys: pytest
     shutil.rmtree(second)  # killed before it began
     train.main(["legs.toml", "--folds", "2", "--resume"])
     assert (first / "model.keras").stat().st_mtime_ns == stamp
-    assert RunFolder(second).load_contract().val_subjects
+    assert RunFolder(second).load_data_description().val_subjects
     assert len(before) == len(weights(second))
 
 

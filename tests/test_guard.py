@@ -19,9 +19,9 @@ from threshold import Threshold
 
 from kseg import phantom, predict, prepare, run, train
 from kseg.console.errors import InputError
-from kseg.console.ownership import MARKER, claim
-from kseg.training.run_folder import RUN
-from kseg.volumes.mask_mark import FIELD, is_as_written
+from kseg.runs.run_files import RUN
+from kseg.storage.ownership import MARKER, claim
+from kseg.volumes.mask_hash import FIELD, is_as_written
 
 TINY = """
 name = "leg"
@@ -276,7 +276,7 @@ def test_a_disk_that_refuses_one_mask_leaves_the_others_whole(source: Threshold,
 
 def _made_before(path: str) -> str:
     """A MetaImage, written without ITK's writer, which the test replaces."""
-    from kseg.volumes.stream import SliceWriter
+    from kseg.volumes.slice_writer import SliceWriter
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with SliceWriter(Path(path), (5, 6, 2), np.eye(4)) as file:
@@ -425,10 +425,10 @@ def test_a_grid_and_a_run_do_not_replace_each_other(prepared: None) -> None:
 
 
 def test_a_place_in_a_grid_that_is_taken_is_told_before_the_work(prepared: None, monkeypatch) -> None:
-    from kseg.experiments import grid
+    from kseg.experiments import sweep
 
-    monkeypatch.setattr(grid, "prepare", lambda *_: pytest.fail("the work has begun"))
-    grid.claim(Path("saved_models/leg"), grid.GRID)
+    monkeypatch.setattr(sweep, "prepare", lambda *_: pytest.fail("the work has begun"))
+    sweep.claim(Path("saved_models/leg"), sweep.GRID)
     named("leg/batch/seed-1", "thesis.txt")
     refused(run.main, ["tiny.toml"], r"batch/seed-1' is not a run that kseg made \(it holds 'thesis\.txt'\)")
 

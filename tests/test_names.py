@@ -19,10 +19,10 @@ from rich.console import Console
 from kseg.console import progress
 from kseg.console.command import run, say
 from kseg.console.errors import InputError
-from kseg.console.markdown import markdown_text
-from kseg.evaluation.report import score_table, write_scores
+from kseg.console.text import markdown_text
+from kseg.evaluation.score_tables import score_table, write_scores
 from kseg.evaluation.scores import score_case, summarise
-from kseg.pictures.agreement import bland_altman
+from kseg.pictures.bland_altman import bland_altman
 from kseg.pictures.curves import RunCurves, four_panels
 from kseg.pictures.png import png_bytes, save_png
 from kseg.pictures.three_planes import three_planes
@@ -30,7 +30,7 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Data
 from kseg.records.scans import find_scans
 from kseg.report.page import inside, write_page
-from kseg.report.run import MeanScores, RunPart
+from kseg.report.run_report import MeanScores, RunPart
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.labels import LabelMap

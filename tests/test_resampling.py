@@ -9,7 +9,7 @@ import pytest
 
 from kseg import evaluate, predict, prepare, train
 from kseg.console.errors import InputError
-from kseg.inference.volumes import segment_scan
+from kseg.inference.segment_volumes import segment_scan
 from kseg.records.manifest import load_manifest
 from kseg.records.read import read_records
 from kseg.volumes.read import open_image

@@ -17,7 +17,7 @@ from kseg import run
 from kseg.console.errors import InputError
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import load_grid
-from kseg.training.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder
 
 SHARED, LEARNED = (Path("saved_models/study") / kernel / "seed-1" for kernel in ("shared", "learned"))
 

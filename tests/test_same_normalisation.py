@@ -6,24 +6,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.inference.serving.pipeline import Pipeline
-from kseg.inference.serving.signatures import PATCH, Served
-from kseg.inference.trained import open_trained
-from kseg.inference.volumes import volume_segmenter
+from kseg.deployment.serving.pipeline import Pipeline
+from kseg.deployment.serving.served_model import PATCH, ServedModel
+from kseg.inference.segment_volumes import volume_segmenter
 from kseg.nn.segmenter import Segmenter
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.patch_source import PatchSource
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation
-from kseg.records.intensity import Scale
 from kseg.records.manifest import Manifest
 from kseg.records.plan import scales_of
 from kseg.records.scans import ScanList, scan_in_memory
 from kseg.records.write import write_dataset
-from kseg.training.beginning import compiled_model
-from kseg.training.run_folder import Contract, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
+from kseg.runs.trained_run import open_trained
+from kseg.training.start import compiled_model
+from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 SIZE = (8, 9, 10)
 CHANNELS = ("CT", "MR")
@@ -72,10 +74,10 @@ def test_training_prediction_and_saved_model_agree(
     recipe, manifest = prepared
     scales = scales_of(kinds, manifest.plan)
     trained = training_patch(recipe, manifest, scales)
-    contract = Contract(channels=CHANNELS, labels=LABELS.to_json(), scales=scales)
-    model = compiled_model(recipe, contract)
+    description = DataDescription(channels=CHANNELS, labels=LABELS.to_json(), scales=scales)
+    model = compiled_model(recipe, description)
     folder = RunFolder(tmp_path / "run")
-    folder.create(dump_recipe(recipe), contract)
+    folder.create(dump_recipe(recipe), description)
     model.save(folder.model)
     seen: list[np.ndarray] = []
 
@@ -88,7 +90,7 @@ def test_training_prediction_and_saved_model_agree(
     np.testing.assert_allclose(seen[0][0], trained, atol=1e-4)
 
     run = open_trained(str(folder.path))
-    signature = Served([model.network], Pipeline.of(run, None)).signature(PATCH)
+    signature = ServedModel([model.network], Pipeline.of(run, None)).signature(PATCH)
     served = signature(voxels=tf.constant(voxels(3)[np.newaxis]))
     np.testing.assert_allclose(served["probabilities"][0], model.network(trained[np.newaxis])[0], atol=1e-4)
 

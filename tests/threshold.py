@@ -1,10 +1,10 @@
-"""A `kseg.inference.source.Source` without a network, whose masks are known beforehand."""
+"""A `kseg.inference.predictor.Predictor` without a network, whose masks are known beforehand."""
 
 from typing import Any
 
 import numpy as np
 
-from kseg.volumes.slabs import VolumeStream, gather
+from kseg.volumes.volume_stream import VolumeStream, gather
 
 
 class Threshold:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import keras
 
-from kseg.nn.choice import adds_shifted_inputs, reuses
+from kseg.nn.implementation_choice import adds_shifted_inputs, reuses
 from kseg.nn.layers import SharedDilatedConv3D
-from kseg.nn.sizes import MaxPool3D, PadToMultiple
+from kseg.nn.size_layers import MaxPool3D, PadToMultiple
 
 FLOAT_BYTES = 4
 

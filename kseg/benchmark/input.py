@@ -15,13 +15,14 @@ import tensorflow as tf
 from kseg.console.progress import progress
 from kseg.patches.augmentation.chain import TRANSFORMS
 from kseg.patches.patch import PatchCutter
-from kseg.patches.pipeline import ENDLESS, PatchSource
+from kseg.patches.patch_source import ENDLESS, PatchSource
 from kseg.patches.shards import Head, read_head
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
 from kseg.records.scans import scan_in_memory
 from kseg.records.write_case import CaseJob, write_case
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 PATCHES_OF_A_RUN = 48
 PATCHES_OF_A_PRICE = 4

@@ -10,9 +10,9 @@ from typing import Any
 
 from kseg.benchmark.step import start_worker
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
 from kseg.console.progress import progress
-from kseg.training.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.files import sha256_of
 
 KERAS, SAVED_MODEL, ONNX, ENGINE = "keras", "savedmodel", "onnx", "engine"
 
@@ -88,7 +88,7 @@ def _saved_model(run: RunFolder) -> None:
 
 
 def _onnx(run: RunFolder) -> None:
-    from kseg.inference.onnx_file import require_onnx, source_hash
+    from kseg.deployment.onnx_file import require_onnx, source_hash
 
     if not run.onnx.is_file():
         raise InputError(f"'{run.onnx}' is missing: python -m kseg.export {run.path} --format onnx writes it")
@@ -98,6 +98,6 @@ def _onnx(run: RunFolder) -> None:
 
 
 def _engine(run: RunFolder) -> None:
-    from kseg.inference.engine import check_machine, load_description, this_machine
+    from kseg.deployment.engine_file import check_machine, load_description, this_machine
 
     check_machine(load_description(run), this_machine(), run)

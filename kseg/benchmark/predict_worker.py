@@ -13,19 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from kseg.benchmark.clock import seconds
-from kseg.benchmark.memory import peak_bytes
+from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_saved_model
-from kseg.inference.averaging import Predict
+from kseg.inference.ensemble import Predict
 from kseg.inference.sliding_window import Normalise, segment
-from kseg.records.intensity import intensity_statistics, normalise
-from kseg.training.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 
 
 def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None:
     """Answer jobs until standard input ends."""
-    recipe, contract = run.load_recipe(), run.load_contract()
-    volume = np.random.default_rng(0).integers(0, 255, (*shape, len(contract.channels))).astype(np.uint8)
+    recipe, description = run.load_recipe(), run.load_data_description()
+    volume = np.random.default_rng(0).integers(0, 255, (*shape, len(description.channels))).astype(np.uint8)
     windows = 0
 
     def counted(patches: np.ndarray) -> np.ndarray:
@@ -41,7 +40,7 @@ def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None
                 counted,
                 volume,
                 recipe.patches.size,
-                contract.label_map.num_classes,
+                description.label_map.num_classes,
                 overlap=recipe.evaluation.overlap,
                 normalise=to_input,
                 batch_size=recipe.evaluation.batch_size,
@@ -49,7 +48,7 @@ def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None
         )
 
     statistics = intensity_statistics(volume)
-    to_input: Normalise = partial(normalise, statistics=statistics, scales=contract.scales)
+    to_input: Normalise = partial(normalise, statistics=statistics, scales=description.scales)
     if side == SAVED_MODEL:  # it normalises what it gets by itself
         to_input = np.asarray
     predict = _LOADERS[side](run, threads)
@@ -70,7 +69,7 @@ def _keras(run: RunFolder, threads: int) -> Predict:
 def _saved_model(run: RunFolder, threads: int) -> Predict:
     import tensorflow as tf
 
-    from kseg.inference.serving.signatures import PATCH
+    from kseg.deployment.serving.served_model import PATCH
 
     _set_threads(threads)
     signature = tf.saved_model.load(latest_saved_model(run)).signatures[PATCH]
@@ -78,13 +77,13 @@ def _saved_model(run: RunFolder, threads: int) -> Predict:
 
 
 def _onnx(run: RunFolder, threads: int) -> Predict:
-    from kseg.inference.onnx_file import open_onnx
+    from kseg.deployment.onnx_file import open_onnx
 
     return open_onnx(run.onnx, threads)
 
 
 def _engine(run: RunFolder, threads: int) -> Predict:
-    from kseg.inference.engine import open_engine
+    from kseg.deployment.engine_file import open_engine
 
     return open_engine(run)
 

@@ -8,15 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kseg.benchmark.clock import seconds
-from kseg.benchmark.memory import peak_bytes
-from kseg.console.disk import check_writable
+from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.records.scans import Scan, ScanList
 from kseg.records.write_case import CaseJob, prepare_case
+from kseg.storage.disk import check_writable
 from kseg.volumes.formats.open import open_stored
-from kseg.volumes.slabs import GATHERED_PLANES, stream_of_file
+from kseg.volumes.volume_stream import GATHERED_PLANES, stream_of_file
 
 WRITTEN_AT_ONCE = bytes(2**20)
 

@@ -18,7 +18,7 @@ JOBS = {"train": "train_step_s", "forward": "forward_s"}
 
 
 class Worker:
-    """A process that holds one side; see `kseg.benchmark.worker`."""
+    """A process that holds one side; see `kseg.benchmark.step_worker`."""
 
     def __init__(self, jobs: IO[str], answers: IO[str]):
         self._jobs = jobs
@@ -50,7 +50,7 @@ def measure_step(patch: tuple[int, int, int], batch: int, repeats: int) -> dict[
         workers = {}
         for side, implementation in SIDES.items():
             options = {"implementation": implementation, "patch": patch, "batch": batch}
-            command = [sys.executable, "-m", "kseg.benchmark.worker", json.dumps(options)]
+            command = [sys.executable, "-m", "kseg.benchmark.step_worker", json.dumps(options)]
             workers[side] = stack.enter_context(start_worker(command))
         rounds = [(job, number) for number in range(repeats + 1) for job in JOBS]
         for job, number in progress(rounds, "measuring"):

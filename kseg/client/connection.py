@@ -6,16 +6,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from kseg.client.address import Address
-from kseg.client.patience import Deadline
+from kseg.client.retry import Deadline
 from kseg.client.signatures import Signature
-from kseg.inference.source import Showing
+from kseg.inference.predictor import Showing
 
 Prediction = Callable[[Deadline], np.ndarray]
 """A request for a label map, ready to be made, and made again."""
 
 
 class Connection(Protocol):
-    """How a model on a server is asked. Requests raise `InputError`, of `kseg.client.complaints`."""
+    """How a model on a server is asked. Requests raise `InputError`, of `kseg.client.errors`."""
 
     @property
     def address(self) -> Address:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kseg.console.disk import refusal
+from kseg.console.disk_errors import refusal
 from kseg.console.errors import InputError, MachineError
 
 TENSORFLOW_SETTINGS = {
@@ -27,10 +27,10 @@ Main = Callable[[Sequence[str] | None], None]
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line (`InputError`) instead of a page of usage."""
+    """An argument parser whose error is one line (`InputError`) instead of a page of usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise the complaint; `run` prints it."""
+        """Raise the error; `run` prints it."""
         raise InputError(f"{message}. See python -m {self.prog} --help")
 
 

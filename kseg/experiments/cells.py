@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
 from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
+from kseg.storage.files import whole_file
 
 FINISHED = "cell.json"
 

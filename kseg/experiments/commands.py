@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kseg.console.errors import InputError
-from kseg.console.files import lock
+from kseg.storage.files import lock
 
 
 class Commands:

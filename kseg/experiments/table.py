@@ -7,10 +7,10 @@ from statistics import fmean, stdev
 
 from rich.table import Table
 
-from kseg.console.files import whole_file
-from kseg.console.markdown import markdown_text
+from kseg.console.text import markdown_text
 from kseg.experiments.cells import CellScores
 from kseg.recipe.grid import Cell, Reference
+from kseg.storage.files import whole_file
 
 Row = tuple[Cell, CellScores]
 WIDE = ("test precision", "test recall", "epochs", "epochs to 90 %", "alpha")

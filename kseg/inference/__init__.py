@@ -1,1 +1,1 @@
-"""From a trained network to a label map: sliding window, post-processing, served signatures and exports."""
+"""From a trained network to a label map: sliding window, ensembles, post-processing."""

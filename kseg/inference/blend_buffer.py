@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kseg.inference.columns import Window
+from kseg.inference.window_columns import Window
 
 
 class BlendBuffer:

@@ -14,9 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
-from kseg.console.wording import counted
+from kseg.console.text import counted
 from kseg.inference.postprocessing import OPERATIONS, Operation, class_box, postprocess
+from kseg.storage.files import whole_file
 
 FILE = "postprocessing.json"
 

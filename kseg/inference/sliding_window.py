@@ -19,8 +19,8 @@ from itertools import groupby
 import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
-from kseg.inference.columns import Window, cut_columns, touches
-from kseg.patches.grid import Start, tile_starts, tiles
+from kseg.inference.tiles import Start, tile_starts, tiles
+from kseg.inference.window_columns import Window, cut_columns, touches
 
 BUFFER_BYTES = 400 * 10**6
 

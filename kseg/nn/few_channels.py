@@ -12,7 +12,7 @@ from keras import KerasTensor, backend, ops
 
 from kseg.nn.compiled import compiled
 from kseg.nn.convolution import dilated_convolutions
-from kseg.nn.processor import convolutions_are_fast
+from kseg.nn.cpu_features import convolutions_are_fast
 
 
 def convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int]) -> KerasTensor:

@@ -6,17 +6,17 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.choice import check_implementation, reuses
 from kseg.nn.compiled import compiled
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
-from kseg.nn.normalisation import (
+from kseg.nn.implementation_choice import check_implementation, reuses
+from kseg.nn.kernel_reuse import reused_convolutions
+from kseg.nn.norm_layers import (
     fast_batch_norm,
     group_norm,
     plain_batch_norm,
     scale_and_shift,
 )
-from kseg.nn.reuse import reused_convolutions
-from kseg.nn.sizes import triple
+from kseg.nn.size_layers import triple
 
 NORMS = ("batch", "instance", "group")
 
@@ -37,8 +37,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         share_kernel: `False` gives every branch parameters of its own (the paper's baseline).
         upsample: nearest-neighbour up-sampling of the input before the convolution, per axis or one for all.
         implementation: `"direct"`, plain dilated convolutions of the up-sampled volume; `"reuse"`, the same numbers
-            with the multiplications shared by rates and up-sampled voxels (`kseg.nn.reuse`); `"auto"`, the faster one
-            for this layer (`kseg.nn.choice`). Weights are the same, so that one loads the other's.
+            with the multiplications shared by rates and up-sampled voxels (`kseg.nn.kernel_reuse`); `"auto"`, the
+            faster one for this layer (`kseg.nn.implementation_choice`). Weights are the same: one loads the other's.
         norm: `"batch"`, statistics over the batch and space; `"instance"`, each sample's and map's own; `"group"`, each
             sample's and branch's own. Only `"batch"` keeps moving averages.
         negative_slope: 0 for ReLU; above, leaky ReLU.

@@ -9,7 +9,7 @@ import keras
 from keras import KerasTensor
 
 from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
-from kseg.nn.sizes import CropLike, MaxPool3D, PadToMultiple, triple
+from kseg.nn.size_layers import CropLike, MaxPool3D, PadToMultiple, triple
 
 STEM_FILTERS_PER_FILTER = 2
 
@@ -141,7 +141,7 @@ def encoder_decoder(
         if skip == "add":
             x = keras.layers.Add(name=f"skip_{level + 1}")([skips[level], x])
         x = drop(refine(x, level, "decoder"), f"dropout_{level + 1}")
-        x = keras.layers.Identity(name=f"level_{level + 1}")(x)  # found by `kseg.nn.supervision`
+        x = keras.layers.Identity(name=f"level_{level + 1}")(x)  # found by `kseg.nn.deep_supervision`
     x = OutputConv3D(num_classes, 3, upsample=stride, implementation=implementation, name="output")(x)
     x = Probabilities(implementation=implementation, name="probabilities")(x)
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)

@@ -6,7 +6,7 @@ from typing import Any
 from keras import KerasTensor, ops
 
 from kseg.nn.compiled import compiled
-from kseg.nn.phases import merge, part
+from kseg.nn.depth_to_space import depth_to_space, space_to_depth
 
 AXES = (3, 2, 1)  # of `(batch, x, y, z, channels)`
 
@@ -45,7 +45,7 @@ def _stages(x: KerasTensor, sizes: Sequence[int]) -> list[KerasTensor]:
     """Return `x`, and `x` pooled along one more axis each time."""
     stages = [x]
     for axis in AXES:
-        first, *others = part(stages[-1], axis, sizes[axis - 1])
+        first, *others = space_to_depth(stages[-1], axis, sizes[axis - 1])
         for other in others:
             first = ops.maximum(first, other)
         stages.append(first)
@@ -56,8 +56,8 @@ def _spread(maps: KerasTensor, largest: KerasTensor, upstream: KerasTensor, axis
     """Give the gradient of `largest` to the first of the neighbours along `axis` that equals it."""
     left = upstream
     parts = []
-    for neighbour in part(maps, axis, size):
+    for neighbour in space_to_depth(maps, axis, size):
         chosen = ops.equal(neighbour, largest)
         parts.append(ops.where(chosen, left, 0.0))
         left = ops.where(chosen, 0.0, left)
-    return merge(parts, axis)
+    return depth_to_space(parts, axis)

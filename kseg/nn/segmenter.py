@@ -7,12 +7,12 @@ import keras
 from keras import KerasTensor
 
 import kseg.nn.layers  # registers, as the next does, what a saved network is made of
-import kseg.nn.sizes  # noqa: F401
+import kseg.nn.size_layers  # noqa: F401
+from kseg.nn.deep_supervision import supervised_loss, supervised_network
 from kseg.nn.metrics import SegmentationScores
 from kseg.nn.networks import with_options
 from kseg.nn.replicas import for_keras_to_reduce, replica_count
 from kseg.nn.segmentation_loss import SegmentationLoss
-from kseg.nn.supervision import supervised_loss, supervised_network
 
 
 @keras.saving.register_keras_serializable("kseg")
@@ -23,7 +23,7 @@ class Segmenter(keras.Model):
         network: maps voxels `(batch, x, y, z, channels)` to probabilities `(batch, x, y, z, classes)`.
         loss: a layer called with labels `(batch, x, y, z)` and probabilities.
         class_names: names of the foreground classes, index 1 first.
-        deep_supervision: the loss also sees what the decoder's lower levels would predict (`kseg.nn.supervision`).
+        deep_supervision: the loss also sees what the decoder's lower levels would predict (`kseg.nn.deep_supervision`).
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from kseg.patches.shards import Head, read_box
-from kseg.records.intensity import Scale, normalise
+from kseg.volumes.intensity_normalisation import Scale, normalise
 
 
 def crop(

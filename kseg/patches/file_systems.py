@@ -8,7 +8,7 @@ from importlib import metadata
 import tensorflow as tf
 
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, is_remote
+from kseg.storage.locations import Location, is_remote
 
 ALSO_KNOWN_AS = {"S3_ENDPOINT": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "AWS_REGION": ("AWS_DEFAULT_REGION",)}
 """Variables that tensorflow-io's S3 client reads, and the names under which everything else, fsspec too, knows them."""

@@ -16,7 +16,7 @@ from kseg.patches.sampling import draw_start
 from kseg.patches.shards import Head
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
-from kseg.records.intensity import Scale
+from kseg.volumes.intensity_normalisation import Scale
 
 Patch = tuple[tf.Tensor, tf.Tensor]
 """The normalised image `(x, y, z, channels)`, float32, and the labels `(x, y, z)`."""

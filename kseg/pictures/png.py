@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from kseg.console.files import whole_file
+from kseg.storage.files import whole_file
 
 DOTS_PER_INCH = 150
 

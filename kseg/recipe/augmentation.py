@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from kseg.recipe.types import Amounts, Degrees, Factor, Factors, Positives, Section, Share, Shares
 
-MOST_PUSH = 0.4
+MAX_PUSH = 0.4
 """Share of the spacing of its control points by which a cubic B-spline may push them without folding: a little below
 1 / 2.48 (Choi and Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, Graphical Models 2000)."""
 
@@ -48,10 +48,10 @@ class Augmentation(Section):
 
     @model_validator(mode="after")
     def _no_fold(self) -> "Augmentation":
-        most = MOST_PUSH * self.elastic_spacing
+        most = MAX_PUSH * self.elastic_spacing
         if self.elastic_displacement > most:
             raise ValueError(
-                f"elastic_displacement must be at most {MOST_PUSH} elastic_spacing, here {most:g} voxels, or tissue "
+                f"elastic_displacement must be at most {MAX_PUSH} elastic_spacing, here {most:g} voxels, or tissue "
                 f"would fold (it is {self.elastic_displacement:g})"
             )
         return self

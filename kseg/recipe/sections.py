@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from kseg.console.locations import Location, location_of
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.types import (
     PLANNED,
@@ -23,6 +22,10 @@ from kseg.recipe.types import (
     Sizes,
     Spacing,
 )
+from kseg.storage.locations import Location, location_of
+
+SAVED_MODELS = Path("saved_models")
+"""Folder of all runs, in the current folder."""
 
 
 class Data(Section):
@@ -226,4 +229,4 @@ class Recipe(Section):
     @property
     def run_folder(self) -> Path:
         """Folder of everything that training writes."""
-        return Path("saved_models") / self.name
+        return SAVED_MODELS / self.name

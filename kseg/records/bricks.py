@@ -1,7 +1,7 @@
 """Bricks: the small boxes in which a case is stored, so that a patch is cut without reading the volume.
 
 Bricks do not overlap: a patch gathers those that it touches, wherever it lies and whatever its size. All bricks of a
-case have one size, the last along an axis filled up with zeros; a volume no longer than `MOST_EDGE` is one brick.
+case have one size, the last along an axis filled up with zeros; a volume no longer than `MAX_EDGE` is one brick.
 """
 
 import math
@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-MOST_EDGE = 64
+MAX_EDGE = 64
 """Voxels. A patch of 96 touches 8 to 27 bricks of 64; more and smaller ones would cost more calls."""
 GAP = 64
 """Voxels. Odd multiples of a cache line spread over all of the cache."""
@@ -28,8 +28,8 @@ class Bricks:
 
     @classmethod
     def of(cls, shape: Sequence[int]) -> "Bricks":
-        """Return the fewest bricks of at most `MOST_EDGE` along each axis, of even size: little is filled up."""
-        x, y, z = (math.ceil(length / math.ceil(length / MOST_EDGE)) for length in shape)
+        """Return the fewest bricks of at most `MAX_EDGE` along each axis, of even size: little is filled up."""
+        x, y, z = (math.ceil(length / math.ceil(length / MAX_EDGE)) for length in shape)
         return cls((shape[0], shape[1], shape[2]), (x, y, z))
 
     @property

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from upath import UPath
 
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.files import lock, replace_folder, whole_file
-from kseg.console.locations import Location
-from kseg.console.ownership import Kind, check_replaceable, mark, partial_of, remove, replaced
 from kseg.records.manifest import MANIFEST, load_manifest
 from kseg.records.schema import VERSION
+from kseg.storage.disk import check_writable
+from kseg.storage.files import lock, replace_folder, whole_file
+from kseg.storage.locations import Location
+from kseg.storage.ownership import Kind, check_replaceable, mark, partial_of, remove, replaced
 
 FINISHED = ".finished"
 """Folder, within that of a run that is not done, of the notes about finished cases."""

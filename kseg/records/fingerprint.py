@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, Posit
 from scipy.ndimage import generate_binary_structure, label
 
 from kseg.recipe.types import Share
-from kseg.records.intensity import CaseIntensities, Statistics
-from kseg.records.labels import PackedLabels
+from kseg.records.packed_labels import PackedLabels
+from kseg.volumes.intensity_normalisation import CaseIntensities, Statistics
 
-MOST_VOXELS = 2**22  # of a class's window; more are thinned out
+MAX_WINDOW_VOXELS = 2**22  # of a class's window; more are thinned out
 
 
 class Fingerprint(BaseModel):
@@ -55,15 +55,15 @@ def take_fingerprint(
 def foreground_pieces(labels: PackedLabels) -> list[np.ndarray]:
     """Return the `component_sizes` of each foreground class.
 
-    Memory is bounded: of a class that spreads over more than `MOST_VOXELS` voxels the components are looked for on
-    every n-th plane, row and column (a piece thinner than that can then be missed, or fall apart).
+    Memory is bounded: of a class that spreads over more than `MAX_WINDOW_VOXELS` voxels the components are looked for
+    on every n-th plane, row and column (a piece thinner than that can then be missed, or fall apart).
     """
     return [component_sizes(labels, index) for index in range(1, len(labels.counts))]
 
 
 def component_sizes(labels: PackedLabels, index: int) -> np.ndarray:
     """Return the voxels of each connected component (26 neighbours) of class `index`."""
-    window = labels.window(index, MOST_VOXELS)
+    window = labels.window(index, MAX_WINDOW_VOXELS)
     if window is None:
         return np.zeros(0, np.int64)
     components, count = label(window, generate_binary_structure(3, 3))

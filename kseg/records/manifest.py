@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, reaching
 from kseg.recipe.types import Spacing
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
 from kseg.records.splits import Split
+from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
 
 MANIFEST = "manifest.json"

@@ -16,13 +16,13 @@ from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation, Share, Sizes
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.intensity import HIGH, LOW, MEAN, Scale, Statistics
+from kseg.volumes.intensity_normalisation import HIGH, LOW, MEAN, Scale, Statistics
 
-MOST_LEVELS = 5
-LEAST_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved five times
+MAX_LEVELS = 5
+MIN_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved five times
 COARSE = 3.0  # an axis whose voxels are so many times longer than the others' is coarse
 COVERED = 95  # per cent of the volumes that a patch would hold whole, if memory allowed
-LEAST_BATCH, MOST_BATCH = 2, 4  # beyond, more steps teach more than larger ones
+MIN_BATCH, MAX_BATCH = 2, 4  # beyond, more steps teach more than larger ones
 SPACINGS_DIFFER = 0.1
 RANGES_DIFFER = 5.0
 EIGHT_BITS = 255
@@ -36,7 +36,7 @@ SECONDS_PER_VOXEL = 0.7e-6
 class Plan(BaseModel):
     """Proposals for a dataset.
 
-    `pooling` holds up to `MOST_LEVELS` levels, from the finest; a network takes as many as it has. `foreground` holds
+    `pooling` holds up to `MAX_LEVELS` levels, from the finest; a network takes as many as it has. `foreground` holds
     for each channel low, high, mean and standard deviation of the foreground, in the median over the cases (empty where
     no case has any). `step_seconds` is a rough estimate for two CPU cores. `warnings` are sentences for the user.
     """
@@ -154,7 +154,7 @@ def target_spacing(spacings_mm: np.ndarray) -> tuple[float, float, float]:
 def fit_patch(extent: Sequence[int], spacing_mm: Sequence[float], memory_gb: float) -> tuple[Sizes, tuple[Sizes, ...]]:
     """Return patch size and pooling for volumes of `extent` voxels along x, y, z.
 
-    The patch holds the whole extent, rounded up to what pooling divides, if `LEAST_BATCH` of it fit into the memory;
+    The patch holds the whole extent, rounded up to what pooling divides, if `MIN_BATCH` of it fit into the memory;
     else the axis that is longest in mm gives way until they do.
     """
     extent = list(extent)
@@ -162,27 +162,27 @@ def fit_patch(extent: Sequence[int], spacing_mm: Sequence[float], memory_gb: flo
         pooling = plan_pooling(extent, spacing_mm)
         multiples = [math.prod(level[axis] for level in pooling) for axis in range(3)]
         x, y, z = (-(-voxels // multiple) * multiple for voxels, multiple in zip(extent, multiples, strict=True))
-        if x * y * z * LEAST_BATCH <= _voxels_in(memory_gb):
+        if x * y * z * MIN_BATCH <= _voxels_in(memory_gb):
             return (x, y, z), pooling
         longest = int(np.argmax(np.multiply((x, y, z), spacing_mm)))
         extent[longest] = (x, y, z)[longest] - multiples[longest]
 
 
 def fit_batch(patch_size: Sequence[int], memory_gb: float) -> int:
-    """Return how many patches a step takes: as many as fit into the memory, at most `MOST_BATCH`, at least one."""
-    return max(1, min(MOST_BATCH, int(_voxels_in(memory_gb) // math.prod(patch_size))))
+    """Return how many patches a step takes: as many as fit into the memory, at most `MAX_BATCH`, at least one."""
+    return max(1, min(MAX_BATCH, int(_voxels_in(memory_gb) // math.prod(patch_size))))
 
 
 def plan_pooling(extent: Sequence[int], spacing_mm: Sequence[float]) -> tuple[Sizes, ...]:
     """Return the pooling of each level, from the finest: 2 or 1 for each of x, y, z.
 
-    An axis is halved while `LEAST_VOXELS` are left of it and its voxels are less than twice as long as the shortest
+    An axis is halved while `MIN_VOXELS` are left of it and its voxels are less than twice as long as the shortest
     that can still be halved: pooling brings voxels nearer to cubes.
     """
     sizes, lengths = np.array(extent), np.array(spacing_mm, float)
     levels: list[Sizes] = []
-    for _ in range(MOST_LEVELS):
-        halvable = -(-sizes // 2) >= LEAST_VOXELS
+    for _ in range(MAX_LEVELS):
+        halvable = -(-sizes // 2) >= MIN_VOXELS
         if not halvable.any():
             break
         halved = halvable & (lengths < 2 * lengths[halvable].min())

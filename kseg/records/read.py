@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
-from kseg.console.locations import Location, reaching
-from kseg.records.framing import RecordReader
-from kseg.records.labels import BACKGROUND, class_indices
+from kseg.records.ground_truth import decode_truth
 from kseg.records.manifest import CaseEntry, Manifest
+from kseg.records.packed_labels import BACKGROUND, class_indices
 from kseg.records.schema import NO_TRUTH, decode_brick, decode_head
-from kseg.records.truth import decode_truth
+from kseg.records.tfrecord import RecordReader
+from kseg.storage.files import sha256_of
+from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import index_dtype
 from kseg.volumes.volume import Volume
 
@@ -85,7 +85,7 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Recor
 
 
 def damaged(shard: Location) -> InputError:
-    """Return the complaint about a shard whose checksum is not the manifest's."""
+    """Return the error about a shard whose checksum is not the manifest's."""
     return InputError(f"shard '{shard}' is damaged (its checksum differs): prepare the dataset again")
 
 

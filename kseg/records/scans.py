@@ -10,10 +10,11 @@ import numpy as np
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
-from kseg.console.locations import local
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
+from kseg.simulation.phantom import LABELS, Phantom, phantom_volume, phantoms
+from kseg.storage.files import sha256_of
+from kseg.storage.locations import local
 from kseg.volumes.cases.case import Case
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.channels import check_channels, names_by_file
@@ -21,11 +22,10 @@ from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import is_unicode
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
-from kseg.volumes.phantom import LABELS, Phantom, phantom_volume, phantoms
 from kseg.volumes.read import open_image, open_labels
 from kseg.volumes.resample import at_spacing
-from kseg.volumes.slabs import VolumeStream, stream_of_volume
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import VolumeStream, stream_of_volume
 
 PHANTOM = "phantom"
 

@@ -14,16 +14,16 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
-from kseg.records.example import decode_example, encode_example
-from kseg.records.intensity import STD
+from kseg.records.tf_example import decode_example, encode_example
 from kseg.volumes.cases.case import UNSAFE_NAME
 from kseg.volumes.geometry import check_affine
-from kseg.volumes.volume import StoredGeometry
+from kseg.volumes.intensity_normalisation import STD
+from kseg.volumes.stored_geometry import StoredGeometry
 
 VERSION: Final = 3
 DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 STATISTICS = 4
-MOST_BRICKS = 2**22
+MAX_BRICKS = 2**22
 NO_TRUTH = -1
 
 
@@ -34,7 +34,7 @@ class Head:
     `image_dtype` is one of `DTYPES`; `affine` maps (x, y, z) to RAS mm; `places` are the bytes at which the bricks'
     records begin; `foreground` `(classes - 1, bricks)` their voxels of each foreground class; `statistics` `(channels,
     4)` those of `intensity_statistics`. `truth` is the byte at which the record of the truth on the scan's own grid
-    begins (`kseg.records.truth`), `NO_TRUTH` where the case is on that grid itself.
+    begins (`kseg.records.ground_truth`), `NO_TRUTH` where the case is on that grid itself.
     """
 
     case: str
@@ -85,7 +85,7 @@ def decode_head(content: bytes, num_classes: int) -> Head:
         _check(min(x, y, z, channels) > 0 and max(x, y, z) < 2**31, f"a volume of shape {(x, y, z, channels)} is none")
         bricks = Bricks.of((x, y, z))
         _check(size == bricks.size, f"bricks of {size} are not those of shape {bricks.shape}")
-        _check(bricks.count <= MOST_BRICKS, f"{bricks.count} bricks are more than {MOST_BRICKS}")
+        _check(bricks.count <= MAX_BRICKS, f"{bricks.count} bricks are more than {MAX_BRICKS}")
         (kind,), (truth,) = features["dtype"].tolist(), features["truth"].tolist()
         _check(0 <= kind < len(DTYPES), f"the type {kind} is unknown")
         places, foreground = features["places"], features["foreground"].reshape(num_classes - 1, bricks.count)

@@ -4,15 +4,15 @@ import shutil
 from pathlib import Path
 
 from kseg.console.command import say
-from kseg.console.disk import check_writable
 from kseg.console.errors import InputError
-from kseg.console.files import lock, sha256_of, whole_file
-from kseg.console.locations import Location, local, reaching
-from kseg.console.ownership import MARKER
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.read import damaged
+from kseg.storage.disk import check_writable
+from kseg.storage.files import lock, sha256_of, whole_file
+from kseg.storage.locations import Location, local, reaching
+from kseg.storage.ownership import MARKER
 
 PIECE = 1 << 22
 

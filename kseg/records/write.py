@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterable, Sequence
 from kseg import __version__
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, reaching
 from kseg.console.progress import progress
-from kseg.console.wording import some_of
+from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
-from kseg.records.bricks import MOST_EDGE
+from kseg.records.bricks import MAX_EDGE
 from kseg.records.destinations import destination
 from kseg.records.manifest import CaseEntry, LeftOut, Manifest, manifest_text
 from kseg.records.plan import Plan, make_plan
+from kseg.records.process_pool import run_jobs
 from kseg.records.scans import ScanList
 from kseg.records.schema import VERSION
 from kseg.records.splits import SPLITS, split_by_subject
-from kseg.records.workers import run_jobs
 from kseg.records.write_case import CaseJob, Outcome
+from kseg.storage.locations import Location, reaching
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 READING = 2
 """How scans are read. It goes up when the same file may give other voxels, or none: 2 since DICOM's rescale and place
 are those of each slice, and a spacing that no file states is not 1 mm. What was prepared before is then told."""
@@ -67,7 +67,7 @@ def case_jobs(recipe: Recipe, found: ScanList, folder: Location) -> list[CaseJob
         "schema": VERSION,
         "labels": found.labels.to_json(),
         "channels": found.channels,
-        "brick": MOST_EDGE,
+        "brick": MAX_EDGE,
         "spacing_mm": found.spacing_mm,
         "assume_spacing_mm": recipe.data.assume_spacing_mm,
         "reading": READING,
@@ -98,7 +98,7 @@ def _tell(outcomes: Iterable[Outcome]) -> None:
         for note in outcome.notes:
             cases.setdefault(note, []).append(outcome.case)
     for note, named in cases.items():
-        say(f"note: {some_of(sorted(named), MOST_NAMED)}: {note}")
+        say(f"note: {some_of(sorted(named), MAX_NAMED)}: {note}")
 
 
 def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> Manifest:

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from kseg.console.ahead import ahead
 from kseg.console.errors import InputError
-from kseg.console.locations import Location, reaching
 from kseg.records.bricks import Bricks
 from kseg.records.destinations import FINISHED, own_file
 from kseg.records.fingerprint import foreground_pieces, take_fingerprint
-from kseg.records.framing import RecordWriter
-from kseg.records.intensity import CaseIntensities
-from kseg.records.labels import PackedLabels, pack_labels
+from kseg.records.ground_truth import encode_truth
 from kseg.records.manifest import Shard
+from kseg.records.packed_labels import PackedLabels, pack_labels
 from kseg.records.scans import Scan
 from kseg.records.schema import NO_TRUTH, Head, encode_brick, encode_head
-from kseg.records.truth import encode_truth
-from kseg.volumes.slabs import VolumeStream
+from kseg.records.tfrecord import RecordWriter
+from kseg.storage.locations import Location, reaching
+from kseg.storage.read_ahead import read_ahead
+from kseg.volumes.intensity_normalisation import CaseIntensities
+from kseg.volumes.volume_stream import VolumeStream
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
         intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
         places = np.zeros(bricks.count, np.int64)
         with own_file(target) as path, RecordWriter(path) as writer:
-            for number, record in ahead(_records(scan.case, image, bricks, labels, intensities)):
+            for number, record in read_ahead(_records(scan.case, image, bricks, labels, intensities)):
                 places[number] = writer.write(record)
             truth = _write_truth(writer, scan, job.num_classes)
             head = Head(
@@ -136,7 +136,7 @@ def _records(
     case: str, image: VolumeStream, bricks: Bricks, labels: PackedLabels, intensities: CaseIntensities
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the number and the record of each brick, its voxels added to the `intensities`."""
-    for first, slab in ahead(image.read(bricks.size[image.axis])):
+    for first, slab in read_ahead(image.read(bricks.size[image.axis])):
         for number, block in bricks.cut(image.axis, first, slab):
             whole, known = bricks.filled_up(block), labels.brick(number)
             corner = [part.start for part in bricks.box(number)]

@@ -3,21 +3,21 @@
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.inference.saved_model import Agreement
-from kseg.inference.serving.facts import versions
-from kseg.inference.serving.pipeline import Pipeline
-from kseg.inference.trained import TrainedRun
-from kseg.records.intensity import Scale
+from kseg.deployment.saved_model import Difference
+from kseg.deployment.serving.model_info import versions
+from kseg.deployment.serving.pipeline import Pipeline
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
-from kseg.report.run import read_scores
-from kseg.training.run_folder import CARD
+from kseg.report.run_report import read_scores
+from kseg.runs.run_files import CARD
+from kseg.runs.trained_run import TrainedRun
+from kseg.volumes.intensity_normalisation import Scale
 
 NO_LICENCE = "not stated; ask whoever trained it before you pass it on"
 
 
 def write_model_card(
-    run: TrainedRun, pipeline: Pipeline, saved_model: Path, name: str, agreement: Agreement, licence: str | None
+    run: TrainedRun, pipeline: Pipeline, saved_model: Path, name: str, difference: Difference, licence: str | None
 ) -> Path:
     """Write `MODEL_CARD.md` into the run's folder, about one version of its SavedModel, and return where it is."""
     manifest, missing = _manifest(run)
@@ -50,7 +50,7 @@ def write_model_card(
         scores=scores,
         licence=licence or NO_LICENCE,
         versions=versions(),
-        agreement=agreement,
+        difference=difference,
     )
     return path
 
@@ -61,7 +61,7 @@ def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:
         manifest = load_manifest(run.recipe.records_folder)
     except InputError as error:
         return None, str(error)
-    difference = run.contract.difference(manifest)
+    difference = run.description.difference(manifest)
     return (None, f"'{run.recipe.data.records}' holds another one") if difference else (manifest, "")
 
 

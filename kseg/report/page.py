@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from kseg import __version__
-from kseg.console.files import whole_file
-from kseg.console.markdown import markdown_text
+from kseg.console.text import markdown_text
+from kseg.storage.files import whole_file
 
 
 def write_page(template: str, path: Path, **values: Any) -> None:

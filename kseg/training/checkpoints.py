@@ -17,12 +17,15 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Va
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of, whole_file, whole_folder
-from kseg.console.ownership import remove
-from kseg.training.averaging import averaged_weights
-from kseg.training.run_folder import CHECKPOINT, CHECKPOINT_FILES, Contract, RunFolder, load_segmenter
+from kseg.runs.data_description import DataDescription
+from kseg.runs.model_file import load_segmenter
+from kseg.runs.run_files import CHECKPOINT, CHECKPOINT_FILES
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.files import sha256_of, whole_file, whole_folder
+from kseg.storage.ownership import remove
+from kseg.training.averaged_weights import averaged_weights
 from kseg.training.schedule import Budget
-from kseg.training.times import Timing
+from kseg.training.step_times import Timing
 from kseg.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -127,7 +130,7 @@ def write_checkpoint(folder: RunFolder, model: "Segmenter", state: State) -> Non
             remove(old, CHECKPOINT)
 
 
-def load_checkpoint(folder: RunFolder, contract: Contract) -> "tuple[Segmenter, State]":
+def load_checkpoint(folder: RunFolder, description: DataDescription) -> "tuple[Segmenter, State]":
     """Return the newest checkpoint that can be read; a damaged one is named and passed over.
 
     Raises:
@@ -139,7 +142,7 @@ def load_checkpoint(folder: RunFolder, contract: Contract) -> "tuple[Segmenter, 
             if wrong := [name for name in (MODEL, STATE) if sha256_of(path / name) != checksums[name]]:
                 raise InputError(f"the checksum of its '{wrong[0]}' differs")
             state = State.model_validate_json((path / STATE).read_bytes())
-            model = load_segmenter(path / MODEL, contract, compiled=True)
+            model = load_segmenter(path / MODEL, description, compiled=True)
             assign_values(random_seeds(model), state.seeds)
             return model, state
         except (InputError, ValidationError, ValueError, LookupError, TypeError, OSError) as error:

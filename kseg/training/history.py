@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
+from kseg.storage.files import whole_file
 
 
 def read_history(path: Path) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.console.files import whole_file
+from kseg.storage.files import whole_file
 
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
 COLUMNS = ("class", "threshold", "true_positives", "false_positives", "false_negatives", "precision", "recall")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError, MachineError
-from kseg.patches.pipeline import WHOLE, Share
+from kseg.patches.patch_source import WHOLE, Share
 
 JOBS = ("chief", "worker")
 """Types of tasks that train, as TensorFlow names them, in their order; one chief at most."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted
+from kseg.console.text import counted
 from kseg.volumes.channels import count_channels
 from kseg.volumes.formats.names import split_name
 

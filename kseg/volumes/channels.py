@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted
+from kseg.console.text import counted
 from kseg.volumes.formats.names import NIFTI_EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_header
-from kseg.volumes.slabs import VolumeStream
+from kseg.volumes.volume_stream import VolumeStream
 
 COLOURS = (3, 4)
 

@@ -6,15 +6,13 @@ y to the front, z to the head). Reordering permutes and flips axes and never res
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
 from kseg.console.errors import InputError
-
-if TYPE_CHECKING:
-    from kseg.volumes.volume import StoredGeometry
+from kseg.volumes.stored_geometry import StoredGeometry
 
 SAME_PLACE = 0.05
 """Share of the smallest voxel edge within which voxels lie at one place.
@@ -84,13 +82,13 @@ def ras_affine(affine: np.ndarray, shape: Sequence[int], like: np.ndarray | None
     return affine @ inv_ornt_aff(ras_order(affine, like), shape)
 
 
-def ras_grid(stored: "StoredGeometry", like: np.ndarray | None = None) -> tuple[tuple[int, int, int], np.ndarray]:
+def ras_grid(stored: StoredGeometry, like: np.ndarray | None = None) -> tuple[tuple[int, int, int], np.ndarray]:
     """The shape (x, y, z) and the affine that the voxels of a file have in RAS+ order (see `ras_order`)."""
     x, y, z = (stored.shape[i] for i in np.argsort(ras_order(stored.affine, like)[:, 0]))
     return (x, y, z), ras_affine(stored.affine, stored.shape, like)
 
 
-def from_ras(array: np.ndarray, stored: "StoredGeometry") -> np.ndarray:
+def from_ras(array: np.ndarray, stored: StoredGeometry) -> np.ndarray:
     """Inverse of `to_ras`: (x, y, z) or (x, y, z, channels) in the file's own order (i, j, k)."""
     return apply_orientation(array, ornt_transform(RAS_ORDER, ras_order(stored.affine)))
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.wording import some_of
+from kseg.console.text import some_of
 from kseg.volumes.channel_files import gather_channels
-from kseg.volumes.formats.dicom_mark import CONTENTS, is_dicom
+from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
 from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import EXTENSIONS
 
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,4 @@ def _is_series(entry: Path) -> bool:
 
 
 def _some(entries: Sequence[Path]) -> str:
-    return some_of([f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries], MOST_SHOWN)
+    return some_of([f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries], MAX_SHOWN)

@@ -10,8 +10,8 @@ from kseg.console.errors import InputError
 
 BACKGROUND = "background"
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # more than a line, or not Unicode
-MOST_CLASSES = 65535
-MOST_SHOWN = 5
+MAX_CLASSES = 65535
+MAX_SHOWN = 5
 WHOLE = 1e-3  # from an integer: what a scaled header, or a resampler in float32, may leave of a label
 SMALLEST_FIRST = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
 
@@ -33,9 +33,9 @@ class LabelMap:
     def __post_init__(self) -> None:
         if len(self.names) != len(self.values):
             raise InputError(f"a label map pairs names with values: received {self.names} and {self.values}.")
-        if not 2 <= len(self.names) <= MOST_CLASSES:
+        if not 2 <= len(self.names) <= MAX_CLASSES:
             raise InputError(
-                f"a label map holds 2 to {MOST_CLASSES} classes, the background among them: received "
+                f"a label map holds 2 to {MAX_CLASSES} classes, the background among them: received "
                 f"{len(self.names)}; name the background and at least one structure in `data.labels`."
             )
         for name, value in zip(self.names, self.values, strict=True):
@@ -170,5 +170,5 @@ def _is_whole(values: np.ndarray) -> np.ndarray:
 
 
 def _some(values: np.ndarray) -> str:
-    shown = [str(value).removesuffix(".0") for value in values[:MOST_SHOWN]]
-    return ", ".join(shown + ["..."] * (len(values) > MOST_SHOWN))
+    shown = [str(value).removesuffix(".0") for value in values[:MAX_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(values) > MAX_SHOWN))

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kseg.console.disk import longest_name
 from kseg.console.errors import InputError
-from kseg.console.ownership import identity
+from kseg.storage.disk import longest_name
+from kseg.storage.ownership import identity
 from kseg.volumes.formats.files import files_of
 from kseg.volumes.formats.names import split_name
 from kseg.volumes.inputs import Input
-from kseg.volumes.mask_mark import is_as_written
+from kseg.volumes.mask_hash import is_as_written
 from kseg.volumes.write import mask_files
 
 

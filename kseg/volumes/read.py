@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted
+from kseg.console.text import counted
 from kseg.recipe.types import Spacing
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference
 from kseg.volumes.labels import LabelMap, index_dtype
-from kseg.volumes.slabs import GATHERED_PLANES, Slab, VolumeStream, gather, stream_of_file, stream_of_volume
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream, gather, stream_of_file, stream_of_volume
 
 
 def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()) -> VolumeStream:
@@ -125,7 +125,7 @@ def _open_channel(path: Path, assume_spacing_mm: Spacing, like: np.ndarray | Non
 
 
 def _not_finite(stored: np.ndarray, path: Path) -> InputError:
-    """Return the complaint about voxels that are not finite, or are not in float32."""
+    """Return the error about voxels that are not finite, or are not in float32."""
     largest = np.abs(stored).max()  # of what is NaN it is NaN
     if np.isfinite(largest):
         return InputError(f"image '{path}' must fit into float32: received {largest:.4g}; replace what is beyond 3e38.")

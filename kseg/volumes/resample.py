@@ -11,14 +11,14 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.volumes.interpolation import places_of
-from kseg.volumes.slabs import GATHERED_PLANES, Slab, VolumeStream, firsts_of
+from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream, firsts_of
 
 Interpolation = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 """`kseg.volumes.interpolation.linear` for intensities, `by_label` for class indices."""
 
 SAME_GRID = 0.01
 """Voxels by which a volume may grow before it is worth interpolating: headers round their spacings."""
-MOST_VOXELS = 2**34
+MAX_RESAMPLED_VOXELS = 2**34
 AT_ONCE = 8
 """Planes that are interpolated at once: in floating point they take eight times the memory, several times over."""
 
@@ -36,11 +36,11 @@ def at_spacing(stream: VolumeStream, spacing_mm: Sequence[float], interpolation:
     """Return a volume at `spacing_mm` (x, y, z), its size kept as nearly as may be; itself where that is its own.
 
     Raises:
-        InputError: it would have more than `MOST_VOXELS` voxels.
+        InputError: it would have more than `MAX_RESAMPLED_VOXELS` voxels.
     """
     pairs = zip(stream.shape, as_stored(stream.spacing_mm), as_stored(spacing_mm), strict=True)
     x, y, z = (max(1, round(length * old / new)) for length, old, new in pairs)
-    if float(x) * y * z > MOST_VOXELS:
+    if float(x) * y * z > MAX_RESAMPLED_VOXELS:
         own = " x ".join(f"{mm:.4g}" for mm in stream.spacing_mm)
         raise InputError(
             f"`spacing_mm` {tuple(spacing_mm)} makes {x} x {y} x {z} voxels of a volume of shape {stream.shape}, whose "

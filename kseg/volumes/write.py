@@ -10,12 +10,12 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from kseg.console.disk import refusal
-from kseg.console.files import whole_files
+from kseg.console.disk_errors import refusal
+from kseg.storage.files import whole_files
 from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, from_ras, ras_to_lps, spacing_mm
-from kseg.volumes.mask_mark import FIELD, is_as_written, mark_of
-from kseg.volumes.volume import StoredGeometry
+from kseg.volumes.mask_hash import FIELD, is_as_written, mark_of
+from kseg.volumes.stored_geometry import StoredGeometry
 
 SCANNER = 1  # NIfTI's code for a position in the scanner's space
 VOXELS = {".mhd": ".zraw", ".nhdr": ".raw.gz"}  # what ITK puts in place of a detached header's extension
@@ -38,7 +38,7 @@ def write_label_map(path: Path, values: np.ndarray, stored: StoredGeometry) -> N
 
     The extension of `path` decides the file type; all but .nii are compressed. `path` appears only once it is
     complete (.mhd and .nhdr after their voxels), and replaces what is there; its header bears the mark of its voxels
-    (`kseg.volumes.mask_mark`). Raises `InputError` for an unsupported extension, `OSError` where the disk refuses.
+    (`kseg.volumes.mask_hash`). Raises `InputError` for an unsupported extension, `OSError` where the disk refuses.
     """
     stem, extension = split_name(path)
     array = from_ras(values, stored)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from drawing import serve
 
-from kseg.patches.pipeline import ENDLESS, PatchSource
+from kseg.patches.patch_source import ENDLESS, PatchSource
 from kseg.recipe.sections import Patches
 from kseg.records.manifest import load_manifest
 

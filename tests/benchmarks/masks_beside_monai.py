@@ -29,10 +29,10 @@ from kseg.evaluation.scores import score_case, summarise
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.records.scans import PHANTOM
 from kseg.records.splits import SPLITS, rank, split_by_subject
+from kseg.simulation.phantom import LABELS
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.formats.names import NIFTI_EXTENSIONS
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.phantom import LABELS
 from kseg.volumes.read import read_image, read_labels
 
 PEER = Path(__file__).parent / "monai_unet.py"

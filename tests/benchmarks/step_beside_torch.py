@@ -26,7 +26,12 @@ def main():
 
     options = {"patch": arguments.patch, "batch": arguments.batch}
     commands = {
-        f"kseg {name}": [sys.executable, "-m", "kseg.benchmark.worker", json.dumps(options | {"implementation": name})]
+        f"kseg {name}": [
+            sys.executable,
+            "-m",
+            "kseg.benchmark.step_worker",
+            json.dumps(options | {"implementation": name}),
+        ]
         for name in ("direct", "auto")
     }
     for mode in arguments.modes:

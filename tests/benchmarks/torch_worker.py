@@ -1,4 +1,4 @@
-"""The paper's network in PyTorch, in a process that runs a step when told to: the protocol of kseg.benchmark.worker.
+"""The paper's network in PyTorch, in a process that runs a step when told to, as kseg.benchmark.step_worker does.
 
 Usage: python torch_worker.py '{"mode": "eager" or "compile", "patch": [96, 96, 96], "batch": 1}'
 """

@@ -9,7 +9,7 @@ import pytest
 
 from kseg.inference import sliding_window
 from kseg.inference.sliding_window import blend_shares, probability_planes, segment
-from kseg.patches.grid import tile_starts, tiles
+from kseg.inference.tiles import tile_starts, tiles
 
 SHAPES = [
     ((30, 14, 11), (8, 8, 8)),

@@ -10,7 +10,7 @@ from keras import ops
 
 from kseg.nn.convolution import dilated_convolutions
 from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
-from kseg.nn.sizes import CropLike, PadToMultiple
+from kseg.nn.size_layers import CropLike, PadToMultiple
 
 
 def inflate(kernel, rate):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kseg.nn.sizes import MaxPool3D
-from tests.nn.test_reuse import value_and_gradients
+from kseg.nn.size_layers import MaxPool3D
+from tests.nn.test_kernel_reuse import value_and_gradients
 
 SIZES = [(2, 2, 2), (1, 2, 3), (1, 1, 1)]
 

@@ -14,7 +14,8 @@ from kseg.records import bricks
 from kseg.records.scans import scan_in_memory
 from kseg.records.write_case import CaseJob, write_case
 from kseg.volumes.labels import index_dtype
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def parsed(
     edge: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[np.ndarray, np.ndarray, int], dict[str, Any]]:
     """Read the head of what an image `(x, y, z, channels)` and its class indices `(x, y, z)` become in a shard."""
-    monkeypatch.setattr(bricks, "MOST_EDGE", edge)
+    monkeypatch.setattr(bricks, "MAX_EDGE", edge)
     numbers = count()
 
     def parse_arrays(image: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kseg.patches.augmentation.chain import TRANSFORMS
 from kseg.patches.patch import PatchCutter
-from kseg.patches.pipeline import PatchSource
+from kseg.patches.patch_source import PatchSource
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches
 from kseg.records.manifest import load_manifest

@@ -17,7 +17,7 @@ from kseg.patches.augmentation.spatial import (
     flip,
     resample,
 )
-from kseg.recipe.augmentation import MOST_PUSH
+from kseg.recipe.augmentation import MAX_PUSH
 
 SIZE = (12, 10, 9)
 
@@ -125,7 +125,7 @@ def test_control_points_that_move_alike_move_everything_alike() -> None:
 def test_the_strongest_push_allowed_folds_nothing() -> None:
     size, spacing, rng = (40, 40, 40), 10, np.random.default_rng(3)
     for _ in range(5):
-        control = MOST_PUSH * spacing * rng.choice([-1.0, 1.0], (7, 7, 7, 3)).astype(np.float32)
+        control = MAX_PUSH * spacing * rng.choice([-1.0, 1.0], (7, 7, 7, 3)).astype(np.float32)
         points = affine_points(size, tf.eye(3)) + elastic_shift(size, tf.eye(3), tf.constant(control), spacing)
         jacobian = np.stack([np.stack(np.gradient(axis), axis=-1) for axis in points.numpy()], axis=-1)
         assert np.linalg.det(jacobian).min() > 0

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from kseg.patches.crop import crop
 from kseg.patches.shards import grid_of, read_labels
-from kseg.records.intensity import intensity_statistics, normalise
 from kseg.records.schema import DTYPES
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.labels import index_dtype
 
 Parsed = Callable[[np.ndarray, np.ndarray, int], dict[str, Any]]

@@ -11,7 +11,8 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.records.scans import Scan, ScanList, scan_in_memory
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 LABELS = LabelMap(("background", "muscle"), (0, 100))
 AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])

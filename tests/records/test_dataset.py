@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
-from kseg.console.ownership import MARKER
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records import bricks
 from kseg.records.changes import find_changes
-from kseg.records.intensity import intensity_statistics
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.records.read import check_shards, read_record, read_records
 from kseg.records.scans import ScanList, find_scans
 from kseg.records.write import write_dataset
+from kseg.storage.files import sha256_of
+from kseg.storage.ownership import MARKER
+from kseg.volumes.intensity_normalisation import intensity_statistics
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.slabs import gather
+from kseg.volumes.volume_stream import gather
 
 Scans = Callable[..., ScanList]
 
@@ -37,7 +37,7 @@ def shard_names(folder: Path) -> list[str]:
 def test_shards_hold_what_the_sources_held(
     edge: int, tmp_path: Path, scans: Scans, case_volumes: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bricks, "MOST_EDGE", edge)
+    monkeypatch.setattr(bricks, "MAX_EDGE", edge)
     folder = tmp_path / "records"
     written = write_dataset(recipe(folder), scans(train=7, val=2, test=1))
     manifest = load_manifest(folder)

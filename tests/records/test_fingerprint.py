@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from kseg.records import bricks, fingerprint, intensity
+from kseg.records import bricks, fingerprint
 from kseg.records.bricks import Bricks
 from kseg.records.fingerprint import Fingerprint, component_sizes, foreground_pieces, take_fingerprint
-from kseg.records.intensity import CaseIntensities
-from kseg.records.labels import PackedLabels, pack_labels
-from kseg.volumes.slabs import stream_of_volume
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.records.packed_labels import PackedLabels, pack_labels
+from kseg.volumes import intensity_normalisation
+from kseg.volumes.intensity_normalisation import CaseIntensities
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import stream_of_volume
 
 
 def fingerprint_of(image: np.ndarray, labels: np.ndarray, num_classes: int = 2) -> Fingerprint:
@@ -30,7 +32,7 @@ def pack(labels: np.ndarray, num_classes: int) -> PackedLabels:
 
 @pytest.fixture(autouse=True, params=[64, 5])
 def edge(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bricks, "MOST_EDGE", request.param)
+    monkeypatch.setattr(bricks, "MAX_EDGE", request.param)
 
 
 def test_intensities_inside_and_outside_are_told_apart() -> None:
@@ -106,8 +108,8 @@ def test_a_large_volume_is_thinned_out_and_measures_nearly_the_same(monkeypatch:
     labels = (((grid - 20) ** 2).sum(axis=0) < 15**2) | (((grid - 48) ** 2).sum(axis=0) < 8**2)
     image = (rng.normal(100, 20, labels.shape) + 50 * labels).astype(np.float32)[..., np.newaxis]
     whole = fingerprint_of(image, labels.astype(np.uint8))
-    monkeypatch.setattr(fingerprint, "MOST_VOXELS", 20_000)  # every third plane, row and column
-    monkeypatch.setattr(intensity, "MOST_VOXELS", 40_000)
+    monkeypatch.setattr(fingerprint, "MAX_WINDOW_VOXELS", 20_000)  # every third plane, row and column
+    monkeypatch.setattr(intensity_normalisation, "MAX_SAMPLE_VOXELS", 40_000)
     thin = fingerprint_of(image, labels.astype(np.uint8))
     assert thin.components == whole.components == (2,)
     assert thin.largest_component == pytest.approx(whole.largest_component, abs=0.03)

@@ -22,7 +22,7 @@ MUTANTS = 1000
 @pytest.fixture
 def dataset(scans: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two cases of four to eight bricks each, resampled, so that the truth on their own grid is there too."""
-    monkeypatch.setattr(bricks, "MOST_EDGE", 3)
+    monkeypatch.setattr(bricks, "MAX_EDGE", 3)
     resampled = at_one_spacing(scans(train=2, val=0), (0.5, 0.5, 1.0))
     write_dataset(load_recipe(None, [f"data.records={tmp_path / 'records'}"]), resampled)
     return tmp_path / "records"
@@ -94,7 +94,7 @@ def test_no_mutated_manifest_is_believed(dataset: Path) -> None:
 def test_the_graph_refuses_what_is_damaged(dataset: Path) -> None:
     import tensorflow as tf
 
-    from kseg.patches.pipeline import PatchSource
+    from kseg.patches.patch_source import PatchSource
     from kseg.recipe.sections import Patches
 
     manifest, draw = load_manifest(dataset), random.Random(3)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.console.files import sha256_of
 from kseg.records.manifest import MANIFEST, CaseEntry, LeftOut, Manifest, load_manifest, manifest_text
 from kseg.records.plan import make_plan
+from kseg.storage.files import sha256_of
 
 
 def entry(case: str, split: str) -> CaseEntry:

@@ -8,18 +8,18 @@ import pytest
 from upath import UPath
 
 from kseg.console.errors import InputError
-from kseg.console.locations import location_of
-from kseg.console.ownership import MARKER
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
-from kseg.records.beam import prepare_and_tell
+from kseg.records.apache_beam import prepare_and_tell
 from kseg.records.destinations import destination
 from kseg.records.manifest import MANIFEST, load_manifest
+from kseg.records.process_pool import run_jobs
 from kseg.records.read import check_shards, read_records
 from kseg.records.scans import ScanList
-from kseg.records.workers import run_jobs
 from kseg.records.write import write_dataset
 from kseg.records.write_case import CaseJob, Outcome, prepare_case
+from kseg.storage.locations import location_of
+from kseg.storage.ownership import MARKER
 
 Scans = Callable[..., ScanList]
 

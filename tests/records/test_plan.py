@@ -9,9 +9,8 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.intensity import Scale
 from kseg.records.plan import (
-    LEAST_VOXELS,
+    MIN_VOXELS,
     Plan,
     fit_batch,
     fit_patch,
@@ -22,6 +21,7 @@ from kseg.records.plan import (
     scales_of,
     target_spacing,
 )
+from kseg.volumes.intensity_normalisation import Scale
 
 NETWORK: dict[str, Any] = {"filters": (4, 8, 16, 32, 64)}
 
@@ -71,7 +71,7 @@ def test_patches_are_multiples_of_their_pooling_leave_some_voxels_and_fit(memory
         for size, factor, length in zip(patch, factors, extent, strict=True):
             assert size % factor == 0
             assert size < length + factor
-            assert factor == 1 or size // factor >= LEAST_VOXELS
+            assert factor == 1 or size // factor >= MIN_VOXELS
         assert math.prod(patch) * 2 * 1900 + 0.5e9 <= memory_gb * 1e9
         assert 2 <= fit_batch(patch, memory_gb) <= 4
 

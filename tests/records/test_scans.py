@@ -6,7 +6,7 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.scans import find_scans
-from kseg.volumes.slabs import gather
+from kseg.volumes.volume_stream import gather
 
 PHANTOM = ["phantom.subjects=3", "phantom.shape=[24, 24, 32]"]
 

@@ -15,15 +15,16 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.records import bricks
-from kseg.records.example import decode_example, encode_example
-from kseg.records.framing import RecordReader, RecordWriter
-from kseg.records.intensity import intensity_statistics
 from kseg.records.manifest import CaseEntry
 from kseg.records.read import Record, read_record
 from kseg.records.scans import scan_in_memory
 from kseg.records.schema import DTYPES, decode_brick, decode_head
+from kseg.records.tf_example import decode_example, encode_example
+from kseg.records.tfrecord import RecordReader, RecordWriter
 from kseg.records.write_case import CaseJob, prepare_case, write_case
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.intensity_normalisation import intensity_statistics
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 AFFINE = np.array([[0.3, 0.1, 0, -7], [-0.1, 0.3, 0, 4], [0, 0, 0.7, 2], [0, 0, 0, 1]])
 HASH = "0" * 64
@@ -65,7 +66,7 @@ def assert_same(found: Record, expected: Record) -> None:
 def test_every_type_comes_back_to_the_bit(
     dtype: str, order: str, edge: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bricks, "MOST_EDGE", edge)
+    monkeypatch.setattr(bricks, "MAX_EDGE", edge)
     original = record(np.dtype(dtype).newbyteorder(order).str)
     assert_same(there_and_back(tmp_path, original, 3), original)
 

@@ -13,12 +13,13 @@ from matplotlib.image import imread
 
 from kseg.console.errors import InputError
 from kseg.evaluation.case_pictures import CasePictures, mean_dice
-from kseg.evaluation.report import write_scores
+from kseg.evaluation.score_tables import write_scores
 from kseg.evaluation.scores import score_case, summarise
 from kseg.report.page import inside, write_page
-from kseg.report.run import run_part
-from kseg.training.run_folder import RunFolder
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.report.run_report import run_part
+from kseg.runs.run_folder import RunFolder
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 NAMES = ("soleus", "<b>lateralis</b>")
 

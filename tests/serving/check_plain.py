@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-MOST_DIFFERING = 1e-4
+MAX_DIFFERING = 1e-4
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     print(f"{len(cases)} scans: {total:.1f} s; of one scan {worst:.6%} of the voxels differ at most")
     print(f"{cpu_seconds:.1f} s of processors, {memory_gb:.2f} GB at most, start included")
     imported = {"keras", "kseg"} & {name.split(".")[0] for name in sys.modules}
-    if imported or worst > MOST_DIFFERING:
+    if imported or worst > MAX_DIFFERING:
         sys.exit(f"imported {sorted(imported)}, differing {worst:.4%}")
 
 

@@ -11,15 +11,15 @@ import orjson
 import pytest
 from running import Server
 
-from kseg.client import over_grpc, over_rest
+from kseg.client import grpc, rest
 from kseg.client.address import Address, address_of
-from kseg.client.complaints import TryLater
 from kseg.client.connection import Connection
-from kseg.client.patience import Deadline
+from kseg.client.errors import TryLater
+from kseg.client.retry import Deadline
 from kseg.client.signatures import Signature
 from kseg.console.errors import InputError
 
-KINDS = {"grpc": over_grpc.GrpcConnection, "rest": over_rest.RestConnection}
+KINDS = {"grpc": grpc.GrpcConnection, "rest": rest.RestConnection}
 PROTOCOLS = pytest.mark.parametrize("protocol", list(KINDS))
 SPACING_MM = np.array([[1.1, 0.9, 0.5]], np.float32)
 GENEROUS_SECONDS = 30
@@ -94,7 +94,7 @@ def test_floats_in_json_are_read_back_to_the_bit() -> None:
 
 def _body_of(dtype: str, plane: np.ndarray) -> Iterator[bytes]:
     """Return what is sent of a volume of one plane, instead of sending it."""
-    connection = over_rest.RestConnection(Address("127.0.0.1", 9), "leg")
+    connection = rest.RestConnection(Address("127.0.0.1", 9), "leg")
     sent: list[bytes] = []
 
     def ask(_method: str, _path: str, _deadline: Deadline, body: Iterator[bytes]) -> dict:

@@ -15,7 +15,7 @@ from running import Server
 from stand_in import REFUSED, expected
 
 from kseg import predict
-from kseg.client import patience
+from kseg.client import retry
 from kseg.console.errors import InputError
 
 SPACING_MM = (1.1, 0.9, 0.5)
@@ -171,7 +171,7 @@ def test_a_full_queue_is_waited_for(
         said.append(message)
         server.release()
 
-    monkeypatch.setattr(patience, "say", say)
+    monkeypatch.setattr(retry, "say", say)
     scans = [save(tmp_path / f"{seed}.nii", volume(4, 3, 5, seed=seed)) for seed in range(5)]
     with server.held(), ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda scan: segment(server, protocol, "leg", scan, out=tmp_path / "out"), scans))
@@ -206,7 +206,7 @@ def test_nobody_waits_beyond_the_deadline(
 def test_a_server_killed_in_the_middle_is_one_line(
     start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.01)
     mortal = start()
     scan = save(tmp_path / "scan.nii", volume(4, 3, 5))
     began = time.monotonic()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kseg.client.over_grpc import GrpcConnection
-from kseg.client.over_rest import RestConnection
+from kseg.client.grpc import GrpcConnection
+from kseg.client.rest import RestConnection
 from kseg.client.signatures import DTYPES, Signature, choose, signatures_of
 from kseg.console.errors import InputError
 

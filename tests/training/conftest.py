@@ -10,10 +10,12 @@ import pytest
 from kseg.console.termination import Termination
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run import Run
+from kseg.runs.run_folder import RunFolder
 from kseg.training.checkpoints import State, load_checkpoint
 from kseg.training.fit import fit
 from kseg.training.history import read_history
-from kseg.training.run_folder import Contract, RunFolder
 
 SMALLEST = (
     "network.filters=[2]",
@@ -42,9 +44,9 @@ def train() -> Callable[..., Any]:
 
     def train(recipe: Recipe, resume: bool = False, termination: Termination | None = None) -> dict[str, Any]:
         manifest = load_manifest(recipe.records_folder)
-        contract = Contract(channels=manifest.channels, labels=manifest.labels)
-        folder, began = RunFolder(recipe.run_folder), time.monotonic()
-        return fit(recipe, recipe.records_folder, manifest, folder, contract, resume, began, termination=termination)
+        description = DataDescription(channels=manifest.channels, labels=manifest.labels)
+        run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, description)
+        return fit(run, resume, time.monotonic(), termination=termination)
 
     return train
 
@@ -54,7 +56,7 @@ def outcome() -> Callable[[RunFolder], Outcome]:
     """How a run that ended is read for a comparison."""
 
     def outcome(folder: RunFolder) -> Outcome:
-        model, state = load_checkpoint(folder, folder.load_contract())
+        model, state = load_checkpoint(folder, folder.load_data_description())
         columns = {name: column for name, column in read_history(folder.history).items() if name not in TIMES}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         without_clock = state.model_copy(update={"spent_seconds": 0.0})

@@ -11,14 +11,15 @@ import pytest
 import tensorflow as tf
 
 from kseg.console.errors import InputError
-from kseg.console.ownership import MARKER
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
-from kseg.training.beginning import compiled_model
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.ownership import MARKER
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
-from kseg.training.run_folder import Contract, RunFolder
 from kseg.training.schedule import Budget
+from kseg.training.start import compiled_model
 from kseg.training.workers import Workers
 
 SHORT = (
@@ -29,7 +30,7 @@ SHORT = (
     "patches.batch_size=2",
 )
 ALONE = Workers(tf.distribute.get_strategy())
-CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
+DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
 def test_a_run_whose_time_is_up_keeps_its_model_and_is_not_trained_further(
@@ -63,8 +64,8 @@ def checkpointed(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, keras.M
     """Write checkpoints of five epochs with a validation Dice of 0.1, 0.5, 0.3, 0.6 and 0.2; alpha tells the epoch."""
     recipe = tiny_recipe(*SHORT)
     folder = RunFolder(recipe.run_folder)
-    folder.create(dump_recipe(recipe), CONTRACT)
-    model = compiled_model(recipe, CONTRACT)
+    folder.create(dump_recipe(recipe), DESCRIPTION)
+    model = compiled_model(recipe, DESCRIPTION)
     model.optimizer.build(model.trainable_variables)
     checkpoint = Checkpoint(folder, Budget(recipe.train), ALONE, State())
     checkpoint.set_model(model)
@@ -81,7 +82,7 @@ def epoch_of(model: keras.Model) -> float:
 def test_two_checkpoints_are_kept_and_the_best_model(checkpointed: tuple[RunFolder, keras.Model]) -> None:
     folder, _ = checkpointed
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["epoch-000004", "epoch-000005"]
-    model, state = load_checkpoint(folder, folder.load_contract())
+    model, state = load_checkpoint(folder, folder.load_data_description())
     assert (epoch_of(model), state.epochs_done, state.best_dice) == (4, 5, 0.6)
     assert epoch_of(folder.load_model()) == 3
     assert {path.name for path in folder.path.rglob(".*")} == {MARKER}
@@ -91,7 +92,7 @@ def test_a_resumed_run_keeps_the_best_model_until_it_is_beaten(
     checkpointed: tuple[RunFolder, keras.Model], tiny_recipe: Callable[..., Recipe]
 ) -> None:
     folder, model = checkpointed
-    state = load_checkpoint(folder, folder.load_contract())[1]
+    state = load_checkpoint(folder, folder.load_data_description())[1]
     resumed = Checkpoint(folder, Budget(tiny_recipe().train), ALONE, state)
     resumed.set_model(model)
     for epoch, dice, best in ((5, 0.59, 3), (6, 0.61, 6)):
@@ -126,12 +127,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
 ) -> None:
     folder, _ = checkpointed
     damage(folder.checkpoints / "epoch-000005")
-    model, state = load_checkpoint(folder, folder.load_contract())
+    model, state = load_checkpoint(folder, folder.load_data_description())
     assert (epoch_of(model), state.epochs_done) == (3, 4)
     assert "epoch-000005' is damaged, trying the one before" in capsys.readouterr().err
     damage(folder.checkpoints / "epoch-000004")
     with pytest.raises(InputError, match="no sound checkpoint to go on from"):
-        load_checkpoint(folder, CONTRACT)
+        load_checkpoint(folder, DESCRIPTION)
 
 
 def test_a_checkpoint_cut_anywhere_or_changed_is_passed_over(checkpointed: tuple[RunFolder, keras.Model]) -> None:
@@ -141,11 +142,11 @@ def test_a_checkpoint_cut_anywhere_or_changed_is_passed_over(checkpointed: tuple
         sound = path.read_bytes()
         for cut in (b"", sound[: len(sound) // 3], sound[:-1]):
             path.write_bytes(cut)
-            assert load_checkpoint(folder, folder.load_contract())[1].epochs_done == 4
+            assert load_checkpoint(folder, folder.load_data_description())[1].epochs_done == 4
         path.write_bytes(sound)
     state = folder.checkpoints / "epoch-000005" / "state.json"
     state.write_bytes(state.read_bytes().replace(b'"epochs_done":5', b'"epochs_done":3'))  # still a state
-    assert load_checkpoint(folder, folder.load_contract())[1].epochs_done == 4
+    assert load_checkpoint(folder, folder.load_data_description())[1].epochs_done == 4
 
 
 def test_what_a_state_holds_comes_back_from_its_json_exactly() -> None:
@@ -160,4 +161,4 @@ def test_what_a_state_holds_comes_back_from_its_json_exactly() -> None:
 def test_a_run_without_checkpoints_cannot_be_resumed(tiny_recipe: Callable[..., Recipe]) -> None:
     folder = RunFolder(tiny_recipe().run_folder)
     with pytest.raises(InputError, match="no sound checkpoint to go on from"):
-        load_checkpoint(folder, CONTRACT)
+        load_checkpoint(folder, DESCRIPTION)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.console.ownership import check_replaceable
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.sections import Recipe
+from kseg.runs.run_files import RUN
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.ownership import check_replaceable
 from kseg.training import checkpoints
-from kseg.training.run_folder import RUN, RunFolder
 
 
 def test_a_run_whose_disk_is_full_goes_on_as_if_nothing_had_happened(

@@ -14,7 +14,7 @@ import pytest
 
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.training.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder
 
 GRACE = 180
 """Seconds; SLURM leaves 30 between SIGTERM and SIGKILL, but a test must not depend on what else the machine does."""

@@ -10,14 +10,15 @@ import pytest
 from kseg.console.termination import Termination
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.sections import Recipe
-from kseg.training.averaging import averaged_weights
-from kseg.training.beginning import compiled_model
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
+from kseg.training.averaged_weights import averaged_weights
 from kseg.training.checkpoints import State, load_checkpoint, write_checkpoint
 from kseg.training.display import Display
-from kseg.training.run_folder import Contract, RunFolder
-from kseg.training.stopping import Stopped
+from kseg.training.start import compiled_model
+from kseg.training.stop_on_signal import Stopped
 
-CONTRACT = Contract(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
+DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def float16(tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...]) -> It
     """A model that trains in float16, its weights averaged."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        yield compiled_model(tiny_recipe(*smallest, "train.ema=0.5"), CONTRACT)
+        yield compiled_model(tiny_recipe(*smallest, "train.ema=0.5"), DESCRIPTION)
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -92,7 +93,7 @@ def test_the_scale_survives_a_checkpoint(float16: Segmenter, tiny_recipe: Callab
     float16.optimizer.step_counter.assign(1234)
     folder = RunFolder(tiny_recipe().run_folder)
     write_checkpoint(folder, float16, State())
-    loaded, _ = load_checkpoint(folder, CONTRACT)
+    loaded, _ = load_checkpoint(folder, DESCRIPTION)
     assert (float(loaded.optimizer.dynamic_scale), int(loaded.optimizer.step_counter)) == (2.0**7, 1234)
     step(float16, *batch())
     step(loaded, *batch())

@@ -13,11 +13,11 @@ import pytest
 from kseg.console.termination import Termination
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
-from kseg.training.averaging import ValidateAverage
+from kseg.runs.run_folder import RunFolder
+from kseg.training.averaged_weights import ValidateAveragedWeights
 from kseg.training.checkpoints import Checkpoint
 from kseg.training.display import Display
-from kseg.training.run_folder import RunFolder
-from kseg.training.stopping import Stopped
+from kseg.training.stop_on_signal import Stopped
 
 OPTIONS = ("network.dropout=0.3", "network.skip=add", "train.ema=0.8", "train.patience=9", "augmentation.noise=1")
 
@@ -54,7 +54,7 @@ def recipe(tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...]) -> Rec
     [
         (Display, "on_train_batch_end", [(0, 0)], "epoch-000000-step-000001"),
         (Display, "on_train_batch_end", [(1, 1), (1, 2)], "epoch-000001-step-000003"),  # stopped twice
-        (ValidateAverage, "on_test_begin", [(1, None), (2, None)], "epoch-000002-step-000003"),
+        (ValidateAveragedWeights, "on_test_begin", [(1, None), (2, None)], "epoch-000002-step-000003"),
         (Display, "on_epoch_end", [(0, None)], "epoch-000001"),
     ],
 )
@@ -175,20 +175,23 @@ from kseg.records.manifest import load_manifest
 from kseg.training.checkpoints import load_checkpoint
 from kseg.training.display import Display
 from kseg.training.fit import fit
-from kseg.training.run_folder import Contract, RunFolder
-from kseg.training.stopping import Stopped
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run import Run
+from kseg.runs.run_folder import RunFolder
+from kseg.training.stop_on_signal import Stopped
 from kseg.training.workers import start_workers
 
 workers = start_workers()
 def train(name, resume=False, termination=None):
     recipe = load_recipe(Path(sys.argv[1]), [f"name={name}"])
     manifest = load_manifest(recipe.records_folder)
-    contract, folder = Contract(channels=manifest.channels, labels=manifest.labels), RunFolder(recipe.run_folder)
-    fit(recipe, recipe.records_folder, manifest, folder, contract, resume, time.monotonic(), workers, termination)
-    return folder
+    description = DataDescription(channels=manifest.channels, labels=manifest.labels)
+    run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, description)
+    fit(run, resume, time.monotonic(), workers, termination)
+    return run.folder
 
 def values(folder):
-    model, _ = load_checkpoint(folder, folder.load_contract())
+    model, _ = load_checkpoint(folder, folder.load_data_description())
     return [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
 
 termination, original = Termination(), Display.on_train_batch_end

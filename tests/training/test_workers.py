@@ -18,7 +18,7 @@ import tensorflow as tf
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.training.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder
 from kseg.training.workers import Workers, _from_slurm, _from_tf_config
 
 ALONE = Workers(tf.distribute.get_strategy())

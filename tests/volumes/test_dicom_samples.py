@@ -20,7 +20,7 @@ from pydicom.pixels import apply_modality_lut
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom import open_dicom
-from kseg.volumes.formats.dicom_mark import is_dicom
+from kseg.volumes.formats.dicom_magic import is_dicom
 from kseg.volumes.formats.stored import Header
 from kseg.volumes.geometry import corners_mm
 

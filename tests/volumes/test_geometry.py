@@ -17,7 +17,8 @@ from kseg.volumes.geometry import (
     spacing_mm,
     to_ras,
 )
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
 
 
 def random_affine(seed: int) -> np.ndarray:

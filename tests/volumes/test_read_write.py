@@ -15,8 +15,8 @@ from kseg.console.errors import InputError
 from kseg.volumes.geometry import corners_mm
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.read import read_image, read_labels, read_volume
-from kseg.volumes.slabs import GATHERED_PLANES
 from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import GATHERED_PLANES
 from kseg.volumes.write import mask_files, write_label_map
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

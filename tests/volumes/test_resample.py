@@ -14,8 +14,9 @@ from kseg.volumes.geometry import corners_mm
 from kseg.volumes.interpolation import by_label, linear, places_of
 from kseg.volumes.read import open_image
 from kseg.volumes.resample import at_spacing, on_grid
-from kseg.volumes.slabs import gather, stream_of_volume
-from kseg.volumes.volume import StoredGeometry, Volume
+from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import gather, stream_of_volume
 
 SPACING_MM = (0.5, 0.8, 1.7)
 TARGETS_MM = [(1.0, 1.0, 1.0), (0.3, 0.4, 0.9), (0.71, 1.9, 5.3), (0.5, 0.8, 0.43)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from kseg.volumes.volume import StoredGeometry
+from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.write import mask_files, write_label_map
 
 EXTENSIONS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")

@@ -24,7 +24,7 @@ from threshold import Threshold
 
 from kseg import predict, prepare
 from kseg.console.errors import InputError
-from kseg.inference import local
+from kseg.inference import local_predictor
 from kseg.records.manifest import load_manifest
 from kseg.records.read import read_records
 from kseg.volumes.read import read_volume
@@ -239,7 +239,7 @@ def assert_masked(written: Written, volume: Volume | None, folder: Path) -> None
         above = float(ordered[widest : widest + 2].mean())
     out = folder / "masks"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "LocalSource", lambda *_, **__: Threshold(above, channels=None))
+        patch.setattr(local_predictor, "LocalPredictor", lambda *_, **__: Threshold(above, channels=None))
         refusal = quietly(predict.main, ["run", str(written.path), "--out", str(out)])
     if volume is None:
         assert refusal is not None, "segmented, though read_volume refuses it"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kseg.patches.augmentation import intensity, spatial, ultrasound
-from kseg.patches.augmentation.draws import happens, split
+from kseg.patches.augmentation.random_draws import happens, split
 from kseg.recipe.augmentation import Augmentation
 
 Draw = Callable[[Augmentation, Sequence[int], tf.Tensor], dict[str, Any]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from kseg.patches.augmentation.draws import log_uniform, split, uniform
+from kseg.patches.augmentation.random_draws import log_uniform, split, uniform
 from kseg.patches.augmentation.separable import coarse_matrix, gaussian_matrix, smooth
 from kseg.recipe.augmentation import Augmentation
 

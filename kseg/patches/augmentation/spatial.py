@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kseg.patches.augmentation.draws import log_uniform, split, uniform
+from kseg.patches.augmentation.random_draws import log_uniform, split, uniform
 from kseg.patches.augmentation.separable import map_axes, spline_knots, spline_matrix
 from kseg.recipe.augmentation import Augmentation
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from kseg.patches.augmentation.draws import split, uniform
+from kseg.patches.augmentation.random_draws import split, uniform
 from kseg.patches.augmentation.separable import spline_knots, spline_matrix
 from kseg.recipe.augmentation import Augmentation
 
 GAIN_KNOTS = 3  # of a gain curve, over the depth of a patch
-MOST_TAPER = 0.5  # of a shadow, towards either end of its depth
+MAX_TAPER = 0.5  # of a shadow, towards either end of its depth
 
 
 def draw_speckle(options: Augmentation, shape: Sequence[int], seed: tf.Tensor) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def draw_shadow(options: Augmentation, shape: Sequence[int], seed: tf.Tensor) ->
         "darkness": uniform(seeds[0], [], options.shadow_darkness),
         "centre": uniform(seeds[1], [2], (0, 1)),
         "width": uniform(seeds[2], [2], options.shadow_width),
-        "taper": uniform(seeds[3], [], (-MOST_TAPER, MOST_TAPER)),
+        "taper": uniform(seeds[3], [], (-MAX_TAPER, MAX_TAPER)),
         "axis": "xyz".index(options.depth_axis),
     }
 

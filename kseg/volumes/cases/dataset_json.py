@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted
+from kseg.console.text import counted
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 from kseg.volumes.cases.description import Description, Labelled, Unlabelled, load_description
 from kseg.volumes.formats.names import EXTENSIONS, split_name

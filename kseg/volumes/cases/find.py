@@ -11,7 +11,7 @@ from kseg.volumes.cases.dataset_json import DATASET_FILE, read_dataset_json
 from kseg.volumes.labels import UNPRINTABLE
 
 SPLITS = ("", "train", "val", "test")
-MOST_BYTES = 200  # of a case's name, which pictures and shards bear with some more; disks allow 255
+MAX_BYTES = 200  # of a case's name, which pictures and shards bear with some more; disks allow 255
 LAYOUTS = (
     f"an nnU-Net folder ({DATASET_FILE} with `file_ending`, imagesTr, labelsTr), a Decathlon folder "
     f"({DATASET_FILE} with `training`), or a CSV manifest (case, subject, split, image..., label)"
@@ -57,10 +57,10 @@ def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
     seen: set[str] = set()
     split_of: dict[str, str] = {}
     for case in found.cases:
-        if UNSAFE_NAME.search(case.case) or len(os.fsencode(case.case)) > MOST_BYTES:
+        if UNSAFE_NAME.search(case.case) or len(os.fsencode(case.case)) > MAX_BYTES:
             raise InputError(
                 f"case {case.case!r} in '{source}' must be fit as a file name, in Unicode, without "
-                f"separators or a leading dot, of {MOST_BYTES} bytes at most: rename it."
+                f"separators or a leading dot, of {MAX_BYTES} bytes at most: rename it."
             )
         if case.case.casefold() in seen:  # there are disks on which 'Leg' and 'leg' are one file
             raise InputError(f"case '{case.case}' stands twice in '{source}': rename or remove one.")

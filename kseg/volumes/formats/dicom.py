@@ -11,17 +11,17 @@ import numpy as np
 from pydicom.uid import RTDoseStorage
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted, some_of
+from kseg.console.text import counted, some_of
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
-from kseg.volumes.formats.dicom_mark import is_dicom
+from kseg.volumes.formats.dicom_magic import is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
 from kseg.volumes.formats.dicom_stack import stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of
 from kseg.volumes.formats.names import DICOM_EXTENSIONS
 from kseg.volumes.formats.stored import Header, Read, damaged
 
-MOST_NAMED = 5  # series, in a message
+MAX_NAMED = 5  # series, in a message
 
 
 def open_dicom(path: Path) -> Header:
@@ -90,7 +90,7 @@ def _files_of(folder: Path) -> list[DicomFile]:
     sizes = Counter((file.series, file.series_number) for file in images)
     if len(sizes) > 1:
         firsts = {(file.series, file.series_number): file for file in reversed(images)}
-        named = some_of([_series_name(firsts[series], count) for series, count in sizes.items()], MOST_NAMED)
+        named = some_of([_series_name(firsts[series], count) for series, count in sizes.items()], MAX_NAMED)
         each = all(map(is_multi_frame, images)) and len(sizes) == len(images)
         remedy = "name its files one by one" if each else "give each its own folder"
         raise InputError(f"'{folder}' must hold one DICOM series: received {len(sizes)} ({named}); {remedy}.")

@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
-from kseg.volumes.formats.dicom_mark import MARK_AT, has_mark
+from kseg.volumes.formats.dicom_magic import MARK_AT, has_mark
 from kseg.volumes.formats.dicom_pixels import Pixels, find_pixels
 from kseg.volumes.formats.stored import damaged
 

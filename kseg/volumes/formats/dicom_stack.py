@@ -9,7 +9,7 @@ from nibabel.volumeutils import shape_zoom_affine
 from pydicom.datadict import dictionary_description
 
 from kseg.console.errors import InputError
-from kseg.console.wording import counted, some_of
+from kseg.console.text import counted, some_of
 from kseg.volumes.formats.dicom_errors import in_a_line
 from kseg.volumes.formats.dicom_planes import Plane
 from kseg.volumes.formats.dicom_values import read_values
@@ -18,7 +18,7 @@ from kseg.volumes.geometry import LPS_FROM_RAS
 SLICE_TOLERANCE = 0.05  # of the distance between slices: DICOM rounds positions to decimal digits
 SAME = 1e-4  # in directions (as cosines) and spacings (as a share): 0.05 voxels at the far side of 512 pixels
 CLOSE_MM = 1e-3  # positions closer than this are one
-MOST_GAPS = 3  # in a message
+MAX_GAPS = 3  # in a message
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _check_even(planes: Sequence[Plane], along: np.ndarray, where: str, noun: st
         ]
         raise InputError(
             f"{where} lacks {counted(lost.sum(), noun)}, for its {len(planes)} {noun}s are not evenly spaced: "
-            f"{some_of(gaps, MOST_GAPS)}; add what is missing."
+            f"{some_of(gaps, MAX_GAPS)}; add what is missing."
         )
     raise InputError(
         f"the {len(planes)} {noun}s of {where} must be evenly spaced along their normal: received distances of "

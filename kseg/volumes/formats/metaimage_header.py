@@ -26,7 +26,7 @@ VECTORS = {  # MetaIO takes what is missing in these from the next line
     1: ("Offset", "Position", "Origin", "CenterOfRotation", *SPACINGS),
     2: ("TransformMatrix", "Rotation", "Orientation"),
 }
-MOST_AXES = 10  # of MetaIO
+MAX_AXES = 10  # of MetaIO
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class MetaHeader:
         if NO_FIELD in self.fields:
             raise damaged(self.path, f"its header has the line '{self.fields[NO_FIELD][:40]}'")
         axes, sizes, channels = (self.numbers(name) for name in ("NDims", "DimSize", "ElementNumberOfChannels"))
-        if len(axes) != 1 or not 1 <= axes[0] <= MOST_AXES or len(sizes) != axes[0] or min(sizes) < 1:
+        if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0] or min(sizes) < 1:
             raise damaged(
                 self.path, f"it has the axes {self.fields.get('NDims')}, of {self.fields.get('DimSize')} voxels"
             )

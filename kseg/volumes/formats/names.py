@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.dicom_mark import is_dicom
+from kseg.volumes.formats.dicom_magic import is_dicom
 
 DICOM = "dicom"
 DICOM_EXTENSIONS = (".dcm", ".ima")

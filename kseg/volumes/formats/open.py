@@ -13,7 +13,7 @@ from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_stored, is_un
 from kseg.volumes.formats.nifti import open_nifti
 from kseg.volumes.formats.stored import REAL, Header, Read
 from kseg.volumes.geometry import check_affine, spacing_mm
-from kseg.volumes.volume import StoredGeometry
+from kseg.volumes.stored_geometry import StoredGeometry
 
 ALIKE = 0.01  # share by which a spacing that is typed may differ from the one that a file states
 

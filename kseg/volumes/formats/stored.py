@@ -61,17 +61,17 @@ def spacing_along(axes: Iterable[int]) -> str:
 
 
 def damaged(path: Path, essence: str) -> InputError:
-    """Return the complaint about a file that holds less, or something else, than it says."""
+    """Return the error about a file that holds less, or something else, than it says."""
     return InputError(f"'{path}' cannot be read: {essence}; it may be damaged or cut short, fetch it anew.")
 
 
 def absent_voxels(path: Path, file: Path | str) -> InputError:
-    """Return the complaint about a header that names a file of voxels which is not there."""
+    """Return the error about a header that names a file of voxels which is not there."""
     return InputError(f"'{path}' keeps its voxels in '{file}', which does not exist: put it there.")
 
 
 def foreign_unit(path: Path, unit: str, field: str) -> InputError:
-    """Return the complaint about a header whose unit of length common readers overlook."""
+    """Return the error about a header whose unit of length common readers overlook."""
     return InputError(
         f"'{path}' gives its lengths in {unit} ({field}), which most readers take for mm: write them in mm."
     )

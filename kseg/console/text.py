@@ -1,0 +1,22 @@
+"""Text as messages and pages have it: numbers of things, names that may be many, Markdown."""
+
+import re
+from collections.abc import Sequence
+
+SPECIAL = re.compile(r"[\\`*\[\]<|&$~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word means nothing
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: "1 file", "2 files"."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Return so many names at most, and how many more there are: "a, b and 3 more"."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def markdown_text(text: str) -> str:
+    """Return a text as Markdown, on one line, that shows it as it is: within a paragraph or in a cell of a table."""
+    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))

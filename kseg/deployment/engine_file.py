@@ -1,0 +1,211 @@
+"""A run's TensorRT engine: exported for the GPU that is here, and used nowhere else.
+
+An engine is a program, and TensorRT does not notice when one was changed (NVIDIA, TensorRT documentation, Security
+Considerations). So `engine.json` says where it was built and has the hashes of all that belongs to it, and an engine is
+loaded only if every word of that holds.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
+
+from kseg.console.errors import InputError
+from kseg.deployment.cuda import Cuda, Machine
+from kseg.deployment.tensorrt_engine import Engine, build_engine, load_tensorrt
+from kseg.inference.ensemble import Predict
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.files import sha256_of, whole_file
+
+if TYPE_CHECKING:
+    from kseg.deployment.check_patches import CheckPatches
+
+Precision = Literal["fp32", "tf32", "fp16"]
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "tf32": 0.02, "fp16": 0.02}
+"""Largest difference in a probability from the Keras model with which an engine is kept."""
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class EngineDescription(BaseModel):
+    """`engine.json`: where an engine was built, what it takes, and the SHA-256 of the files that belong to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu: str
+    compute_capability: str
+    tensorrt: str
+    cuda_driver: str = Field(pattern=r"^\d+\.\d+$")
+    precision: Precision
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt]
+    batch: PositiveInt
+    channels: PositiveInt
+    classes: PositiveInt
+    largest_difference: NonNegativeFloat
+    compared_on: str
+    sha256: dict[str, str]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(x, y, z, channels) of a patch."""
+        return (*self.patch, self.channels)
+
+
+def this_machine() -> Machine:
+    """Return what an engine of this machine is bound to.
+
+    Raises:
+        InputError: TensorRT, CUDA's bindings, a GPU or its driver is missing; the message says which.
+    """
+    version = load_tensorrt().__version__
+    return Cuda().machine(version)
+
+
+def write_engine(
+    member: RunFolder, check: "CheckPatches", precision: Precision, batch: int, machine: Machine, timings: Path
+) -> EngineDescription:
+    """Build an engine of a run's model for this machine, compare it with the Keras model, and write it.
+
+    Args:
+        member: the run.
+        check: patches on which it is compared.
+        precision: of weights and maps.
+        batch: largest batch.
+        machine: from `this_machine`.
+        timings: file of TensorRT's timing cache; it makes the next build faster.
+
+    Raises:
+        InputError: TensorRT builds no engine, or the engine differs from the Keras model by more than `TOLERANCES`;
+            nothing is kept.
+    """
+    from kseg.deployment.check_patches import expected_probabilities, largest_difference
+    from kseg.deployment.onnx_file import describe_model
+    from kseg.deployment.onnx_graph import onnx_model
+
+    model = member.load_model()
+    recipe = member.load_recipe()
+    dtype = "float16" if precision == "fp16" else "float32"
+    source = onnx_model(model.network, recipe.patches.size, dtype, describe_model(member)).SerializeToString()
+    *_, channels = input_shape = check.patches.shape[1:]
+    classes = model.network.output_shape[-1]
+    plan, measured = build_engine(source, input_shape, batch, precision, _read_timings(timings))
+    _write(timings, hashlib.sha256(measured).digest() + measured)
+    batches = list(check)
+    engine = Engine(plan, input_shape, classes, batch)
+    difference = largest_difference(engine, batches, expected_probabilities(model, batches))
+    if not difference <= TOLERANCES[precision]:
+        raise InputError(
+            f"the engine of '{member.path}' differs from the Keras model by {difference:.1e} in a probability, "
+            f"{precision} may by {TOLERANCES[precision]:g}: it is not kept; try another --precision"
+        )
+    member.engine_description.unlink(missing_ok=True)  # of another engine
+    _write(member.engine_source, source)
+    _write(member.engine, plan)
+    description = EngineDescription(
+        gpu=machine.gpu,
+        compute_capability=machine.compute_capability,
+        tensorrt=machine.tensorrt,
+        cuda_driver=machine.cuda_driver,
+        precision=precision,
+        patch=recipe.patches.size,
+        batch=batch,
+        channels=channels,
+        classes=classes,
+        largest_difference=difference,
+        compared_on=check.origin,
+        sha256={path.name: sha256_of(path) for path in _hashed(member)},
+    )
+    _write(member.engine_description, (description.model_dump_json(indent=2) + "\n").encode())
+    return description
+
+
+def open_engine(member: RunFolder) -> Predict:
+    """Load a run's engine, once all that its description says holds here.
+
+    Raises:
+        InputError: there is none, it was built elsewhere or of another model, a file of it was changed, or TensorRT or
+            the GPU is missing. The message says which; nothing has been loaded then.
+    """
+    description = load_description(member)
+    check_machine(description, this_machine(), member)
+    plan = _checked(member, description)
+    return Engine(plan, description.input_shape, description.classes, description.batch)
+
+
+def load_description(member: RunFolder) -> EngineDescription:
+    """Read a run's `engine.json`.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = member.engine_description
+    try:
+        return EngineDescription.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"run '{member.path}' has no engine ('{path}' is missing): {_remedy(member)}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise InputError(f"'{path}' is damaged ({key}: {problem['msg']}): {_remedy(member)}") from None
+
+
+def check_machine(description: EngineDescription, here: Machine, member: RunFolder) -> None:
+    """See to it that an engine was built for this GPU and this TensorRT, under a driver no newer than this one.
+
+    Raises:
+        InputError: it was not; the message says what differs.
+    """
+    built = (description.gpu, description.compute_capability, description.tensorrt)
+    if built != (here.gpu, here.compute_capability, here.tensorrt):
+        raise InputError(
+            f"the engine of '{member.path}' was built for {_names(*built)}, this is "
+            f"{_names(here.gpu, here.compute_capability, here.tensorrt)}: {_remedy(member)}"
+        )
+    if _numbers(description.cuda_driver) > _numbers(here.cuda_driver):
+        raise InputError(
+            f"the engine of '{member.path}' was built under a driver of CUDA {description.cuda_driver}, this one is of "
+            f"{here.cuda_driver}: update the driver, or {_remedy(member)}"
+        )
+
+
+def _checked(member: RunFolder, description: EngineDescription) -> bytes:
+    """Return the serialised engine, if it and its kin have the hashes of the description."""
+    if description.patch != member.load_recipe().patches.size:
+        raise InputError(f"the engine of '{member.path}' takes patches of {description.patch}: {_remedy(member)}")
+    content = {path.name: path.read_bytes() if path.is_file() else b"" for path in _hashed(member)}
+    for name, held in content.items():
+        if hashlib.sha256(held).hexdigest() != description.sha256.get(name):
+            raise InputError(
+                f"'{member.path / name}' is not the file that belongs to the engine (its SHA-256 is another): "
+                f"{_remedy(member)}"
+            )
+    return content[member.engine.name]
+
+
+def _hashed(member: RunFolder) -> Sequence[Path]:
+    return member.model, member.engine_source, member.engine
+
+
+def _read_timings(path: Path) -> bytes:
+    """The timing cache, if the digest before it says that it is whole; else none."""
+    held = path.read_bytes() if path.is_file() else b""
+    digest, timings = held[:DIGEST_BYTES], held[DIGEST_BYTES:]
+    return timings if hashlib.sha256(timings).digest() == digest else b""
+
+
+def _write(path: Path, content: bytes) -> None:
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def _remedy(member: RunFolder) -> str:
+    return f"python -m kseg.export {member.path} --format tensorrt builds one here"
+
+
+def _names(gpu: str, compute_capability: str, tensorrt: str) -> str:
+    return f"{gpu} (compute capability {compute_capability}) and TensorRT {tensorrt}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))

@@ -1,0 +1,129 @@
+"""A model as `model.onnx`: normalised patches in, class probabilities out, for ONNX Runtime and others."""
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kseg.console.errors import InputError
+from kseg.inference.ensemble import Predict
+from kseg.recipe.sections import Recipe
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.files import sha256_of, whole_file
+
+if TYPE_CHECKING:
+    from kseg.deployment.check_patches import CheckPatches
+
+LIBRARIES = ("onnx", "onnxruntime")
+TOLERANCE = 1e-4
+MODEL_HASH = "model_sha256"
+
+
+def require_onnx() -> None:
+    """Raise `InputError` where the libraries of ONNX are not installed."""
+    if missing := [library for library in LIBRARIES if find_spec(library) is None]:
+        raise InputError(f"{' and '.join(missing)} must be there for ONNX: pip install 'kseg[onnx]'")
+
+
+def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | None = None) -> float:
+    """Write a run's model to its `model.onnx`.
+
+    Args:
+        member: the run.
+        check: patches on which ONNX Runtime and the Keras model are compared; where any size is taken, one more patch
+            is cut to sizes that pooling does not divide.
+        size: x, y, z of the only patches that it takes; None for any.
+
+    Returns:
+        The largest difference in a probability.
+
+    Raises:
+        InputError: the two differ by more than 1e-4, and nothing is kept; or the model cannot be loaded.
+    """
+    import onnx
+
+    from kseg.deployment.check_patches import expected_probabilities, largest_difference
+    from kseg.deployment.onnx_graph import onnx_model
+
+    model = member.load_model()
+    batches = list(check)
+    if size is None:
+        x, y, z = (slice(min(cut, length - 1), None) for cut, length in enumerate(check.patches.shape[1:4], start=1))
+        batches.append(batches[0][:, x, y, z])
+    with whole_file(member.onnx) as path:
+        onnx.save(onnx_model(model.network, size, metadata=describe_model(member)), path)
+        difference = largest_difference(open_onnx(path), batches, expected_probabilities(model, batches))
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"the ONNX model of '{member.path}' differs from the Keras model by {difference:.1e} in a probability: "
+                "it is not kept; try other versions of onnx and onnxruntime"
+            )
+    return difference
+
+
+def open_onnx(path: Path, threads: int = 0) -> Predict:
+    """Return a model as ONNX Runtime runs it on the processor; `threads` 0 leaves their number to it.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    session = _session(path, threads)
+    (voxels,) = session.get_inputs()
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        (probabilities,) = session.run(None, {voxels.name: patches})
+        return probabilities
+
+    return predict
+
+
+def source_hash(path: Path) -> str | None:
+    """Return the SHA-256 of the Keras model that an ONNX model says it was made of.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    held = _session(path).get_modelmeta().custom_metadata_map.get(MODEL_HASH)
+    return None if held is None else json.loads(held)
+
+
+def describe_model(member: RunFolder) -> dict[str, str]:
+    """Return what a stranger must know to feed a run's model and to read what it returns, by key; values are JSON."""
+    recipe, description = member.load_recipe(), member.load_data_description()
+    info = {
+        "name": recipe.name,
+        "labels": description.labels,
+        "channels": description.channels,
+        "patch_size": recipe.patches.size,
+        "spacing_mm": description.spacing_mm,
+        "scales": [scale.model_dump(mode="json", exclude_none=True) for scale in description.scales],
+        "input": _expected_input(recipe),
+        MODEL_HASH: sha256_of(member.model),
+    }
+    return {key: json.dumps(value) for key, value in info.items()}
+
+
+def _session(path: Path, threads: int = 0) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what is wrong is raised, too
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own have no type in common
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise InputError(f"'{path}' cannot be loaded ({reason}): export it anew") from None
+
+
+def _expected_input(recipe: Recipe) -> str:
+    return (
+        f"voxels (batch, x, y, z, channels) in RAS+ order, patches of {list(recipe.patches.size)}; each channel is "
+        "clipped to the 0.5 and 99.5 percentile of its whole volume, then less its mean and divided by its standard "
+        "deviation there; or as 'scales' says: 'ct' the same by low, high, mean and deviation given there, 'log' in "
+        "decibels, 40 below the high percentile at least, less those of the mean and divided by 10. Without spacing_mm "
+        "at each scan's own spacing"
+    )

@@ -1,0 +1,144 @@
+"""`kseg.volumes.intensity_normalisation.intensity_statistics` as a graph, in memory for a plane of the volume.
+
+Values of small integer types are counted. Of float32, order statistics come from two counts: of the upper half of the
+bits, and then of the lower half of those that share the wanted upper one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from kseg.deployment.serving.graph_loops import accumulate, for_each
+from kseg.volumes.intensity_normalisation import MAX_SAMPLE_VOXELS, PERCENTILES
+
+HALF = 2**16
+"""Values of half a float32."""
+
+Sample = Callable[[Any], tf.Tensor]
+"""A plane's number -> the voxels of it that count, flat."""
+
+
+def graph_statistics(volume: tf.Tensor) -> tf.Tensor:
+    """Return `(channels, 4)` float32 as `intensity_statistics` has them.
+
+    Args:
+        volume: `(x, y, z, channels)`, uint8, int16, uint16 or float32.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, on float32 voxels that are NaN or infinite.
+    """
+    of_channel = _of_floats if volume.dtype == tf.float32 else _of_integers
+    rows = for_each(volume.shape[-1], lambda channel: of_channel(volume, channel), tf.float64)
+    return tf.cast(tf.ensure_shape(rows, [volume.shape[-1], 4]), tf.float32)
+
+
+def _of_integers(volume: tf.Tensor, channel: Any) -> tf.Tensor:
+    lowest, number = volume.dtype.min, volume.dtype.max - volume.dtype.min + 1
+    values = tf.range(number, dtype=tf.float64) + lowest
+
+    def count(x: Any, counts: tf.Tensor) -> tf.Tensor:
+        return counts + _counts(tf.cast(volume[x, ..., channel], tf.int32) - lowest, number)
+
+    counts = accumulate(tf.shape(volume)[0], tf.zeros(number, tf.int64), count)
+    last_rank = tf.cumsum(counts) - 1
+    below, above, part = _around(last_rank[-1])
+    ranked = tf.gather(values, tf.searchsorted(last_rank, tf.concat([below, above], 0)))
+    low, high = tf.unstack(ranked[:2] + (ranked[2:] - ranked[:2]) * part)
+    clipped = tf.clip_by_value(values, low, high)
+    shares = tf.cast(counts, tf.float64) / tf.cast(last_rank[-1] + 1, tf.float64)
+    mean = tf.reduce_sum(clipped * shares)
+    variance = tf.reduce_sum((clipped - mean) ** 2 * shares)
+    return _row(low, high, mean, variance)
+
+
+def _of_floats(volume: tf.Tensor, channel: Any) -> tf.Tensor:
+    planes = tf.shape(volume)[0]
+    sample = _sample(volume, channel)
+
+    def count(x: Any, counts: tf.Tensor) -> tf.Tensor:
+        upper, _ = _halves(sample(x))
+        return counts + _counts(upper, HALF)
+
+    counts = accumulate(planes, tf.zeros(HALF, tf.int64), count)
+    last_rank = tf.cumsum(counts) - 1
+    below, above, part = _around(last_rank[-1])
+    ranked = _ranked(sample, planes, counts, tf.concat([below, above], 0))
+    difference = tf.cast(ranked[2:] - ranked[:2], tf.float64)
+    lower, upper = tf.cast(ranked[:2], tf.float64), tf.cast(ranked[2:], tf.float64)
+    # As NumPy has it: from the nearer of the two.
+    low, high = tf.unstack(tf.where(part < 0.5, lower + difference * part, upper - difference * (1 - part)))
+    number = tf.cast(last_rank[-1] + 1, tf.float64)
+
+    def mean_of(middle: Any, power: int) -> tf.Tensor:
+        def add(x: Any, total: tf.Tensor) -> tf.Tensor:
+            clipped = tf.clip_by_value(tf.cast(sample(x), tf.float64), low, high)
+            return total + tf.reduce_sum((clipped - middle) ** power)
+
+        return accumulate(planes, tf.zeros((), tf.float64), add) / number
+
+    mean = low + mean_of(low, 1)
+    return _row(low, high, mean, mean_of(mean, 2))
+
+
+def _sample(volume: tf.Tensor, channel: Any) -> Sample:
+    """The voxels of a plane that stand for it, as in `kseg.volumes.intensity_normalisation.CaseIntensities`."""
+    x, y, z = tf.unstack(tf.cast(tf.shape(volume)[:3], tf.int64))
+    step = -(-x * y * z // MAX_SAMPLE_VOXELS)
+    places = tf.range(y)[:, tf.newaxis] + tf.range(z)
+
+    def sample(plane: Any) -> tf.Tensor:
+        voxels = volume[plane, ..., channel]
+        taken = tf.equal((places + tf.cast(plane, tf.int64)) % step, 0)
+        return tf.cond(step > 1, lambda: tf.boolean_mask(voxels, taken), lambda: tf.reshape(voxels, [-1]))
+
+    return sample
+
+
+def _around(last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The ranks below and above each percentile, and where between them it lies; `last` is the highest rank."""
+    rank = tf.constant([share / 100 for share in PERCENTILES], tf.float64) * tf.cast(last, tf.float64)
+    below = tf.floor(rank)
+    return tf.cast(below, tf.int64), tf.cast(tf.math.ceil(rank), tf.int64), rank - below
+
+
+def _ranked(sample: Sample, planes: tf.Tensor, counts: tf.Tensor, ranks: tf.Tensor) -> tf.Tensor:
+    """The float32 voxels that have `ranks` among all; `counts` are those of their upper halves."""
+    last_rank = tf.cumsum(counts) - 1
+    uppers = tf.searchsorted(last_rank, ranks)
+    within = ranks - (tf.gather(last_rank, uppers) + 1 - tf.gather(counts, uppers))
+
+    def count(x: Any, counts: tf.Tensor) -> tf.Tensor:
+        upper, lower = _halves(sample(x))
+        wanted = [tf.boolean_mask(lower, tf.equal(upper, one)) for one in tf.unstack(uppers, len(PERCENTILES) * 2)]
+        return counts + tf.stack([_counts(of_upper, HALF) for of_upper in wanted])
+
+    lower_counts = accumulate(planes, tf.zeros([len(PERCENTILES) * 2, HALF], tf.int64), count)
+    lowers = tf.searchsorted(tf.cumsum(lower_counts, axis=1) - 1, within[:, tf.newaxis])[:, 0]
+    key = (uppers - HALF // 2) * HALF + lowers
+    return tf.bitcast(_in_order(key), tf.float32)
+
+
+def _halves(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Upper and lower half of each float32, from 0 to 2^16 - 1; together they are in the order of the numbers."""
+    tf.debugging.Assert(
+        tf.reduce_all(tf.math.is_finite(voxels)), ["`voxels` must be finite: received NaN or infinity; replace them."]
+    )
+    key = _in_order(tf.bitcast(voxels, tf.int32))
+    return tf.bitwise.right_shift(key, 16) + HALF // 2, tf.bitwise.bitwise_and(key, HALF - 1)
+
+
+def _in_order(bits: tf.Tensor) -> tf.Tensor:
+    """Bits of floats to integers in the order of the floats, and back: below 0 a float's bits count downwards."""
+    return tf.where(bits < 0, tf.bitwise.bitwise_xor(bits, 2**31 - 1), bits)
+
+
+def _counts(values: tf.Tensor, number: int) -> tf.Tensor:
+    """How often each of 0 ... number - 1 occurs, int64."""
+    flat = tf.reshape(values, [-1])
+    counts = tf.raw_ops.DenseBincount(input=flat, size=number, weights=tf.constant([], tf.int32))
+    return tf.cast(counts, tf.int64)
+
+
+def _row(low: tf.Tensor, high: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+    return tf.stack([low, high, mean, tf.where(low < high, tf.sqrt(variance), 1.0)])

@@ -1,0 +1,55 @@
+"""A trained run, loaded here, on this machine's processor or GPU."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kseg.console.command import start_tensorflow
+from kseg.inference.ensemble import Predict
+from kseg.inference.predictor import Showing
+from kseg.runs.run_folder import RunFolder
+from kseg.runs.trained_run import open_trained
+from kseg.volumes.channels import check_channels
+from kseg.volumes.volume_stream import VolumeStream
+
+
+class LocalPredictor:
+    """A `Predictor` that loads a trained run, or the folds of one.
+
+    Args:
+        run: its name or its path.
+        changes: `evaluation.key=value`, changes to how volumes are segmented.
+        load: opens the network of a run, or of a fold, without TensorFlow, which would take a GPU's memory
+            (`kseg.deployment.engine_file.open_engine`); by default it is the Keras model.
+
+    Raises:
+        InputError: as `open_trained` does.
+    """
+
+    def __init__(self, run: str, changes: Sequence[str] = (), load: Callable[[RunFolder], Predict] | None = None):
+        self._trained = open_trained(run, changes)
+        self._load = load
+        description = self._trained.description
+        self.identity = {"run": str(self._trained.folder.path)}
+        self.channel_names = description.channels
+        self.channels = len(description.channels)
+        self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
+        self.structures = dict(zip(description.label_map.values[1:], description.label_map.names[1:], strict=True))
+
+    def start(self) -> str:
+        """Load the models, or the engines; return what a user should know of how volumes are segmented."""
+        if self._load is None:
+            start_tensorflow()
+        from kseg.inference.segment_volumes import chosen_postprocessing, describe, load_keras, volume_segmenter
+
+        chosen = chosen_postprocessing(self._trained)
+        self._segment = volume_segmenter(self._trained, postprocessing=chosen, load=self._load or load_keras)
+        return describe(self._trained, chosen)
+
+    def label_map(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+        """Segment a scan, window by window; see `Predictor`."""
+        from kseg.inference.segment_volumes import segment_scan
+
+        description = self._trained.description
+        check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
+        return description.label_map.to_values(segment_scan(scan, name, self._segment, description.spacing_mm, showing))

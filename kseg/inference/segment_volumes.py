@@ -1,0 +1,145 @@
+"""Whole volumes through a trained run."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from kseg.inference.ensemble import Predict, mean_of, mean_over_flips
+from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
+from kseg.inference.sliding_window import Progress, segment
+from kseg.recipe.types import Spacing
+from kseg.records.manifest import Manifest
+from kseg.records.read import Record, read_records
+from kseg.runs.run_folder import RunFolder
+from kseg.runs.trained_run import TrainedRun
+from kseg.storage.locations import Location
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
+from kseg.volumes.interpolation import by_label, linear
+from kseg.volumes.resample import at_spacing, on_grid
+from kseg.volumes.volume import Volume
+from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_volume
+
+Segment = Callable[[np.ndarray, Progress], np.ndarray]
+Load = Callable[[RunFolder], Predict]
+"""How a member of a run becomes a function from normalised patches to their probabilities."""
+
+BYTES_PER_MB = 10**6
+
+
+def load_keras(member: RunFolder) -> Predict:
+    """Return the prediction of a member's Keras model."""
+    return member.load_model().predict_on_batch
+
+
+def volume_segmenter(
+    run: TrainedRun,
+    members: Sequence[RunFolder] | None = None,
+    postprocessing: PostProcessing | None = None,
+    load: Load = load_keras,
+) -> Segment:
+    """Return a function from a volume `(x, y, z, channels)` of any size to its class indices `(x, y, z)`.
+
+    Windows have the training's patch size and are normalised as in training. The recipe's section 'evaluation' says how
+    they overlap, and over which flips their probabilities are averaged, beside the members.
+
+    Args:
+        run: the run.
+        members: those of its members that are asked; None for all.
+        postprocessing: applied at the end.
+        load: `kseg.deployment.engine_file.open_engine` for TensorRT's engines instead of the Keras models.
+    """
+    options, description = run.recipe.evaluation, run.description
+    predict = mean_over_flips(mean_of([load(member) for member in members or run.members]), options.flip_axes)
+
+    def of_volume(image: np.ndarray, progress: Progress) -> np.ndarray:
+        statistics = intensity_statistics(image)
+        labels = segment(
+            predict,
+            image,
+            run.recipe.patches.size,
+            description.label_map.num_classes,
+            overlap=options.overlap,
+            normalise=lambda tile: normalise(tile, statistics, description.scales),
+            batch_size=options.batch_size,
+            buffer_bytes=options.buffer_mb * BYTES_PER_MB,
+            progress=progress,
+        )
+        if postprocessing:
+            postprocessing.apply(labels)
+        return labels
+
+    return of_volume
+
+
+def segment_scan(
+    scan: VolumeStream, name: str, segment_volume: Segment, spacing_mm: Spacing, progress: Progress
+) -> np.ndarray:
+    """Segment a scan at the spacing of the training, and return class indices `(x, y, z)` on its own grid.
+
+    Args:
+        scan: not read yet.
+        name: stands for it in messages.
+        segment_volume: from `volume_segmenter`.
+        spacing_mm: the run's; empty where its scans kept their own.
+        progress: wraps the list of windows.
+
+    Raises:
+        InputError: the scan is damaged, or does not fit into memory.
+    """
+    if not spacing_mm:
+        return segment_volume(gather(scan, f"image '{name}'").array, progress)
+    image = gather(at_spacing(scan, spacing_mm, linear), f"image '{name}' at {spacing_mm} mm")
+    return brought_back(segment_volume(image.array, progress), image, scan)
+
+
+def brought_back(indices: np.ndarray, image: Volume, own: Volume | VolumeStream) -> np.ndarray:
+    """Return class indices `(x, y, z)` of a resampled image on the scan's own grid; they themselves where it is that.
+
+    Raises:
+        InputError: they do not fit into memory.
+    """
+    there = stream_of_volume(replace(image, array=indices))
+    here = on_grid(there, own.shape, own.spacing_mm, by_label)
+    return indices if here is there else gather(here, "a label map").array[..., 0]
+
+
+def segment_cases(
+    run: TrainedRun, records: Location, manifest: Manifest, split: str, postprocessing: PostProcessing | None = None
+) -> Iterator[tuple[Record, np.ndarray]]:
+    """Yield each case of a prepared dataset's split with its segmentation, class indices `(x, y, z)`.
+
+    A fold of a cross-validation segments its own validation cases (`TrainedRun.share_out`).
+
+    Raises:
+        InputError: a shard or a model is damaged.
+    """
+    for members, cases in run.share_out(manifest, split):
+        if cases.of_split(split):
+            segment_volume = volume_segmenter(run, members, postprocessing)
+            for record in read_records(records, cases, split):
+                yield record, segment_volume(record.image.array, iter)
+
+
+def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
+    """Say in a line what a user should know of how volumes are segmented."""
+    how = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
+    if spacing_mm := run.description.spacing_mm:
+        how += f"at {' x '.join(f'{mm:g}' for mm in spacing_mm)} mm, to which scans are resampled; "
+    if postprocessing:
+        return f"{how}post-processing: {postprocessing}"
+    if run.recipe.evaluation.postprocessing == "none":
+        return f"{how}no post-processing, as evaluation.postprocessing says"
+    command = f"python -m kseg.evaluate {run.folder.path} --split val"
+    return f"{how}no post-processing was chosen for this run: {command} does it"
+
+
+def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
+    """Return the post-processing that the run's validation cases chose; None before, or where the recipe wants none.
+
+    Raises:
+        InputError: the run's `postprocessing.json` is damaged.
+    """
+    if run.recipe.evaluation.postprocessing == "none":
+        return None
+    return load_postprocessing(run.folder.path, run.description.label_map.names[1:], run.model_hashes())

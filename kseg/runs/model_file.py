@@ -1,0 +1,41 @@
+"""`model.keras`: a trained model, loaded in Keras' safe mode and checked against what its run's data are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kseg.console.errors import InputError
+from kseg.runs.data_description import DataDescription
+
+if TYPE_CHECKING:
+    from kseg.nn.segmenter import Segmenter
+
+
+def load_segmenter(path: Path, description: DataDescription, compiled: bool = False) -> "Segmenter":
+    """Load a model file in Keras' safe mode and check that it fits channels and labels.
+
+    Raises:
+        InputError: the file is damaged, or is not a model of kseg's for these channels and labels.
+    """
+    import zipfile
+
+    import keras
+
+    from kseg.nn.segmenter import Segmenter
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # what Keras raises for damage depends on where it is
+                raise zipfile.BadZipFile(f"its part '{damaged}' is damaged")
+        model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0]
+        raise InputError(f"model '{path}' cannot be loaded ({reason}): train again or restore the file") from None
+    if not isinstance(model, Segmenter):
+        raise InputError(f"model '{path}' is a {type(model).__name__}, not one that kseg.train wrote")
+    channels, classes = model.network.input_shape[-1], model.network.output_shape[-1]
+    if (channels, classes) != (len(description.channels), description.label_map.num_classes):
+        raise InputError(
+            f"model '{path}' has {channels} channels and {classes} classes, the run's data.json "
+            f"{len(description.channels)} and {len(description.labels)}: they do not belong together"
+        )
+    return model

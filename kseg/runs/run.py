@@ -1,0 +1,144 @@
+"""The runs that a command trains: one, or one for each fold; which of them go on, and which are finished."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from kseg.console.errors import InputError
+from kseg.nn.networks import PRESETS
+from kseg.recipe.sections import Recipe
+from kseg.records.folds import validation_folds
+from kseg.records.manifest import Manifest
+from kseg.records.plan import planned, scales_of
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.files import whole_file
+from kseg.storage.locations import Location
+
+BOUNDS = ("epochs", "max_minutes")
+"""Keys of the section 'train' that say how long to learn."""
+MAY_CHANGE = (*BOUNDS, "cache_dir")
+"""Keys of the section 'train' that may change when a run goes on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is trained, or goes on.
+
+    `recipe` holds all choices, with the plan's values (`planned_recipe`); `folder` takes all that training writes;
+    `records` is the folder of the shards, which TensorFlow can read (`kseg.patches.file_systems`); `manifest` is the
+    dataset's, with the run's own cases to train and to validate on; `description` says what its model takes and gives.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    records: Location
+    manifest: Manifest
+    description: DataDescription
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return bool(self.folder.saved_checkpoints)
+
+
+def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
+    """Return the recipe with the plan's values for the keys that neither it nor its preset gives.
+
+    Raises:
+        InputError: see `planned`.
+    """
+    return planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+
+
+def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
+    """Return what a model trained on a dataset expects; the recipe is `planned_recipe`'s."""
+    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
+    return DataDescription(
+        channels=manifest.channels, labels=manifest.labels, scales=scales, spacing_mm=manifest.spacing_mm
+    )
+
+
+def make_runs(recipe: Recipe, records: Location, manifest: Manifest, folds: int) -> list[Run]:
+    """Return the run in `saved_models/<name>`, or with `folds` above 0 those in its folders `fold-1`, `fold-2` ...
+
+    Args:
+        recipe: all choices, with the plan's values (`planned_recipe`).
+        records: folder of the shards.
+        manifest: of the dataset.
+        folds: number of folds; their subjects to validate on are dealt from all but the test's.
+
+    Raises:
+        InputError: `folds` does not suit the number of subjects.
+    """
+    description = describe_data(recipe, manifest)
+    if not folds:
+        return [Run(recipe, RunFolder(recipe.run_folder), records, manifest, description)]
+    return [
+        Run(
+            recipe,
+            RunFolder(recipe.run_folder / f"fold-{number}"),
+            records,
+            manifest.with_validation(subjects),
+            description.model_copy(update={"val_subjects": tuple(subjects)}),
+        )
+        for number, subjects in enumerate(validation_folds(manifest, folds, recipe.seed), start=1)
+    ]
+
+
+def check_resumable(run: Run) -> None:
+    """A run goes on only as what it was; how long it trains, and from where, may change.
+
+    Raises:
+        InputError: there is nothing to go on with, or it was another dataset, fold or recipe.
+    """
+    folder, recipe = run.folder, run.recipe
+    if not folder.recipe.is_file():
+        raise InputError(f"there is no run '{folder.path}' to resume: start it without --resume")
+    description = folder.load_data_description()
+    if description.val_subjects != run.description.val_subjects:
+        raise InputError(
+            f"run '{folder.path}' validated on other subjects: resume with the same --folds, seed and dataset"
+        )
+    if description != run.description:
+        raise InputError(
+            f"run '{folder.path}' was trained on other channels, labels, intensities or voxels than those of "
+            f"'{recipe.data.records}'"
+        )
+    before, now = folder.load_recipe().model_dump(), recipe.model_dump()
+    for key in MAY_CHANGE:
+        before["train"].pop(key), now["train"].pop(key)
+    for section, value in now.items():
+        if before[section] != value:
+            raise InputError(
+                f"'{section}' of the recipe differs from that of run '{folder.path}', {folder.recipe}: resume with the "
+                f"same recipe (of 'train', {', '.join(MAY_CHANGE)} may change), or choose another name=..."
+            )
+
+
+def write_report(run: Run, report: dict[str, Any]) -> None:
+    """Keep what training reported, with the bounds it kept to: it marks the run as finished within these."""
+    with whole_file(run.folder.report) as path:
+        path.write_text(
+            json.dumps({"bounds": _bounds(run.recipe), "report": report}, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+def finished_report(run: Run) -> dict[str, Any] | None:
+    """Return what training reported at its end; None if it has not ended, or within other bounds than the recipe's."""
+    try:
+        content = json.loads(run.folder.report.read_bytes())
+        return dict(content["report"]) if content["bounds"] == _bounds(run.recipe) else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # a report that cannot be read proves nothing: training goes on
+
+
+def summarise_folds(recipe: Recipe, reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the report of a cross-validation: mean validation Dice, and the folds' own reports."""
+    mean_dice = math.fsum(report["best_val_dice"] for report in reports) / len(reports)
+    return {"run": str(recipe.run_folder), "best_val_dice": mean_dice, "folds": reports}
+
+
+def _bounds(recipe: Recipe) -> dict[str, Any]:
+    return recipe.train.model_dump(include=set(BOUNDS))

@@ -1,0 +1,63 @@
+"""Which files kseg writes into the folder of a run, and so may delete there."""
+
+import json
+from pathlib import Path
+
+from kseg.console.errors import InputError
+from kseg.recipe.load import read_toml
+from kseg.storage.listing import LISTING, changed_files
+from kseg.storage.locations import Location
+from kseg.storage.ownership import Kind, is_kind
+
+RECIPE_FILE, DATA_FILE, MODEL_FILE = "recipe.toml", "data.json", "model.keras"
+"""What makes a folder a run: its choices, what its model takes and gives, the model."""
+CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
+"""What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
+CHECKPOINT_FILES = (MODEL_FILE, "state.json", "sha256.json")
+SAVED_MODEL_FILES = ("*.pb", "*.pb.tmp*", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
+MADE_OF_ONE_OR_MORE = (
+    *("postprocessing.json", "timing.cache", CARD, MODELS, BATCHING, LISTING),
+    *(
+        f"evaluation/{split}{rest}"
+        for split in ("train", "val", "test")
+        for rest in (".json", ".csv", ".html", "-*.png")
+    ),
+    *(f"#/{file}" for file in SAVED_MODEL_FILES),
+)
+"""What is made of a run, or of the folds of one together."""
+FILES = (
+    *(RECIPE_FILE, DATA_FILE, MODEL_FILE, "history.csv", "precision_recall.csv", "report.json", "cell.json"),
+    *("model.onnx", "model.engine", "engine.onnx", "engine.json"),
+    *(f"checkpoints/epoch-#{within}/{file}" for within in ("", "-step-#") for file in CHECKPOINT_FILES),
+    *("logs/events.out.tfevents.*", "logs/train/events.out.tfevents.*", "logs/validation/events.out.tfevents.*"),
+    *MADE_OF_ONE_OR_MORE,
+)
+NAME_ANOTHER = "choose another name=..."
+
+
+def _was_a_run(folder: Location) -> bool:
+    """Whether a folder without a marker is a run of an earlier version, whose recipe may not be read any more."""
+    try:
+        recipe = read_toml(Path(str(folder)) / RECIPE_FILE)
+        description = json.loads((folder / DATA_FILE).read_bytes())
+    except (InputError, OSError, ValueError):
+        return False
+    return {"name", "data", "train"} <= recipe.keys() and isinstance(description, dict) and "labels" in description
+
+
+def _were_folds(folder: Location) -> bool:
+    folds = [path for path in folder.glob("fold-*") if path.is_dir()]
+    return bool(folds) and not (folder / RECIPE_FILE).exists() and all(is_kind(fold, RUN) for fold in folds)
+
+
+RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run, changed=changed_files)
+FOLDS = Kind(
+    "cross-validation",
+    (*MADE_OF_ONE_OR_MORE, *(f"fold-#/{file}" for file in FILES)),
+    NAME_ANOTHER,
+    _were_folds,
+    changed=changed_files,
+)
+# These two lie within a run, under names of kseg's own, and had no marker in earlier versions.
+CHECKPOINT = Kind("checkpoint", CHECKPOINT_FILES, "remove it", lambda _: True)
+SAVED_MODEL = Kind("SavedModel", SAVED_MODEL_FILES, "remove it", lambda _: True)

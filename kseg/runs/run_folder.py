@@ -1,0 +1,173 @@
+"""The folder of a run, `saved_models/<run>/`: what is in it, and how it is opened again."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from kseg.console.errors import InputError
+from kseg.recipe.load import load_recipe
+from kseg.recipe.sections import SAVED_MODELS, Recipe
+from kseg.runs.data_description import DataDescription
+from kseg.runs.model_file import load_segmenter
+from kseg.runs.run_files import DATA_FILE, MODEL_FILE, RECIPE_FILE, RUN
+from kseg.storage.files import whole_folder
+from kseg.storage.ownership import mark
+
+if TYPE_CHECKING:
+    from kseg.nn.segmenter import Segmenter
+
+EPOCH = re.compile(r"epoch-\d{6,}(-step-\d{6,})?")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything in a run's folder."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / RECIPE_FILE
+
+    @property
+    def data_description(self) -> Path:
+        """What a scan must have, and what its labels are (`DataDescription`)."""
+        return self.path / DATA_FILE
+
+    @property
+    def model(self) -> Path:
+        """The best model by validation Dice, in Keras' format."""
+        return self.path / MODEL_FILE
+
+    @property
+    def onnx(self) -> Path:
+        """The model in ONNX's format."""
+        return self.path / "model.onnx"
+
+    @property
+    def engine(self) -> Path:
+        """The model as TensorRT built it for one kind of GPU."""
+        return self.path / "model.engine"
+
+    @property
+    def engine_source(self) -> Path:
+        """What the engine was built from, in ONNX's format."""
+        return self.path / "engine.onnx"
+
+    @property
+    def engine_description(self) -> Path:
+        """Where the engine may run, and the hashes of what belongs to it."""
+        return self.path / "engine.json"
+
+    @property
+    def saved_models(self) -> list[Path]:
+        """The SavedModels that are there, TF Serving's versions 1, 2, ...; the newest last."""
+        return sorted((path for path in self.path.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def saved_checkpoints(self) -> list[Path]:
+        """The checkpoints that are there, the newest last."""
+        return sorted(path for path in self.checkpoints.glob("epoch-*") if EPOCH.fullmatch(path.name))
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's folder."""
+        return self.path / "logs"
+
+    @property
+    def history(self) -> Path:
+        """Loss and scores, a row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def precision_recall(self) -> Path:
+        """Precision and recall of each class by threshold, on the validation patches, when last looked at."""
+        return self.path / "precision_recall.csv"
+
+    @property
+    def report(self) -> Path:
+        """What training reports at its end, and within which bounds; there is none before."""
+        return self.path / "report.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores and pictures of whole volumes."""
+        return self.path / "evaluation"
+
+    def load_recipe(self) -> Recipe:
+        """Read the resolved recipe."""
+        return load_recipe(self.recipe)
+
+    def load_data_description(self) -> DataDescription:
+        """Read channels and labels.
+
+        Raises:
+            InputError: the file is missing, or not one that training wrote.
+        """
+        try:
+            description = DataDescription.model_validate_json(self.data_description.read_bytes())
+            description.label_map  # noqa: B018 - checks the labels
+        except FileNotFoundError:
+            raise InputError(f"'{self.data_description}' is missing: train the run anew with --force") from None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise InputError(f"'{self.data_description}' is damaged ({problem['msg']}): train again") from None
+        return description
+
+    def load_model(self) -> "Segmenter":
+        """Load the best model in Keras' safe mode, in float32, and check it against the description.
+
+        Raises:
+            InputError: the file is damaged, or is not a model of kseg's for these channels and labels.
+        """
+        return load_segmenter(self.model, self.load_data_description()).in_float32()
+
+    def create(self, recipe_text: str, description: DataDescription) -> None:
+        """Make the folder, new or empty, with the files that say what the run is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        mark(self.path, RUN)
+        self.recipe.write_text(recipe_text, encoding="utf-8")
+        self.data_description.write_text(
+            json.dumps(description.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
+        )
+
+    def take_model(self, trained: "RunFolder", recipe_text: str) -> None:
+        """Make the folder, anew, a run with another's model and a recipe that differs in how it is evaluated.
+
+        Raises:
+            InputError: something else than a run is there.
+        """
+        with whole_folder(self.path, RUN) as path:
+            RunFolder(path).create(recipe_text, trained.load_data_description())
+            shutil.copyfile(trained.model, RunFolder(path).model)
+
+
+def open_run(run: str) -> RunFolder:
+    """Return the folder of a trained run, given its name or its path.
+
+    Raises:
+        InputError: there is no such run, or it is not whole.
+    """
+    candidates = (Path(run), SAVED_MODELS / run)
+    folder = next((RunFolder(path) for path in candidates if RunFolder(path).recipe.is_file()), None)
+    if folder is None:
+        if run.endswith(".toml"):
+            raise InputError(f"'{run}' is a recipe, not a run: give the name that stands in it")
+        raise InputError(
+            f"there is no run '{run}' (looked for {RECIPE_FILE} in it and in {SAVED_MODELS / run}): train it first"
+        )
+    for path in (folder.data_description, folder.model):
+        if not path.is_file():
+            raise InputError(f"run '{run}' is not trained yet ('{path}' is missing): go on with kseg.train --resume")
+    return folder

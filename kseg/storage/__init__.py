@@ -1,0 +1,1 @@
+"""Files and locations: written whole, checked, listed, and deleted only where kseg made them."""

@@ -1,0 +1,116 @@
+"""What TensorBoard shows of a run beside the curves that Keras writes: recipe, hyperparameters, times, pictures."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.pr_curve.summary import raw_data_pb
+
+from kseg.pictures.png import png_bytes
+from kseg.pictures.three_planes import three_planes
+from kseg.recipe.load import dump_recipe
+from kseg.runs.run import Run
+from kseg.training.hyperparameters import hyperparameters
+from kseg.training.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
+from kseg.training.schedule import Budget
+
+LOOKS = 10
+"""A run is looked at so many times, evenly, besides once at its end."""
+PICTURES = 2
+
+
+class TensorBoardSummaries(keras.callbacks.Callback):
+    """Writes recipe and hyperparameters when training begins, and looks at the validation patches now and then.
+
+    A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these
+    that hold foreground: truth and prediction outlined in three planes. It takes place with the weights that are
+    validated, within the validation's time. The newest curves are kept as CSV too.
+
+    Args:
+        run: whose recipe is shown, and in whose folder it is shown.
+        budget: knows how much of the run is spent.
+        batches: validation patches, batch by batch: image `(batch, x, y, z, channels)`, labels `(batch, x, y, z)`.
+        ends: says whether the run is to end here; there is no time to look then.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        budget: Budget,
+        batches: tf.data.Dataset,
+        ends: Callable[[], bool] = lambda: False,
+    ):
+        super().__init__()
+        self.recipe = run.recipe
+        self.curves = run.folder.precision_recall
+        self.budget = budget
+        self.batches = batches
+        self.class_names = run.description.label_map.names[1:]
+        self.spacing_mm = run.manifest.plan.target_spacing_mm
+        self.ends = ends
+        self._writer = tf.summary.create_file_writer(str(run.folder.logs))
+        self._epoch = 0
+        self._next_look = 0.0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Write what the run is."""
+        with self._writer.as_default():
+            tf.summary.text("recipe", f"```toml\n{dump_recipe(self.recipe)}\n```", step=0)
+            hparams.hparams(hyperparameters(self.recipe), trial_id=self.recipe.name)
+        self._writer.flush()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remember where the run is."""
+        self._epoch = epoch
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Look, if it is time."""
+        progress = self.budget.progress
+        last = self._epoch + 1 == self.recipe.train.epochs or self.model.stop_training
+        if self.ends() or (progress < self._next_look and not last):
+            return
+        self._next_look = (np.floor(progress * LOOKS) + 1) / LOOKS
+        counts = ThresholdCounts(len(self.class_names))
+        with self._writer.as_default(step=self._epoch):
+            shown = 0
+            for batch in self.batches:
+                if self.ends():
+                    return
+                outputs = (*batch, self.model(batch[0], training=False))
+                images, labels, probabilities = (ops.convert_to_numpy(tensor) for tensor in outputs)
+                counts.add(labels, probabilities)
+                for image, truth, likely in islice(_with_foreground(images, labels, probabilities), PICTURES - shown):
+                    self._draw(f"patch_{shown}", image, truth, likely.argmax(axis=-1))
+                    shown += 1
+            for name, summary in _curves(counts, self.class_names):
+                tf.summary.experimental.write_raw_pb(summary, name=name)
+        self._writer.flush()
+        write_precision_recall(counts, self.class_names, self.curves)
+
+    def _draw(self, tag: str, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
+        title = f"validation patch, epoch {self._epoch + 1}"
+        figure = three_planes(
+            image[..., 0], truth, prediction, spacing_mm=self.spacing_mm, class_names=self.class_names, title=title
+        )
+        tf.summary.image(tag, tf.io.decode_png(png_bytes(figure, dots_per_inch=80), channels=3)[None])
+
+
+def _with_foreground(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """The samples of a batch of images, labels, ... whose labels are not all background."""
+    return (sample for sample in zip(*arrays, strict=True) if sample[1].any())
+
+
+def _curves(counts: ThresholdCounts, class_names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    true, false = counts.positives
+    missed = counts.missed
+    precision, recall = counts.precision_and_recall()
+    for row, name in enumerate(class_names):
+        rejected = counts.voxels - true[row] - false[row] - missed[row]
+        summary = raw_data_pb(
+            name, true[row], false[row], rejected, missed[row], precision[row], recall[row], len(THRESHOLDS)
+        )
+        yield name, summary.SerializeToString()

@@ -1,0 +1,70 @@
+"""A run of two folds whose SavedModel does all that one can do: odd sizes, spacing, flips, scales, post-processing."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kseg.deployment.saved_model import Difference, write_saved_model
+from kseg.deployment.serving.pipeline import Pipeline
+from kseg.inference.postprocessing_choice import ClassChoice, PostProcessing
+from kseg.recipe.load import dump_recipe, load_recipe
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
+from kseg.runs.trained_run import TrainedRun, open_trained
+from kseg.training.start import compiled_model
+from kseg.volumes.intensity_normalisation import Scale
+
+LABELS = {"background": 0, "organ": -100, "vessel": 300}
+SCALES = (Scale(kind="ct", statistics=(-150.0, 250.0, 40.0, 120.0)), Scale())
+RECIPE = (
+    "patches.size=[8, 12, 10]",
+    "network.filters=[3, 4]",
+    "network.dilation_rates=[1, 2]",
+    "network.pooling=[[2, 2, 2], [1, 1, 1]]",
+    "network.skip=add",
+    "evaluation.overlap=0.4",
+    "evaluation.flip_axes=['x', 'z']",
+)
+
+
+class Exported(NamedTuple):
+    run: TrainedRun
+    pipeline: Pipeline
+    path: Path
+    difference: Difference
+    signatures: dict[str, tf.types.experimental.ConcreteFunction]
+
+
+def write_run(path: Path, folds: int, description: DataDescription) -> TrainedRun:
+    """A run whose networks were never trained, but have opinions: weights of their last layer are large."""
+    recipe = load_recipe(None, list(RECIPE))
+    for fold in range(1, folds + 1):
+        folder = RunFolder(path / f"fold-{fold}")
+        folder.create(dump_recipe(recipe), description)
+        keras.utils.set_random_seed(fold)
+        model = compiled_model(recipe, description)
+        last = next(layer for layer in reversed(model.network.layers) if layer.weights)
+        kernel, bias = last.get_weights()
+        rng = np.random.default_rng(fold)
+        last.set_weights([rng.normal(0, 0.5, kernel.shape), rng.normal(0, 0.5, bias.shape)])
+        model.save(folder.model)
+    return open_trained(str(path))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    description = DataDescription(channels=("CT", "MR"), labels=LABELS, scales=SCALES, spacing_mm=(1.0, 0.8, 1.5))
+    run = write_run(tmp_path_factory.mktemp("served") / "abdomen", 2, description)
+    choices = {
+        "organ": ClassChoice(operations=("fill_holes", "largest_component"), dice_before=0.5, dice_after=0.6),
+        "vessel": ClassChoice(operations=("fill_holes",), dice_before=0.5, dice_after=0.6),
+    }
+    chosen = PostProcessing(cases=1, models=tuple(run.model_hashes()), classes=choices)
+    pipeline = Pipeline.of(run, chosen)
+    path = run.folder.path / "1"
+    difference = write_saved_model(run, pipeline, path, "abdomen")
+    return Exported(run, pipeline, path, difference, tf.saved_model.load(str(path)).signatures)

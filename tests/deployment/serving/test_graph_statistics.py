@@ -1,0 +1,61 @@
+"""Statistics as a graph beside `intensity_statistics`: the same numbers."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kseg.deployment.serving import graph_statistics
+from kseg.volumes import intensity_normalisation
+from kseg.volumes.intensity_normalisation import intensity_statistics
+
+SHAPE = (7, 9, 8, 2)
+
+
+def drawn(dtype: type) -> np.ndarray:
+    """Two channels over much of the type's range, the second flat but for its ends."""
+    rng = np.random.default_rng(3)
+    if dtype == np.float32:
+        image = rng.normal(40, 300, SHAPE).astype(dtype)
+    else:
+        image = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, SHAPE, dtype, endpoint=True)
+    image[..., 1] = 17
+    image[0, 0, 0, 1], image[-1, -1, -1, 1] = 0, 99
+    return image
+
+
+def of_graph(image: np.ndarray) -> np.ndarray:
+    spec = tf.TensorSpec([None, None, None, image.shape[3]], image.dtype)
+    graph = tf.function(graph_statistics.graph_statistics, autograph=False, input_signature=[spec])
+    return np.asarray(graph(tf.constant(image)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32])
+def test_statistics_are_those_of_numpy_to_the_last_bit(dtype: type) -> None:
+    image = drawn(dtype)
+    np.testing.assert_array_equal(of_graph(image), intensity_statistics(image))
+    assert of_graph(image)[1].tolist() == [17, 17, 17, 1]
+
+
+@pytest.mark.parametrize("scale", [-1e-30, -1.0, 1e30])
+def test_floats_are_ordered_by_their_bits(scale: float) -> None:
+    image = (np.random.default_rng(0).gamma(2, 30, (5, 6, 7, 1)) * scale).astype(np.float32)
+    np.testing.assert_array_equal(of_graph(image)[:, :2], intensity_statistics(image)[:, :2])
+
+
+def test_of_many_floats_the_same_sample_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = drawn(np.float32)
+    whole = of_graph(image)
+    for module in (graph_statistics, intensity_normalisation):
+        monkeypatch.setattr(module, "MAX_SAMPLE_VOXELS", 100)
+    sampled = of_graph(image)
+    np.testing.assert_array_equal(sampled, intensity_statistics(image))
+    assert (sampled != whole).any()
+    counted = drawn(np.int16)  # integers are counted, however many there are
+    np.testing.assert_array_equal(of_graph(counted), intensity_statistics(counted))
+
+
+def test_voxels_that_are_no_numbers_are_refused() -> None:
+    image = drawn(np.float32)
+    image[3, 2, 1, 0] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`voxels` must be finite"):
+        of_graph(image)

@@ -1,0 +1,330 @@
+"""TensorRT's engines, on a fake of the few classes that kseg uses: built, compared, described, trusted and run.
+
+What a GPU makes of them only a GPU can tell: `test_engine_on_gpu.py`.
+"""
+
+import inspect
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import fake_tensorrt
+import numpy as np
+import onnx
+import pytest
+import SimpleITK as sitk
+
+from kseg import export, phantom, predict
+from kseg.console.errors import InputError
+from kseg.deployment import tensorrt_engine
+from kseg.deployment.engine_file import open_engine
+from kseg.inference import local_predictor
+from kseg.runs.run_folder import RunFolder
+from kseg.storage.files import sha256_of
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Make this machine one with a GPU, again and again if need be; returns its TensorRT and CUDA."""
+
+    def be(**options):
+        trt, cuda = fake_tensorrt.make(**options)
+        bindings = ModuleType("cuda.bindings")
+        bindings.runtime = cuda
+        for name, module in {"tensorrt": trt, "cuda": ModuleType("cuda"), "cuda.bindings": bindings}.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        return trt, cuda
+
+    return be
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the first test leaves its export for the others."""
+    return tmp_path_factory.mktemp("exported")
+
+
+@pytest.fixture
+def exported(machine, untrained_run, kept, capsys):
+    """A run with an engine for batches of two, the machine that built it, and what the command said."""
+    if not (kept / "said").exists():
+        machine()
+        untrained_run("leg")
+        export.main(["leg", "--format", "tensorrt", "--batch", "2", "--json"])
+        shutil.copytree("saved_models/leg", kept / "leg")
+        (kept / "said").write_text(json.dumps(capsys.readouterr()), encoding="utf-8")
+    shutil.copytree(kept / "leg", "saved_models/leg", dirs_exist_ok=True)
+    out, err = json.loads((kept / "said").read_text(encoding="utf-8"))
+    return RunFolder(Path("saved_models/leg")), machine(), json.loads(out.splitlines()[-1])["written"][0], err
+
+
+def patches(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, 16, 16, 16, 1)).astype(np.float32)
+
+
+def test_an_engine_is_described_and_predicts_what_keras_predicts(exported):
+    folder, (_, cuda), told, err = exported
+    described = json.loads(folder.engine_description.read_text(encoding="utf-8"))
+    assert described == {key: value for key, value in told.items() if key != "path"}
+    assert {key: described[key] for key in ("gpu", "compute_capability", "tensorrt", "cuda_driver")} == {
+        "gpu": "NVIDIA Fake 1",
+        "compute_capability": "9.0",
+        "tensorrt": "10.16.1.11",
+        "cuda_driver": "12.8",
+    }
+    assert (described["precision"], described["patch"], described["batch"]) == ("fp32", [16, 16, 16], 2)
+    files = (folder.model, folder.engine_source, folder.engine)
+    assert described["sha256"] == {path.name: sha256_of(path) for path in files}
+    assert described["largest_difference"] < 1e-5
+    assert err.count("TensorRT: ") == 1, "a phase within a phase is no news"
+    engine = open_engine(folder)
+    keras = folder.load_model().predict_on_batch
+    for count in (1, 2, 5):  # less than a batch, a batch, and more than two of them
+        np.testing.assert_allclose(engine(patches(count)), keras(patches(count)), atol=1e-4)
+    flipped = np.flip(patches(2), 1)  # its bytes do not lie in the order of its voxels
+    np.testing.assert_allclose(engine(flipped), keras(flipped.copy()), atol=1e-4)
+    held = len(cuda.allocated)
+    del engine
+    assert held - len(cuda.allocated) == 2, "the GPU's memory goes back with the engine"
+
+
+def test_a_scan_is_segmented_by_the_engine_as_by_keras_and_without_tensorflow(exported, tmp_path, monkeypatch):
+    folder, _, _, _ = exported
+    phantom.main(["--out", str(tmp_path / "scans"), "--shape", "20", "24", "28", "--format", "mha"])
+    scan = str(tmp_path / "scans" / "images" / "leg_001.mha")
+    flips = "evaluation.flip_axes=['z']"
+    predict.main(["leg", scan, flips, "--out", str(tmp_path / "keras")])
+    monkeypatch.setattr(type(folder), "load_model", lambda _: pytest.fail("the Keras model is not needed"))
+    monkeypatch.setattr(local_predictor, "start_tensorflow", lambda: pytest.fail("nor is TensorFlow"))
+    predict.main(["leg", scan, flips, "--out", str(tmp_path / "engine"), "--engine"])
+    one, other = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")
+    )
+    assert len(np.unique(one)) > 1
+    assert (one == other).mean() > 0.999
+
+
+@pytest.mark.parametrize(("precision", "tf32", "kind"), [("fp32", False, 1), ("tf32", True, 1), ("fp16", False, 10)])
+def test_precision_is_in_the_flag_and_in_the_types_of_the_graph(precision, tf32, kind, machine, untrained_run):
+    machine(version="11.4.0.106")
+    folder = untrained_run("leg")
+    export.main(["leg", "--format", "tensorrt", "--precision", precision])
+    assert json.loads(folder.engine.read_bytes().split(b"\n", 1)[0])["tf32"] is tf32
+    kernels = [one for one in onnx.load(folder.engine_source).graph.initializer if one.name.endswith("/kernel")]
+    assert {one.data_type for one in kernels} == {kind}
+    difference = json.loads(folder.engine_description.read_bytes())["largest_difference"]
+    assert (1e-6 < difference < 0.02) if precision == "fp16" else difference < 1e-5
+    assert open_engine(folder)(patches(1)).dtype == np.float32
+
+
+def test_an_ensemble_runs_the_engine_of_each_fold(machine, untrained_run, tmp_path):
+    machine()
+    for number in (1, 2):
+        untrained_run(f"legs/fold-{number}", seed=number)
+    export.main(["legs", "--format", "tensorrt"])
+    phantom.main(["--out", str(tmp_path / "scans"), "--shape", "20", "24", "28", "--format", "mha"])
+    for name, options in {"keras": [], "engine": ["--engine"]}.items():
+        predict.main(["legs", str(tmp_path / "scans" / "images"), "--out", str(tmp_path / name), *options])
+    one, other = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")
+    )
+    assert (one == other).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"gpu": "NVIDIA Fake 2"}, "NVIDIA Fake 1 .* this is NVIDIA Fake 2"),
+        ({"capability": (8, 6)}, r"capability 9\.0.* this is .*capability 8\.6"),
+        ({"version": "10.16.2.0"}, r"TensorRT 10\.16\.1\.11, this is .* TensorRT 10\.16\.2\.0"),
+        ({"driver": 12060}, r"driver of CUDA 12\.8, this one is of 12\.6"),
+    ],
+)
+def test_an_engine_of_another_machine_is_refused_before_it_is_loaded(options, difference, exported, machine):
+    folder, *_ = exported
+    trt, _ = machine(**options)
+    with pytest.raises(InputError, match=f"{difference}.*kseg.export .* --format tensorrt builds one here") as caught:
+        open_engine(folder)
+    assert "\n" not in str(caught.value)
+    assert trt.loaded == []
+
+
+def test_a_newer_driver_is_welcome(exported, machine):
+    folder, *_ = exported
+    machine(driver=13000)
+    assert open_engine(folder)(patches(1)).shape == (1, 16, 16, 16, 4)
+
+
+@pytest.mark.parametrize("name", ["model.engine", "engine.onnx", "model.keras"])
+@pytest.mark.parametrize("change", ["flip", "remove"])
+def test_a_changed_file_is_named_before_anything_is_loaded(name, change, exported):
+    folder, (trt, _), *_ = exported
+    trt.loaded.clear()
+    path = folder.path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    if change == "flip":
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{re.escape(name)}' is not the file that belongs to the engine") as caught:
+        open_engine(folder)
+    assert "\n" not in str(caught.value)
+    assert trt.loaded == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda text: text[:-9], "is damaged"),
+        (lambda text: text.replace('"fp32"', '"fp8"'), r"is damaged \(precision"),
+        (lambda text: text.replace('"batch"', '"batches"'), r"is damaged \(batch"),
+        (lambda text: text.replace("12.8", "new"), r"is damaged \(cuda_driver"),
+        (lambda text: re.sub(r"16,(\s+)16,", r"16,\g<1>8,", text, count=1), r"takes patches of \(16, 8, 16\)"),
+    ],
+)
+def test_a_description_that_is_not_one_is_one_line(spoil, complaint, exported):
+    folder, (trt, _), *_ = exported
+    trt.loaded.clear()
+    folder.engine_description.write_text(spoil(folder.engine_description.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match=complaint) as caught:
+        open_engine(folder)
+    assert "\n" not in str(caught.value)
+    assert trt.loaded == []
+
+
+def test_an_engine_that_disagrees_is_not_kept(machine, untrained_run, monkeypatch):
+    machine()
+    folder = untrained_run("leg")
+    run = tensorrt_engine.Engine.__call__
+    monkeypatch.setattr(tensorrt_engine.Engine, "__call__", lambda engine, voxels: run(engine, voxels) + 2e-4)
+    with pytest.raises(InputError, match=r"by 2\.0e-04 in a probability, fp32 may by 0\.0001: it is not kept"):
+        export.main(["leg", "--format", "tensorrt"])
+    assert not any(path.exists() for path in (folder.engine, folder.engine_source, folder.engine_description))
+
+
+def test_what_was_timed_serves_the_next_build_of_the_same_machine(exported, machine):
+    folder, *_ = exported
+    path = folder.path / "timing.cache"
+
+    def hits():
+        return set(json.loads(path.read_bytes()[32:])["kernels"].values())
+
+    assert hits() == {0}
+    export.main(["leg", "--format", "tensorrt"])
+    assert hits() == {1}
+    machine(gpu="NVIDIA Fake 2")
+    export.main(["leg", "--format", "tensorrt"])
+    assert hits() == {0}, "another GPU begins anew"
+    path.write_bytes(path.read_bytes().replace(b"Fake 2", b"Fake 3"))
+    export.main(["leg", "--format", "tensorrt"])
+    assert hits() == {0}, "a damaged one is not read"
+
+
+def test_what_tensorrt_cannot_read_or_build_is_one_line(machine):
+    machine()
+    with pytest.raises(
+        InputError, match=r"TensorRT 10\.16\.1\.11 cannot read the ONNX model \(ModelImporter"
+    ) as caught:
+        tensorrt_engine.build_engine(b"no model", (16, 16, 16, 1), 1, "fp32")
+    assert "\n" not in str(caught.value)
+    voxels, same = (onnx.helper.make_tensor_value_info(name, 1, ("batch", 8, 8, 8, 1)) for name in ("voxels", "same"))
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["voxels"], ["same"])], "g", [voxels], [same])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(InputError, match=r"cannot build an engine here \(IBuilder::buildSerializedNetwork"):
+        tensorrt_engine.build_engine(model.SerializeToString(), (16, 16, 16, 1), 1, "fp32")
+
+
+def test_a_gpu_without_memory_left_is_one_line(exported, machine):
+    folder, *_ = exported
+    machine(memory=1 << 16)
+    with pytest.raises(InputError, match=r"the GPU cannot be used \(cudaMalloc: cudaErrorMemoryAllocation\)"):
+        open_engine(folder)
+
+
+def test_what_is_missing_is_named(untrained_run, machine, monkeypatch):
+    folder = untrained_run("leg")
+    with pytest.raises(InputError, match=r"run '.*leg' has no engine .*kseg.export .*leg --format tensorrt"):
+        open_engine(folder)
+    machine(driver=0)
+    with pytest.raises(InputError, match=r"the GPU cannot be used \(cudaGetDeviceCount: .*\): see nvidia-smi"):
+        export.main(["leg", "--format", "tensorrt"])
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(InputError, match=r"CUDA's Python bindings are missing .*pip install 'kseg\[tensorrt\]'"):
+        export.main(["leg", "--format", "tensorrt"])
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(InputError, match=r"TensorRT is missing .*pip install 'kseg\[tensorrt\]'"):
+        export.main(["leg", "--format", "tensorrt"])
+    with pytest.raises(InputError, match="--batch must be 1 or more"):
+        export.main(["leg", "--format", "tensorrt", "--batch", "0"])
+
+
+def test_the_command_that_lacks_an_engine_says_so_without_tensorflow(untrained_run, tmp_path):
+    folder = untrained_run("leg")
+    code = (
+        "import sys, runpy\n"
+        "sys.argv[1:] = [sys.argv[1], '--engine', '--out', 'out', 'scan.mha']\n"
+        "try: runpy.run_module('kseg.predict', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as stop: print(stop.code, 'tensorflow' in sys.modules)"
+    )
+    (tmp_path / "scan.mha").touch()
+    done = subprocess.run([sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+    assert done.stderr.splitlines()[-1].startswith("kseg.predict: run ")
+
+
+USED = {
+    "Builder": (
+        "create_network",
+        "create_builder_config",
+        "create_optimization_profile",
+        "build_serialized_network",
+    ),
+    "IBuilderConfig": (
+        "set_flag",
+        "clear_flag",
+        "add_optimization_profile",
+        "create_timing_cache",
+        "set_timing_cache",
+    ),
+    "ICudaEngine": ("create_execution_context",),
+    "IExecutionContext": ("set_input_shape", "set_tensor_address", "execute_async_v3"),
+    "ILogger": ("log",),
+    "IOptimizationProfile": ("set_shape",),
+    "IProgressMonitor": ("phase_start", "step_complete", "phase_finish"),
+    "ITimingCache": ("serialize",),
+    "OnnxParser": ("parse", "get_error"),
+}
+
+
+def test_the_fake_has_the_methods_and_arguments_of_tensorrt():
+    real = pytest.importorskip("tensorrt", reason="needs kseg[tensorrt]: its libraries come from NVIDIA's own index")
+    for kind, methods in USED.items():
+        for method in methods:
+            documented = getattr(getattr(real, kind), method).__doc__
+            signatures = re.findall(rf"{method}\((self: .*?)\) ->", documented)
+            arguments = [[word.split(":")[0] for word in signature.split(", ")] for signature in signatures]
+            ours = list(inspect.signature(getattr(getattr(fake_tensorrt, kind), method)).parameters)
+            assert any(names[: len(ours)] == ours for names in arguments), f"{kind}.{method}: {signatures}"
+    assert "serialized_engine" in real.Runtime.deserialize_cuda_engine.__doc__
+    assert {"STRONGLY_TYPED"} <= set(real.NetworkDefinitionCreationFlag.__members__)
+    assert {"TF32"} <= set(real.BuilderFlag.__members__)
+    assert {"ERROR", "INTERNAL_ERROR"} <= set(real.ILogger.Severity.__members__)
+    assert hasattr(real.OnnxParser, "num_errors")
+    assert hasattr(real.IBuilderConfig, "progress_monitor")
+
+
+def test_the_fake_has_the_functions_and_arguments_of_cuda():
+    real = pytest.importorskip("cuda.bindings.runtime", reason="needs kseg[cuda]")
+    for name, function in inspect.getmembers(fake_tensorrt.Runtime, inspect.isfunction):
+        if name.startswith("cuda"):
+            documented = getattr(real, name).__doc__.splitlines()[0]
+            words = re.fullmatch(rf"{name}\((.*)\)", documented)[1].split(", ")
+            arguments = [word.split(":")[0].split(" ")[-1].strip("*") for word in words if word]
+            assert arguments == list(inspect.signature(function).parameters)[1:], documented
+    for kind in (fake_tensorrt.cudaError_t, fake_tensorrt.cudaMemcpyKind):
+        for member in kind:
+            assert int(getattr(getattr(real, kind.__name__), member.name)) == member

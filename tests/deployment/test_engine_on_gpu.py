@@ -1,0 +1,72 @@
+"""TensorRT's engines on a GPU, with TensorRT itself: what the fake of `test_engine.py` cannot tell."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from kseg import export, phantom, predict
+from kseg.console.errors import InputError
+from kseg.deployment.check_patches import expected_probabilities
+from kseg.deployment.cuda import leave_gpus
+from kseg.deployment.engine_file import TOLERANCES, open_engine, this_machine
+
+
+def what_is_missing():
+    try:
+        this_machine()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+MISSING = what_is_missing()
+if not MISSING:
+    leave_gpus()  # as the command does, which comes too late here: the first network is made before it
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing")]
+
+NETWORKS = {
+    "midl2021": ["network.filters=[4, 8, 16]", "network.dilation_rates=[1, 2, 3, 4]"],
+    "odd sizes, group norm": ["patches.size=[16, 18, 15]", "network.norm=group", "network.negative_slope=0.1"],
+    "instance norm": ["network.norm=instance", "network.share_kernel=false", "network.skip=add"],
+    "kseg with a stem": ["network.preset=kseg", "network.filters=[4, 6]", "network.stem_stride=[2, 2, 1]"],
+}
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_probabilities_are_those_of_keras_within_the_precision(name, precision, untrained_run, capsys):
+    folder = untrained_run("leg", *NETWORKS[name])
+    export.main(["leg", "--format", "tensorrt", "--precision", precision, "--batch", "2", "--json"])
+    written = json.loads(capsys.readouterr().out.splitlines()[-1])["written"][0]
+    assert (written["gpu"], written["tensorrt"]) == (this_machine().gpu, this_machine().tensorrt)
+    engine, model = open_engine(folder), folder.load_model()
+    size = folder.load_recipe().patches.size
+    for count in (1, 2, 5):
+        voxels = np.random.default_rng(count).normal(size=(count, *size, 1)).astype(np.float32)
+        (expected,) = expected_probabilities(model, [voxels])
+        np.testing.assert_allclose(engine(voxels), expected, atol=2 * TOLERANCES[precision])
+
+
+def test_a_scan_is_segmented_by_the_engine_as_by_keras(untrained_run, tmp_path):
+    untrained_run("leg")
+    export.main(["leg", "--format", "tensorrt"])
+    phantom.main(["--out", str(tmp_path / "scans"), "--shape", "40", "48", "56", "--format", "mha"])
+    for name, options in {"keras": [], "engine": ["--engine"]}.items():
+        predict.main(["leg", str(tmp_path / "scans" / "images"), "--out", str(tmp_path / name), *options])
+    one, other = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")
+    )
+    assert len(np.unique(one)) > 1
+    assert (one == other).mean() > 0.999
+
+
+def test_a_changed_engine_is_refused(untrained_run):
+    folder = untrained_run("leg")
+    export.main(["leg", "--format", "tensorrt"])
+    content = bytearray(folder.engine.read_bytes())
+    content[-1] ^= 1
+    folder.engine.write_bytes(content)
+    with pytest.raises(InputError, match="is not the file that belongs to the engine"):
+        open_engine(folder)

@@ -1,0 +1,91 @@
+"""Reports read back: the numbers of the scores, standard JSON, empty fields for what is not scored."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from kseg.evaluation.score_tables import score_table, write_scores
+from kseg.evaluation.scores import ClassScore, score_case, summarise
+
+
+@pytest.fixture
+def scores() -> dict[str, list[ClassScore]]:
+    """Two cases; the class 'gastrocnemius' is missing from the second."""
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 3, (8, 9, 10), dtype=np.uint8)
+    second = rng.integers(0, 2, (8, 9, 10), dtype=np.uint8)
+    names = ["soleus", "gastrocnemius"]
+    return {
+        "müller, [left]": score_case(first, np.roll(first, 1, 0), (1, 1, 2), names, 1.5),
+        "p2": score_case(second, second, (1, 1, 2), names, 1.5),
+    }
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_json_holds_summary_and_scores_and_is_standard(scores: dict[str, list[ClassScore]], tmp_path: Path) -> None:
+    summary = summarise(scores)
+    write_scores(scores, summary, tmp_path / "run", "test")
+    document = json.loads((tmp_path / "run" / "test.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert document["split"] == "test"
+    assert document["summary"] == asdict(summary)
+    assert document["cases"] == {case: [asdict(score) for score in members] for case, members in scores.items()}
+    assert document["cases"]["p2"][1]["dice"] is None
+
+
+def test_csv_has_a_row_for_each_case_and_class(scores: dict[str, list[ClassScore]], tmp_path: Path) -> None:
+    write_scores(scores, summarise(scores), tmp_path, "val")
+    with (tmp_path / "val.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(case, score) for case, members in scores.items() for score in members]
+    assert [(row["case"], row["class_name"]) for row in rows] == [(c, s.class_name) for c, s in expected]
+    for row, (_, score) in zip(rows, expected, strict=True):
+        assert row["hd95_mm"] == ("" if score.hd95_mm is None else repr(score.hd95_mm))
+        assert row["dice"] == ("" if score.dice is None else repr(score.dice))
+
+
+def test_a_report_replaces_the_last_one_and_leaves_nothing_else(
+    scores: dict[str, list[ClassScore]], tmp_path: Path
+) -> None:
+    for members in (scores, {"p2": scores["p2"]}):
+        write_scores(members, summarise(members), tmp_path, "val")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["val.csv", "val.json"]
+    assert list(json.loads((tmp_path / "val.json").read_text(encoding="utf-8"))["cases"]) == ["p2"]
+
+
+def test_a_number_that_json_cannot_hold_leaves_the_last_report(
+    scores: dict[str, list[ClassScore]], tmp_path: Path
+) -> None:
+    write_scores(scores, summarise(scores), tmp_path, "val")
+    before = (tmp_path / "val.json").read_bytes()
+    spoilt = {"p9": [ClassScore("soleus", float("nan"), 1, 1, 1, 1, 1, 1, 1, 1)]}
+    with pytest.raises(ValueError, match="JSON"):
+        write_scores(spoilt, summarise(spoilt), tmp_path, "val")
+    assert (tmp_path / "val.json").read_bytes() == before
+
+
+def test_table_shows_the_means_and_the_worst_case(scores: dict[str, list[ClassScore]]) -> None:
+    console = Console(width=160, markup=False, emoji=False)  # as kseg.console.progress has them
+    with console.capture() as capture:
+        console.print(score_table(summarise(scores)))
+    lines = {line.strip("│ ").split()[0]: line for line in capture.get().splitlines() if line.startswith("│")}
+    worst = scores["müller, [left]"]
+    mean_dice = (worst[0].dice + 1) / 2
+    assert f"{mean_dice:.3f}" in lines["soleus"]
+    assert f"{worst[0].dice:.3f} müller, [left]" in lines["soleus"]
+    assert [cell.strip() for cell in lines["gastrocnemius"].split("│")][2] == "1"
+    assert "NSD 1.5 mm" in capture.get()
+    assert "all" in lines
+
+
+def test_table_of_a_class_never_scored_shows_dashes() -> None:
+    empty = np.zeros((3, 3, 3), np.uint8)
+    table = score_table(summarise({"p1": score_case(empty, empty, (1, 1, 1), ["soleus"], 1)}))
+    assert [next(iter(column.cells)) for column in table.columns] == ["soleus", "0", *["-"] * 7]

@@ -1,0 +1,48 @@
+"""Means over flips and members, against means taken by hand."""
+
+import numpy as np
+import pytest
+
+from kseg.inference.ensemble import mean_of, mean_over_flips
+
+
+def lopsided(voxels: np.ndarray) -> np.ndarray:
+    """Two probabilities that depend on the voxel and, differently along each axis, on its place and its neighbour."""
+    x, y, z = np.indices(voxels.shape[1:4])
+    neighbours = np.roll(voxels, 1, axis=1) + 2 * np.roll(voxels, 1, axis=2) + 3 * np.roll(voxels, 1, axis=3)
+    first = 1 / (1 + np.exp(-(voxels + neighbours / 6 + (x + 2 * y + 3 * z)[..., None] / 20)))
+    return np.concatenate([first, 1 - first], axis=-1)
+
+
+def test_the_mean_over_two_axes_is_that_of_four_predictions() -> None:
+    voxels = np.random.default_rng(7).normal(size=(2, 4, 5, 6, 1))
+    expected = sum(
+        lopsided(voxels[:, ::a, :, ::b])[:, ::a, :, ::b]  # x and z
+        for a in (1, -1)
+        for b in (1, -1)
+    )
+    np.testing.assert_allclose(mean_over_flips(lopsided, ["z", "x"])(voxels), expected / 4, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axes", [["x"], ["y"], ["z"], ["x", "y", "z"]])
+def test_flipping_a_tile_flips_its_prediction(axes: list[str]) -> None:
+    voxels = np.random.default_rng(8).normal(size=(1, 4, 5, 6, 1))
+    predict = mean_over_flips(lopsided, axes)
+    for axis in axes:
+        place = 1 + "xyz".index(axis)
+        np.testing.assert_allclose(predict(np.flip(voxels, place)), np.flip(predict(voxels), place), rtol=1e-12)
+
+
+def test_no_axis_and_one_member_leave_a_prediction_as_it_is() -> None:
+    assert mean_over_flips(lopsided, ()) is lopsided
+    assert mean_of([lopsided]) is lopsided
+
+
+def test_members_have_equal_weight_and_their_results_are_not_written_to() -> None:
+    answers = [np.full((1, 1, 1, 1, 2), share, np.float32) for share in ([0.1, 0.9], [0.4, 0.6], [1.0, 0.0])]
+    for answer in answers:
+        answer.setflags(write=False)
+    members = [lambda _, answer=answer: answer for answer in answers]
+    mean = mean_of(members)(np.zeros((1, 1, 1, 1, 1)))
+    np.testing.assert_allclose(mean[0, 0, 0, 0], [0.5, 0.5], rtol=1e-6)
+    assert mean.dtype == np.float32

@@ -1,0 +1,44 @@
+"""Deep supervision: which labels the lower levels see, and with which weight."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kseg.nn.deep_supervision import lower_resolution, supervised_loss, supervised_network
+from kseg.nn.networks import build_network
+from kseg.nn.segmentation_loss import SegmentationLoss
+from kseg.nn.segmenter import Segmenter
+
+TINY = {"filters": (2, 3, 2), "dilation_rates": (1, 2), "num_classes": 3}
+
+
+def test_lower_labels_are_those_in_the_middle_of_each_block():
+    labels = np.arange(4 * 6 * 2, dtype=np.uint8).reshape(1, 4, 6, 2)
+    lower = ops.convert_to_numpy(lower_resolution(labels, np.zeros((1, 2, 2, 2, 5))))
+    np.testing.assert_array_equal(lower[0], labels[0, 1::2, 1::3, :])
+
+
+def test_beyond_the_volume_lies_background():
+    labels = np.ones((1, 5, 4, 4), np.uint8)  # padded to 8 voxels by the network
+    lower = ops.convert_to_numpy(lower_resolution(labels, np.zeros((1, 4, 2, 2, 5))))
+    assert lower[0, :, 0, 0].tolist() == [1, 1, 0, 0]
+
+
+def test_weights_halve_from_level_to_level():
+    losses = iter([3.0, 6.0, 12.0])
+    loss = supervised_loss(lambda y, p: next(losses), np.zeros((1, 4, 4, 4)), [np.zeros((1, 4, 4, 4, 2))] * 3)
+    assert loss == pytest.approx((3.0 + 6.0 / 2 + 12.0 / 4) / 1.75)
+
+
+def test_supervision_trains_the_lower_levels_and_leaves_the_network_as_it_is():
+    network = build_network("kseg", stem_stride=2, **TINY)
+    outputs = supervised_network(network)(np.zeros((1, 16, 16, 32, 1)))
+    assert [tuple(output.shape[1:4]) for output in outputs] == [(16, 16, 32), (4, 4, 8), (2, 2, 4)]
+    model = Segmenter(network, SegmentationLoss(dice=1.0), ["a", "b"], deep_supervision=True)
+    x = np.random.default_rng(0).normal(size=(1, 16, 16, 32, 1)).astype(np.float32)
+    assert len(model(x, training=True)) == 3
+    np.testing.assert_allclose(model(x), network(x), rtol=1e-6)
+    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    assert len(twin(x, training=True)) == 3
+    assert twin.count_params() == model.count_params() > network.count_params()

@@ -1,0 +1,91 @@
+"""What `implementation="auto"` and `train.precision = "auto"` go by, on processors that this machine need not be."""
+
+import pytest
+
+from kseg.nn import cpu_features, implementation_choice
+from kseg.nn.cpu_features import choose_precision
+
+LEVEL, STEM, OUTPUT = (3, 3, 3, 32, 16), (3, 3, 3, 1, 16), (3, 3, 3, 32, 3)  # kernels
+HIGHER = (2, 2, 2)
+
+
+def on(monkeypatch, bfloat16, fast=True):
+    """A CPU under TensorFlow, with AMX or without, with oneDNN or without."""
+    monkeypatch.setattr(implementation_choice, "bfloat16_is_faster", lambda: bfloat16)
+    monkeypatch.setattr(implementation_choice, "convolutions_are_fast", lambda: fast)
+    monkeypatch.setattr(implementation_choice, "on_tensorflows_cpu", lambda: True)
+
+
+def test_in_float32_up_sampling_and_few_channels_decide(monkeypatch):
+    on(monkeypatch, bfloat16=True)
+    assert implementation_choice.reuses("auto", LEVEL, HIGHER)
+    assert implementation_choice.reuses("auto", STEM)
+    assert not implementation_choice.reuses("auto", LEVEL)
+
+
+def test_fast_bfloat16_leaves_reuse_the_up_sampled_output(monkeypatch):
+    on(monkeypatch, bfloat16=True)
+    assert not implementation_choice.reuses("auto", LEVEL, HIGHER, "bfloat16")
+    assert not implementation_choice.reuses("auto", STEM, dtype="bfloat16")
+    assert implementation_choice.reuses("auto", OUTPUT, HIGHER, "bfloat16")
+    assert not implementation_choice.reuses("auto", OUTPUT, dtype="bfloat16")
+
+
+def test_bfloat16_that_is_not_fast_changes_nothing(monkeypatch):
+    on(monkeypatch, bfloat16=False)
+    assert implementation_choice.reuses("auto", LEVEL, HIGHER, "bfloat16")
+
+
+def test_without_onednn_everything_is_reused(monkeypatch):
+    on(monkeypatch, bfloat16=False, fast=False)
+    assert implementation_choice.reuses("auto", LEVEL)
+
+
+def test_told_is_told(monkeypatch):
+    on(monkeypatch, bfloat16=True)
+    assert implementation_choice.reuses("reuse", LEVEL, dtype="bfloat16")
+    assert not implementation_choice.reuses("direct", OUTPUT, HIGHER)
+
+
+@pytest.fixture
+def processor_of(monkeypatch, tmp_path):
+    """Describe a processor as Linux does."""
+
+    def describe(text):
+        description = tmp_path / "cpuinfo"
+        description.write_text(text, encoding="utf-8")
+        monkeypatch.setattr(cpu_features, "PROCESSOR_DESCRIPTION", description)
+        monkeypatch.setattr(cpu_features, "convolutions_are_fast", lambda: True)
+        monkeypatch.setattr(cpu_features, "on_tensorflows_cpu", lambda: True)
+        cpu_features._processor_flags.cache_clear()
+
+    yield describe
+    cpu_features._processor_flags.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "fast"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f amx_bf16 amx_tile\nbugs\t: none\n", True),
+        ("flags\t\t: fpu avx2\n\nflags\t\t: amx_bf16\n", False),
+        ("Features\t: fp asimd bf16\n", False),
+        ("", False),
+    ],
+)
+def test_the_processor_is_known_by_its_flags(processor_of, text, fast):
+    processor_of(text)
+    assert cpu_features.bfloat16_is_faster() is fast
+    assert choose_precision("auto") == ("mixed_bfloat16" if fast else "float32")
+    assert choose_precision("mixed_float16") == "mixed_float16"
+
+
+def test_a_processor_without_a_description_is_not_assumed_to_be_fast(processor_of, monkeypatch, tmp_path):
+    processor_of("")
+    monkeypatch.setattr(cpu_features, "PROCESSOR_DESCRIPTION", tmp_path / "absent")
+    assert not cpu_features.bfloat16_is_faster()
+
+
+def test_where_tensorflow_leaves_onednn_bfloat16_is_not_faster(processor_of, monkeypatch):
+    processor_of("flags : amx_bf16\n")
+    monkeypatch.setattr(cpu_features, "convolutions_are_fast", lambda: False)
+    assert not cpu_features.bfloat16_is_faster()

@@ -1,0 +1,168 @@
+"""A run's folder: opened by name or path, and every way in which it is not whole told in one line."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.deployment.saved_model import write_saved_model
+from kseg.deployment.serving.pipeline import Pipeline
+from kseg.nn.segmenter import Segmenter
+from kseg.recipe.load import dump_recipe
+from kseg.recipe.sections import Recipe
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder, open_run
+from kseg.runs.trained_run import open_trained
+from kseg.training.start import compiled_model
+
+DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
+
+
+@pytest.fixture
+def run(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, Segmenter]:
+    """Write the folder of a run whose model is as it began."""
+    recipe = tiny_recipe()
+    folder, model = RunFolder(recipe.run_folder), compiled_model(recipe, DESCRIPTION)
+    folder.create(dump_recipe(recipe), DESCRIPTION)
+    model.save(folder.model)
+    return folder, model
+
+
+def test_a_run_is_opened_by_name_and_by_path_and_comes_back(run: tuple[RunFolder, Segmenter]) -> None:
+    folder, model = run
+    for name in ("tiny", "saved_models/tiny", str(folder.path.resolve())):
+        opened = open_run(name)
+        assert opened.path.resolve() == folder.path.resolve()
+        assert opened.load_data_description() == DESCRIPTION
+        assert dump_recipe(opened.load_recipe()) == folder.recipe.read_text()
+    voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_array_equal(open_run("tiny").load_model()(voxels), model(voxels))
+
+
+def test_what_mixed_precision_trained_segments_and_is_exported_in_float32(
+    tiny_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = tiny_recipe()
+    folder = RunFolder(recipe.run_folder)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = compiled_model(recipe, DESCRIPTION)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    folder.create(dump_recipe(recipe), DESCRIPTION)
+    mixed.save(folder.model)
+    model = folder.load_model()
+    assert {layer.compute_dtype for layer in model.network.layers} == {"float32"}
+    for of_mixed, of_model in zip(mixed.network.get_weights(), model.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(of_model, of_mixed)
+    trained = open_trained(str(folder.path))
+    agreement = write_saved_model(trained, Pipeline.of(trained, None), tmp_path / "1", "mixed")
+    assert agreement.largest_difference < 1e-5
+    assert agreement.differing_labels < 1e-4
+
+
+def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
+    folder, _ = run
+    with pytest.raises(InputError, match=r"no run 'other' .*saved_models/other"):
+        open_run("other")
+    with pytest.raises(InputError, match=r"'my\.toml' is a recipe, not a run: give the name"):
+        open_run("my.toml")
+    folder.model.unlink()
+    with pytest.raises(InputError, match=r"not trained yet \('saved_models/tiny/model.keras' is missing\)"):
+        open_run("tiny")
+    folder.description.unlink()
+    with pytest.raises(InputError, match=r"data\.json' is missing"):
+        open_run("tiny").load_data_description()
+    with pytest.raises(InputError, match=r"data\.json' is missing"):
+        folder.load_data_description()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff", b"[]", b'{"channels": [], "labels": {"background": 0, "a": 1}}', b'{"channels": ["a"]}'],
+)
+def test_a_contract_that_training_did_not_write_is_refused(content: bytes, run: tuple[RunFolder, Segmenter]) -> None:
+    run[0].description.write_bytes(content)
+    with pytest.raises(InputError, match=r"data\.json' is damaged"):
+        run[0].load_data_description()
+
+
+def test_a_contract_without_background_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
+    run[0].description.write_text(json.dumps({"channels": ["a"], "labels": {"a": 1, "b": 2}}))
+    with pytest.raises(InputError, match="background"):
+        run[0].load_data_description()
+
+
+@pytest.mark.parametrize("change", [{"channels": ("a", "b")}, {"labels": {"background": 0, "a": 1, "b": 2}}])
+def test_a_model_for_other_channels_or_labels_is_refused(change: dict, run: tuple[RunFolder, Segmenter]) -> None:
+    run[0].description.write_text(DESCRIPTION.model_copy(update=change).model_dump_json())
+    with pytest.raises(InputError, match=r"has 1 channels and 2 classes.*do not belong together"):
+        run[0].load_model()
+
+
+def test_another_model_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(run[0].model)
+    with pytest.raises(InputError, match=r"is a Sequential, not one that kseg\.train wrote"):
+        run[0].load_model()
+
+
+def test_code_in_a_model_is_not_run(run: tuple[RunFolder, Segmenter]) -> None:
+    keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x + 1)]).save(run[0].model)
+    with pytest.raises(InputError, match=r"model\.keras' cannot be loaded"):
+        run[0].load_model()
+
+
+def test_a_segmenter_without_a_network_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
+    path = run[0].model
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    config["config"]["network"] = None
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in (parts | {"config.json": json.dumps(config).encode()}).items():
+            archive.writestr(name, value)
+    with pytest.raises(InputError, match=r"model\.keras' cannot be loaded"):
+        run[0].load_model()
+
+
+def test_damage_anywhere_in_a_model_is_told_in_one_line(run: tuple[RunFolder, Segmenter]) -> None:
+    rng = np.random.default_rng(0)
+    path = run[0].model
+    sound = path.read_bytes()
+    contents = [b"", b"no zip", sound[:100], sound[: len(sound) // 2], sound[:-10]]
+    for place in rng.integers(0, len(sound), 30):
+        flipped = bytearray(sound)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        contents.append(bytes(flipped))
+    refused = 0
+    for content in contents:
+        path.write_bytes(content)
+        try:
+            run[0].load_model()
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused >= 30  # a few bits, such as those of a date, decide nothing
+
+
+@pytest.mark.parametrize("part", ["config.json", "model.weights.h5"])
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[" * 100_000])
+def test_a_model_with_a_foreign_part_is_told_in_one_line(
+    part: str, content: bytes | None, run: tuple[RunFolder, Segmenter]
+) -> None:
+    path = run[0].model
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts.pop(part)
+    if content is not None:
+        parts[part] = content
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in parts.items():
+            archive.writestr(name, value)
+    with pytest.raises(InputError, match=r"^model '[^\n]*$"):
+        run[0].load_model()

@@ -1,0 +1,158 @@
+"""Opening a run or the folds of one, and who segments what."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
+from kseg.inference.segment_volumes import chosen_postprocessing, segment_cases, volume_segmenter
+from kseg.recipe.load import dump_recipe
+from kseg.records.manifest import load_manifest
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run_folder import RunFolder
+from kseg.runs.trained_run import open_trained
+from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
+
+DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "soleus": 100, "gm": 150, "gl": 200})
+
+
+def write_run(path: Path, recipe, description: DataDescription = DESCRIPTION, model: bytes = b"model") -> RunFolder:  # type: ignore[no-untyped-def]
+    """A run's folder whose model is not one, for what does not load it."""
+    folder = RunFolder(path)
+    folder.create(dump_recipe(recipe), description)
+    folder.model.write_bytes(model)
+    return folder
+
+
+def write_folds(recipe, subjects: list[list[str]]) -> None:  # type: ignore[no-untyped-def]
+    for number, of_fold in enumerate(subjects, start=1):
+        description = DESCRIPTION.model_copy(update={"val_subjects": tuple(of_fold)})
+        write_run(Path(f"saved_models/legs/fold-{number}"), recipe, description)
+
+
+def test_a_run_is_its_own_member(tiny_recipe) -> None:  # type: ignore[no-untyped-def]
+    write_run(Path("saved_models/leg"), tiny_recipe())
+    write_run(Path("saved_models/leg/fold-1"), tiny_recipe())  # nothing of the run's
+    run = open_trained("leg")
+    assert run.members == (run.folder,)
+    assert run.folder.path == Path("saved_models/leg")
+
+
+@pytest.mark.parametrize("name", ["legs", "saved_models/legs"])
+def test_folds_are_members_in_the_order_of_their_numbers(tiny_recipe, name: str) -> None:  # type: ignore[no-untyped-def]
+    write_folds(tiny_recipe(), [[str(subject)] for subject in range(11)])
+    run = open_trained(name, ["evaluation.flip_axes=['x']"])
+    assert run.folder.path == Path("saved_models/legs")
+    assert [member.path.name for member in run.members] == [f"fold-{number}" for number in range(1, 12)]
+    assert run.recipe.evaluation.flip_axes == ("x",)
+    assert len(open_trained("legs/fold-2").members) == 1
+
+
+def test_folds_that_do_not_make_an_ensemble_are_refused(tiny_recipe) -> None:  # type: ignore[no-untyped-def]
+    write_folds(tiny_recipe(), [["a"], ["b"]])
+    write_run(Path("saved_models/legs/fold-4"), tiny_recipe())
+    with pytest.raises(InputError, match=r"\[1, 2, 4\].*--resume"):
+        open_trained("legs")
+    write_run(Path("saved_models/legs/fold-3"), tiny_recipe("patches.size=[8, 8, 8]"))
+    with pytest.raises(InputError, match="'saved_models/legs/fold-3' differs from"):
+        open_trained("legs")
+    write_run(Path("saved_models/legs/fold-3"), tiny_recipe()).model.unlink()
+    with pytest.raises(InputError, match=r"fold-3/model\.keras"):
+        open_trained("legs")
+
+
+def test_what_training_settled_cannot_be_changed(tiny_recipe) -> None:  # type: ignore[no-untyped-def]
+    write_run(Path("saved_models/leg"), tiny_recipe())
+    with pytest.raises(InputError, match=r"'patches.size=\[8,8,8\]'.*evaluation.key"):
+        open_trained("leg", ["evaluation.overlap=0", "patches.size=[8,8,8]"])
+
+
+def test_every_fold_validates_on_its_own_subjects_and_all_segment_the_others(tiny_recipe) -> None:  # type: ignore[no-untyped-def]
+    recipe = tiny_recipe()
+    manifest = load_manifest(recipe.records_folder)
+    subjects = sorted({case.subject for case in manifest.cases if case.split != "test"})
+    write_folds(recipe, [subjects[:2], subjects[2:]])
+    run = open_trained("legs")
+    shares = run.share_out(manifest, "val")
+    assert [members for members, _ in shares] == [(member,) for member in run.members]
+    validated = [[case.subject for case in cases.of_split("val")] for _, cases in shares]
+    assert [sorted(of_fold) for of_fold in validated] == [subjects[:2], subjects[2:]]
+    assert run.share_out(manifest, "test") == [(run.members, manifest)]
+    ((_, cases),) = open_trained("legs/fold-2").share_out(manifest, "train")
+    assert sorted(case.subject for case in cases.of_split("train")) == subjects[:2]
+
+
+def test_a_choice_holds_until_the_model_changes_or_the_recipe_wants_none(tiny_recipe) -> None:  # type: ignore[no-untyped-def]
+    folder = write_run(Path("saved_models/leg"), tiny_recipe())
+    run = open_trained("leg")
+    names = ["soleus", "gm", "gl"]
+    trial = {(): 0.5, ("fill_holes",): 0.6, ("largest_component",): 0.5, ("fill_holes", "largest_component"): 0.6}
+    choice = choose_operations([[trial] * 3], names, run.model_hashes())
+    assert chosen_postprocessing(run) is None
+    save_postprocessing(choice, folder.path)
+    assert chosen_postprocessing(run) == choice
+    assert chosen_postprocessing(open_trained("leg", ["evaluation.postprocessing=none"])) is None
+    folder.model.write_bytes(b"trained on")
+    assert chosen_postprocessing(run) is None
+
+
+@pytest.fixture
+def two_folds(tiny_recipe):  # type: ignore[no-untyped-def]
+    """Two networks with weights of their own, as folds of a run, and the networks."""
+    import keras
+
+    from kseg.training.start import compiled_model
+
+    recipe = tiny_recipe("network.implementation=direct", "patches.size=[24, 24, 32]")
+    manifest = load_manifest(recipe.records_folder)
+    subjects = sorted({case.subject for case in manifest.cases if case.split != "test"})
+    models = []
+    for number, of_fold in enumerate((subjects[:2], subjects[2:]), start=1):
+        description = DataDescription(channels=manifest.channels, labels=manifest.labels, val_subjects=tuple(of_fold))
+        folder = write_run(Path(f"saved_models/legs/fold-{number}"), recipe, description)
+        keras.utils.set_random_seed(number)
+        models.append(compiled_model(recipe, description))
+        models[-1].save(folder.model)
+    return models, manifest
+
+
+def probabilities(model, image: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Of a volume that is one patch, without sliding window."""
+    voxels = normalise(image.astype(np.float32), intensity_statistics(image))
+    return model.predict_on_batch(voxels[np.newaxis])[0]
+
+
+def test_an_ensemble_segments_by_the_mean_over_members_and_flips(two_folds) -> None:  # type: ignore[no-untyped-def]
+    models, _ = two_folds
+    image = np.random.default_rng(10).integers(0, 255, (24, 24, 32, 1)).astype(np.uint8)
+    plain = sum(probabilities(model, image) for model in models)
+    flipped = plain + sum(probabilities(model, image[:, ::-1])[:, ::-1] for model in models)
+    together = volume_segmenter(open_trained("legs"))(image, iter)
+    with_flips = volume_segmenter(open_trained("legs", ["evaluation.flip_axes=['y']"]))(image, iter)
+    for labels, expected in ((together, plain), (with_flips, flipped)):
+        ordered = np.sort(expected, axis=-1)
+        clear = ordered[..., -1] - ordered[..., -2] > 1e-4
+        assert clear.mean() > 0.9
+        np.testing.assert_array_equal(labels[clear], expected.argmax(axis=-1)[clear])
+    assert (together != with_flips).any(), "the flips decide nothing: the test is too easy"
+
+
+def test_postprocessing_is_chosen_by_predictions_of_folds_that_did_not_see_the_case(two_folds) -> None:  # type: ignore[no-untyped-def]
+    models, manifest = two_folds
+    run = open_trained("legs")
+    records = run.recipe.records_folder
+    fold_of = {
+        subject: fold for fold, m in enumerate(run.members) for subject in m.load_data_description().val_subjects
+    }
+    seen, trials = [], []
+    for record, labels in segment_cases(run, records, manifest, "val"):
+        expected = probabilities(models[fold_of[record.subject]], record.image.array).argmax(axis=-1)
+        assert np.mean(labels == expected) > 0.99
+        seen.append(record.subject)
+        trials.append(try_operations(record.labels, labels, run.description.label_map.num_classes))
+    assert sorted(seen) == sorted(fold_of)
+    choice = choose_operations(trials, run.description.label_map.names[1:], run.model_hashes())
+    assert choice.cases == len(seen)
+    assert choice.models == tuple(run.model_hashes())
