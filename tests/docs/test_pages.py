@@ -1,4 +1,4 @@
-"""The pages: short enough to be read, and true where that can be checked (links, paths, commands, quoted messages)."""
+"""The pages: short enough to be read, and true where that can be checked: links, paths, commands, keys, messages."""
 
 import ast
 import importlib.util
@@ -14,9 +14,12 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+import kseg
+from kseg.recipe.keys import recipe_keys
+
 ROOT = Path(__file__).resolve().parents[2]
-MOST_LINES = {"README.md": 150, "CONTRIBUTING.md": 80}
-MOST_COLUMNS = 120
+MAX_LINES = {"README.md": 150, "CONTRIBUTING.md": 80}
+MAX_COLUMNS = 120
 TEMPLATES = "kseg/report/templates/"  # pages that Jinja makes
 OTHERS = (".git", "build", ".pytest_cache", "node_modules")
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -26,6 +29,10 @@ WRITTEN = (  # paths that kseg writes for a user, and what a page makes up: not 
 )
 PATHS = re.compile(r"(?:kseg|tests|docs|pipelines|tfrecords|saved_models|\.ci)/[\w./*-]*")
 COMMANDS = re.compile(r"(?:python3? -m kseg\.|\bkseg )([a-z_]+)\b")
+KEYS = re.compile(
+    r"(?<![\w/.])(?:data|phantom|patches|augmentation|network|loss|train|evaluation)\.(?!json|py|toml|key\b)[a-z]\w*"
+)
+NAME = re.compile(r"kseg\.(\w+)")
 COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 
@@ -89,14 +96,14 @@ def test_pages_are_found() -> None:
     assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/recipe.md"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("page", MOST_LINES)
+@pytest.mark.parametrize("page", MAX_LINES)
 def test_the_first_pages_are_short(page: str) -> None:
-    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) <= MOST_LINES[page]
+    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) <= MAX_LINES[page]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_line_of_prose_is_too_long(page: str) -> None:
-    long = [f"{page}:{number}: {len(line)}" for number, line in prose(page) if len(line) > MOST_COLUMNS]
+    long = [f"{page}:{number}: {len(line)}" for number, line in prose(page) if len(line) > MAX_COLUMNS]
     assert not [one for one in long if "://" not in lines(page)[int(one.split(":")[1]) - 1]]
 
 
@@ -139,6 +146,20 @@ def test_every_command_exists(page: str) -> None:
     for text in said:
         for command in COMMANDS.findall(text):
             assert importlib.util.find_spec(f"kseg.{command}"), f"{page}: '{text.strip()}' names no command of kseg"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])  # which names keys that are gone
+def test_every_key_that_is_named_is_a_recipe_s(page: str) -> None:
+    known = {key for key, _, _ in recipe_keys()}
+    code = [token.content for token in tokens(page) if token.type == "fence"]
+    code += [token.content for token in inline(page, "code_inline")]
+    named = {match[0] for text in code for match in KEYS.finditer(text)}
+    assert not named - known, f"{page} names what is no key of a recipe: {named - known}"
+
+
+def test_the_page_of_the_library_lists_the_public_names() -> None:
+    listed = {word[1] for token in inline("docs/library.md", "code_inline") if (word := NAME.fullmatch(token.content))}
+    assert listed == set(kseg.__all__)
 
 
 @cache
