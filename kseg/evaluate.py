@@ -95,12 +95,12 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> No
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("evaluate", "Score a trained run, or the folds of one together, on whole volumes.")
+    parser = command_parser("evaluate")
     add_run_arguments(parser, "a change to how volumes are segmented and scored")
     parser.add_argument("--split", choices=SPLITS, default="test", help="cases to score (test)")
     parser.add_argument("--records", metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)
-    return parser.parse_intermixed_args(argv)
+    return parser.parse(argv)
 
 
 if __name__ == "__main__":

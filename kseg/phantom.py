@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.simulation.field_of_view import FULL_SHAPE
 from kseg.storage.disk import check_writable
@@ -25,7 +26,7 @@ FORMATS = ("nii.gz", "nii", "mha")
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked as far as it can be without a library."""
-    parser = command_parser("phantom", "Write phantom calves: images/, labels/ and manifest.csv for kseg.prepare.")
+    parser = command_parser("phantom", epilog="It writes images/, labels/ and manifest.csv, which kseg.prepare reads.")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write, created if absent")
     parser.add_argument("--subjects", type=int, default=1, metavar="N", help="how many legs (default 1)")
     full, axes = " ".join(map(str, FULL_SHAPE)), ("X", "Y", "Z")
@@ -40,7 +41,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="write into a folder that holds files; those of earlier phantoms are replaced",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     options.shape = tuple(options.shape)
     if options.subjects < 1:
         raise InputError(f"--subjects must be 1 or more: received {options.subjects}; ask for at least one.")
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     list_files(out, {MANIFEST: manifest})
     values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
     labels = f"data.labels={{{values}}}"
-    print(f"{manifest}\nnext: python -m kseg.prepare {shlex.quote(str(manifest))} {shlex.quote(labels)}")
+    print(f"{manifest}\nnext: {command_line('prepare')} {shlex.quote(str(manifest))} {shlex.quote(labels)}")
 
 
 def _check_targets(out: Path, names: Sequence[str]) -> None:

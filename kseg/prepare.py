@@ -120,7 +120,7 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = command_parser("prepare", "Bring scans into the form that training reads.", epilog=keys_help())
+    parser = command_parser("prepare", epilog=keys_help())
     parser.add_argument(
         "words",
         nargs="*",
@@ -139,7 +139,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     add_json_option(parser)
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)
-    arguments, runner_options = parser.parse_intermixed_args(words[:end]), words[end + 1 :]
+    arguments, runner_options = parser.parse(words[:end]), words[end + 1 :]
     if runner_options and arguments.engine != "beam":
         raise InputError(f"what follows -- is for --engine beam: received {' '.join(runner_options)}")
     return arguments, runner_options

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.termination import Termination
 from kseg.recipe.keys import keys_help
@@ -85,13 +86,13 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     else:
         report = summarise_folds(recipe, reports)
         say(f"mean of the folds' best validation Dice {report['best_val_dice']:.3f}")
-    say(f"next: python -m kseg.evaluate {recipe.name}")
+    say(f"next: {command_line('evaluate')} {recipe.name}")
     if arguments.json:
         print_json(report)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("train", "Train a network on a prepared dataset.", epilog=keys_help())
+    parser = command_parser("train", epilog=keys_help())
     parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
     parser.add_argument(
         "--folds",
@@ -102,7 +103,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--force", action="store_true", help="replace a run of the same name")
     add_json_option(parser)
-    return parser.parse_intermixed_args(argv)
+    return parser.parse(argv)
 
 
 def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
 from kseg.deployment.cuda import Cuda, Machine
@@ -199,7 +200,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _remedy(member: RunFolder) -> str:
-    return f"python -m kseg.export {member.path} --format tensorrt builds one here"
+    return f"{command_line('export')} {member.path} --format tensorrt builds one here"
 
 
 def _names(gpu: str, compute_capability: str, tensorrt: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import InvalidEntry, invalid_entries
 from kseg.recipe.keys import recipe_keys
@@ -147,7 +148,7 @@ def _explain(entry: InvalidEntry) -> str:
     if entry.kind == "extra_forbidden":
         known = [name for name, _, _ in recipe_keys()]
         near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "python -m kseg.train --help lists the keys"
+        hint = f"did you mean '{near[0]}'?" if near else f"{command_line('train')} --help lists the keys"
         return f"'{key}' is no key of a recipe: {hint}"
     message = MESSAGES.get(entry.kind) or entry.message
     return f"'{key}': {message[0].lower()}{message[1:]}. Received {entry.received!r}" if key else message

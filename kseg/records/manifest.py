@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
 from kseg.recipe.splits import Split
@@ -137,7 +138,7 @@ def _parsed(folder: Location) -> Manifest:
         labels = manifest.label_map
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"'{folder}' holds no prepared dataset (no {MANIFEST}): run python -m kseg.prepare, or set data.records"
+            f"'{folder}' holds no prepared dataset (no {MANIFEST}): run {command_line('prepare')}, or set data.records"
         ) from None
     except ValidationError as error:
         raise InputError(f"'{path}' is not a manifest of this kseg ({first_invalid(error)}): prepare again") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.evaluation.score_tables import headings, means
 from kseg.evaluation.scores import Statistic
@@ -118,7 +119,7 @@ def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
     try:
         yield json.loads(path.read_bytes())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise InputError(f"'{path}' is missing or damaged: python -m kseg.evaluate makes it") from None
+        raise InputError(f"'{path}' is missing or damaged: {command_line('evaluate')} makes it") from None
 
 
 def _mean_scores(summary: dict[str, Any]) -> MeanScores:

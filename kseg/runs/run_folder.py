@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
 from kseg.recipe.load import load_recipe
@@ -169,5 +170,7 @@ def open_run(run: str) -> RunFolder:
         )
     for path in (folder.data_description, folder.model):
         if not path.is_file():
-            raise InputError(f"run '{run}' is not trained yet ('{path}' is missing): go on with kseg.train --resume")
+            raise InputError(
+                f"run '{run}' is not trained yet ('{path}' is missing): go on with {command_line('train')} --resume"
+            )
     return folder

@@ -26,7 +26,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import remove
 from kseg.training.averaged_weights import averaged_weights
-from kseg.training.schedule import Budget
+from kseg.training.budget import Budget
 from kseg.training.step_times import Timing
 from kseg.training.workers import Workers
 
