@@ -14,7 +14,7 @@ from kseg.storage.files import whole_file
 
 Row = tuple[Cell, CellScores]
 WIDE = ("test precision", "test recall", "epochs", "epochs to 90 %", "alpha")
-"""The columns for which a terminal has no room."""
+"""The columns that do not fit into a terminal."""
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
-from kseg.recipe.types import Normalisation, Share, Sizes
+from kseg.recipe.types import Normalisation, Sizes, ZeroToOne
 from kseg.records.fingerprint import Fingerprint
 from kseg.volumes.intensity_normalisation import HIGH, LOW, MEAN, Scale, Statistics
 
@@ -49,7 +49,7 @@ class Plan(BaseModel):
     pooling: tuple[Sizes, ...]
     normalisation: tuple[Normalisation, ...]
     foreground: tuple[Statistics, ...]
-    foreground_oversampling: Share
+    foreground_oversampling: ZeroToOne
     step_seconds: NonNegativeFloat
     warnings: tuple[str, ...] = ()
 
