@@ -15,6 +15,7 @@ from kseg.console.command import (
     start_tensorflow,
 )
 from kseg.console.errors import InputError
+from kseg.recipe.splits import SPLITS
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import Location, location_of
 
@@ -94,12 +95,12 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> No
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("evaluate", "Score a trained run, or the folds of one together, on whole volumes.")
+    parser = command_parser("evaluate")
     add_run_arguments(parser, "a change to how volumes are segmented and scored")
-    parser.add_argument("--split", choices=("val", "test", "train"), default="test", help="cases to score (test)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="cases to score (test)")
     parser.add_argument("--records", metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)
-    return parser.parse_intermixed_args(argv)
+    return parser.parse(argv)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.storage.disk import check_writable
 from kseg.storage.listing import check_unchanged, list_files
@@ -26,16 +27,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     for option, its_format in OPTIONS.items():
         if getattr(arguments, option) is not None and arguments.format != its_format:
-            raise InputError(f"--{option} is an option of --format {its_format}. See python -m kseg.export --help")
+            raise InputError(f"--{option} is an option of --format {its_format}. See {command_line('export')} --help")
     report = FORMATS[arguments.format](arguments)
     if arguments.json:
         print_json(report)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser(
-        "export", "Export a trained run as a SavedModel for TF Serving, in ONNX's format, or as a TensorRT engine."
-    )
+    parser = command_parser("export")
     add_run_arguments(parser, "a change to how volumes are segmented")
     parser.add_argument(
         "--format",
@@ -58,7 +57,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--batch", type=int, metavar="N", help="tensorrt: most patches at once (the default: evaluation.batch_size)"
     )
     add_json_option(parser)
-    return parser.parse_intermixed_args(argv)
+    return parser.parse(argv)
 
 
 def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.simulation.field_of_view import FULL_SHAPE
 from kseg.storage.disk import check_writable
 from kseg.storage.files import whole_file
 from kseg.storage.listing import is_listed, list_files
@@ -24,11 +26,11 @@ FORMATS = ("nii.gz", "nii", "mha")
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked as far as it can be without a library."""
-    parser = command_parser("phantom", "Write phantom calves: images/, labels/ and manifest.csv for kseg.prepare.")
+    parser = command_parser("phantom", epilog="It writes images/, labels/ and manifest.csv, which kseg.prepare reads.")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write, created if absent")
     parser.add_argument("--subjects", type=int, default=1, metavar="N", help="how many legs (default 1)")
-    full, axes = (512, 512, 1443), ("X", "Y", "Z")
-    parser.add_argument("--shape", type=int, nargs=3, default=full, metavar=axes, help="voxels (default 512 512 1443)")
+    full, axes = " ".join(map(str, FULL_SHAPE)), ("X", "Y", "Z")
+    parser.add_argument("--shape", type=int, nargs=3, default=FULL_SHAPE, metavar=axes, help=f"voxels (default {full})")
     parser.add_argument("--spacing-mm", type=float, metavar="S", help="voxel edge (default: a leg of natural size)")
     parser.add_argument("--difficulty", type=float, default=0.5, metavar="D", help="0 easy to 1 hard (default 0.5)")
     parser.add_argument("--muscle-scale", type=float, default=1.0, metavar="S", help="size of the muscles (default 1)")
@@ -39,7 +41,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="write into a folder that holds files; those of earlier phantoms are replaced",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     options.shape = tuple(options.shape)
     if options.subjects < 1:
         raise InputError(f"--subjects must be 1 or more: received {options.subjects}; ask for at least one.")
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     list_files(out, {MANIFEST: manifest})
     values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
     labels = f"data.labels={{{values}}}"
-    print(f"{manifest}\nnext: python -m kseg.prepare {shlex.quote(str(manifest))} {shlex.quote(labels)}")
+    print(f"{manifest}\nnext: {command_line('prepare')} {shlex.quote(str(manifest))} {shlex.quote(labels)}")
 
 
 def _check_targets(out: Path, names: Sequence[str]) -> None:

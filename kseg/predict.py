@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say
+from kseg.console.command_names import command_line, command_name
 from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
 from kseg.recipe.load import is_override, load_recipe
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictor = _open_predictor(arguments, changes)
     inputs = find_inputs(paths, predictor.channels or 1, predictor.channel_names)
     if not inputs:
-        raise InputError("no scan is named: give volumes, DICOM folders, or folders of volumes. See --help")
+        remedy = f"give volumes, DICOM folders, or folders of volumes. See {command_line('predict')} --help"
+        raise InputError(f"no scan is named: {remedy}")
     check_writable(out)
     outputs, refused = plan_outputs(inputs, out, arguments.force)
     written, failed, reasons = [], [], []
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         failed.append(str(path))
         reasons.append(reason)
         if len(inputs) > 1:
-            say(f"kseg.predict: {reason}")
+            say(f"{command_name('predict')}: {reason}")
 
     for scan, reason in refused:
         fail(scan.path, reason)
@@ -78,9 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser(
-        "predict", "Segment new scans with a trained run, with the folds of one together, or through TF Serving."
-    )
+    parser = command_parser("predict")
     parser.add_argument("run", metavar="RUN|MODEL", help="name or folder of the run; or the served model's name")
     parser.add_argument(
         "words",
@@ -105,7 +105,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="time for a scan, second tries included; 10 minutes and 10 s for each million voxels by default",
     )
     add_json_option(parser)
-    return parser.parse_intermixed_args(argv)
+    return parser.parse(argv)
 
 
 def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "Predictor":

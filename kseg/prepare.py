@@ -12,6 +12,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
+from kseg.recipe.splits import SPLITS
 from kseg.recipe.types import fit_name
 from kseg.storage.locations import Location
 
@@ -94,7 +95,7 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
     from kseg.records.plan_table import class_table, plan_table
 
     target = recipe.records_folder
-    counts = {split: len(manifest.of_split(split)) for split in ("train", "val", "test")}
+    counts = {split: len(manifest.of_split(split)) for split in SPLITS}
     voxels = [sum(case.class_voxels[index] for case in manifest.cases) for index in range(len(manifest.labels))]
     fractions = {name: count / sum(voxels) for name, count in zip(manifest.labels, voxels, strict=True)}
     say(f"prepared {target}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
@@ -119,7 +120,7 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = command_parser("prepare", "Bring scans into the form that training reads.", epilog=keys_help())
+    parser = command_parser("prepare", epilog=keys_help())
     parser.add_argument(
         "words",
         nargs="*",
@@ -138,7 +139,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     add_json_option(parser)
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)
-    arguments, runner_options = parser.parse_intermixed_args(words[:end]), words[end + 1 :]
+    arguments, runner_options = parser.parse(words[:end]), words[end + 1 :]
     if runner_options and arguments.engine != "beam":
         raise InputError(f"what follows -- is for --engine beam: received {' '.join(runner_options)}")
     return arguments, runner_options

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.termination import Termination
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
 from kseg.storage.disk import check_writable
-from kseg.storage.locations import Location
 from kseg.storage.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 
 if TYPE_CHECKING:
@@ -58,10 +58,10 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     termination.listen_again()  # TensorFlow listens too where there are several workers
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)
-    runs = make_runs(recipe, manifest, arguments.folds or 0)
+    runs = make_runs(recipe, records, manifest, arguments.folds or 0)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
     for one in resumed:
-        check_resumable(recipe, one)
+        check_resumable(one)
     if arguments.folds and not arguments.resume and workers.is_chief:
         folder = recipe.run_folder.resolve()
         remove(folder, RUN, FOLDS)  # folds of before would join the ensemble of these
@@ -69,7 +69,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     reports, stopped = [], None
     try:
         for one in runs:
-            reports.append(_train(recipe, records, one, one in resumed, began, workers, termination))
+            reports.append(_train(one, one in resumed, began, workers, termination))
             keras.utils.clear_session()
             began = time.monotonic()
     except Stopped as end:
@@ -86,13 +86,13 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     else:
         report = summarise_folds(recipe, reports)
         say(f"mean of the folds' best validation Dice {report['best_val_dice']:.3f}")
-    say(f"next: python -m kseg.evaluate {recipe.name}")
+    say(f"next: {command_line('evaluate')} {recipe.name}")
     if arguments.json:
         print_json(report)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command_parser("train", "Train a network on a prepared dataset.", epilog=keys_help())
+    parser = command_parser("train", epilog=keys_help())
     parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
     parser.add_argument(
         "--folds",
@@ -103,7 +103,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--force", action="store_true", help="replace a run of the same name")
     add_json_option(parser)
-    return parser.parse_intermixed_args(argv)
+    return parser.parse(argv)
 
 
 def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
@@ -144,8 +144,6 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
 
 
 def _train(
-    recipe: Recipe,
-    records: Location,
     one: "Run",
     resume: bool,
     began: float,
@@ -156,11 +154,11 @@ def _train(
     from kseg.runs.run import finished_report, write_report
     from kseg.training.fit import fit
 
-    report = finished_report(recipe, one) if resume else None
+    report = finished_report(one) if resume else None
     if report is None:
-        report = fit(recipe, records, one.manifest, one.folder, one.description, resume, began, workers, termination)
+        report = fit(one, resume, began, workers, termination)
         if workers.is_chief:
-            write_report(recipe, one, report)
+            write_report(one, report)
     if workers.is_chief:
         best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
         say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")

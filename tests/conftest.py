@@ -75,11 +75,11 @@ def tiny_recipe(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(scope="session")
 def laboratory(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which both runs of a small grid are finished; not to be changed."""
-    from kseg import run
+    from kseg import sweep
 
     folder = tmp_path_factory.mktemp("grid")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         Path("study.toml").write_text(GRID.format(records=tiny_dataset.as_posix()), encoding="utf-8")
-        run.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
+        sweep.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
     return folder

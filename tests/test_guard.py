@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from made_dicom import save_series
 from threshold import Threshold
 
-from kseg import phantom, predict, prepare, run, train
+from kseg import phantom, predict, prepare, sweep, train
 from kseg.console.errors import InputError
 from kseg.runs.run_files import RUN
 from kseg.storage.ownership import MARKER, claim
@@ -367,14 +367,14 @@ def test_a_dataset_of_an_earlier_version_is_replaced() -> None:
     assert Path("tfrecords/leg", MARKER).is_file()
 
 
-# train and run: what is refused before TensorFlow starts
+# train and sweep: what is refused before TensorFlow starts
 
 
 @pytest.fixture
 def prepared(monkeypatch) -> Iterator[None]:
     """A dataset, and the certainty that TensorFlow is not started."""
     prepared_already()
-    for command in (train, run):
+    for command in (train, sweep):
         monkeypatch.setattr(command, "start_tensorflow", lambda: pytest.fail("the work has begun"))
 
 
@@ -416,21 +416,21 @@ def test_a_recipe_is_not_replaced_by_the_run_that_it_makes(prepared: None) -> No
 
 def test_a_grid_and_a_run_do_not_replace_each_other(prepared: None) -> None:
     named("leg", made=True)
-    refused(run.main, ["tiny.toml"], "is a run that kseg made, not a grid: choose another name")
+    refused(sweep.main, ["tiny.toml"], "is a run that kseg made, not a grid: choose another name")
     named("arm", "report.html")
-    refused(run.main, ["tiny.toml", "name=arm"], r"is not a grid that kseg made \(it holds 'report\.html'\)")
+    refused(sweep.main, ["tiny.toml", "name=arm"], r"is not a grid that kseg made \(it holds 'report\.html'\)")
     named("foot/batch/seed-1", "thesis.txt")
-    said = refused(run.main, ["tiny.toml", "name=foot"], "foot' is not a grid that kseg made")
+    said = refused(sweep.main, ["tiny.toml", "name=foot"], "foot' is not a grid that kseg made")
     assert "thesis" not in said
 
 
 def test_a_place_in_a_grid_that_is_taken_is_told_before_the_work(prepared: None, monkeypatch) -> None:
-    from kseg.experiments import sweep
+    from kseg.experiments import sweep as cells
 
-    monkeypatch.setattr(sweep, "prepare", lambda *_: pytest.fail("the work has begun"))
-    sweep.claim(Path("saved_models/leg"), sweep.GRID)
+    monkeypatch.setattr(cells, "prepare", lambda *_: pytest.fail("the work has begun"))
+    cells.claim(Path("saved_models/leg"), cells.GRID)
     named("leg/batch/seed-1", "thesis.txt")
-    refused(run.main, ["tiny.toml"], r"batch/seed-1' is not a run that kseg made \(it holds 'thesis\.txt'\)")
+    refused(sweep.main, ["tiny.toml"], r"batch/seed-1' is not a run that kseg made \(it holds 'thesis\.txt'\)")
 
 
 # phantom

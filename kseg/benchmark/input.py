@@ -1,111 +1,70 @@
-"""The input pipeline: how fast patches come, with and without augmentation, and what each transform costs."""
+"""`kseg.bench input`: the patches of a recipe, their rate, what training waits for them, what each transform costs."""
 
-import statistics
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
-from kseg.console.progress import progress
-from kseg.patches.augmentation.chain import TRANSFORMS
-from kseg.patches.patch import PatchCutter
-from kseg.patches.patch_source import ENDLESS, PatchSource
-from kseg.patches.shards import Head, read_head
-from kseg.recipe.augmentation import Augmentation
-from kseg.recipe.sections import Patches
-from kseg.records.scans import scan_in_memory
-from kseg.records.write_case import CaseJob, write_case
-from kseg.volumes.stored_geometry import StoredGeometry
-from kseg.volumes.volume import Volume
-
-PATCHES_OF_A_RUN = 48
-PATCHES_OF_A_PRICE = 4
+from kseg.console.command import say, start_tensorflow
+from kseg.console.errors import InputError
+from kseg.recipe.sections import Recipe
 
 
-def measure_pipeline(source: PatchSource, repeats: int) -> dict[str, dict[str, float]]:
-    """Return patches and MB a second of the source without augmentation (`plain`) and with its own (`augmented`).
+def bench_input(recipe: Recipe, repeats: int) -> tuple[dict[str, Any], Any]:
+    """Measure the input of a recipe's training; return the report and its table.
 
-    The two take turns; each figure is the median of `repeats` runs after one that is not counted. Nothing but the
-    pipeline runs: in a training run it shares the processor with the network.
+    Raises:
+        InputError: the dataset is not prepared, or has nothing to train on.
     """
-    sides = {"plain": replace(source, augmentation=Augmentation()), "augmented": source}
-    batches = {side: of_side.batches(range(ENDLESS)) for side, of_side in sides.items()}
-    count = -(-PATCHES_OF_A_RUN // source.options.batch_size)
-    rates: dict[str, list[float]] = {side: [] for side in sides}
-    patch_bytes = 0
-    for number in progress(range(repeats + 1), "reading"):
-        for side, of_side in batches.items():
-            iterator = iter(of_side)  # a run of its own: a pipeline left waiting would work in the other's time
-            image, labels = next(iterator)
-            patch_bytes = sum(part.dtype.size * int(tf.size(part[0])) for part in (image, labels))
-            seconds = _seconds(iterator, count)
-            if number > 0:
-                rates[side].append(count * source.options.batch_size / seconds)
-    medians = {side: statistics.median(runs) for side, runs in rates.items()}
-    return {
-        "patches_per_s": medians,
-        "mb_per_s": {side: rate * patch_bytes / 1e6 for side, rate in medians.items()},
+    from kseg.records.manifest import load_manifest
+    from kseg.records.staging import staged
+
+    manifest = load_manifest(recipe.records_folder)
+    if not manifest.of_split("train"):
+        raise InputError(f"'{recipe.records_folder}' has no train cases: prepare it with other shares to hold out")
+    records, manifest = staged(recipe, manifest)
+    start_tensorflow()
+    from kseg.benchmark.input_rate import measure_pipeline, price_transforms
+    from kseg.benchmark.input_waiting import measure_waiting
+    from kseg.benchmark.read_speed import measure_storage
+    from kseg.patches.file_systems import open_file_system
+    from kseg.patches.patch_source import PatchSource
+    from kseg.runs.run import describe_data, planned_recipe
+
+    open_file_system(records)
+    recipe = planned_recipe(recipe, manifest)
+    description = describe_data(recipe, manifest)
+    patches, augmentation = recipe.patches, recipe.augmentation
+    source = PatchSource(records, manifest, "train", patches, recipe.seed, description.scales, augmentation)
+    say(f"patches of {patches.size}, batch {patches.batch_size}, from '{records}'")
+    cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), repeats)
+    report = {
+        **measure_pipeline(source, repeats),
+        **measure_waiting(recipe, description, source, repeats),
+        "storage_mb_per_s": measure_storage([records / case.file for case in manifest.of_split("train")], repeats),
+        "cut_ms": cut_ms,
+        "transforms_ms": prices_ms,
+        "probabilities": {name: getattr(augmentation, name) for name in prices_ms},
+        "patch": patches.size,
+        "batch": patches.batch_size,
     }
+    return report, _table(report)
 
 
-def price_transforms(
-    patches: Patches, augmentation: Augmentation, channels: int, repeats: int
-) -> tuple[float, dict[str, float]]:
-    """Return the ms on one core to cut a patch, and for each transform the ms that it adds when it happens.
+def _table(report: dict[str, Any]) -> Any:
+    from rich.table import Table
 
-    A made-up volume of twice the patch's size stands for the dataset. All take turns, and a transform's price is the
-    median over the `repeats` turns, after one that is not counted, of what it took longer than cutting alone.
-    """
-    shape = (*(2 * length for length in patches.size), channels)
-    off = dict.fromkeys(TRANSFORMS, 0.0)
-    sides = {"cut": off} | {name: off | {name: 1.0} for name in TRANSFORMS}
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    with TemporaryDirectory() as folder:
-        head = _made_up(shape, Path(folder))
-        iterators = {
-            side: _one_core(head, PatchCutter(patches, augmentation.model_copy(update=changes), channels, "uint8"))
-            for side, changes in sides.items()
-        }
-        for number in progress(range(repeats + 1), "pricing"):
-            for side, iterator in iterators.items():
-                seconds = _seconds(iterator, PATCHES_OF_A_PRICE)
-                if number > 0:
-                    times[side].append(1e3 * seconds / PATCHES_OF_A_PRICE)
-    prices = {
-        name: statistics.median(one - cut for one, cut in zip(times[name], times["cut"], strict=True))
-        for name in TRANSFORMS
-    }
-    return statistics.median(times["cut"]), prices
-
-
-def _one_core(head: Head, cutter: PatchCutter) -> Iterator[Any]:
-    """Cut patches one after another, endlessly, in the way of the pipeline but on one core."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = 1
-    options.threading.max_intra_op_parallelism = 1
-    numbers = tf.data.Dataset.range(ENDLESS)
-    return iter(numbers.map(lambda number: cutter(dict(head), tf.stack([0, number]))).with_options(options))
-
-
-def _made_up(shape: Sequence[int], folder: Path) -> Head:
-    """Write a case of noise, `(x, y, z, channels)`, with one class that covers half of it, and return its head."""
-    rng = np.random.default_rng(0)
-    stored = StoredGeometry((shape[0], shape[1], shape[2]), np.eye(4), ".nii")
-    image = Volume(rng.integers(0, 1000, shape).astype(np.int16), np.eye(4), stored)
-    scan = scan_in_memory("noise", "noise", "", image, rng.integers(0, 2, shape[:3]).astype(np.uint8))
-    shard, _ = write_case(CaseJob(scan, folder, 2, "0" * 64))
-    return read_head(tf.constant(str(folder / shard.file)), tf.constant(shard.head, tf.int64), tf.ones([3]))
-
-
-def _seconds(iterator: Iterator[Any], count: int) -> float:
-    began = time.perf_counter()
-    for _ in islice(iterator, count):
-        pass
-    return time.perf_counter() - began
+    table = Table(title="augmented: as the recipe says; transforms: price on one core x probability in the recipe")
+    for heading in ("", "plain", "augmented"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, key in {"patches a second": "patches_per_s", "MB a second": "mb_per_s"}.items():
+        table.add_row(name, *(f"{report[key][side]:.3g}" for side in ("plain", "augmented")), style="bold")
+    storage = report["storage_mb_per_s"]
+    table.add_row("the disk alone, MB of shards a second", f"{storage['disk']:.0f}")
+    table.add_row("copying memory, MB a second", f"{storage['memory']:.0f}")
+    table.add_section()
+    table.add_row("a training step, s", "", f"{report['step_s']:.3g}", style="bold")
+    table.add_row("of it waiting for patches", "", f"{report['input_wait']:.1%}", style="bold")
+    table.add_section()
+    table.add_row("cutting a patch, ms", f"{report['cut_ms']:.2f}")
+    for name, price in report["transforms_ms"].items():
+        probability = report["probabilities"][name]
+        table.add_row(f"{name}, ms more", "", f"{price:.2f}" + (f" x {probability:g}" if probability else ", off"))
+    return table

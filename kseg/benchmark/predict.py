@@ -1,4 +1,4 @@
-"""Segmenting: what each form of a run's model costs on the same windows of a volume, side by side."""
+"""`kseg.bench predict`: what each form of a run's model costs on the same windows of a volume, side by side."""
 
 import json
 import statistics
@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseg.benchmark.step import start_worker
+from kseg.console.command import say
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.progress import progress
-from kseg.runs.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
 
 KERAS, SAVED_MODEL, ONNX, ENGINE = "keras", "savedmodel", "onnx", "engine"
+NAMES = {KERAS: "Keras", SAVED_MODEL: "SavedModel", ONNX: "ONNX Runtime", ENGINE: "TensorRT engine"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,37 @@ class Task:
     run: RunFolder
     shape: tuple[int, int, int]
     threads: int
+
+
+def bench_predict(run: str, shape: Sequence[int] | None, threads: int, repeats: int) -> tuple[dict[str, Any], Any]:
+    """Measure the forms of a run's model on a volume; return the report and its table.
+
+    Args:
+        run: name or folder.
+        shape: of the volume; 1.5 patches along each axis where it is None.
+        threads: of each side.
+        repeats: measured runs of each side.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    folder = open_run(run)
+    recipe = folder.load_recipe()
+    x, y, z = shape or (length * 3 // 2 for length in recipe.patches.size)
+    sides, missing = find_sides(folder)
+    for reason in missing.values():
+        say(f"left out: {reason}")
+    report = measure_predicting(Task(folder, (x, y, z), threads), sides, repeats)
+    report |= {
+        "run": str(folder.path),
+        "shape": (x, y, z),
+        "patch": recipe.patches.size,
+        "batch": recipe.evaluation.batch_size,
+        "overlap": recipe.evaluation.overlap,
+        "threads": threads,
+        "left_out": missing,
+    }
+    return report, _table(report)
 
 
 def find_sides(run: RunFolder) -> tuple[list[str], dict[str, str]]:
@@ -45,7 +79,7 @@ def latest_saved_model(run: RunFolder) -> str:
         InputError: it has none.
     """
     if not run.saved_models:
-        raise InputError(f"run '{run.path}' has no SavedModel: python -m kseg.export {run.path} writes one")
+        raise InputError(f"run '{run.path}' has no SavedModel: {command_line('export')} {run.path} writes one")
     return str(run.saved_models[-1])
 
 
@@ -91,13 +125,30 @@ def _onnx(run: RunFolder) -> None:
     from kseg.deployment.onnx_file import require_onnx, source_hash
 
     if not run.onnx.is_file():
-        raise InputError(f"'{run.onnx}' is missing: python -m kseg.export {run.path} --format onnx writes it")
+        raise InputError(f"'{run.onnx}' is missing: {command_line('export')} {run.path} --format onnx writes it")
     require_onnx()
     if source_hash(run.onnx) != sha256_of(run.model):
-        raise InputError(f"'{run.onnx}' is of another model: python -m kseg.export {run.path} --format onnx")
+        raise InputError(f"'{run.onnx}' is of another model: {command_line('export')} {run.path} --format onnx")
 
 
 def _engine(run: RunFolder) -> None:
     from kseg.deployment.engine_file import check_machine, load_description, this_machine
 
     check_machine(load_description(run), this_machine(), run)
+
+
+def _table(report: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    shape, patch = (" x ".join(map(str, report[key])) for key in ("shape", "patch"))
+    table = Table(
+        title=f"{shape} voxels in {report['windows']} windows of {patch}, {report['batch']} at once, "
+        f"{report['threads']} threads"
+    )
+    for heading in ("", "s for 10^6 voxels", "times Keras'", "peak memory, GB"):
+        table.add_column(heading, justify="right" if heading else "left")
+    took = report["seconds_per_million_voxels"]
+    for side, seconds in took.items():
+        peak = report["peak_bytes"][side] / 1e9
+        table.add_row(NAMES[side], f"{seconds:.3g}", f"{seconds / took[KERAS]:.2f}", f"{peak:.2f}")
+    return table

@@ -1,4 +1,4 @@
-"""A training step and a forward pass of the paper's network, the plain layer beside the fast one, taking turns."""
+"""`kseg.bench step`: a training step and a forward pass of the paper's network, plain beside fast layers in turn."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, cast
 
-from kseg.console.command import TENSORFLOW_SETTINGS
+from kseg.console.command import TENSORFLOW_SETTINGS, say, start_tensorflow
 from kseg.console.progress import progress
 
 SIDES = {"direct": "direct", "reuse": "auto"}
@@ -35,6 +35,25 @@ class Worker:
             return json.loads(self._answers.readline())
         except (BrokenPipeError, json.JSONDecodeError):
             raise RuntimeError(f"the process that measures '{job}' has died: try a smaller volume or patch") from None
+
+
+def bench_step(patch: tuple[int, int, int], batch: int, repeats: int) -> tuple[dict[str, Any], Any]:
+    """Measure and count both sides of a step; return the report and its table."""
+    start_tensorflow()
+    from kseg.benchmark.cost import network_cost
+    from kseg.nn.networks import build_network
+
+    say(f"the paper's network on patches of {patch}, batch {batch}; both sides take turns")
+    report = measure_step(patch, batch, repeats)
+    network = build_network("midl2021")
+    costs = {side: network_cost(network, patch, batch, name) for side, name in SIDES.items()}
+    report |= {
+        "forward_gflop": {side: cost.flop / 1e9 for side, cost in costs.items()},
+        "forward_gbytes": {side: cost.bytes / 1e9 for side, cost in costs.items()},
+        "patch": patch,
+        "batch": batch,
+    }
+    return report, _table(report)
 
 
 def measure_step(patch: tuple[int, int, int], batch: int, repeats: int) -> dict[str, Any]:
@@ -88,3 +107,28 @@ def start_worker(command: Sequence[str]) -> Iterator[Worker]:
             yield Worker(cast(IO[str], process.stdin), cast(IO[str], process.stdout))  # both are pipes
         finally:
             process.kill()
+
+
+def _table(report: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="direct: plain dilated convolutions; reuse: what implementation='auto' picks")
+    table.add_column("")
+    for heading in ("direct", "reuse", "direct / reuse"):
+        table.add_column(heading, justify="right")
+
+    def row(name: str, sides: dict[str, float], scale: float, style: str | None = None) -> None:
+        ratio = sides["direct"] / sides["reuse"]
+        table.add_row(
+            name, f"{sides['direct'] / scale:.3g}", f"{sides['reuse'] / scale:.3g}", f"{ratio:.1f}", style=style
+        )
+
+    row("training step, s", report["train_step_s"], 1, "bold")
+    row("forward pass, s", report["forward_s"], 1, "bold")
+    row("peak memory, GB", report["peak_bytes"], 1e9, "bold")
+    row("forward convolutions, GFLOP", report["forward_gflop"], 1)
+    row("forward convolutions, GB moved", report["forward_gbytes"], 1)
+    table.add_section()
+    for name, sides in report["layers_s"].items():
+        row(f"{name}, both ways, ms", sides, 1e-3)
+    return table

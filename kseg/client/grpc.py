@@ -14,6 +14,7 @@ from kseg.client.errors import broken, is_of_a_queue, no_answer_of_tf_serving, s
 from kseg.client.retry import Deadline, not_installed
 from kseg.client.signatures import DTYPES, LABELS, SPACING, VOXELS, Signature
 from kseg.console.command import start_tensorflow
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.inference.predictor import Showing
 
@@ -92,7 +93,7 @@ class GrpcConnection:
         if (nbytes := math.prod(shape) * voxel_bytes) > MAX_BYTES:
             raise InputError(
                 f"{nbytes / 2**30:.1f} GiB of voxels or labels do not fit into a message of gRPC, which ends at 2 GiB: "
-                "crop the scan, or segment it with python -m kseg.predict without --server"
+                f"crop the scan, or segment it with {command_line('predict')} without --server"
             )
 
     def prediction(

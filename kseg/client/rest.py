@@ -23,6 +23,7 @@ from kseg.client.connection import Prediction
 from kseg.client.errors import broken, no_answer_of_tf_serving, server_error, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
 from kseg.client.signatures import LABELS, SPACING, VOXELS, Signature
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.inference.predictor import Showing
 
@@ -82,7 +83,7 @@ class RestConnection:
         if (voxels := math.prod(shape) * channels) > MAX_REQUEST_VOXELS:
             raise InputError(
                 f"{voxels} voxels are more than TF Serving takes by REST, {MAX_REQUEST_VOXELS}: crop the scan, or "
-                "segment it with python -m kseg.predict without --server"
+                f"segment it with {command_line('predict')} without --server"
             )
 
     def prediction(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 
 SIGNATURE = "segment"
@@ -55,7 +56,7 @@ def signatures_of(described: Mapping[str, Any], model: str) -> list[Signature]:
     if not names:
         others = ", ".join(sorted(name for name in described if not name.startswith("__"))) or "none"
         raise InputError(
-            f"model '{model}' has no signature '{SIGNATURE}' (it has {others}): export it with python -m kseg.export"
+            f"model '{model}' has no signature '{SIGNATURE}' (it has {others}): export it with {command_line('export')}"
         )
     return [_signature(name, described[name], f"signature '{name}' of model '{model}'") for name in names]
 
@@ -90,7 +91,7 @@ def _signature(name: str, described: Any, where: str) -> Signature:
     if set(inputs) != {VOXELS, SPACING} or LABELS not in outputs:
         raise InputError(
             f"{where} maps {', '.join(sorted(inputs))} to {', '.join(sorted(outputs))}, where kseg's models map "
-            f"{VOXELS} and {SPACING} to {LABELS}: serve one that python -m kseg.export wrote"
+            f"{VOXELS} and {SPACING} to {LABELS}: serve one that {command_line('export')} wrote"
         )
     dtype, shape = _tensor(inputs[VOXELS], where)
     labels_dtype, labels_shape = _tensor(outputs[LABELS], where)

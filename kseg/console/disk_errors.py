@@ -28,7 +28,7 @@ REMEDIES = {
     errno.EEXIST: "move it away, or choose another place",
     errno.ENOTEMPTY: "something was put there meanwhile: move it away",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ELOOP: "mend its links",
+    errno.ELOOP: "fix its links",
     errno.EXDEV: "choose a place on the same disk",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EIO: FAULTY,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
 from kseg.deployment.cuda import Cuda, Machine
 from kseg.deployment.tensorrt_engine import Engine, build_engine, load_tensorrt
 from kseg.inference.ensemble import Predict
@@ -145,9 +147,7 @@ def load_description(member: RunFolder) -> EngineDescription:
     except FileNotFoundError:
         raise InputError(f"run '{member.path}' has no engine ('{path}' is missing): {_remedy(member)}") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"'{path}' is damaged ({key}: {problem['msg']}): {_remedy(member)}") from None
+        raise InputError(f"'{path}' is damaged ({first_invalid(error)}): {_remedy(member)}") from None
 
 
 def check_machine(description: EngineDescription, here: Machine, member: RunFolder) -> None:
@@ -200,7 +200,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _remedy(member: RunFolder) -> str:
-    return f"python -m kseg.export {member.path} --format tensorrt builds one here"
+    return f"{command_line('export')} {member.path} --format tensorrt builds one here"
 
 
 def _names(gpu: str, compute_capability: str, tensorrt: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 from kseg.inference.ensemble import Predict
 from kseg.recipe.sections import Recipe
 from kseg.runs.run_folder import RunFolder
@@ -115,8 +116,7 @@ def _session(path: Path, threads: int = 0) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own have no type in common
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        raise InputError(f"'{path}' cannot be loaded ({reason}): export it anew") from None
+        raise InputError(f"'{path}' cannot be loaded ({first_line(error)}): export it anew") from None
 
 
 def _expected_input(recipe: Recipe) -> str:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from kseg.console.command_names import command_line
 from kseg.inference.ensemble import Predict, mean_of, mean_over_flips
 from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
-from kseg.inference.sliding_window import Progress, segment
+from kseg.inference.sliding_window import BYTES_PER_MB, Progress, segment
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
 from kseg.records.read import Record, read_records
@@ -23,8 +24,6 @@ from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_volume
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
 Load = Callable[[RunFolder], Predict]
 """How a member of a run becomes a function from normalised patches to their probabilities."""
-
-BYTES_PER_MB = 10**6
 
 
 def load_keras(member: RunFolder) -> Predict:
@@ -130,7 +129,7 @@ def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
         return f"{how}post-processing: {postprocessing}"
     if run.recipe.evaluation.postprocessing == "none":
         return f"{how}no post-processing, as evaluation.postprocessing says"
-    command = f"python -m kseg.evaluate {run.folder.path} --split val"
+    command = f"{command_line('evaluate')} {run.folder.path} --split val"
     return f"{how}no post-processing was chosen for this run: {command} does it"
 
 

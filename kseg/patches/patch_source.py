@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from kseg.console.machine import cores
-from kseg.patches.patch import Patch, PatchCutter
+from kseg.patches.patch_cutter import Patch, PatchCutter
 from kseg.patches.shards import read_head
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches

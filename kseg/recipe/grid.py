@@ -28,6 +28,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, explained, load_recipe, read_toml
 from kseg.recipe.sections import Evaluation, Recipe
@@ -94,7 +95,7 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """
     table = read_toml(path)
     if "grid" not in table:
-        raise InputError(f"recipe '{path}' has no table [grid]: python -m kseg.train trains a single run")
+        raise InputError(f"recipe '{path}' has no table [grid]: {command_line('train')} trains a single run")
     with explained(f"recipe '{path}', [grid]"):
         grid = Grid.model_validate(table["grid"])
     shared = load_recipe(path, overrides)

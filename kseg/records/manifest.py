@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
+from kseg.recipe.splits import Split
 from kseg.recipe.types import Spacing
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
-from kseg.records.splits import Split
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
 
@@ -136,12 +138,10 @@ def _parsed(folder: Location) -> Manifest:
         labels = manifest.label_map
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"'{folder}' holds no prepared dataset (no {MANIFEST}): run python -m kseg.prepare, or set data.records"
+            f"'{folder}' holds no prepared dataset (no {MANIFEST}): run {command_line('prepare')}, or set data.records"
         ) from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"'{path}' is not a manifest of this kseg ({key}: {problem['msg']}): prepare again") from None
+        raise InputError(f"'{path}' is not a manifest of this kseg ({first_invalid(error)}): prepare again") from None
     for name, count in Counter(case.file.casefold() for case in manifest.cases).items():
         if count > 1:
             raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: prepare again")
@@ -149,7 +149,7 @@ def _parsed(folder: Location) -> Manifest:
         if any(rows and len(rows) != len(manifest.channels) for rows in (case.inside, case.outside)):
             raise InputError(
                 f"'{path}': case '{case.case}' has other channels than the dataset ({', '.join(manifest.channels)}): "
-                "prepare again with --force, which says what to mend"
+                "prepare again with --force, which says what to fix"
             )
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 from kseg.records.ground_truth import decode_truth
 from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.packed_labels import BACKGROUND, class_indices
@@ -57,8 +58,8 @@ def read_record(path: Location, entry: CaseEntry, num_classes: int) -> Record:
         except InputError:
             raise
         except (ValueError, zlib.error, MemoryError) as error:
-            reason = (str(error).splitlines() or ["no Example"])[0]
-            raise InputError(f"shard '{path}' holds what kseg cannot read ({reason}): prepare again") from None
+            said = first_line(error)
+            raise InputError(f"shard '{path}' holds what kseg cannot read ({said}): prepare again") from None
 
 
 def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Record:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.evaluation.score_tables import headings, means
 from kseg.evaluation.scores import Statistic
@@ -113,12 +114,12 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
 
 @contextmanager
 def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
-    """Give what `kseg.evaluation.score_tables.write_scores` wrote; whatever is amiss with it is the user's to mend."""
+    """Give what `kseg.evaluation.score_tables.write_scores` wrote; whatever is amiss with it is the user's to fix."""
     path = folder.evaluation / f"{split}.json"
     try:
         yield json.loads(path.read_bytes())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise InputError(f"'{path}' is missing or damaged: python -m kseg.evaluate makes it") from None
+        raise InputError(f"'{path}' is missing or damaged: {command_line('evaluate')} makes it") from None
 
 
 def _mean_scores(summary: dict[str, Any]) -> MeanScores:

@@ -14,6 +14,7 @@ from kseg.records.plan import planned, scales_of
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_file
+from kseg.storage.locations import Location
 
 BOUNDS = ("epochs", "max_minutes")
 """Keys of the section 'train' that say how long to learn."""
@@ -23,9 +24,16 @@ MAY_CHANGE = (*BOUNDS, "cache_dir")
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its folder, the dataset with the run's own cases to train and to validate on, and its description."""
+    """A run that is trained, or goes on.
 
+    `recipe` holds all choices, with the plan's values (`planned_recipe`); `folder` takes all that training writes;
+    `records` is the folder of the shards, which TensorFlow can read (`kseg.patches.file_systems`); `manifest` is the
+    dataset's, with the run's own cases to train and to validate on; `description` says what its model takes and gives.
+    """
+
+    recipe: Recipe
     folder: RunFolder
+    records: Location
     manifest: Manifest
     description: DataDescription
 
@@ -52,11 +60,12 @@ def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
     )
 
 
-def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
+def make_runs(recipe: Recipe, records: Location, manifest: Manifest, folds: int) -> list[Run]:
     """Return the run in `saved_models/<name>`, or with `folds` above 0 those in its folders `fold-1`, `fold-2` ...
 
     Args:
         recipe: all choices, with the plan's values (`planned_recipe`).
+        records: folder of the shards.
         manifest: of the dataset.
         folds: number of folds; their subjects to validate on are dealt from all but the test's.
 
@@ -65,10 +74,12 @@ def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
     """
     description = describe_data(recipe, manifest)
     if not folds:
-        return [Run(RunFolder(recipe.run_folder), manifest, description)]
+        return [Run(recipe, RunFolder(recipe.run_folder), records, manifest, description)]
     return [
         Run(
+            recipe,
             RunFolder(recipe.run_folder / f"fold-{number}"),
+            records,
             manifest.with_validation(subjects),
             description.model_copy(update={"val_subjects": tuple(subjects)}),
         )
@@ -76,13 +87,13 @@ def make_runs(recipe: Recipe, manifest: Manifest, folds: int) -> list[Run]:
     ]
 
 
-def check_resumable(recipe: Recipe, run: Run) -> None:
+def check_resumable(run: Run) -> None:
     """A run goes on only as what it was; how long it trains, and from where, may change.
 
     Raises:
         InputError: there is nothing to go on with, or it was another dataset, fold or recipe.
     """
-    folder = run.folder
+    folder, recipe = run.folder, run.recipe
     if not folder.recipe.is_file():
         raise InputError(f"there is no run '{folder.path}' to resume: start it without --resume")
     description = folder.load_data_description()
@@ -106,17 +117,19 @@ def check_resumable(recipe: Recipe, run: Run) -> None:
             )
 
 
-def write_report(recipe: Recipe, run: Run, report: dict[str, Any]) -> None:
+def write_report(run: Run, report: dict[str, Any]) -> None:
     """Keep what training reported, with the bounds it kept to: it marks the run as finished within these."""
     with whole_file(run.folder.report) as path:
-        path.write_text(json.dumps({"bounds": _bounds(recipe), "report": report}, indent=2) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps({"bounds": _bounds(run.recipe), "report": report}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
-def finished_report(recipe: Recipe, run: Run) -> dict[str, Any] | None:
+def finished_report(run: Run) -> dict[str, Any] | None:
     """Return what training reported at its end; None if it has not ended, or within other bounds than the recipe's."""
     try:
         content = json.loads(run.folder.report.read_bytes())
-        return dict(content["report"]) if content["bounds"] == _bounds(recipe) else None
+        return dict(content["report"]) if content["bounds"] == _bounds(run.recipe) else None
     except (OSError, ValueError, LookupError, TypeError):
         return None  # a report that cannot be read proves nothing: training goes on
 

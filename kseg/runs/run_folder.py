@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.runs.data_description import DataDescription
@@ -121,8 +123,7 @@ class RunFolder:
         except FileNotFoundError:
             raise InputError(f"'{self.data_description}' is missing: train the run anew with --force") from None
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(f"'{self.data_description}' is damaged ({problem['msg']}): train again") from None
+            raise InputError(f"'{self.data_description}' is damaged ({first_invalid(error)}): train again") from None
         return description
 
     def load_model(self) -> "Segmenter":
@@ -169,5 +170,7 @@ def open_run(run: str) -> RunFolder:
         )
     for path in (folder.data_description, folder.model):
         if not path.is_file():
-            raise InputError(f"run '{run}' is not trained yet ('{path}' is missing): go on with kseg.train --resume")
+            raise InputError(
+                f"run '{run}' is not trained yet ('{path}' is missing): go on with {command_line('train')} --resume"
+            )
     return folder

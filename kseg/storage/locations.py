@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -65,9 +66,8 @@ def reaching(location: Location) -> Iterator[None]:
     try:
         yield
     except _store_errors(location) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"'{location}' cannot be reached ({reason}): check its name, network and credentials"
+            f"'{location}' cannot be reached ({first_line(error)}): check its name, network and credentials"
         ) from None
 
 

@@ -4,7 +4,6 @@ import time
 from statistics import median
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from kseg.console.disk_errors import naming, refusals_told
@@ -13,46 +12,32 @@ from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, Share
 from kseg.patches.stopwatch import Stopwatch, python_timestamp
-from kseg.recipe.sections import Recipe
-from kseg.records.manifest import Manifest
 from kseg.records.read import check_shards
-from kseg.runs.data_description import DataDescription
+from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
-from kseg.storage.locations import Location
-from kseg.training.averaging import ValidateAverage
+from kseg.training.budget import Budget
+from kseg.training.callbacks import make_callbacks
 from kseg.training.checkpoints import Checkpoint, in_vain
 from kseg.training.display import Display
 from kseg.training.history import epochs_to_share, read_history
-from kseg.training.penalty_monitor import PenaltyMonitor
-from kseg.training.resume_within_epoch import ResumeWithinEpoch
-from kseg.training.schedule import Budget
-from kseg.training.start import start_run, tell_beginning
+from kseg.training.start import start_run, tell_start
 from kseg.training.step_times import StepTimes
-from kseg.training.stop_on_signal import StopOnSignal
 from kseg.training.sync_workers import SyncWorkers
-from kseg.training.tensorboard_summaries import TensorBoardSummaries
 from kseg.training.workers import Workers, start_workers
 
 
 def fit(
-    recipe: Recipe,
-    records: Location,
-    manifest: Manifest,
-    folder: RunFolder,
-    description: DataDescription,
+    run: Run,
     resume: bool,
     began: float,
     workers: Workers | None = None,
     termination: Termination | None = None,
 ) -> dict[str, Any]:
-    """Train the recipe's model through Keras' `fit`; return what came of it, nothing on workers but the chief.
+    """Train a run through Keras' `fit`; return what came of it, nothing on workers but the chief.
 
     Args:
-        recipe: all choices.
-        records: folder of the shards, which TensorFlow can read (`kseg.patches.file_systems`).
-        manifest: of the dataset; it has training and validation cases.
-        folder: of the run; a run that is not resumed replaces what is there, once its model is made.
-        description: channels and labels of the dataset.
+        run: what is trained; its dataset has training and validation cases. A run that is not resumed replaces what
+            is in its folder, once its model is made.
         resume: go on from the newest checkpoint instead of starting with new weights.
         began: `time.monotonic()` when the command began; the time budget counts from there.
         workers: who trains; by default those that the environment names (`start_workers`).
@@ -63,21 +48,19 @@ def fit(
         MachineError: another worker has ended.
         Stopped: the run was asked to end, and can be gone on with.
     """
-    options, steps = recipe.train, recipe.train.steps_per_epoch
+    recipe, options, steps = run.recipe, run.recipe.train, run.recipe.train.steps_per_epoch
     workers, termination = workers or start_workers(), termination or Termination()
     with workers.missed():
-        model, state = start_run(recipe, folder, description, resume, workers)
+        model, state = start_run(run, resume, workers)
         termination.parting_words = "before the first step: go on with --resume"
-        tell_beginning(recipe, model, state, workers)
+        tell_start(recipe, model, state, workers)
         sync = SyncWorkers(workers, termination)
         spent = state.spent_seconds + workers.from_chief(time.monotonic() - began)
     budget = Budget(options, state.epochs_done, spent, sync.clock)
     out_of_time = state.epochs_done > 0 and state.steps_done == 0 and budget.progress == 1.0
     nothing_left = out_of_time or in_vain(options.patience, state.epochs_without_gain)
-    train = PatchSource(
-        records, manifest, "train", recipe.patches, recipe.seed, description.scales, recipe.augmentation
-    )
-    val = PatchSource(records, manifest, "val", recipe.patches, recipe.seed, description.scales)
+    train = _patches_of(run, "train")
+    val = _patches_of(run, "val")
     to_train = range(state.epochs_done * steps + state.steps_done, ENDLESS)
     to_validate = range(-(-options.validation_patches // recipe.patches.batch_size))
     whole_val = val.batches(to_validate).cache()
@@ -87,21 +70,10 @@ def fit(
 
     stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)
     times = StepTimes(stopwatch, state.timing, state.steps_done)
-    checkpoint = Checkpoint(folder, budget, workers, state, options.patience)
+    checkpoint = Checkpoint(run.folder, budget, workers, state, options.patience)
     display = Display(budget, model.class_names)
-    looks: list[keras.callbacks.Callback] = []
-    logs: list[keras.callbacks.Callback] = []
-    if workers.is_chief:
-        spacing_mm, names, curves = manifest.plan.target_spacing_mm, model.class_names, folder.precision_recall
-        board = TensorBoardSummaries(
-            recipe, folder.logs, curves, budget, whole_val, names, spacing_mm, lambda: sync.ends
-        )
-        looks = [board]
-        logs = [
-            keras.callbacks.TensorBoard(folder.logs, write_graph=False),
-            keras.callbacks.CSVLogger(folder.history, append=True),
-        ]
-    with refusals_told("go on with --resume"), naming(folder.path):
+    callbacks = make_callbacks(run, state, workers, sync, times, budget, checkpoint, display, whole_val)
+    with refusals_told("go on with --resume"), naming(run.folder.path):
         try:
             with workers.missed():
                 done = model.fit(
@@ -111,29 +83,25 @@ def fit(
                     epochs=state.epochs_done if nothing_left else options.epochs,
                     validation_data=workers.feed(val_batches),
                     validation_steps=len(to_validate),
-                    callbacks=[
-                        sync,
-                        ResumeWithinEpoch(state),
-                        times,
-                        *looks,
-                        budget,
-                        *logs,
-                        checkpoint,
-                        *([display, PenaltyMonitor()] if workers.is_chief else []),
-                        ValidateAverage(),
-                        StopOnSignal(sync, checkpoint, times, state.steps_done),
-                    ],
+                    callbacks=callbacks,
                     shuffle=False,
                     verbose=0,
                 )
         except tf.errors.OpError:
-            check_shards(records, manifest)  # a damaged shard is the likely cause, and deserves its name
+            check_shards(run.records, run.manifest)  # a damaged shard is the likely cause, and deserves its name
             raise
         finally:
             display.close()
     if not workers.is_chief:
         return {}
-    return _report(folder, model, budget, state.epochs_done + len(done.epoch), checkpoint.best_dice)
+    return _report(run.folder, model, budget, state.epochs_done + len(done.epoch), checkpoint.best_dice)
+
+
+def _patches_of(run: Run, split: str) -> PatchSource:
+    recipe = run.recipe
+    augmentation = {"augmentation": recipe.augmentation} if split == "train" else {}
+    scales = run.description.scales
+    return PatchSource(run.records, run.manifest, split, recipe.patches, recipe.seed, scales, **augmentation)
 
 
 def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, best_dice: float) -> dict[str, Any]:

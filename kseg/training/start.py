@@ -12,6 +12,7 @@ from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
+from kseg.runs.run import Run
 from kseg.runs.run_files import FOLDS, RUN
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
@@ -21,9 +22,7 @@ from kseg.training.optimizer import build_optimizer
 from kseg.training.workers import Workers
 
 
-def start_run(
-    recipe: Recipe, folder: RunFolder, description: DataDescription, resume: bool, workers: Workers
-) -> tuple[Segmenter, State]:
+def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, State]:
     """Return the model that is trained, and where its run stands.
 
     The folder of a new run appears whole, with a checkpoint: it can be gone on with from then on. It replaces what is
@@ -33,6 +32,7 @@ def start_run(
         InputError: no checkpoint is sound, the network's options contradict each other, the batch cannot be shared by
             the devices, or the workers do not begin alike.
     """
+    recipe, folder, description = run.recipe, run.folder, run.description
     workers.check_batch(recipe.patches.batch_size)
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(choose_precision(recipe.train.precision))
@@ -73,7 +73,7 @@ def compiled_model(recipe: Recipe, description: DataDescription) -> Segmenter:
     return model
 
 
-def tell_beginning(recipe: Recipe, model: Segmenter, state: State, workers: Workers) -> None:
+def tell_start(recipe: Recipe, model: Segmenter, state: State, workers: Workers) -> None:
     """Say what is trained from where, on which devices, and how they share a step's work."""
     size, batch = recipe.patches.size, recipe.patches.batch_size
     precision = model.network.get_layer("output").dtype_policy.name

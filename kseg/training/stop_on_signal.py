@@ -16,7 +16,7 @@ class Stopped(Exception):
 class StopOnSignal(keras.callbacks.Callback):
     """Ends a run that is asked to: after the step or the validation batch under way, with a checkpoint.
 
-    It must come last in the list of callbacks, after `ValidateAverage`: the weights are then those that are trained.
+    It must come last in the list of callbacks, after `ValidateAveragedWeights`: the weights are then the trained ones.
 
     Args:
         sync: says when.

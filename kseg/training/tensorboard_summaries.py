@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,10 +13,10 @@ from tensorboard.plugins.pr_curve.summary import raw_data_pb
 from kseg.pictures.png import png_bytes
 from kseg.pictures.three_planes import three_planes
 from kseg.recipe.load import dump_recipe
-from kseg.recipe.sections import Recipe
+from kseg.runs.run import Run
+from kseg.training.budget import Budget
 from kseg.training.hyperparameters import hyperparameters
 from kseg.training.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
-from kseg.training.schedule import Budget
 
 LOOKS = 10
 """A run is looked at so many times, evenly, besides once at its end."""
@@ -32,36 +31,28 @@ class TensorBoardSummaries(keras.callbacks.Callback):
     validated, within the validation's time. The newest curves are kept as CSV too.
 
     Args:
-        recipe: of the run.
-        folder: TensorBoard's, of the run.
-        curves: the CSV file.
+        run: whose recipe is shown, and in whose folder it is shown.
         budget: knows how much of the run is spent.
         batches: validation patches, batch by batch: image `(batch, x, y, z, channels)`, labels `(batch, x, y, z)`.
-        class_names: of the foreground.
-        spacing_mm: voxel size for the pictures.
         ends: says whether the run is to end here; there is no time to look then.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
-        folder: Path,
-        curves: Path,
+        run: Run,
         budget: Budget,
         batches: tf.data.Dataset,
-        class_names: tuple[str, ...],
-        spacing_mm: tuple[float, float, float],
         ends: Callable[[], bool] = lambda: False,
     ):
         super().__init__()
-        self.recipe = recipe
-        self.curves = curves
+        self.recipe = run.recipe
+        self.curves = run.folder.precision_recall
         self.budget = budget
         self.batches = batches
-        self.class_names = class_names
-        self.spacing_mm = spacing_mm
+        self.class_names = run.description.label_map.names[1:]
+        self.spacing_mm = run.manifest.plan.target_spacing_mm
         self.ends = ends
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._writer = tf.summary.create_file_writer(str(run.folder.logs))
         self._epoch = 0
         self._next_look = 0.0
 

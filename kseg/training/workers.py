@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kseg.console.command import say
 from kseg.console.errors import InputError, MachineError
+from kseg.console.text import first_line
 from kseg.patches.patch_source import WHOLE, Share
 
 JOBS = ("chief", "worker")
@@ -145,8 +146,7 @@ def start_workers() -> Workers:
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except (tf.errors.OpError, RuntimeError) as error:
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        raise InputError(f"worker {index + 1} at {own} cannot join the others: {reason}") from None
+        raise InputError(f"worker {index + 1} at {own} cannot join the others: {first_line(error)}") from None
     return Workers(strategy, len(addresses), index)
 
 

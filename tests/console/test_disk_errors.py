@@ -101,4 +101,4 @@ def test_a_link_to_itself_is_told(tmp_path: Path) -> None:
     line = refusal(caught.value)
     assert line is not None
     assert f"{tmp_path / 'loop'}'" in line
-    assert line.endswith(": mend its links, then run the command again")
+    assert line.endswith(": fix its links, then run the command again")

@@ -11,6 +11,7 @@ from kseg.console.termination import Termination
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
+from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
 from kseg.training.checkpoints import State, load_checkpoint
 from kseg.training.fit import fit
@@ -44,8 +45,8 @@ def train() -> Callable[..., Any]:
     def train(recipe: Recipe, resume: bool = False, termination: Termination | None = None) -> dict[str, Any]:
         manifest = load_manifest(recipe.records_folder)
         description = DataDescription(channels=manifest.channels, labels=manifest.labels)
-        folder, began = RunFolder(recipe.run_folder), time.monotonic()
-        return fit(recipe, recipe.records_folder, manifest, folder, description, resume, began, termination=termination)
+        run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, description)
+        return fit(run, resume, time.monotonic(), termination=termination)
 
     return train
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kseg.recipe.sections import Train
-from kseg.training.averaging import ValidateAverage, averaged_weights
+from kseg.training.averaged_weights import ValidateAveragedWeights, averaged_weights
 from kseg.training.optimizer import build_optimizer
 
 
@@ -33,7 +33,12 @@ def trained(**options):
     x = np.ones((5, 1), np.float32)
     recorder = Recorder()
     model.fit(
-        x, 3 * x, batch_size=1, validation_data=(x[:1], x[:1]), callbacks=[ValidateAverage(), recorder], verbose=0
+        x,
+        3 * x,
+        batch_size=1,
+        validation_data=(x[:1], x[:1]),
+        callbacks=[ValidateAveragedWeights(), recorder],
+        verbose=0,
     )
     return model, recorder
 

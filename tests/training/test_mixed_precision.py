@@ -12,7 +12,7 @@ from kseg.nn.segmenter import Segmenter
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
-from kseg.training.averaging import averaged_weights
+from kseg.training.averaged_weights import averaged_weights
 from kseg.training.checkpoints import State, load_checkpoint, write_checkpoint
 from kseg.training.display import Display
 from kseg.training.start import compiled_model

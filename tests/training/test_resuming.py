@@ -14,7 +14,7 @@ from kseg.console.termination import Termination
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.runs.run_folder import RunFolder
-from kseg.training.averaging import ValidateAverage
+from kseg.training.averaged_weights import ValidateAveragedWeights
 from kseg.training.checkpoints import Checkpoint
 from kseg.training.display import Display
 from kseg.training.stop_on_signal import Stopped
@@ -54,7 +54,7 @@ def recipe(tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...]) -> Rec
     [
         (Display, "on_train_batch_end", [(0, 0)], "epoch-000000-step-000001"),
         (Display, "on_train_batch_end", [(1, 1), (1, 2)], "epoch-000001-step-000003"),  # stopped twice
-        (ValidateAverage, "on_test_begin", [(1, None), (2, None)], "epoch-000002-step-000003"),
+        (ValidateAveragedWeights, "on_test_begin", [(1, None), (2, None)], "epoch-000002-step-000003"),
         (Display, "on_epoch_end", [(0, None)], "epoch-000001"),
     ],
 )
@@ -175,7 +175,9 @@ from kseg.records.manifest import load_manifest
 from kseg.training.checkpoints import load_checkpoint
 from kseg.training.display import Display
 from kseg.training.fit import fit
-from kseg.runs.run_folder import DataDescription, RunFolder
+from kseg.runs.data_description import DataDescription
+from kseg.runs.run import Run
+from kseg.runs.run_folder import RunFolder
 from kseg.training.stop_on_signal import Stopped
 from kseg.training.workers import start_workers
 
@@ -184,9 +186,9 @@ def train(name, resume=False, termination=None):
     recipe = load_recipe(Path(sys.argv[1]), [f"name={name}"])
     manifest = load_manifest(recipe.records_folder)
     description = DataDescription(channels=manifest.channels, labels=manifest.labels)
-    folder = RunFolder(recipe.run_folder)
-    fit(recipe, recipe.records_folder, manifest, folder, description, resume, time.monotonic(), workers, termination)
-    return folder
+    run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, description)
+    fit(run, resume, time.monotonic(), workers, termination)
+    return run.folder
 
 def values(folder):
     model, _ = load_checkpoint(folder, folder.load_data_description())

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
+from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
+from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
 from kseg.training import start
 from kseg.training.checkpoints import load_checkpoint
@@ -18,12 +20,18 @@ ALONE = Workers(tf.distribute.get_strategy())
 DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
+def run_of(recipe: Recipe) -> Run:
+    manifest = load_manifest(recipe.records_folder)
+    return Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, DESCRIPTION)
+
+
 def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
     tiny_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny_recipe("network.filters=[2]")
-    folder = RunFolder(recipe.run_folder)
-    start_run(recipe, folder, DESCRIPTION, False, ALONE)
+    run = run_of(recipe)
+    folder = run.folder
+    start_run(run, False, ALONE)
     model, state = load_checkpoint(folder, DESCRIPTION)
     assert (state.epochs_done, state.steps_done, int(model.optimizer.iterations)) == (0, 0, 0)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
@@ -33,7 +41,7 @@ def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
 
     monkeypatch.setattr(start, "write_checkpoint", fail)
     with pytest.raises(KeyboardInterrupt):
-        start_run(recipe, folder, DESCRIPTION, False, ALONE)
+        start_run(run, False, ALONE)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
@@ -55,5 +63,5 @@ def test_operations_are_made_deterministic_where_the_recipe_says_so(
     asked = []
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
     recipe = tiny_recipe("network.filters=[2]", f"train.deterministic={str(deterministic).lower()}")
-    start_run(recipe, RunFolder(recipe.run_folder), DESCRIPTION, False, ALONE)
+    start_run(run_of(recipe), False, ALONE)
     assert bool(asked) is deterministic

@@ -17,6 +17,7 @@ from kseg.deployment.serving.graph_windows import Predict, mean_over_flips_and_m
 from kseg.deployment.serving.pipeline import Pipeline
 from kseg.nn.networks import with_options
 from kseg.volumes.intensity_normalisation import normalise
+from kseg.volumes.labels import index_dtype
 
 SEGMENT = "segment"
 PROBABILITIES = "segment_probabilities"
@@ -158,7 +159,7 @@ class ServedModel(tf.Module):
 
     @property
     def _index_dtype(self) -> tf.DType:
-        return tf.uint8 if self._pipeline.label_map.num_classes <= 256 else tf.uint16
+        return tf.as_dtype(index_dtype(self._pipeline.label_map.num_classes))
 
     @property
     def _value_dtype(self) -> tf.DType:

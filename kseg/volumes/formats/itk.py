@@ -65,7 +65,7 @@ def _meta_affine(reader: sitk.ImageFileReader, stated: MetaHeader) -> np.ndarray
     if abs(lengths - 1).max() > NEARLY_ONE:
         shown = ", ".join(f"{length:.4g}" for length in lengths)
         raise InputError(
-            f"'{stated.path}' must have axes (TransformMatrix) of length 1: received {shown}; mend its header."
+            f"'{stated.path}' must have axes (TransformMatrix) of length 1: received {shown}; fix its header."
         )
     spacing = [length or 1.0 for length in stated.spacing_mm()]
     return lps_to_ras(reader.GetOrigin()[:3], spacing, direction.ravel().tolist())

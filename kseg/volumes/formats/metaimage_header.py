@@ -147,7 +147,7 @@ class MetaHeader:
 
     def _check_count(self, found: int, wanted: int) -> None:
         if found != wanted:
-            raise InputError(f"'{self.path}' names {found} files of voxels and needs {wanted}: mend {FILE_FIELD}.")
+            raise InputError(f"'{self.path}' names {found} files of voxels and needs {wanted}: fix {FILE_FIELD}.")
 
 
 def read_meta_header(path: Path) -> MetaHeader:

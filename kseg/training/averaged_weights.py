@@ -1,6 +1,8 @@
 """The exponential moving average of the weights: what validates and is kept, while training goes on with the weights.
 
 Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992. Keras' optimiser keeps the average.
+Its `SwapEMAWeights` puts it in by sums and differences, which round: half of the weights come back changed by some
+3e-8, so that a run which is stopped while it validates, and validates again, would end elsewhere. Copies are exact.
 """
 
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(weight)
 
 
-class ValidateAverage(keras.callbacks.Callback):
+class ValidateAveragedWeights(keras.callbacks.Callback):
     """Validates the averaged weights."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`kseg.run`: a grid of real runs in processes of their own; what is finished is not done again."""
+"""`kseg.sweep`: a grid of real runs in processes of their own; what is finished is not done again."""
 
 import csv
 import fcntl
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kseg import run
+from kseg import sweep
 from kseg.console.errors import InputError
 from kseg.experiments.commands import Commands
 from kseg.recipe.grid import load_grid
@@ -47,21 +47,21 @@ def test_finished_runs_are_not_done_again_and_missing_ones_go_on(study: Path) ->
     stamps = [(folder / "model.keras").stat().st_mtime_ns for folder in (SHARED, LEARNED)]
     (LEARNED / "cell.json").unlink()  # killed before it was scored
     (study / "grid.csv").unlink()
-    run.main(["study.toml"])
+    sweep.main(["study.toml"])
     assert (study / "grid.csv").read_bytes() == before
     assert [(folder / "model.keras").stat().st_mtime_ns for folder in (SHARED, LEARNED)] == stamps
 
 
 def test_a_run_made_from_another_recipe_is_not_taken_for_this_one(study: Path) -> None:
     with pytest.raises(InputError, match="another recipe or dataset"):
-        run.main(["study.toml", "train.learning_rate=0.1"])
+        sweep.main(["study.toml", "train.learning_rate=0.1"])
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = Path("study.toml").read_text(encoding="utf-8")
     Path("study.toml").write_text(text + 'broken = ["network.pooling=[[2, 2, 2], [2, 2, 2]]"]\n', encoding="utf-8")
     with pytest.raises(InputError, match="1 of 3 runs failed, study/broken/seed-1"):
-        run.main(["study.toml"])
+        sweep.main(["study.toml"])
     assert "`pooling` must have one entry per level" in capsys.readouterr().err
     assert (SHARED / "cell.json").is_file()
 
@@ -70,7 +70,7 @@ def test_runs_that_differ_in_evaluation_alone_share_a_training(study: Path) -> N
     text = Path("study.toml").read_text(encoding="utf-8")
     flipped = "flipped = [\"evaluation.flip_axes=['x']\"]\n"
     Path("study.toml").write_text(text + flipped, encoding="utf-8")
-    run.main(["study.toml"])
+    sweep.main(["study.toml"])
     folder = study / "flipped/seed-1"
     assert (folder / "model.keras").read_bytes() == (SHARED / "model.keras").read_bytes()
     assert not (folder / "checkpoints").exists()
@@ -88,7 +88,7 @@ def test_what_shares_a_training_that_failed_is_named_too(study: Path, capsys: py
     added = f'broken = ["{broken}"]\nflipped = ["{broken}", "evaluation.overlap=0.1"]\n'
     Path("study.toml").write_text(text + added, encoding="utf-8")
     with pytest.raises(InputError, match="2 of 4 runs failed"):
-        run.main(["study.toml"])
+        sweep.main(["study.toml"])
     assert (
         "study/flipped/seed-1 failed: 'study/broken/seed-1' failed, whose training it shares" in capsys.readouterr().err
     )
@@ -117,7 +117,7 @@ def test_a_command_that_outlived_its_parent_is_not_joined_by_a_second(tmp_path: 
 def test_stopping_ends_the_runs(laboratory: Path, tmp_path: Path) -> None:
     work = shutil.copytree(laboratory, tmp_path / "work")
     shutil.rmtree(work / SHARED)
-    command = [sys.executable, "-m", "kseg.run", "study.toml", "train.epochs=100000", "name=long"]
+    command = [sys.executable, "-m", "kseg.sweep", "study.toml", "train.epochs=100000", "name=long"]
     process = subprocess.Popen(command, cwd=work, stderr=subprocess.DEVNULL)
     log = work / "saved_models/long/shared/seed-1.log"
     while not (log.is_file() and "epoch    1" in log.read_text(encoding="utf-8")):

@@ -1,0 +1,81 @@
+"""The callbacks of a training, made and put in order in one place."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from kseg.runs.run import Run
+from kseg.training.averaged_weights import ValidateAveragedWeights
+from kseg.training.budget import Budget
+from kseg.training.checkpoints import Checkpoint, State
+from kseg.training.display import Display
+from kseg.training.penalty_monitor import PenaltyMonitor
+from kseg.training.resume_within_epoch import ResumeWithinEpoch
+from kseg.training.step_times import StepTimes
+from kseg.training.stop_on_signal import StopOnSignal
+from kseg.training.sync_workers import SyncWorkers
+from kseg.training.tensorboard_summaries import TensorBoardSummaries
+from kseg.training.workers import Workers
+
+
+def make_callbacks(
+    run: Run,
+    state: State,
+    workers: Workers,
+    sync: SyncWorkers,
+    times: StepTimes,
+    budget: Budget,
+    checkpoint: Checkpoint,
+    display: Display,
+    validation_patches: tf.data.Dataset,
+) -> Sequence[keras.callbacks.Callback]:
+    """Return all callbacks of a run in the order in which Keras is to call them.
+
+    Keras calls each hook (`on_epoch_end`, ...) of all callbacks in the order of the list. It matters:
+
+    1. `SyncWorkers`: the others ask it what time it is and whether the run is to end.
+    2. `ResumeWithinEpoch` restores what the epoch under way had counted before anything is counted.
+    3. `StepTimes` puts its figures into the epoch's logs before these are written.
+    4. `TensorBoardSummaries` looks at the end of a validation, when the averaged weights are still in place.
+    5. `Budget` comes after it, so that a validation's time includes the look.
+    6. `TensorBoard` and `CSVLogger` write an epoch's logs before its checkpoint says that the epoch is done: a row
+       without a checkpoint is cut when the run goes on, a checkpoint without its row would leave a gap.
+    7. `Checkpoint` writes the trained weights; validation has put them back.
+    8. `Display` and `PenaltyMonitor` tell of an epoch once all of it is on disk.
+    9. `ValidateAveragedWeights` puts the trained weights back after all that wanted the averaged ones.
+    10. `StopOnSignal` comes last: what it saves within an epoch are the trained weights.
+
+    Args:
+        run: what is trained.
+        state: where it stands.
+        workers: who trains; the chief alone writes and shows.
+        sync: see 1.
+        times: see 3.
+        budget: see 5.
+        checkpoint: see 7.
+        display: see 8.
+        validation_patches: batches of image `(batch, x, y, z, channels)` and labels `(batch, x, y, z)`.
+    """
+    summaries: list[keras.callbacks.Callback] = []
+    logs: list[keras.callbacks.Callback] = []
+    shown: list[keras.callbacks.Callback] = []
+    if workers.is_chief:
+        summaries = [TensorBoardSummaries(run, budget, validation_patches, lambda: sync.ends)]
+        logs = [
+            keras.callbacks.TensorBoard(run.folder.logs, write_graph=False),
+            keras.callbacks.CSVLogger(run.folder.history, append=True),
+        ]
+        shown = [display, PenaltyMonitor()]
+    return [
+        sync,
+        ResumeWithinEpoch(state),
+        times,
+        *summaries,
+        budget,
+        *logs,
+        checkpoint,
+        *shown,
+        ValidateAveragedWeights(),
+        StopOnSignal(sync, checkpoint, times, state.steps_done),
+    ]
