@@ -16,6 +16,7 @@ from kseg.console.command import (
 )
 from kseg.console.command_names import command_name
 from kseg.console.errors import InputError
+from kseg.recipe.splits import SPLITS
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import Location, location_of
 
@@ -97,7 +98,7 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> No
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("evaluate")
     add_run_arguments(parser, "a change to how volumes are segmented and scored")
-    parser.add_argument("--split", choices=("val", "test", "train"), default="test", help="cases to score (test)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="cases to score (test)")
     parser.add_argument("--records", metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)
     return parser.parse(argv)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kseg.console.command import command_parser, run
 from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
+from kseg.simulation.field_of_view import FULL_SHAPE
 from kseg.storage.disk import check_writable
 from kseg.storage.files import whole_file
 from kseg.storage.listing import is_listed, list_files
@@ -30,8 +31,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write, created if absent")
     parser.add_argument("--subjects", type=int, default=1, metavar="N", help="how many legs (default 1)")
-    full, axes = (512, 512, 1443), ("X", "Y", "Z")
-    parser.add_argument("--shape", type=int, nargs=3, default=full, metavar=axes, help="voxels (default 512 512 1443)")
+    full, axes = " ".join(map(str, FULL_SHAPE)), ("X", "Y", "Z")
+    parser.add_argument("--shape", type=int, nargs=3, default=FULL_SHAPE, metavar=axes, help=f"voxels (default {full})")
     parser.add_argument("--spacing-mm", type=float, metavar="S", help="voxel edge (default: a leg of natural size)")
     parser.add_argument("--difficulty", type=float, default=0.5, metavar="D", help="0 easy to 1 hard (default 0.5)")
     parser.add_argument("--muscle-scale", type=float, default=1.0, metavar="S", help="size of the muscles (default 1)")

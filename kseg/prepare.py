@@ -12,6 +12,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
+from kseg.recipe.splits import SPLITS
 from kseg.recipe.types import fit_name
 from kseg.storage.locations import Location
 
@@ -94,7 +95,7 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
     from kseg.records.plan_table import class_table, plan_table
 
     target = recipe.records_folder
-    counts = {split: len(manifest.of_split(split)) for split in ("train", "val", "test")}
+    counts = {split: len(manifest.of_split(split)) for split in SPLITS}
     voxels = [sum(case.class_voxels[index] for case in manifest.cases) for index in range(len(manifest.labels))]
     fractions = {name: count / sum(voxels) for name, count in zip(manifest.labels, voxels, strict=True)}
     say(f"prepared {target}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))

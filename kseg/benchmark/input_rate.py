@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kseg.console.progress import progress
 from kseg.patches.augmentation.chain import TRANSFORMS
-from kseg.patches.patch import PatchCutter
+from kseg.patches.patch_cutter import PatchCutter
 from kseg.patches.patch_source import ENDLESS, PatchSource
 from kseg.patches.shards import Head, read_head
 from kseg.recipe.augmentation import Augmentation

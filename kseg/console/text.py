@@ -11,6 +11,11 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
+def first_line(said: BaseException | str) -> str:
+    """Return the first line of what an exception or a library says; the exception's type where it says nothing."""
+    return next(iter(str(said).strip().splitlines()), type(said).__name__)
+
+
 def some_of(names: Sequence[str], most: int) -> str:
     """Return so many names at most, and how many more there are: "a, b and 3 more"."""
     more = len(names) - most

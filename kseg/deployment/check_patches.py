@@ -12,11 +12,11 @@ from kseg.nn.segmenter import Segmenter
 from kseg.patches.file_systems import open_file_system
 from kseg.patches.patch_source import PatchSource
 from kseg.recipe.sections import Recipe
+from kseg.recipe.splits import EVALUATED, SPLITS
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
 
 PATCHES = 4
-SPLITS = ("val", "test", "train")
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def draw_check_patches(recipe: Recipe, description: DataDescription) -> CheckPat
         shape = (PATCHES, *options.size, len(description.channels))
         noise = np.random.default_rng(recipe.seed).normal(size=shape).astype(np.float32)
         return CheckPatches(noise, f"noise instead of patches ({error})")
-    split = next(split for split in SPLITS if manifest.of_split(split))
-    source = PatchSource(folder, manifest, split, options, recipe.seed, description.scales)
-    ((image, _),) = source.batches(range(1))
+    split = next(split for split in (*EVALUATED, *SPLITS) if manifest.of_split(split))
+    patches = PatchSource(folder, manifest, split, options, recipe.seed, description.scales)
+    ((image, _),) = patches.batches(range(1))
     return CheckPatches(image.numpy(), f"{PATCHES} patches of '{folder}'")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 from kseg.inference.ensemble import Predict
 from kseg.recipe.sections import Recipe
 from kseg.runs.run_folder import RunFolder
@@ -80,7 +81,7 @@ def open_onnx(path: Path, threads: int = 0) -> Predict:
     return predict
 
 
-def source_hash(path: Path) -> str | None:
+def keras_model_hash(path: Path) -> str | None:
     """Return the SHA-256 of the Keras model that an ONNX model says it was made of.
 
     Raises:
@@ -91,7 +92,7 @@ def source_hash(path: Path) -> str | None:
 
 
 def describe_model(member: RunFolder) -> dict[str, str]:
-    """Return what a stranger must know to feed a run's model and to read what it returns, by key; values are JSON."""
+    """Return what a program must know to use a run's ONNX model, by key; values are JSON."""
     recipe, description = member.load_recipe(), member.load_data_description()
     info = {
         "name": recipe.name,
@@ -115,8 +116,7 @@ def _session(path: Path, threads: int = 0) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own have no type in common
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        raise InputError(f"'{path}' cannot be loaded ({reason}): export it anew") from None
+        raise InputError(f"'{path}' cannot be loaded ({first_line(error)}): export it anew") from None
 
 
 def _expected_input(recipe: Recipe) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 from kseg.deployment.cuda import Cuda
 
 INPUT, OUTPUT = "voxels", "probabilities"
@@ -180,4 +181,4 @@ def _monitor(trt: Any) -> Any:
 
 
 def _first_line(errors: Sequence[str]) -> str:
-    return (errors[0].strip().splitlines() or ["unknown"])[0] if errors else "it gives no reason"
+    return first_line(errors[0]) if errors else "it gives no reason"

@@ -15,8 +15,9 @@ from kseg.experiments.commands import Commands
 from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
+from kseg.recipe.splits import EVALUATED
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
-from kseg.runs.run_files import NAME_ANOTHER, RUN
+from kseg.runs.run_files import NAME_ANOTHER, RECIPE_FILE, RUN
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.disk import check_writable
 from kseg.storage.files import sha256_of
@@ -26,7 +27,7 @@ from kseg.storage.ownership import Kind, check_replaceable, claim
 
 def _was_a_grid(folder: Location) -> bool:
     """Whether a folder without a marker has runs where a grid of an earlier version had them."""
-    return any(folder.glob("*/seed-*/recipe.toml"))
+    return any(folder.glob(f"*/seed-*/{RECIPE_FILE}"))
 
 
 GRID = Kind("grid", (), NAME_ANOTHER, _was_a_grid)
@@ -72,7 +73,7 @@ def run_cells(
         InputError: a finished cell was made from another recipe or dataset.
     """
     dataset = sha256_of(cells[0].recipe.records_folder / MANIFEST)
-    splits = [split for split in ("val", "test") if manifest.of_split(split)]
+    splits: list[str] = [split for split in EVALUATED if manifest.of_split(split)]
     origins = {cell.recipe.name: origin(cell, dataset) for cell in cells}
     finished = {cell.recipe.name: finished_scores(cell, origins[cell.recipe.name]) for cell in cells}
     for cell in cells:

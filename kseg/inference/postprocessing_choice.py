@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
 from kseg.console.text import counted
+from kseg.console.validation_errors import first_invalid
 from kseg.inference.postprocessing import OPERATIONS, Operation, class_box, postprocess
 from kseg.storage.files import whole_file
 
@@ -113,8 +114,8 @@ def load_postprocessing(run_folder: Path, class_names: Sequence[str], models: Se
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise InputError(f"'{path}' is damaged ({problem['msg']}): delete it, or evaluate --split val anew") from None
+        said = first_invalid(error)
+        raise InputError(f"'{path}' is damaged ({said}): delete it, or evaluate --split val anew") from None
     if tuple(choice.classes) != tuple(class_names):
         raise InputError(f"'{path}' is for the classes {', '.join(choice.classes)}, not the run's: delete it")
     return choice if choice.models == tuple(models) else None

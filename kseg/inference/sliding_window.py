@@ -19,12 +19,16 @@ from itertools import groupby
 import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
+from kseg.inference.ensemble import Predict
 from kseg.inference.tiles import Start, tile_starts, tiles
 from kseg.inference.window_columns import Window, cut_columns, touches
+from kseg.recipe.sections import Evaluation
+from kseg.volumes.labels import index_dtype
 
-BUFFER_BYTES = 400 * 10**6
+BYTES_PER_MB = 10**6
+BUFFER_BYTES = Evaluation().buffer_mb * BYTES_PER_MB
+"""What a recipe without `evaluation.buffer_mb` says."""
 
-Predict = Callable[[np.ndarray], np.ndarray]
 Normalise = Callable[[np.ndarray], np.ndarray]
 
 
@@ -51,11 +55,11 @@ def segment(
     buffer_bytes: int = BUFFER_BYTES,
     progress: Progress = iter,
 ) -> np.ndarray:
-    """Most probable class index of every voxel, (x, y, z), uint8 or, beyond 256 classes, uint16.
+    """Most probable class index of every voxel, (x, y, z), of the type `index_dtype`.
 
     Of equal probabilities the lowest index wins. Arguments are those of `probability_planes`.
     """
-    labels = np.empty(image.shape[:3], np.uint8 if num_classes <= 256 else np.uint16)
+    labels = np.empty(image.shape[:3], index_dtype(num_classes))
     planes = probability_planes(
         predict,
         image,

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import InvalidEntry, invalid_entries
 from kseg.recipe.keys import recipe_keys
 from kseg.recipe.sections import Recipe
 
@@ -61,9 +62,8 @@ def explained(where: str, changes: Sequence[dict[str, Any]] = ()) -> Iterator[No
     try:
         yield
     except ValidationError as error:
-        problems = error.errors()
-        given = all(any(_sets(change, problem["loc"]) for change in changes) for problem in problems)
-        raise InputError(("" if given else f"{where}: ") + "; ".join(map(_explain, problems))) from None
+        given = all(any(_sets(change, problem["loc"]) for change in changes) for problem in error.errors())
+        raise InputError(("" if given else f"{where}: ") + "; ".join(map(_explain, invalid_entries(error)))) from None
 
 
 def split_arguments(words: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -143,12 +143,12 @@ def _sets(change: Any, key: Sequence[int | str]) -> bool:
     return len(key) > 1 or (bool(key) and not isinstance(change, dict))
 
 
-def _explain(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
+def _explain(entry: InvalidEntry) -> str:
+    key = entry.key
+    if entry.kind == "extra_forbidden":
         known = [name for name, _, _ in recipe_keys()]
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"{command_line('train')} --help lists the keys"
         return f"'{key}' is no key of a recipe: {hint}"
-    message = MESSAGES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    return f"'{key}': {message[0].lower()}{message[1:]}. Received {problem['input']!r}" if key else message
+    message = MESSAGES.get(entry.kind) or entry.message
+    return f"'{key}': {message[0].lower()}{message[1:]}. Received {entry.received!r}" if key else message

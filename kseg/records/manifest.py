@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
+from kseg.recipe.splits import Split
 from kseg.recipe.types import Spacing
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
-from kseg.records.splits import Split
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
 
@@ -24,14 +25,14 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Shard(Fingerprint, _Entry):
     """A case in its shard, and what was measured of it.
 
     The shard lies beside the manifest, so `file` holds no folder; the record of its head begins at byte `head`.
-    `source` is a hash of what the case was made from, `recipe` one of how.
+    `origin_hash` is one of what the case was made from (the file's key is "source"), `recipe` one of how.
     """
 
     case: str
@@ -40,7 +41,7 @@ class Shard(Fingerprint, _Entry):
     head: NonNegativeInt
     bytes: PositiveInt
     sha256: Hash
-    source: Hash
+    origin_hash: Hash = Field(alias="source")
     recipe: Hash
 
 
@@ -51,11 +52,11 @@ class CaseEntry(Shard):
 
 
 class LeftOut(_Entry):
-    """A case that `--skip-bad` left out, and why; `source` is a hash of what it was to be made from."""
+    """A case that `--skip-bad` left out, and why; `origin_hash` is one of what it was to be made from."""
 
     case: str
     reason: str
-    source: Hash | None = None
+    origin_hash: Hash | None = Field(None, alias="source")
     """None in manifests that were written before there was one."""
 
 
@@ -95,7 +96,7 @@ class Manifest(_Entry):
 
 def manifest_text(manifest: Manifest) -> str:
     """Return the manifest as JSON with a line for each case: what changed shows in a diff."""
-    table = manifest.model_dump(mode="json")
+    table = manifest.model_dump(mode="json", by_alias=True)
     lines = []
     for key, value in table.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -140,9 +141,7 @@ def _parsed(folder: Location) -> Manifest:
             f"'{folder}' holds no prepared dataset (no {MANIFEST}): run {command_line('prepare')}, or set data.records"
         ) from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"'{path}' is not a manifest of this kseg ({key}: {problem['msg']}): prepare again") from None
+        raise InputError(f"'{path}' is not a manifest of this kseg ({first_invalid(error)}): prepare again") from None
     for name, count in Counter(case.file.casefold() for case in manifest.cases).items():
         if count > 1:
             raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: prepare again")
@@ -150,7 +149,7 @@ def _parsed(folder: Location) -> Manifest:
         if any(rows and len(rows) != len(manifest.channels) for rows in (case.inside, case.outside)):
             raise InputError(
                 f"'{path}': case '{case.case}' has other channels than the dataset ({', '.join(manifest.channels)}): "
-                "prepare again with --force, which says what to mend"
+                "prepare again with --force, which says what to fix"
             )
         if len(case.class_voxels) != labels.num_classes:
             raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")

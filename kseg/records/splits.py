@@ -2,13 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
 
 from kseg.console.errors import InputError
 from kseg.records.scans import Scan
-
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def split_by_subject(scans: Sequence[Scan], val_fraction: float, test_fraction: float, seed: int) -> dict[str, str]:

@@ -13,6 +13,7 @@ from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
+from kseg.recipe.splits import SPLITS
 from kseg.records.bricks import MAX_EDGE
 from kseg.records.destinations import destination
 from kseg.records.manifest import CaseEntry, LeftOut, Manifest, manifest_text
@@ -20,7 +21,7 @@ from kseg.records.plan import Plan, make_plan
 from kseg.records.process_pool import run_jobs
 from kseg.records.scans import ScanList
 from kseg.records.schema import VERSION
-from kseg.records.splits import SPLITS, split_by_subject
+from kseg.records.splits import split_by_subject
 from kseg.records.write_case import CaseJob, Outcome
 from kseg.storage.locations import Location, reaching
 
@@ -106,7 +107,7 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
     shards = [outcome.shard for outcome in outcomes if outcome.shard]
     cases = [CaseEntry(split=splits[shard.subject], **dict(shard)) for shard in shards]
     if not any(case.split == "train" for case in cases):
-        raise InputError(f"no scan of '{recipe.data.source}' is left to train on: mend those that were left out")
+        raise InputError(f"no scan of '{recipe.data.source}' is left to train on: fix those that were left out")
     return Manifest(
         kseg_version=__version__,
         source=recipe.data.source,
@@ -117,7 +118,9 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
         plan=plan_of(recipe, found, cases),
         cases=tuple(cases),
         left_out=tuple(
-            LeftOut(case=out.case, reason=out.reason, source=out.source) for out in outcomes if out.shard is None
+            LeftOut(case=out.case, reason=out.reason, origin_hash=out.origin_hash)
+            for out in outcomes
+            if out.shard is None
         ),
     )
 

@@ -114,7 +114,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
 
 @contextmanager
 def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
-    """Give what `kseg.evaluation.score_tables.write_scores` wrote; whatever is amiss with it is the user's to mend."""
+    """Give what `kseg.evaluation.score_tables.write_scores` wrote; whatever is amiss with it is the user's to fix."""
     path = folder.evaluation / f"{split}.json"
     try:
         yield json.loads(path.read_bytes())

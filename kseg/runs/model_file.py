@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 from kseg.runs.data_description import DataDescription
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
                 raise zipfile.BadZipFile(f"its part '{damaged}' is damaged")
         model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or ["unknown"])[0]
-        raise InputError(f"model '{path}' cannot be loaded ({reason}): train again or restore the file") from None
+        said = first_line(error)
+        raise InputError(f"model '{path}' cannot be loaded ({said}): train again or restore the file") from None
     if not isinstance(model, Segmenter):
         raise InputError(f"model '{path}' is a {type(model).__name__}, not one that kseg.train wrote")
     channels, classes = model.network.input_shape[-1], model.network.output_shape[-1]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import read_toml
+from kseg.recipe.splits import SPLITS
 from kseg.storage.listing import LISTING, changed_files
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, is_kind
@@ -17,11 +18,7 @@ CHECKPOINT_FILES = (MODEL_FILE, "state.json", "sha256.json")
 SAVED_MODEL_FILES = ("*.pb", "*.pb.tmp*", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
 MADE_OF_ONE_OR_MORE = (
     *("postprocessing.json", "timing.cache", CARD, MODELS, BATCHING, LISTING),
-    *(
-        f"evaluation/{split}{rest}"
-        for split in ("train", "val", "test")
-        for rest in (".json", ".csv", ".html", "-*.png")
-    ),
+    *(f"evaluation/{split}{rest}" for split in SPLITS for rest in (".json", ".csv", ".html", "-*.png")),
     *(f"#/{file}" for file in SAVED_MODEL_FILES),
 )
 """What is made of a run, or of the folds of one together."""

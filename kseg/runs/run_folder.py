@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.runs.data_description import DataDescription
@@ -57,7 +58,7 @@ class RunFolder:
         return self.path / "model.engine"
 
     @property
-    def engine_source(self) -> Path:
+    def engine_onnx(self) -> Path:
         """What the engine was built from, in ONNX's format."""
         return self.path / "engine.onnx"
 
@@ -122,8 +123,7 @@ class RunFolder:
         except FileNotFoundError:
             raise InputError(f"'{self.data_description}' is missing: train the run anew with --force") from None
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(f"'{self.data_description}' is damaged ({problem['msg']}): train again") from None
+            raise InputError(f"'{self.data_description}' is damaged ({first_invalid(error)}): train again") from None
         return description
 
     def load_model(self) -> "Segmenter":

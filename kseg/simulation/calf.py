@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from kseg.simulation.field_of_view import FIELD_MM
 from kseg.simulation.smooth_noise import SmoothNoise
 
-FIELD_MM = (141.8, 141.8, 399.7)  # 512 x 512 x 1443 voxels of 0.277 mm
 BACKGROUND, SOLEUS, MEDIALIS, LATERALIS = 0, 100, 150, 200
 
 # Arc positions are those of the calf's widest section, so that a muscle keeps its share of a thinner one.

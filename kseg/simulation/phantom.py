@@ -7,7 +7,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from kseg.console.errors import InputError
-from kseg.simulation.calf import APONEUROSIS_MM, FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
+from kseg.simulation.calf import APONEUROSIS_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
+from kseg.simulation.field_of_view import FIELD_MM, FULL_SHAPE
 from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry
@@ -17,7 +18,6 @@ LABELS = LabelMap(
     ("background", "soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"),
     (0, SOLEUS, MEDIALIS, LATERALIS),
 )
-FULL_SHAPE = (512, 512, 1443)
 SMALLEST_AXIS = 16
 
 # Point spread function of a 10 MHz linear probe: standard deviations across, in depth and out of plane.
@@ -85,7 +85,7 @@ class Phantom:
                 f"{self.shape}; choose a larger one."
             )
         if not all(0 < spacing < np.inf for spacing in self.spacing_mm):
-            raise InputError(f"a phantom's spacing must be a length above 0 mm: received {self.spacing_mm}; mend it.")
+            raise InputError(f"a phantom's spacing must be a length above 0 mm: received {self.spacing_mm}; fix it.")
         if not 0 <= self.difficulty <= 1:
             raise InputError(
                 f"a phantom's difficulty must lie between 0, easy, and 1, hard: received {self.difficulty}; "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -57,7 +58,7 @@ def is_remote(location: Location) -> bool:
 
 @contextmanager
 def reaching(location: Location) -> Iterator[None]:
-    """Tell in one line that a remote location cannot be reached; what a local file complains of passes as it is.
+    """Tell in one line that a remote location cannot be reached; an error of a local file passes as it is.
 
     Raises:
         InputError: the bucket, the network or the credentials do not allow it.
@@ -65,9 +66,8 @@ def reaching(location: Location) -> Iterator[None]:
     try:
         yield
     except _store_errors(location) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"'{location}' cannot be reached ({reason}): check its name, network and credentials"
+            f"'{location}' cannot be reached ({first_line(error)}): check its name, network and credentials"
         ) from None
 
 

@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from kseg.runs.run import Run
 from kseg.training.averaged_weights import ValidateAveragedWeights
+from kseg.training.budget import Budget
 from kseg.training.checkpoints import Checkpoint, State
 from kseg.training.display import Display
 from kseg.training.penalty_monitor import PenaltyMonitor
 from kseg.training.resume_within_epoch import ResumeWithinEpoch
-from kseg.training.schedule import Budget
 from kseg.training.step_times import StepTimes
 from kseg.training.stop_on_signal import StopOnSignal
 from kseg.training.sync_workers import SyncWorkers

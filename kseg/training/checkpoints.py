@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Va
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
+from kseg.console.validation_errors import first_invalid
 from kseg.runs.data_description import DataDescription
 from kseg.runs.model_file import load_segmenter
 from kseg.runs.run_files import CHECKPOINT, CHECKPOINT_FILES
@@ -24,7 +26,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import remove
 from kseg.training.averaged_weights import averaged_weights
-from kseg.training.schedule import Budget
+from kseg.training.budget import Budget
 from kseg.training.step_times import Timing
 from kseg.training.workers import Workers
 
@@ -146,7 +148,7 @@ def load_checkpoint(folder: RunFolder, description: DataDescription) -> "tuple[S
             assign_values(random_seeds(model), state.seeds)
             return model, state
         except (InputError, ValidationError, ValueError, LookupError, TypeError, OSError) as error:
-            reason = (str(error).splitlines() or ["unknown"])[0]
+            reason = first_invalid(error) if isinstance(error, ValidationError) else first_line(error)
             say(f"checkpoint '{path}' is damaged, trying the one before: {reason}")
     raise InputError(f"run '{folder.path}' has no sound checkpoint to go on from: start it anew with --force")
 

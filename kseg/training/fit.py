@@ -10,16 +10,16 @@ from kseg.console.disk_errors import naming, refusals_told
 from kseg.console.termination import Termination
 from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
-from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, Share
+from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, WorkerShare
 from kseg.patches.stopwatch import Stopwatch, python_timestamp
 from kseg.records.read import check_shards
 from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
+from kseg.training.budget import Budget
 from kseg.training.callbacks import make_callbacks
 from kseg.training.checkpoints import Checkpoint, in_vain
 from kseg.training.display import Display
 from kseg.training.history import epochs_to_share, read_history
-from kseg.training.schedule import Budget
 from kseg.training.start import start_run, tell_start
 from kseg.training.step_times import StepTimes
 from kseg.training.sync_workers import SyncWorkers
@@ -65,7 +65,7 @@ def fit(
     to_validate = range(-(-options.validation_patches // recipe.patches.batch_size))
     whole_val = val.batches(to_validate).cache()
 
-    def val_batches(share: Share) -> tf.data.Dataset:
+    def val_batches(share: WorkerShare) -> tf.data.Dataset:
         return whole_val if share == WHOLE else val.batches(to_validate, share).cache()
 
     stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)

@@ -6,7 +6,7 @@ from kseg.recipe.sections import Train
 
 
 def build_optimizer(options: Train) -> keras.Optimizer:
-    """Return the optimiser of a new run; `kseg.training.schedule.Budget` sets its learning rate before each step."""
+    """Return the optimiser of a new run; `kseg.training.budget.Budget` sets its learning rate before each step."""
     common = {
         "learning_rate": options.learning_rate,
         "global_clipnorm": options.clip_norm or None,

@@ -14,9 +14,9 @@ from kseg.pictures.png import png_bytes
 from kseg.pictures.three_planes import three_planes
 from kseg.recipe.load import dump_recipe
 from kseg.runs.run import Run
+from kseg.training.budget import Budget
 from kseg.training.hyperparameters import hyperparameters
 from kseg.training.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
-from kseg.training.schedule import Budget
 
 LOOKS = 10
 """A run is looked at so many times, evenly, besides once at its end."""

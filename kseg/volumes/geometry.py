@@ -47,10 +47,10 @@ def check_affine(affine: np.ndarray, where: str) -> np.ndarray:
     """The affine as float64; `InputError`, which begins with `where`, if not finite or not invertible."""
     affine = np.asarray(affine, np.float64)
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
-        raise InputError(f"{where} must have a finite 4x4 affine: received {affine.tolist()}; mend its header.")
+        raise InputError(f"{where} must have a finite 4x4 affine: received {affine.tolist()}; fix its header.")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-4:
-        raise InputError(f"{where} must have an affine whose axes span space: received {affine.tolist()}; mend it.")
+        raise InputError(f"{where} must have an affine whose axes span space: received {affine.tolist()}; fix it.")
     return affine
 
 

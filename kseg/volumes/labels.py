@@ -132,7 +132,11 @@ class LabelMap:
 
 
 def index_dtype(num_classes: int) -> np.dtype:
-    """Type of class indices, with one more value for voxels of no class: uint8, or uint16 from 256 classes on."""
+    """Type of class indices, read or predicted: uint8, or uint16 from 256 classes on.
+
+    It holds one more value than there are classes, for a voxel whose value in a file no class has. So 256 classes take
+    uint16, although their indices alone would fit into uint8.
+    """
     return np.dtype("uint8" if num_classes <= 255 else "<u2")
 
 

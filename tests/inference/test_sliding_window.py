@@ -1,5 +1,6 @@
 """The blended sliding window against a whole-volume accumulation, invariants and measured memory."""
 
+import inspect
 import itertools
 import tracemalloc
 from collections.abc import Callable
@@ -10,6 +11,8 @@ import pytest
 from kseg.inference import sliding_window
 from kseg.inference.sliding_window import blend_shares, probability_planes, segment
 from kseg.inference.tiles import tile_starts, tiles
+from kseg.recipe.sections import Evaluation
+from kseg.volumes.labels import index_dtype
 
 SHAPES = [
     ((30, 14, 11), (8, 8, 8)),
@@ -181,13 +184,13 @@ def test_padding_is_zero_after_normalisation_and_never_normalised() -> None:
         np.testing.assert_array_equal(batch[0, 5:], 0)
 
 
-@pytest.mark.parametrize(("num_classes", "dtype"), [(256, np.uint8), (257, np.uint16)])
+@pytest.mark.parametrize(("num_classes", "dtype"), [(255, np.uint8), (256, np.uint16), (257, np.uint16)])
 def test_the_last_class_fits_the_dtype(num_classes: int, dtype: type) -> None:
     def predict(batch: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.arange(num_classes) == num_classes - 1, (*batch.shape[:4], num_classes))
 
     labels = segment(predict, np.zeros((4, 4, 6, 1)), (4, 4, 4), num_classes, normalise=identity)
-    assert labels.dtype == dtype
+    assert labels.dtype == dtype == index_dtype(num_classes)
     np.testing.assert_array_equal(labels, num_classes - 1)
 
 
@@ -201,6 +204,12 @@ def test_progress_sees_every_batch_once() -> None:
 
     segment(lambda x: x, np.zeros((16, 8, 8, 1)), (8, 8, 8), 1, normalise=identity, progress=watch)
     assert seen == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
+
+
+def test_the_buffer_is_the_recipes_where_nothing_is_said() -> None:
+    for function in (segment, probability_planes):
+        default = inspect.signature(function).parameters["buffer_bytes"].default
+        assert default == Evaluation().buffer_mb * 10**6
 
 
 BUFFER = 4 * 10**5

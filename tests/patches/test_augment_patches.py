@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kseg.patches.augmentation.chain import TRANSFORMS
-from kseg.patches.patch import PatchCutter
+from kseg.patches.patch_cutter import PatchCutter
 from kseg.patches.patch_source import PatchSource
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.sections import Patches

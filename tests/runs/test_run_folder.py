@@ -75,7 +75,7 @@ def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
     folder.model.unlink()
     with pytest.raises(InputError, match=r"not trained yet \('saved_models/tiny/model.keras' is missing\)"):
         open_run("tiny")
-    folder.description.unlink()
+    folder.data_description.unlink()
     with pytest.raises(InputError, match=r"data\.json' is missing"):
         open_run("tiny").load_data_description()
     with pytest.raises(InputError, match=r"data\.json' is missing"):
@@ -87,20 +87,20 @@ def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:
     [b"", b"{", b"\xff", b"[]", b'{"channels": [], "labels": {"background": 0, "a": 1}}', b'{"channels": ["a"]}'],
 )
 def test_a_contract_that_training_did_not_write_is_refused(content: bytes, run: tuple[RunFolder, Segmenter]) -> None:
-    run[0].description.write_bytes(content)
+    run[0].data_description.write_bytes(content)
     with pytest.raises(InputError, match=r"data\.json' is damaged"):
         run[0].load_data_description()
 
 
 def test_a_contract_without_background_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
-    run[0].description.write_text(json.dumps({"channels": ["a"], "labels": {"a": 1, "b": 2}}))
+    run[0].data_description.write_text(json.dumps({"channels": ["a"], "labels": {"a": 1, "b": 2}}))
     with pytest.raises(InputError, match="background"):
         run[0].load_data_description()
 
 
 @pytest.mark.parametrize("change", [{"channels": ("a", "b")}, {"labels": {"background": 0, "a": 1, "b": 2}}])
 def test_a_model_for_other_channels_or_labels_is_refused(change: dict, run: tuple[RunFolder, Segmenter]) -> None:
-    run[0].description.write_text(DESCRIPTION.model_copy(update=change).model_dump_json())
+    run[0].data_description.write_text(DESCRIPTION.model_copy(update=change).model_dump_json())
     with pytest.raises(InputError, match=r"has 1 channels and 2 classes.*do not belong together"):
         run[0].load_model()
 

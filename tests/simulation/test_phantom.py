@@ -18,7 +18,8 @@ from scipy.ndimage import gaussian_filter
 from kseg import phantom as command
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.simulation.calf import FIELD_MM, LATERALIS, MEDIALIS, SOLEUS, Leg
+from kseg.simulation.calf import LATERALIS, MEDIALIS, SOLEUS, Leg
+from kseg.simulation.field_of_view import FIELD_MM, FULL_SHAPE, VOXEL_MM
 from kseg.simulation.phantom import DYNAMIC_RANGE_DB, LABELS, Look, Phantom, phantom_volume, phantoms
 from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.cases.find import find_cases
@@ -351,3 +352,13 @@ def test_smaller_muscles_fill_the_cube_of_their_scale() -> None:
     for value in (100, 150, 200):
         # The soleus' ends, beyond the field at natural size, come into it; the leg's narrowing does the rest.
         assert counts[1][value] / counts[0][value] == pytest.approx(0.5**3, rel=0.35)
+
+
+def test_the_full_shape_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the command offers, and the field of view that every phantom fills."""
+    assert command.parse(["--out", "made"]).shape == FULL_SHAPE == (512, 512, 1443)
+    assert FIELD_MM == (141.8, 141.8, 399.7)
+    np.testing.assert_allclose(np.divide(FIELD_MM, FULL_SHAPE), VOXEL_MM, rtol=1e-3)
+    with pytest.raises(SystemExit):
+        command.parse(["--help"])
+    assert "voxels (default 512 512 1443)" in " ".join(capsys.readouterr().out.split())

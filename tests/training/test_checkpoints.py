@@ -17,8 +17,8 @@ from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.ownership import MARKER
+from kseg.training.budget import Budget
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
-from kseg.training.schedule import Budget
 from kseg.training.start import compiled_model
 from kseg.training.workers import Workers
 

@@ -124,7 +124,7 @@ def test_what_a_spreadsheet_wrote_is_told_what_is_wrong_with_it_and_where(tmp_pa
             manifest(tmp_path, (HEADER + rows).replace(",", other)),
             r"needs the columns .*; save it with commas between its columns\.$",
         )
-    assert_refused(manifest(tmp_path, HEADER.replace("split", "part") + rows), r"; mend its first line\.$")
+    assert_refused(manifest(tmp_path, HEADER.replace("split", "part") + rows), r"; fix its first line\.$")
     (tmp_path / "leg.csv").write_bytes(("\ufeff" + HEADER).encode() + rows.encode("cp1252"))
     assert_refused(tmp_path / "leg.csv", r"leg\.csv', line 2: .* in UTF-8; save it as UTF-8 CSV")
 
@@ -153,7 +153,7 @@ def test_nnunet_descriptions_that_cannot_be_used_are_refused(change, message, tm
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"training": [{"image": "a.nii"}]}, r"`training\.0\.label`: Field required; mend it"),
+        ({"training": [{"image": "a.nii"}]}, r"`training\.0\.label`: Field required; fix it"),
         ({"training": []}, "lists no case"),
         ({"modality": 5}, "`modality`: must name each channel: received 5"),
         ({"labels": {"0": "background", "1": "leg", "2": "leg"}}, "must name each class once"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.volumes.labels import LabelMap
+from kseg.volumes.labels import LabelMap, index_dtype
 
 LEG = LabelMap(("background", "soleus", "gm", "gl"), (0, 100, 150, 200))
 SIGNED = LabelMap(("background", "lesion", "organ"), (-1, 5, -100))
@@ -126,11 +126,14 @@ def test_values_come_back_in_the_smallest_type_that_holds_them(values, dtype):
 
 
 def test_256_classes_need_16_bits_and_255_do_not():
-    for count, dtype in ((255, "u1"), (256, "u2")):
+    for count, dtype in ((255, "u1"), (256, "u2"), (257, "u2")):
+        assert index_dtype(count) == dtype
         label_map = LabelMap.from_json({f"class {value}": value for value in range(count)})
         indices = label_map.to_indices(np.arange(count), "label")
         assert indices.dtype == dtype
         np.testing.assert_array_equal(indices, np.arange(count))
+        with pytest.raises(InputError, match=f"holds the values {count}, which no class has"):
+            label_map.to_indices(np.array([0, count]), "label")
 
 
 def test_the_background_moves_first_by_name_else_by_the_value_0():

@@ -190,7 +190,7 @@ def test_a_nifti_without_spacing_is_asked_for_it_and_lies_as_one_that_has_it(tmp
     np.testing.assert_allclose(file.geometry.affine, whole.geometry.affine, atol=1e-6)
     assert file.geometry.placed == whole.geometry.placed == bool(code)
     assert any("nor which side is left" in note for note in whole.notes) == (code == 0)
-    assert capfd.readouterr() == ("", "")  # nibabel logs what it mends
+    assert capfd.readouterr() == ("", "")  # nibabel logs what it repairs
 
 
 @pytest.mark.parametrize("unit", [1, 3])

@@ -28,7 +28,7 @@ def read_csv(file: Path) -> CaseList:
             raise InputError(
                 f"'{file}' needs the columns case, subject, split, image (one or more that begin so) and "
                 f"label, each once: received {', '.join(columns) or 'nothing'}; "
-                + ("save it with commas between its columns." if apart else "mend its first line.")
+                + ("save it with commas between its columns." if apart else "fix its first line.")
             )
         cases = [_from_row(row, channels, f"'{file}', line {reader.line_num}", file.parent) for row in reader]
     except csv.Error as error:
@@ -47,7 +47,7 @@ def _text(file: Path) -> str:
 
 def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path) -> Case:
     if None in row or None in row.values():
-        raise InputError(f"{where} must have a field for each column of the first line: received {row}; mend it.")
+        raise InputError(f"{where} must have a field for each column of the first line: received {row}; fix it.")
     fields = {column: field.strip() for column, field in row.items()}
     if empty := [column for column, field in fields.items() if not field and column != "split"]:
         raise InputError(f"{where} must fill `{empty[0]}`: received nothing; only the split may be empty.")

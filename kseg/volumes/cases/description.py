@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from kseg.console.errors import InputError
+from kseg.console.validation_errors import first_invalid
 
 
 def _paths(value: Any) -> tuple[str, ...]:
@@ -143,7 +144,7 @@ def load_description(file: Path) -> Description:
         content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_once, file))
     except json.JSONDecodeError as error:
         raise InputError(
-            f"'{file}' is no JSON: {error.msg} in line {error.lineno}, column {error.colno}; mend it there."
+            f"'{file}' is no JSON: {error.msg} in line {error.lineno}, column {error.colno}; fix it there."
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"'{file}' is no UTF-8 text ({error.reason}, byte {error.start}): save it as such.") from error
@@ -157,11 +158,9 @@ def load_description(file: Path) -> Description:
     try:
         description = Description.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        entry = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        received = "" if first["type"] in ("missing", "value_error") else f" (received {first['input']!r})"
-        raise InputError(f"'{file}', `{entry}`: {message}{received}; mend it.") from error
+        first = first_invalid(error)
+        received = "" if first.kind in ("missing", "value_error") else f" (received {first.received!r})"
+        raise InputError(f"'{file}', `{first.key}`: {first.message}{received}; fix it.") from error
     names = description.channel_names, description.modality
     if all(names) and names[0] != names[1]:
         raise InputError(

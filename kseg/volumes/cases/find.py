@@ -5,12 +5,12 @@ from pathlib import Path
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.recipe.splits import SPLITS
 from kseg.volumes.cases.case import UNSAFE_NAME, Case, CaseList
 from kseg.volumes.cases.csv_manifest import read_csv
 from kseg.volumes.cases.dataset_json import DATASET_FILE, read_dataset_json
 from kseg.volumes.labels import UNPRINTABLE
 
-SPLITS = ("", "train", "val", "test")
 MAX_BYTES = 200  # of a case's name, which pictures and shards bear with some more; disks allow 255
 LAYOUTS = (
     f"an nnU-Net folder ({DATASET_FILE} with `file_ending`, imagesTr, labelsTr), a Decathlon folder "
@@ -65,9 +65,9 @@ def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
         if case.case.casefold() in seen:  # there are disks on which 'Leg' and 'leg' are one file
             raise InputError(f"case '{case.case}' stands twice in '{source}': rename or remove one.")
         seen.add(case.case.casefold())
-        if case.split not in SPLITS:
+        if case.split not in ("", *SPLITS):
             raise InputError(
-                f"split of case '{case.case}' in '{source}' must be train, val, test or empty: received "
+                f"split of case '{case.case}' in '{source}' must be {', '.join(SPLITS)} or empty: received "
                 f"{case.split!r}; correct it."
             )
         if (other := split_of.setdefault(case.subject, case.split)) != case.split:

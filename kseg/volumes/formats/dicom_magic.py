@@ -23,7 +23,7 @@ def is_dicom(file: Path) -> bool:
         with file.open("rb") as stream:
             start = stream.read(MARK_AT + 4)
     except OSError as error:
-        raise InputError(f"'{file}' cannot be read: {error.strerror}; mend its permissions, or remove it.") from error
+        raise InputError(f"'{file}' cannot be read: {error.strerror}; fix its permissions, or remove it.") from error
     return has_mark(start) or bool(BARE.match(start))
 
 

@@ -16,7 +16,7 @@ from kseg.volumes.formats.metaimage import voxels_of
 from kseg.volumes.formats.metaimage_header import MetaHeader, read_meta_header
 from kseg.volumes.formats.names import META_IMAGE
 from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
-from kseg.volumes.formats.stored import Header, damaged, reader_of, spacing_along
+from kseg.volumes.formats.stored import Header, damaged_file, reader_of, spacing_along
 from kseg.volumes.geometry import lps_to_ras
 
 NEARLY_ONE = 0.01  # by which rounded cosines may be longer or shorter than 1
@@ -65,7 +65,7 @@ def _meta_affine(reader: sitk.ImageFileReader, stated: MetaHeader) -> np.ndarray
     if abs(lengths - 1).max() > NEARLY_ONE:
         shown = ", ".join(f"{length:.4g}" for length in lengths)
         raise InputError(
-            f"'{stated.path}' must have axes (TransformMatrix) of length 1: received {shown}; mend its header."
+            f"'{stated.path}' must have axes (TransformMatrix) of length 1: received {shown}; fix its header."
         )
     spacing = [length or 1.0 for length in stated.spacing_mm()]
     return lps_to_ras(reader.GetOrigin()[:3], spacing, direction.ravel().tolist())
@@ -116,4 +116,4 @@ def _itk_errors(path: Path) -> Iterator[None]:
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
         essence = re.sub(r"^(\[\w+\] \w+: |(ITK ERROR|\w+::ERROR): (\w+\(0x[0-9a-f]+\): )?)", "", lines[-1])
-        raise damaged(path, essence.rstrip(". ")) from error
+        raise damaged_file(path, essence.rstrip(". ")) from error

@@ -16,14 +16,15 @@ from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
 from kseg.console.errors import InputError
+from kseg.console.text import first_line
 from kseg.volumes.formats.nifti_place import place_of
-from kseg.volumes.formats.stored import REAL, Header, Read, damaged, spacing_along
+from kseg.volumes.formats.stored import REAL, Header, Read, damaged_file, spacing_along
 
 UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absurd length a MemoryError
     *(HeaderDataError, WrapStructError),
     *(OSError, EOFError, zlib.error, ValueError, MemoryError, OverflowError),
 )
-UNHEARD = logging.Logger("what nibabel mends")  # of what matters `place_of` tells
+UNHEARD = logging.Logger("what nibabel repairs")  # of what matters `place_of` tells
 UNHEARD.addHandler(logging.NullHandler())
 SKIPPED_AT_ONCE = 2**20
 GZIP = b"\x1f\x8b"
@@ -118,4 +119,4 @@ def _open(path: Path) -> Iterator[BufferedIOBase]:
     except InputError:  # which is a ValueError, too
         raise
     except UNREADABLE as error:
-        raise damaged(path, str(error).split("\n", 1)[0] or type(error).__name__) from error
+        raise damaged_file(path, first_line(error)) from error

@@ -30,7 +30,7 @@ class Place:
 
 
 def place_of(raw: Nifti1Header, where: str) -> Place:
-    """Return where the voxels of a header lie, as it stands in the file, before nibabel mends it.
+    """Return where the voxels of a header lie, as it stands in the file, before nibabel repairs it.
 
     The sform where its code is set and it is not all zeros, else the qform where its code is set. With neither the
     header only knows the spacing; nibabel then centres the grid and lets i run to the left, where SimpleITK has its
@@ -72,7 +72,7 @@ def _qform(header: Nifti1Header) -> np.ndarray:
     return header.get_qform()
 
 
-def _check_agreement(raw: Nifti1Header, mended: Nifti1Header, sform: np.ndarray, where: str) -> None:
+def _check_agreement(raw: Nifti1Header, repaired: Nifti1Header, sform: np.ndarray, where: str) -> None:
     """Raise `InputError` where nibabel and ITK would read a header with an sform in two ways."""
     lengths = spacing_mm(sform)
     if not all(lengths):
@@ -90,7 +90,7 @@ def _check_agreement(raw: Nifti1Header, mended: Nifti1Header, sform: np.ndarray,
     codes = int(raw["sform_code"]), int(raw["qform_code"])
     cosines = sform[:3, :3] / lengths
     as_in_itk = codes[0] == SCANNER and np.abs(cosines.T @ cosines - np.eye(3)).max() < SHEARED
-    if codes[1] and not as_in_itk and corners_apart_mm(shape, sform, _qform(mended)).max() > tolerance:
+    if codes[1] and not as_in_itk and corners_apart_mm(shape, sform, _qform(repaired)).max() > tolerance:
         raise InputError(
             f"{where} states two places, one by its sform (code {codes[0]}) and one by its qform (code {codes[1]}): "
             "readers differ in which they take, so make them alike in its header."

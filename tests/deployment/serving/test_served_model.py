@@ -9,12 +9,14 @@ import tensorflow as tf
 
 from kseg.deployment import saved_model
 from kseg.deployment.saved_model import write_saved_model
-from kseg.deployment.serving.served_model import PATCH, PROBABILITIES, VOXEL_TYPES
+from kseg.deployment.serving.served_model import PATCH, PROBABILITIES, VOXEL_TYPES, ServedModel
 from kseg.inference.ensemble import mean_of, mean_over_flips
 from kseg.inference.segment_volumes import segment_scan, volume_segmenter
 from kseg.inference.sliding_window import probability_planes
+from kseg.nn.networks import build_network
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.interpolation import linear
+from kseg.volumes.labels import LabelMap
 from kseg.volumes.resample import at_spacing, on_grid
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
@@ -123,8 +125,8 @@ def test_names_and_types_are_those_that_clients_are_built_on(exported) -> None: 
 
 
 def test_what_is_compared_at_export_is_larger_than_a_patch(exported) -> None:  # type: ignore[no-untyped-def]
-    assert exported.agreement.differing_labels <= 1e-4
-    assert np.prod(exported.agreement.shape) > np.prod(exported.pipeline.patch_size)
+    assert exported.difference.differing_labels <= 1e-4
+    assert np.prod(exported.difference.shape) > np.prod(exported.pipeline.patch_size)
 
 
 def test_a_model_that_segments_otherwise_is_not_kept(exported, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -150,6 +152,23 @@ def test_a_model_that_segments_otherwise_is_not_kept(exported, tmp_path: Path, m
     with pytest.raises(RuntimeError, match=r"not segment as kseg\.predict does .*differing_labels=0\.[1-9].* not kept"):
         write_saved_model(exported.run, exported.pipeline, tmp_path / "1", "abdomen")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("num_classes", [255, 256, 257])
+def test_the_last_of_many_classes_comes_out_with_its_value(exported, num_classes: int) -> None:  # type: ignore[no-untyped-def]
+    network = build_network("midl2021", num_classes, 2, filters=(2,), dilation_rates=(1,), pooling=1)
+    last = next(layer for layer in reversed(network.layers) if layer.weights)
+    kernel, bias = last.get_weights()
+    last.set_weights([np.zeros_like(kernel), np.where(np.arange(num_classes) == num_classes - 1, 9, bias)])
+    label_map = LabelMap(("background", *map(str, range(1, num_classes))), tuple(range(0, 3 * num_classes, 3)))
+    pipeline = replace(exported.pipeline, label_map=label_map, postprocessing=None, flip_axes=())
+    scan = scan_of((10, 14, 12), (1.0, 0.9, 1.5), np.uint8)
+    for name in ("segment_uint8", PROBABILITIES):
+        signature = ServedModel([network], pipeline).signature(name)
+        voxels = tf.constant(scan.array[np.newaxis], VOXEL_TYPES.get(name, tf.float32))
+        found = signature(voxels=voxels, spacing_mm=tf.constant([scan.spacing_mm], tf.float32))["labels"].numpy()
+        assert found.dtype == label_map.value_dtype
+        np.testing.assert_array_equal(found, 3 * (num_classes - 1))
 
 
 def test_a_constant_volume_and_one_of_a_voxel_are_answered(exported) -> None:  # type: ignore[no-untyped-def]

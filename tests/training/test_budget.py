@@ -1,0 +1,85 @@
+"""The budget of steps and time, against a clock that the test turns."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from kseg.recipe.sections import Train
+from kseg.training.budget import Budget
+
+
+class Clock:
+    """Stands in for `time.monotonic`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def budget(first_epoch: int = 0, spent_seconds: float = 0.0, **options: float) -> Budget:
+    made = Budget(Train(epochs=10, steps_per_epoch=4, warmup=0, **options), first_epoch, spent_seconds)
+    made.set_model(SimpleNamespace(stop_training=False, optimizer=SimpleNamespace(learning_rate=0.0)))
+    return made
+
+
+def step(budget: Budget, clock: Clock, seconds: float) -> None:
+    budget.on_train_batch_begin(0)
+    clock.now += seconds
+    budget.on_train_batch_end(0)
+
+
+def test_progress_is_the_larger_share_of_steps_and_time(clock: Clock) -> None:
+    made = budget(max_minutes=1)
+    for _ in range(4):
+        step(made, clock, 0.5)
+    assert made.progress == pytest.approx(0.1)  # 4 of 40 steps, 2 of 60 s
+    clock.now += 28
+    assert made.progress == pytest.approx(0.5)
+    clock.now += 1000
+    assert made.progress == 1.0
+
+
+def test_the_rate_follows_the_clock_where_that_runs_out_first(clock: Clock) -> None:
+    made = budget(max_minutes=1, learning_rate=2.0, schedule="cosine")
+    clock.now += 30
+    made.on_train_batch_begin(0)
+    assert made.model.optimizer.learning_rate == pytest.approx(1.0)
+
+
+def test_a_resumed_run_goes_on_where_it_stood(clock: Clock) -> None:
+    made = budget(first_epoch=5, spent_seconds=12, max_minutes=2)
+    assert made.progress == pytest.approx(0.5)
+    assert made.spent_seconds == 12
+    clock.now += 78
+    assert made.progress == pytest.approx(0.75)
+
+
+def test_it_stops_while_there_is_time_for_the_validation_that_follows(clock: Clock) -> None:
+    made = budget(max_minutes=1)
+    made.on_test_begin()
+    clock.now += 20
+    made.on_test_end()
+    steps = 0
+    while not made.model.stop_training:
+        step(made, clock, 3)
+        steps += 1
+    # 20 s are spent, 20 s are kept: another step of 3 s after the sixth would end at 41 + 20 s.
+    assert steps == 6
+    assert made.spent_seconds + 20 <= 60
+
+
+def test_without_a_limit_time_stops_nothing(clock: Clock) -> None:
+    made = budget()
+    step(made, clock, 1e9)
+    assert not made.model.stop_training
+    assert made.progress == pytest.approx(1 / 40)
