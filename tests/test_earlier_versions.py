@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from kseg import evaluate, export, phantom, predict, prepare, run, train
+from kseg import evaluate, export, phantom, predict, prepare, sweep, train
 from kseg.console.errors import InputError
 from kseg.experiments.sweep import GRID
 from kseg.records.manifest import load_manifest
@@ -115,7 +115,7 @@ def test_its_run_is_evaluated_and_exported_in_place(capsys: pytest.CaptureFixtur
 
 def test_its_grid_is_finished_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     before = stamps(STUDY)
-    run.main(["study.toml", "--json"])
+    sweep.main(["study.toml", "--json"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["runs"].keys() == {
         f"study/{choice}/seed-1" for choice in ("half", "none")
     }
