@@ -15,7 +15,7 @@ from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation
 from kseg.records.manifest import Manifest
-from kseg.records.plan import scales_of
+from kseg.records.planned_recipe import scales_of
 from kseg.records.scans import ScanList, scan_in_memory
 from kseg.records.write import write_dataset
 from kseg.runs.data_description import DataDescription

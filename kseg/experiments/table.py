@@ -1,4 +1,4 @@
-"""A grid's results: a row for each run as CSV, and a table of means over seeds for terminal and README."""
+"""A grid's results: a row for each run as CSV, and a table of means over seeds for the terminal and in Markdown."""
 
 import csv
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def terminal_table(name: str, rows: Sequence[Row], reference: Reference | None =
 
 
 def write_markdown(rows: Sequence[Row], path: Path, reference: Reference | None = None) -> None:
-    """Write the means as a table for a README."""
+    """Write the means as a table in Markdown."""
     table = mean_table(rows, reference)
     headings = list(next(iter(table.values())))
     body = [(title, *means.values()) for title, means in table.items()]

@@ -1,32 +1,34 @@
 """The plan: what a dataset's measurements say about patches, pooling, normalisation and sampling.
 
-Every value is a proposal: `planned` puts it where the recipe says nothing. The rules follow nnU-Net (Isensee et al.,
-Nature Methods 2021), with figures for a network that is trained on a workstation in minutes or hours.
+Every value is a proposal: `kseg.records.planned_recipe` puts it where the recipe says nothing. The rules follow nnU-Net
+(Isensee et al., Nature Methods 2021), with figures for a network that is trained on a workstation in minutes or hours.
 """
 
 import math
-import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from kseg.console.errors import InputError
-from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation, Sizes, ZeroToOne
 from kseg.records.fingerprint import Fingerprint
-from kseg.volumes.intensity_normalisation import HIGH, LOW, MEAN, Scale, Statistics
+from kseg.records.modality import is_ct, is_ultrasound
+from kseg.records.plan_warnings import (
+    HOUNSFIELD_DIFFERS,
+    RANGES_DIFFER,
+    absence_warnings,
+    range_warnings,
+    shift_warnings,
+    spacing_warnings,
+)
+from kseg.volumes.intensity_normalisation import HIGH, LOW, MEAN, Statistics
 
 MAX_LEVELS = 5
 MIN_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved five times
 COARSE = 3.0  # an axis whose voxels are so many times longer than the others' is coarse
 COVERED = 95  # per cent of the volumes that a patch would hold whole, if memory allowed
 MIN_BATCH, MAX_BATCH = 2, 4  # beyond, more steps teach more than larger ones
-SPACINGS_DIFFER = 0.1
-RANGES_DIFFER = 5.0
 EIGHT_BITS = 255
-HOUNSFIELD_DIFFERS = 500  # tissue differs by less from scan to scan; zero points that files leave out are 1000 or 1024
 
 # Measured: the paper's network, float32, batches of 96^3 patches, on two cores of a server (`kseg.bench step`).
 BASE_BYTES, BYTES_PER_VOXEL = 0.5e9, 1900
@@ -86,54 +88,11 @@ def make_plan(
         foreground_oversampling=oversampling(_rarest_fraction(cases)),
         step_seconds=float(f"{math.prod(patch_size) * batch_size * SECONDS_PER_VOXEL:.2g}"),
         warnings=(
-            *_spacing_warnings(spacings_mm, target_mm),
-            *_range_warnings(channels, differing),
-            *_shift_warnings(channels, shifts),
-            *_absence_warnings(cases, class_names),
+            *spacing_warnings(spacings_mm, target_mm),
+            *range_warnings(channels, differing),
+            *shift_warnings(channels, shifts),
+            *absence_warnings(cases, class_names),
         ),
-    )
-
-
-def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:
-    """Return the recipe with the plan's values for the keys that it does not give.
-
-    Args:
-        recipe: the recipe as the user wrote it.
-        plan: of the dataset that it is trained on.
-        network: arguments of the network that the preset and the recipe's section make: `filters`, `stem_stride`.
-
-    Raises:
-        InputError: `data.normalisation` does not fit the dataset.
-    """
-    given = recipe.patches.model_fields_set
-    size = recipe.patches.size if "size" in given else plan.patch_size
-    patches: dict[str, Any] = {
-        "size": size,
-        "batch_size": fit_batch(size, recipe.data.memory_gb),
-        "foreground_oversampling": plan.foreground_oversampling,
-    }
-    normalisation = recipe.data.normalisation or plan.normalisation
-    if len(normalisation) != len(plan.normalisation):
-        raise InputError(
-            f"data.normalisation names {len(normalisation)} channels, '{recipe.data.records}' has "
-            f"{len(plan.normalisation)}: give one word for each channel"
-        )
-    if "ct" in normalisation and not plan.foreground:
-        raise InputError(f"data.normalisation: 'ct' needs foreground, and '{recipe.data.records}' has none")
-    return recipe.model_copy(
-        update={
-            "data": recipe.data.model_copy(update={"normalisation": normalisation}),
-            "patches": recipe.patches.model_copy(update={k: v for k, v in patches.items() if k not in given}),
-            "network": recipe.network.model_copy(update=_planned_pooling(recipe, plan, network)),
-        }
-    )
-
-
-def scales_of(normalisation: Sequence[Normalisation], plan: Plan) -> tuple[Scale, ...]:
-    """Return the scale of each channel; `"ct"` takes the dataset's statistics of the foreground."""
-    return tuple(
-        Scale(kind=kind, statistics=plan.foreground[number] if kind == "ct" else None)
-        for number, kind in enumerate(normalisation)
     )
 
 
@@ -206,27 +165,13 @@ def _voxels_in(memory_gb: float) -> float:
     return (memory_gb * 1e9 - BASE_BYTES) / BYTES_PER_VOXEL
 
 
-def _planned_pooling(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> dict[str, Any]:
-    """Changes to the section 'network': none where the recipe says itself how deep its network is and how it pools."""
-    if recipe.network.model_fields_set & {"filters", "pooling", "stem_stride"}:
-        return {}
-    levels = len(network["filters"])
-    has_stem = network.get("stem_stride", 1) != 1
-    pools = [*plan.pooling, *[(1, 1, 1)] * (levels + 1)]
-    return {"pooling": tuple(pools[has_stem : has_stem + levels])} | ({"stem_stride": pools[0]} if has_stem else {})
-
-
 def _normalisation(channel: str, has_unit: bool, highest: float) -> Normalisation:
     """`"ct"` and `"log"` for what is named so; 8 bits of ultrasound are a picture that a device has compressed."""
-    if _names(channel, "ct") and has_unit:
+    if is_ct(channel) and has_unit:
         return "ct"
-    if _names(channel, "us|ultrasound|sonography") and highest > EIGHT_BITS:
+    if is_ultrasound(channel) and highest > EIGHT_BITS:
         return "log"
     return "zscore"
-
-
-def _names(channel: str, words: str) -> bool:
-    return re.search(rf"(?<![a-z])({words})(?![a-z])", channel.casefold()) is not None
 
 
 def _highest(cases: Sequence[Fingerprint], channel: int) -> float:
@@ -267,45 +212,3 @@ def _rarest_fraction(cases: Sequence[Fingerprint]) -> float:
     """Share of the voxels in the rarest foreground class, where it occurs: the median over the cases."""
     present = [column[column > 0] for column in _fractions(cases)[:, 1:].T]
     return min((float(np.median(column)) for column in present if len(column)), default=0.0)
-
-
-def _spacing_warnings(spacings_mm: np.ndarray, target_mm: Sequence[float]) -> list[str]:
-    if np.abs(spacings_mm / target_mm - 1).max() <= SPACINGS_DIFFER:
-        return []
-    low, high = (
-        " x ".join(f"{value:g}" for value in row) for row in (spacings_mm.min(axis=0), spacings_mm.max(axis=0))
-    )
-    target = ", ".join(f"{value:g}" for value in target_mm)
-    return [
-        f"voxels differ between cases, from {low} to {high} mm: for better masks set data.spacing_mm = [{target}] and "
-        "prepare again with --force; scans to be predicted are then resampled too, and their masks brought back"
-    ]
-
-
-def _range_warnings(channels: Sequence[str], ratios: Sequence[float]) -> list[str]:
-    return [
-        f"intensities of '{name}' range {ratio:.0f} times wider in some cases than in others: "
-        + ("is it really CT? " if _names(name, "ct") else "")
-        + "each volume is normalised by its own percentiles, unless data.normalisation says otherwise"
-        for name, ratio in zip(channels, ratios, strict=True)
-        if ratio >= RANGES_DIFFER
-    ]
-
-
-def _shift_warnings(channels: Sequence[str], shifts: Sequence[float]) -> list[str]:
-    """Some files of a dataset keep CT with another zero point, or as grey values of a window."""
-    return [
-        f"intensities of '{name}' lie {shift:.0f} from the others' in some cases: are all in Hounsfield units? each "
-        "volume is normalised by its own percentiles, unless data.normalisation says otherwise"
-        for name, shift in zip(channels, shifts, strict=True)
-        if _names(name, "ct") and shift >= HOUNSFIELD_DIFFERS
-    ]
-
-
-def _absence_warnings(cases: Sequence[Fingerprint], class_names: Sequence[str]) -> list[str]:
-    found = np.sum([case.class_voxels for case in cases], axis=0)
-    return [
-        f"no case to train on has a voxel of '{name}': leave it out of the labels, or add scans with it"
-        for name, voxels in zip(class_names, found, strict=True)
-        if not voxels
-    ]

@@ -1,0 +1,63 @@
+"""The recipe has the last word, the plan the rest; channels get their scales."""
+
+from typing import Any
+
+import pytest
+from made_plans import fingerprint, plan_of
+
+from kseg.console.errors import InputError
+from kseg.recipe.load import load_recipe
+from kseg.records.planned_recipe import planned, scales_of
+from kseg.volumes.intensity_normalisation import Scale
+
+NETWORK: dict[str, Any] = {"filters": (4, 8, 16, 32, 64)}
+
+
+def test_the_scale_of_ct_is_the_median_case() -> None:
+    rows = [(-90.0, 200.0, 50.0, 30.0), (-110.0, 300.0, 70.0, 60.0), (-100.0, 9000.0, 60.0, 40.0)]
+    plan = plan_of(*(fingerprint(inside=(row,)) for row in rows), channels=("CT",))
+    assert scales_of(plan.normalisation, plan) == (Scale(kind="ct", statistics=(-100.0, 300.0, 60.0, 40.0)),)
+    assert scales_of(("zscore",), plan) == (Scale(),)
+
+
+def test_the_recipe_has_the_last_word_and_the_plan_the_rest() -> None:
+    plan = plan_of(fingerprint())
+    recipe = planned(load_recipe(None), plan, NETWORK)
+    assert (recipe.patches.size, recipe.patches.batch_size) == ((48, 64, 48), 4)
+    assert recipe.patches.foreground_oversampling == plan.foreground_oversampling
+    assert recipe.network.pooling == (*[(2, 2, 2)] * 4, (1, 1, 1))
+    assert recipe.data.normalisation == ("zscore",)
+    own = [
+        "patches.size=[8, 16, 32]",
+        "patches.batch_size=3",
+        "patches.foreground_oversampling=0.1",
+        "network.pooling=[[2, 2, 2], [1, 1, 2]]",
+        "data.normalisation=['ct']",
+    ]
+    given = load_recipe(None, own)
+    assert planned(given, plan, NETWORK) == given
+
+
+def test_the_batch_is_that_of_the_recipes_own_patch() -> None:
+    recipe = load_recipe(None, ["patches.size=[96, 96, 96]"])
+    assert planned(recipe, plan_of(fingerprint()), NETWORK).patches.batch_size == 2
+
+
+def test_a_stem_takes_the_first_of_the_poolings() -> None:
+    plan = plan_of(fingerprint(shape=(192, 192, 24), spacing_mm=(0.8, 0.8, 5.0), class_voxels=(800_000, 84_736)))
+    network = planned(load_recipe(None), plan, {"filters": (8, 16, 32), "stem_stride": 2}).network
+    assert network.stem_stride == (2, 2, 1)
+    assert network.pooling == plan.pooling[1:4] == ((2, 2, 1), (2, 2, 2), (2, 2, 2))
+
+
+def test_a_network_of_the_recipes_own_depth_pools_as_it_says() -> None:
+    recipe = load_recipe(None, ["network.filters=[4, 8]"])
+    assert planned(recipe, plan_of(fingerprint()), {"filters": (4, 8)}).network.pooling is None
+
+
+def test_normalisation_must_suit_the_dataset() -> None:
+    with pytest.raises(InputError, match=r"names 2 channels, .* has 1"):
+        planned(load_recipe(None, ["data.normalisation=['ct', 'ct']"]), plan_of(fingerprint()), NETWORK)
+    without = plan_of(fingerprint(class_voxels=(63_000, 0), inside=()))
+    with pytest.raises(InputError, match="'ct' needs foreground"):
+        planned(load_recipe(None, ["data.normalisation=['ct']"]), without, NETWORK)
