@@ -146,7 +146,7 @@ def _segment_file(output: "Output", predictor: "Predictor", assume_spacing_mm: "
     scan = output.scan
     with refusals_told():
         image = open_image(scan.channels, scan.path.name, assume_spacing_mm)
-        values = predictor.label_map(image, scan.path.name, partial(progress, description=scan.path.name))
+        values = predictor.segment(image, scan.path.name, partial(progress, description=scan.path.name))
         write_label_map(output.path, values, image.stored)
     for note in image.notes:
         say(f"note: {scan.path.name}: {note}")

@@ -103,11 +103,11 @@ def test_only_keys_that_a_preset_leaves_open_reach_the_network():
     assert load_recipe(None, ["network.skip=add"]).network.overrides() == {"skip": "add"}
 
 
-def test_help_and_readme_list_every_key():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_help_and_the_page_of_the_recipe_list_every_key():
+    page = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
     for key, default, text in recipe_keys():
         assert f"{key}={default}" in keys_help()
-        assert f"| `{key}` | `{default}` | {text} |" in readme, f"the README's table of keys lacks or differs in {key}"
+        assert f"| `{key}` | `{default}` | {text} |" in page, f"docs/recipe.md lacks or differs in {key}"
 
 
 def test_arguments_are_sorted_into_recipe_and_overrides():

@@ -11,7 +11,7 @@ from kseg import evaluate, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.inference.segment_volumes import segment_scan
 from kseg.records.manifest import load_manifest
-from kseg.records.read import read_records
+from kseg.records.read import read_cases
 from kseg.volumes.read import open_image
 
 SPACINGS_MM = {"a": (1.0, 1.0, 1.0), "b": (0.5, 0.5, 2.0), "c": (2.0, 1.0, 0.7), "d": (1.0, 1.5, 1.0)}
@@ -75,7 +75,7 @@ def test_every_case_is_prepared_at_the_spacing_with_its_volume_and_its_place():
     assert manifest.spacing_mm == (1.2, 1.2, 1.2)
     assert manifest.plan.warnings == ()
     for split in ("train", "val", "test"):
-        for record in read_records(Path("tfrecords/balls"), manifest, split):
+        for record in read_cases(Path("tfrecords/balls"), manifest, split):
             np.testing.assert_allclose(record.image.spacing_mm, 1.2)
             assert record.image.shape == (30, 30, 30)
             stored = nib.load(f"{record.case}_label.nii.gz")

@@ -25,5 +25,5 @@ class Threshold:
         self.begins += 1
         return "a threshold"
 
-    def label_map(self, scan: VolumeStream, name: str, _: object) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, _: object) -> np.ndarray:
         return np.where(gather(scan, name).array[..., 0] > self.above, self.value, 0).astype(np.uint8)

@@ -122,12 +122,12 @@ def _saved_model(run: RunFolder) -> None:
 
 
 def _onnx(run: RunFolder) -> None:
-    from kseg.deployment.onnx_file import require_onnx, source_hash
+    from kseg.deployment.onnx_file import keras_model_hash, require_onnx
 
     if not run.onnx.is_file():
         raise InputError(f"'{run.onnx}' is missing: {command_line('export')} {run.path} --format onnx writes it")
     require_onnx()
-    if source_hash(run.onnx) != sha256_of(run.model):
+    if keras_model_hash(run.onnx) != sha256_of(run.model):
         raise InputError(f"'{run.onnx}' is of another model: {command_line('export')} {run.path} --format onnx")
 
 

@@ -19,7 +19,7 @@ class Unreachable(TryLater):
 
 
 class Busy(TryLater):
-    """The server is there, and has no room for a request now: worth waiting for."""
+    """The server is there, and cannot take a request now: worth waiting for."""
 
 
 class TooLate(InputError):
@@ -30,7 +30,7 @@ class Missing(InputError):
     """The server has no such model, or no such version of it."""
 
 
-NO_ROOM = "{address} has no room for the request now ({said}): try later, or send less at once"
+BUSY = "{address} cannot take the request now ({said}): try later, or send less at once"
 REFUSED = "the model at {address} refuses the request ({code}: {said})"
 ERRORS: dict[str, tuple[type[InputError], str]] = {
     # RESOURCE_EXHAUSTED, as a memory that is full, but it will never do
@@ -40,8 +40,8 @@ ERRORS: dict[str, tuple[type[InputError], str]] = {
         "--grpc_channel_arguments=grpc.max_receive_message_length=2147483647",
     ),
     "QUEUE_FULL": (Busy, "the queue of {address} is full ({said}): try later, or raise max_enqueued_batches there"),
-    "UNAVAILABLE": (Busy, NO_ROOM),
-    "RESOURCE_EXHAUSTED": (Busy, NO_ROOM),
+    "UNAVAILABLE": (Busy, BUSY),
+    "RESOURCE_EXHAUSTED": (Busy, BUSY),
     "DEADLINE_EXCEEDED": (
         InputError,
         "the server at {address} gave up ({said}): start it with a longer --rest_api_timeout_in_ms, which is half a "
@@ -98,7 +98,7 @@ def server_error(address: Address, code: str, text: str) -> InputError:
 
 
 def is_of_a_queue(text: str) -> bool:
-    """Whether a text is what TensorFlow's batch schedulers say of a task that they have no room for."""
+    """Whether a text is what TensorFlow's batch schedulers say of a task that they cannot take."""
     return "queue" in text or "capacity" in text
 
 

@@ -35,7 +35,7 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.min_reconnect_backoff_ms", 10_000),  # the time that gRPC gives a connection to be made
-    # Proxies of the environment are for the internet; a model server is a neighbour.
+    # Proxies of the environment are for the internet; a model server is in the same network.
     ("grpc.enable_http_proxy", 0),
 )
 

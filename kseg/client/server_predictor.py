@@ -1,4 +1,4 @@
-"""A model on a server as a source of label maps."""
+"""A model on a server that segments scans."""
 
 import math
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class ServerPredictor:
         names = ", ".join(signature.name for signature in self._signatures)
         return f"model '{self._model}' at {self._connection.address} segments scans (signatures {names})"
 
-    def label_map(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
         """Send a scan, and return the label map that comes back; see `Predictor`."""
         if self.channels is not None:
             check_channels(scan, f"'{name}'", "the model takes", self.channels)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 
-NO_ROOM = "make room on that disk"
+FULL = "free space on that disk"
 NOT_ALLOWED = "change its permissions, or choose another place"
 GONE = "put it back"
 FAULTY = "check that disk"
 AGAIN = "run the command again"
 REMEDIES = {
-    errno.ENOSPC: NO_ROOM,
-    errno.EDQUOT: NO_ROOM,
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
     errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose another disk",
     errno.EROFS: "choose another place",
     errno.EACCES: NOT_ALLOWED,

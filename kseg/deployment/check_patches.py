@@ -44,8 +44,8 @@ def draw_check_patches(recipe: Recipe, description: DataDescription) -> CheckPat
         noise = np.random.default_rng(recipe.seed).normal(size=shape).astype(np.float32)
         return CheckPatches(noise, f"noise instead of patches ({error})")
     split = next(split for split in (*EVALUATED, *SPLITS) if manifest.of_split(split))
-    source = PatchSource(folder, manifest, split, options, recipe.seed, description.scales)
-    ((image, _),) = source.batches(range(1))
+    patches = PatchSource(folder, manifest, split, options, recipe.seed, description.scales)
+    ((image, _),) = patches.batches(range(1))
     return CheckPatches(image.numpy(), f"{PATCHES} patches of '{folder}'")
 
 

@@ -2,7 +2,7 @@
 
 An engine is a program, and TensorRT does not notice when one was changed (NVIDIA, TensorRT documentation, Security
 Considerations). So `engine.json` says where it was built and has the hashes of all that belongs to it, and an engine is
-loaded only if every word of that holds.
+loaded only if all of that holds.
 """
 
 import hashlib
@@ -88,10 +88,10 @@ def write_engine(
     model = member.load_model()
     recipe = member.load_recipe()
     dtype = "float16" if precision == "fp16" else "float32"
-    source = onnx_model(model.network, recipe.patches.size, dtype, describe_model(member)).SerializeToString()
+    onnx_bytes = onnx_model(model.network, recipe.patches.size, dtype, describe_model(member)).SerializeToString()
     *_, channels = input_shape = check.patches.shape[1:]
     classes = model.network.output_shape[-1]
-    plan, measured = build_engine(source, input_shape, batch, precision, _read_timings(timings))
+    plan, measured = build_engine(onnx_bytes, input_shape, batch, precision, _read_timings(timings))
     _write(timings, hashlib.sha256(measured).digest() + measured)
     batches = list(check)
     engine = Engine(plan, input_shape, classes, batch)
@@ -102,7 +102,7 @@ def write_engine(
             f"{precision} may by {TOLERANCES[precision]:g}: it is not kept; try another --precision"
         )
     member.engine_description.unlink(missing_ok=True)  # of another engine
-    _write(member.engine_source, source)
+    _write(member.engine_onnx, onnx_bytes)
     _write(member.engine, plan)
     description = EngineDescription(
         gpu=machine.gpu,
@@ -170,7 +170,7 @@ def check_machine(description: EngineDescription, here: Machine, member: RunFold
 
 
 def _checked(member: RunFolder, description: EngineDescription) -> bytes:
-    """Return the serialised engine, if it and its kin have the hashes of the description."""
+    """Return the serialised engine, if it and what belongs to it have the hashes of the description."""
     if description.patch != member.load_recipe().patches.size:
         raise InputError(f"the engine of '{member.path}' takes patches of {description.patch}: {_remedy(member)}")
     content = {path.name: path.read_bytes() if path.is_file() else b"" for path in _hashed(member)}
@@ -184,7 +184,7 @@ def _checked(member: RunFolder, description: EngineDescription) -> bytes:
 
 
 def _hashed(member: RunFolder) -> Sequence[Path]:
-    return member.model, member.engine_source, member.engine
+    return member.model, member.engine_onnx, member.engine
 
 
 def _read_timings(path: Path) -> bytes:

@@ -81,7 +81,7 @@ def open_onnx(path: Path, threads: int = 0) -> Predict:
     return predict
 
 
-def source_hash(path: Path) -> str | None:
+def keras_model_hash(path: Path) -> str | None:
     """Return the SHA-256 of the Keras model that an ONNX model says it was made of.
 
     Raises:
@@ -92,7 +92,7 @@ def source_hash(path: Path) -> str | None:
 
 
 def describe_model(member: RunFolder) -> dict[str, str]:
-    """Return what a stranger must know to feed a run's model and to read what it returns, by key; values are JSON."""
+    """Return what a program must know to use a run's ONNX model, by key; values are JSON."""
     recipe, description = member.load_recipe(), member.load_data_description()
     info = {
         "name": recipe.name,

@@ -1,4 +1,4 @@
-"""A grid's results: a row for each run as CSV, and a table of means over seeds for terminal and README."""
+"""A grid's results: a row for each run as CSV, and a table of means over seeds for the terminal and in Markdown."""
 
 import csv
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from kseg.storage.files import whole_file
 
 Row = tuple[Cell, CellScores]
 WIDE = ("test precision", "test recall", "epochs", "epochs to 90 %", "alpha")
-"""The columns for which a terminal has no room."""
+"""The columns that do not fit into a terminal."""
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -66,7 +66,7 @@ def terminal_table(name: str, rows: Sequence[Row], reference: Reference | None =
 
 
 def write_markdown(rows: Sequence[Row], path: Path, reference: Reference | None = None) -> None:
-    """Write the means as a table for a README."""
+    """Write the means as a table in Markdown."""
     table = mean_table(rows, reference)
     headings = list(next(iter(table.values())))
     body = [(title, *means.values()) for title, means in table.items()]

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 Predict = Callable[[np.ndarray], np.ndarray]
+"""Normalised patches `(n, x, y, z, channels)` float32 to their probabilities `(n, x, y, z, classes)`."""
 
 
 def mean_over_flips(predict: Predict, axes: Sequence[str]) -> Predict:

@@ -46,7 +46,7 @@ class LocalPredictor:
         self._segment = volume_segmenter(self._trained, postprocessing=chosen, load=self._load or load_keras)
         return describe(self._trained, chosen)
 
-    def label_map(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
         """Segment a scan, window by window; see `Predictor`."""
         from kseg.inference.segment_volumes import segment_scan
 

@@ -15,7 +15,7 @@ Showing = Callable[[Iterable[Any]], Iterable[Any]]
 class Predictor(Protocol):
     """A trained run that is loaded here, a model that a server holds, ...
 
-    Making one is quick, so that what is wrong with a command is said at once; `start` makes it ready for `label_map`.
+    Making one is quick, so that what is wrong with a command is said at once; `start` makes it ready for `segment`.
     """
 
     @property
@@ -41,7 +41,7 @@ class Predictor(Protocol):
     def start(self) -> str:
         """Load what is needed, and return a line on how scans are segmented. Raises `InputError` if it is damaged."""
 
-    def label_map(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
         """Segment a scan, not read yet, and return label values, integers `(x, y, z)`, on its own grid.
 
         `name` stands for the scan in messages, `showing` wraps what is done one after another.

@@ -11,7 +11,7 @@ from kseg.inference.postprocessing_choice import PostProcessing, load_postproces
 from kseg.inference.sliding_window import BYTES_PER_MB, Progress, segment
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
-from kseg.records.read import Record, read_records
+from kseg.records.read import PreparedCase, read_cases
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.locations import Location
@@ -105,7 +105,7 @@ def brought_back(indices: np.ndarray, image: Volume, own: Volume | VolumeStream)
 
 def segment_cases(
     run: TrainedRun, records: Location, manifest: Manifest, split: str, postprocessing: PostProcessing | None = None
-) -> Iterator[tuple[Record, np.ndarray]]:
+) -> Iterator[tuple[PreparedCase, np.ndarray]]:
     """Yield each case of a prepared dataset's split with its segmentation, class indices `(x, y, z)`.
 
     A fold of a cross-validation segments its own validation cases (`TrainedRun.share_out`).
@@ -116,8 +116,8 @@ def segment_cases(
     for members, cases in run.share_out(manifest, split):
         if cases.of_split(split):
             segment_volume = volume_segmenter(run, members, postprocessing)
-            for record in read_records(records, cases, split):
-                yield record, segment_volume(record.image.array, iter)
+            for case in read_cases(records, cases, split):
+                yield case, segment_volume(case.image.array, iter)
 
 
 def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:

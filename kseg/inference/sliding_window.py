@@ -19,6 +19,7 @@ from itertools import groupby
 import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
+from kseg.inference.ensemble import Predict
 from kseg.inference.tiles import Start, tile_starts, tiles
 from kseg.inference.window_columns import Window, cut_columns, touches
 from kseg.recipe.sections import Evaluation
@@ -28,7 +29,6 @@ BYTES_PER_MB = 10**6
 BUFFER_BYTES = Evaluation().buffer_mb * BYTES_PER_MB
 """What a recipe without `evaluation.buffer_mb` says."""
 
-Predict = Callable[[np.ndarray], np.ndarray]
 Normalise = Callable[[np.ndarray], np.ndarray]
 
 

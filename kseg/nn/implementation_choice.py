@@ -1,6 +1,6 @@
 """Which implementation of a convolution is faster where: what `implementation="auto"` goes by.
 
-Measured on CPUs (see the README's results). Up-sampling decides: products at the low resolution are `ux uy uz` times
+Measured on CPUs (see docs/results.md). Up-sampling decides: products at the low resolution are `ux uy uz` times
 fewer. Without it reuse saves a factor of the number of rates at most, and pays with sums that go through memory. That
 is worth it with many channels on few voxels; with so few channels that a map is a short sum of shifted inputs; and
 wherever TensorFlow runs without oneDNN, which it uses by default on CPUs with VNNI, AMX or the like: its own gradients

@@ -16,7 +16,8 @@ STEM_FILTERS_PER_FILTER = 2
 PRESETS: dict[str, dict[str, Any]] = {
     # Al Chanti et al., Efficient Strategies for Better Imbalance Image Segmentation, section 2 and figure 1.
     "midl2021": {"filters": (4, 8, 16, 32, 64), "dilation_rates": (1, 2, 3, 4), "pooling": 2, "skip": "none"},
-    # Chosen on validation cases of the hippocampus (README, "What decided"): full resolution, residual, no dilation.
+    # Chosen on validation cases of the hippocampus: full resolution, residual, no dilation (docs/results.md, "How the
+    # preset kseg was chosen").
     "kseg": {
         "filters": (16, 32, 64, 64),
         "dilation_rates": (1,),

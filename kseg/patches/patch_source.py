@@ -21,7 +21,7 @@ ENDLESS = 10**12
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkerShare:
     """What a worker cuts of each batch: the `index`-th of `workers` equal parts, for its own `devices`."""
 
     index: int = 0
@@ -29,7 +29,7 @@ class Share:
     devices: int = 1
 
 
-WHOLE = Share()
+WHOLE = WorkerShare()
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class PatchSource:
     scales: tuple[Scale, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def batches(self, steps: range, share: Share = WHOLE) -> tf.data.Dataset:
+    def batches(self, steps: range, share: WorkerShare = WHOLE) -> tf.data.Dataset:
         """Return batches of (image `(batch, x, y, z, channels)` float32, labels `(batch, x, y, z)`), one a step.
 
         Everything in a batch follows from the seed and the step's number, counted from the run's beginning, so that

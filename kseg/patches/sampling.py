@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from kseg.patches.shards import Head, grid_of, read_labels
+from kseg.patches.shards import Head, grid_of, read_brick_labels
 
 
 def draw_start(
@@ -49,7 +49,7 @@ def draw_foreground_voxel(head: Head, label_dtype: str, seed: tf.Tensor) -> tf.T
     below = tf.cumsum(in_bricks)  # voxels of the class up to and with each brick
     number = tf.searchsorted(below, [rank], side="right", out_type=tf.int64)[0]
     rank_in_brick = rank - below[number] + in_bricks[number]
-    labels = read_labels(head, number, label_dtype)
+    labels = read_brick_labels(head, number, label_dtype)
     voxel = tf.where(tf.cast(labels, tf.int64) == index + 1)[rank_in_brick]
     return tf.unravel_index(number, grid_of(head)) * head["brick_size"] + voxel
 

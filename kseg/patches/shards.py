@@ -72,7 +72,7 @@ def read_box(head: Head, low: tf.Tensor, high: tf.Tensor, label_dtype: str) -> t
     return image, labels[..., 0]
 
 
-def read_labels(head: Head, number: tf.Tensor, label_dtype: str) -> tf.Tensor:
+def read_brick_labels(head: Head, number: tf.Tensor, label_dtype: str) -> tf.Tensor:
     """Return the labels of a brick, `(x, y, z)`; background fills it up where the volume ends."""
     bricks = _read_bricks(head, number[tf.newaxis])
     return tf.reshape(_unpack(bricks["labels"], head["brick_size"], label_dtype), head["brick_size"])

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from kseg.recipe.types import Amounts, Degrees, Factor, Factors, Positives, Section, Share, Shares
+from kseg.recipe.types import Amounts, Degrees, Factor, Factors, Positives, Section, ZeroToOne, ZeroToOneRange
 
 MAX_PUSH = 0.4
 """Share of the spacing of its control points by which a cubic B-spline may push them without folding: a little below
@@ -14,36 +14,36 @@ MAX_PUSH = 0.4
 class Augmentation(Section):
     """How training patches are changed: each transform has its probability per patch, 0 for never, and its strength."""
 
-    affine: Share = Field(0.0, description="probability of rotation and scaling")
+    affine: ZeroToOne = Field(0.0, description="probability of rotation and scaling")
     rotation_degrees: tuple[Degrees, Degrees, Degrees] = Field(
         (15.0, 15.0, 15.0), description="greatest angles about x, y, z"
     )
     scaling: Positives = Field((0.8, 1.25), description="least and greatest factor by which anatomy grows")
     stretch: Factor = Field(1.1, description="greatest factor by which an axis is stretched, or squeezed, besides")
-    elastic: Share = Field(0.0, description="probability of an elastic deformation")
+    elastic: ZeroToOne = Field(0.0, description="probability of an elastic deformation")
     elastic_spacing: PositiveInt = Field(16, description="voxels between the points that are pushed")
     elastic_displacement: NonNegativeFloat = Field(
         4.0, description="greatest push along an axis, in voxels; 0.4 elastic_spacing at most, or tissue would fold"
     )
-    speckle: Share = Field(0.0, description="probability of multiplicative noise, as in ultrasound")
+    speckle: ZeroToOne = Field(0.0, description="probability of multiplicative noise, as in ultrasound")
     speckle_std: Amounts = Field((0.05, 0.3), description="its deviation, as a share of the echo")
-    depth_gain: Share = Field(0.0, description="probability of a gain that varies smoothly with depth")
+    depth_gain: ZeroToOne = Field(0.0, description="probability of a gain that varies smoothly with depth")
     depth_gain_factor: Factor = Field(1.5, description="greatest gain; its inverse is the least")
-    shadow: Share = Field(0.0, description="probability of a shadow along the depth")
-    shadow_darkness: Shares = Field((0.3, 0.8), description="share of the echo that is missing in its middle")
+    shadow: ZeroToOne = Field(0.0, description="probability of a shadow along the depth")
+    shadow_darkness: ZeroToOneRange = Field((0.3, 0.8), description="share of the echo that is missing in its middle")
     shadow_width: Positives = Field((0.05, 0.2), description="its deviation from the middle, as a share of the patch")
     depth_axis: Literal["x", "y", "z"] = Field("y", description="axis of the ultrasound's depth")
-    blur: Share = Field(0.0, description="probability of Gaussian blur")
+    blur: ZeroToOne = Field(0.0, description="probability of Gaussian blur")
     blur_sigma: Positives = Field((0.5, 1.0), description="its standard deviation, in voxels")
-    low_resolution: Share = Field(0.0, description="probability of coarser voxels")
+    low_resolution: ZeroToOne = Field(0.0, description="probability of coarser voxels")
     low_resolution_factor: Factors = Field((1.0, 2.0), description="how many times longer they are")
-    noise: Share = Field(0.0, description="probability of Gaussian noise")
+    noise: ZeroToOne = Field(0.0, description="probability of Gaussian noise")
     noise_std: Amounts = Field((0.0, 0.2), description="its standard deviation; the volume's is 1")
-    brightness: Share = Field(0.0, description="probability of a constant added")
+    brightness: ZeroToOne = Field(0.0, description="probability of a constant added")
     brightness_shift: NonNegativeFloat = Field(0.3, description="its greatest size; the volume's deviation is 1")
-    contrast: Share = Field(0.0, description="probability of a stretch about the mean, within the patch's range")
+    contrast: ZeroToOne = Field(0.0, description="probability of a stretch about the mean, within the patch's range")
     contrast_range: Positives = Field((0.75, 1.33), description="its least and greatest factor")
-    gamma: Share = Field(0.0, description="probability of a power of the grey values; mean and deviation stay")
+    gamma: ZeroToOne = Field(0.0, description="probability of a power of the grey values; mean and deviation stay")
     gamma_range: Positives = Field((0.7, 1.5), description="its least and greatest exponent")
 
     @model_validator(mode="after")

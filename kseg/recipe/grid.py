@@ -32,7 +32,7 @@ from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, explained, load_recipe, read_toml
 from kseg.recipe.sections import Evaluation, Recipe
-from kseg.recipe.types import Section, Seed, Share, Word
+from kseg.recipe.types import Section, Seed, Word, ZeroToOne
 
 Choices = Annotated[dict[Word, tuple[str, ...]], Field(min_length=1)]
 
@@ -41,7 +41,7 @@ class Reference(Section):
     """Test Dice of some choices that others have reported."""
 
     source: str = Field(min_length=1)
-    dice: dict[str, Share] = Field(min_length=1)
+    dice: dict[str, ZeroToOne] = Field(min_length=1)
 
 
 class Grid(Section):

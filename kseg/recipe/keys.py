@@ -1,4 +1,4 @@
-"""The recipe's keys as a table: for `--help` and the README."""
+"""The recipe's keys as a table: for `--help` and docs/recipe.md."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from kseg.recipe.types import PLANNED, Section
 
 
 def recipe_keys() -> list[tuple[str, str, str]]:
-    """Return (key, default as TOML, description) of every key: for `--help` and the README."""
+    """Return (key, default as TOML, description) of every key: for `--help` and docs/recipe.md."""
     rows = [_row(key, field) for key, field in Recipe.model_fields.items() if not _is_section(field)]
     for section, outer in Recipe.model_fields.items():
         if _is_section(outer):

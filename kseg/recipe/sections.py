@@ -11,16 +11,16 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.types import (
     PLANNED,
-    Fraction,
     LabelValue,
     Name,
     Normalisation,
     Rates,
     Section,
     Seed,
-    Share,
     Sizes,
     Spacing,
+    ZeroToBelowOne,
+    ZeroToOne,
 )
 from kseg.storage.locations import Location, location_of
 
@@ -48,8 +48,8 @@ class Data(Section):
     assume_spacing_mm: Spacing = Field(
         (), description="voxels' size along a file's own axes i, j, k, where the file does not state it; empty: refused"
     )
-    val_fraction: Fraction = Field(0.15, description="share of the subjects without a split that validate")
-    test_fraction: Fraction = Field(0.15, description="share of the subjects without a split that test")
+    val_fraction: ZeroToBelowOne = Field(0.15, description="share of the subjects without a split that validate")
+    test_fraction: ZeroToBelowOne = Field(0.15, description="share of the subjects without a split that test")
     memory_gb: Annotated[float, Field(ge=1)] = Field(4.0, description="memory for which patch and batch are planned")
     normalisation: tuple[Normalisation, ...] | None = Field(
         None,
@@ -70,7 +70,7 @@ class Phantom(Section):
 
     subjects: Annotated[int, Field(ge=3)] = Field(12, description="number of synthetic subjects")
     shape: Sizes = Field((64, 64, 96), description="voxels along x, y, z")
-    difficulty: Share = Field(0.3, description="0 clear, 1 as hard as freehand ultrasound gets")
+    difficulty: ZeroToOne = Field(0.3, description="0 clear, 1 as hard as freehand ultrasound gets")
     muscle_scale: Annotated[float, Field(ge=0.1, le=1.2)] = Field(
         1.0, description="size of the muscles along each axis; 1 is natural, their share of the volume is its cube"
     )
@@ -83,7 +83,7 @@ class Patches(Section):
     batch_size: PositiveInt = Field(
         1, description="patches of a step, over all replicas together", json_schema_extra=PLANNED
     )
-    foreground_oversampling: Share = Field(
+    foreground_oversampling: ZeroToOne = Field(
         0.5, description="share of the patches centred on a foreground voxel", json_schema_extra=PLANNED
     )
     flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
@@ -111,13 +111,13 @@ class Network(Section):
     norm: Literal["batch", "instance", "group"] | None = Field(
         None, description="statistics over the batch, or each sample's by map, or by branch"
     )
-    norm_momentum: Fraction | None = Field(None, description="memory of the norm's moving statistics")
-    negative_slope: Share | None = Field(None, description="0 for ReLU, above for leaky ReLU")
+    norm_momentum: ZeroToBelowOne | None = Field(None, description="memory of the norm's moving statistics")
+    negative_slope: ZeroToOne | None = Field(None, description="0 for ReLU, above for leaky ReLU")
     residual: bool | None = Field(None, description="a second layer on each level, added to the first")
     stem_stride: Sizes | PositiveInt | None = Field(
         None, description="work at a resolution so many times lower, per axis or for all"
     )
-    dropout: Fraction | None = Field(None, description="share of the decoder's maps that a step leaves out")
+    dropout: ZeroToBelowOne | None = Field(None, description="share of the decoder's maps that a step leaves out")
     implementation: Literal["auto", "direct", "reuse"] | None = Field(
         None, description="how the dilated convolutions run"
     )
@@ -137,7 +137,7 @@ class Loss(Section):
     focal_tversky: NonNegativeFloat = Field(0.0, description="weight of the focal Tversky loss, alpha and beta fixed")
     dice: NonNegativeFloat = Field(0.0, description="weight of the Dice loss")
     cross_entropy: NonNegativeFloat = Field(0.0, description="weight of the cross-entropy")
-    alpha: Share = Field(
+    alpha: ZeroToOne = Field(
         0.5, description="penalty of false positives in `tversky` and `focal_tversky`; beta is 1 - alpha"
     )
     gamma: Annotated[float, Field(ge=1, le=10)] = Field(
@@ -176,10 +176,12 @@ class Train(Section):
     )
     weight_decay: NonNegativeFloat = Field(0.004, description="decay of the weights, times the learning rate (adamw)")
     clip_norm: NonNegativeFloat = Field(0.0, description="norm to which a step's gradients are clipped; 0 for never")
-    ema: Fraction = Field(0.0, description="memory of the averaged weights that are validated and kept; 0 for none")
+    ema: ZeroToBelowOne = Field(
+        0.0, description="memory of the averaged weights that are validated and kept; 0 for none"
+    )
     patience: NonNegativeInt = Field(0, description="epochs without a better validation that end the run; 0 for all")
     deep_supervision: bool = Field(False, description="ask the decoder's lower levels for the labels too")
-    warmup: Fraction = Field(0.02, description="share of the run in which the learning rate rises")
+    warmup: ZeroToBelowOne = Field(0.02, description="share of the run in which the learning rate rises")
     validation_patches: PositiveInt = Field(16, description="patches, always the same, that choose the best model")
     cache_dir: str = Field("", description="folder of a local disk to copy shards to before training; empty for none")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
@@ -193,7 +195,7 @@ class Train(Section):
 class Evaluation(Section):
     """How whole volumes are segmented and scored."""
 
-    overlap: Fraction = Field(0.5, description="share by which neighbouring windows overlap")
+    overlap: ZeroToBelowOne = Field(0.5, description="share by which neighbouring windows overlap")
     batch_size: PositiveInt = Field(1, description="windows segmented at once")
     buffer_mb: PositiveInt = Field(
         210, description="memory for overlapping windows; what needs more is cut, and windows at a cut run twice"

@@ -17,8 +17,10 @@ from pydantic import (
     Tag,
 )
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+ZeroToOne = Annotated[float, Field(ge=0, le=1)]
+"""A probability, or a share of something; all of it, too."""
+ZeroToBelowOne = Annotated[float, Field(ge=0, lt=1)]
+"""A share that leaves something: windows that overlap by all would never move on."""
 Sizes = tuple[PositiveInt, PositiveInt, PositiveInt]
 Millimetres = Annotated[float, Field(gt=0, le=1000)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -67,7 +69,7 @@ Rates = Annotated[
 Spacing = Annotated[tuple[Millimetres, ...], AfterValidator(_all_or_none)]
 """Along three axes, or empty."""
 LabelValue = Annotated[int, BeforeValidator(_no_truth_value)]
-Shares = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
+ZeroToOneRange = Annotated[tuple[ZeroToOne, ZeroToOne], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]
 Factors = Annotated[tuple[Factor, Factor], AfterValidator(_in_order)]

@@ -36,7 +36,7 @@ def run_jobs_in_beam(jobs: Sequence[CaseJob], options: Sequence[str]) -> Iterato
             outcome = Outcome.model_validate_json(job.outcome.read_bytes())
         if outcome is None:
             raise InputError(
-                f"Beam's runner left no word of case '{job.scan.case}': is '{job.folder}' seen by its workers?"
+                f"Beam's runner left no outcome of case '{job.scan.case}': is '{job.folder}' seen by its workers?"
             )
         job.outcome.unlink()
         yield outcome

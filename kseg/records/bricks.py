@@ -89,6 +89,6 @@ def _close_together(block: np.ndarray) -> np.ndarray:
     steps = [abs(stride) if length > 1 else 0 for length, stride in zip(block.shape, block.strides, strict=True)]
     order = np.argsort(steps)[::-1]
     planes = block[forwards].transpose(order)
-    room = np.empty((len(planes), planes[0].size + GAP), block.dtype)[:, :-GAP].reshape(planes.shape)
-    room[...] = planes
-    return room.transpose(np.argsort(order))[forwards]
+    copy = np.empty((len(planes), planes[0].size + GAP), block.dtype)[:, :-GAP].reshape(planes.shape)
+    copy[...] = planes
+    return copy.transpose(np.argsort(order))[forwards]

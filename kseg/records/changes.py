@@ -10,7 +10,7 @@ from kseg.records.write import case_jobs, plan_of, splits_of
 def find_changes(recipe: Recipe, found: ScanList, manifest: Manifest) -> list[str]:
     """Return what has changed since a dataset was prepared, a phrase each; every source is read, to hash it."""
     prepared = {case.case: case for case in manifest.cases}
-    left_out = {out.case: out.source for out in manifest.left_out}
+    left_out = {out.case: out.origin_hash for out in manifest.left_out}
     known = {scan.case for scan in found.scans}
     changes = [f"case '{case}' is gone" for case in prepared.keys() - known]
     if (found.channels, found.labels.to_json()) != (manifest.channels, manifest.labels):
@@ -21,9 +21,9 @@ def find_changes(recipe: Recipe, found: ScanList, manifest: Manifest) -> list[st
         if case is None:
             if scan.case not in left_out:
                 changes.append(f"case '{scan.case}' is new")
-            elif left_out[scan.case] not in (None, scan.source()):
+            elif left_out[scan.case] not in (None, scan.origin_hash()):
                 changes.append(f"the files of case '{scan.case}', which was left out, have changed")
-        elif case.source != scan.source():
+        elif case.origin_hash != scan.origin_hash():
             changes.append(f"the files of case '{scan.case}' have changed")
         elif case.recipe != job.recipe:
             changes.append("the recipe, or kseg, prepares cases in another way now")

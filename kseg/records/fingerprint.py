@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy.ndimage import generate_binary_structure, label
 
-from kseg.recipe.types import Share
+from kseg.recipe.types import ZeroToOne
 from kseg.records.packed_labels import PackedLabels
 from kseg.volumes.intensity_normalisation import CaseIntensities, Statistics
 
@@ -30,7 +30,7 @@ class Fingerprint(BaseModel):
     inside: tuple[Statistics, ...]
     outside: tuple[Statistics, ...]
     components: tuple[NonNegativeInt, ...]
-    largest_component: tuple[Share, ...]
+    largest_component: tuple[ZeroToOne, ...]
 
 
 def take_fingerprint(

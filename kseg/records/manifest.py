@@ -25,14 +25,14 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Shard(Fingerprint, _Entry):
     """A case in its shard, and what was measured of it.
 
     The shard lies beside the manifest, so `file` holds no folder; the record of its head begins at byte `head`.
-    `source` is a hash of what the case was made from, `recipe` one of how.
+    `origin_hash` is one of what the case was made from (the file's key is "source"), `recipe` one of how.
     """
 
     case: str
@@ -41,7 +41,7 @@ class Shard(Fingerprint, _Entry):
     head: NonNegativeInt
     bytes: PositiveInt
     sha256: Hash
-    source: Hash
+    origin_hash: Hash = Field(alias="source")
     recipe: Hash
 
 
@@ -52,11 +52,11 @@ class CaseEntry(Shard):
 
 
 class LeftOut(_Entry):
-    """A case that `--skip-bad` left out, and why; `source` is a hash of what it was to be made from."""
+    """A case that `--skip-bad` left out, and why; `origin_hash` is one of what it was to be made from."""
 
     case: str
     reason: str
-    source: Hash | None = None
+    origin_hash: Hash | None = Field(None, alias="source")
     """None in manifests that were written before there was one."""
 
 
@@ -96,7 +96,7 @@ class Manifest(_Entry):
 
 def manifest_text(manifest: Manifest) -> str:
     """Return the manifest as JSON with a line for each case: what changed shows in a diff."""
-    table = manifest.model_dump(mode="json")
+    table = manifest.model_dump(mode="json", by_alias=True)
     lines = []
     for key, value in table.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):

@@ -88,7 +88,7 @@ def pack_labels(labels: VolumeStream, bricks: Bricks, num_classes: int) -> Packe
 
 
 def class_indices(packed: bytes, bricks: Bricks, number: int, num_classes: int) -> np.ndarray:
-    """Unpack the labels of a brick of a stranger's, as far as the volume goes, and see to it that they are classes.
+    """Unpack the labels of a brick of any file, as far as the volume goes, and check that they are classes.
 
     Raises:
         ValueError: they are more or fewer than the brick's voxels, or one is no class.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from kseg.recipe.types import Normalisation, Share, Sizes
+from kseg.recipe.types import Normalisation, Sizes, ZeroToOne
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.modality import is_ct, is_ultrasound
 from kseg.records.plan_warnings import (
@@ -51,7 +51,7 @@ class Plan(BaseModel):
     pooling: tuple[Sizes, ...]
     normalisation: tuple[Normalisation, ...]
     foreground: tuple[Statistics, ...]
-    foreground_oversampling: Share
+    foreground_oversampling: ZeroToOne
     step_seconds: NonNegativeFloat
     warnings: tuple[str, ...] = ()
 

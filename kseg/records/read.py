@@ -20,7 +20,7 @@ from kseg.volumes.volume import Volume
 
 
 @dataclass(frozen=True)
-class Record:
+class PreparedCase:
     """A case, whole, as scoring uses it.
 
     `image.array` is `(x, y, z, channels)`, of a dtype that `read_volume` names; `labels` `(x, y, z)` class indices,
@@ -36,17 +36,17 @@ class Record:
     truth: Volume
 
 
-def read_records(folder: Location, manifest: Manifest, split: str) -> Iterator[Record]:
+def read_cases(folder: Location, manifest: Manifest, split: str) -> Iterator[PreparedCase]:
     """Yield the cases of a split in the order of the manifest.
 
     Raises:
         InputError: a shard is damaged or holds something else; the message names it.
     """
     for case in manifest.of_split(split):
-        yield read_record(folder / case.file, case, manifest.label_map.num_classes)
+        yield read_case(folder / case.file, case, manifest.label_map.num_classes)
 
 
-def read_record(path: Location, entry: CaseEntry, num_classes: int) -> Record:
+def read_case(path: Location, entry: CaseEntry, num_classes: int) -> PreparedCase:
     """Read the case of a shard.
 
     Raises:
@@ -62,7 +62,7 @@ def read_record(path: Location, entry: CaseEntry, num_classes: int) -> Record:
             raise InputError(f"shard '{path}' holds what kseg cannot read ({said}): prepare again") from None
 
 
-def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Record:
+def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> PreparedCase:
     head = decode_head(reader.read(entry.head), num_classes)
     bricks = head.bricks
     if (head.case, head.subject, bricks.shape) != (entry.case, entry.subject, entry.shape):
@@ -82,10 +82,12 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Recor
     truth = Volume(labels, head.affine, head.stored)
     if head.truth != NO_TRUTH:
         truth = decode_truth(reader.read(head.truth), head, num_classes)
-    return Record(head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics, truth)
+    return PreparedCase(
+        head.case, head.subject, Volume(image, head.affine, head.stored), labels, head.statistics, truth
+    )
 
 
-def damaged(shard: Location) -> InputError:
+def damaged_shard(shard: Location) -> InputError:
     """Return the error about a shard whose checksum is not the manifest's."""
     return InputError(f"shard '{shard}' is damaged (its checksum differs): prepare the dataset again")
 
@@ -100,5 +102,5 @@ def check_shards(folder: Location, manifest: Manifest) -> None:
         path = folder / case.file
         with reaching(path):
             if sha256_of(path) != case.sha256:
-                raise damaged(path)
-        read_record(path, case, manifest.label_map.num_classes)
+                raise damaged_shard(path)
+        read_case(path, case, manifest.label_map.num_classes)

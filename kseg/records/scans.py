@@ -35,16 +35,16 @@ class Scan:
     """A case that can be opened.
 
     `split` is "train", "val", "test", or "" where the source leaves it open. `open()` returns the image and the class
-    indices as streams; it raises `InputError` for a bad file, and so does reading the streams. `source()` is a SHA-256
-    of what the case is made from. `truth()`, where `open()` resamples, opens the class indices on the scan's own grid.
-    All can be sent to another process.
+    indices as streams; it raises `InputError` for a bad file, and so does reading the streams. `origin_hash()` is a
+    SHA-256 of what the case is made from. `truth()`, where `open()` resamples, opens the class indices on the scan's
+    own grid. All can be sent to another process.
     """
 
     case: str
     subject: str
     split: str
     open: Callable[[], tuple[VolumeStream, VolumeStream]]
-    source: Callable[[], str]
+    origin_hash: Callable[[], str]
     truth: Callable[[], VolumeStream] | None = None
 
 
@@ -107,7 +107,7 @@ def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:
 def scan_in_memory(case: str, subject: str, split: str, image: Volume, labels: np.ndarray) -> Scan:
     """Return the scan of a volume `(x, y, z)` or `(x, y, z, channels)` and its class indices `(x, y, z)`."""
     return Scan(
-        case, subject, split, partial(_open_memory, image, labels), partial(_source_of_memory, image.array, labels)
+        case, subject, split, partial(_open_memory, image, labels), partial(_hash_of_memory, image.array, labels)
     )
 
 
@@ -115,7 +115,7 @@ def _open_memory(image: Volume, labels: np.ndarray) -> tuple[VolumeStream, Volum
     return stream_of_volume(image), stream_of_volume(replace(image, array=labels))
 
 
-def _source_of_memory(image: np.ndarray, labels: np.ndarray) -> str:
+def _hash_of_memory(image: np.ndarray, labels: np.ndarray) -> str:
     return hashlib.sha256(image.tobytes() + labels.tobytes()).hexdigest()
 
 
@@ -167,7 +167,7 @@ def _scans_of_files(recipe: Recipe, missing_ok: bool) -> ScanList:
         Scan(
             *(case.case, case.subject, case.split),
             partial(_open, case, channels, labels, recipe.data.assume_spacing_mm),
-            partial(_source, case),
+            partial(_hash_of_files, case),
         )
         for case in found.cases
     )
@@ -182,7 +182,7 @@ def _open(
     return image, open_labels(case.label, labels, image, case.case, assume_spacing_mm)
 
 
-def _source(case: Case) -> str:
+def _hash_of_files(case: Case) -> str:
     digests = [_digest(file) for path in (*case.images, case.label) for file in files_of(path)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
@@ -200,7 +200,7 @@ def _phantom_scans(recipe: Recipe) -> ScanList:
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     drawn = phantoms(options.subjects, options.shape, seed=recipe.seed, **look)
     scans = (
-        Scan(case, subject, "", partial(_draw, phantom), partial(_phantom_source, phantom))
+        Scan(case, subject, "", partial(_draw, phantom), partial(_hash_of_phantom, phantom))
         for case, subject, phantom in drawn
     )
     return ScanList(("ultrasound",), LABELS, tuple(scans))
@@ -211,5 +211,5 @@ def _draw(phantom: Phantom) -> tuple[VolumeStream, VolumeStream]:
     return _open_memory(image, LABELS.to_indices(labels.array, "the phantom"))
 
 
-def _phantom_source(phantom: Phantom) -> str:
+def _hash_of_phantom(phantom: Phantom) -> str:
     return hashlib.sha256(repr(phantom).encode()).hexdigest()

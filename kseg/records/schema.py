@@ -136,6 +136,6 @@ def decode_brick(content: bytes, head: Head, number: int) -> tuple[np.ndarray, b
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def _check(sound: bool, complaint: str) -> None:
+def _check(sound: bool, message: str) -> None:
     if not sound:
-        raise ValueError(complaint)
+        raise ValueError(message)

@@ -8,7 +8,7 @@ from kseg.console.errors import InputError
 from kseg.console.progress import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import CaseEntry, Manifest
-from kseg.records.read import damaged
+from kseg.records.read import damaged_shard
 from kseg.storage.disk import check_writable
 from kseg.storage.files import lock, sha256_of, whole_file
 from kseg.storage.locations import Location, local, reaching
@@ -38,7 +38,7 @@ def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, 
         `cache_dir`, and the manifest with the names that shards have there.
 
     Raises:
-        InputError: a shard is damaged or cannot be reached, the disk has no room for the copies, or `cache_dir` is or
+        InputError: a shard is damaged or cannot be reached, the copies do not fit on the disk, or `cache_dir` is or
             lies in a folder that kseg made for something else, whose files it would mix with others.
     """
     place = cache_dir.resolve()
@@ -53,8 +53,8 @@ def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, 
         need, free = sum(case.bytes for case in missing), shutil.disk_usage(cache_dir).free
         if need > free:
             raise InputError(
-                f"train.cache_dir '{cache_dir}' has room for {free / 1e9:.1f} GB, the shards of '{folder}' take "
-                f"{need / 1e9:.1f} GB more: make room, or choose another"
+                f"train.cache_dir '{cache_dir}' has {free / 1e9:.1f} GB free, the shards of '{folder}' take "
+                f"{need / 1e9:.1f} GB more: free space, or choose another"
             )
         if missing:
             say(f"copying {len(missing)} shards, {need / 1e9:.2f} GB, from '{folder}' to '{cache_dir}'")
@@ -73,9 +73,9 @@ def _is_there(cache_dir: Path, case: CaseEntry) -> bool:
     return path.is_file() and path.stat().st_size == case.bytes
 
 
-def _copy(source: Location, target: Path, case: CaseEntry) -> None:
-    with reaching(source), source.open("rb") as file, whole_file(target, on_disk=True) as path:
+def _copy(shard: Location, target: Path, case: CaseEntry) -> None:
+    with reaching(shard), shard.open("rb") as file, whole_file(target, on_disk=True) as path:
         with path.open("wb") as copy:
             shutil.copyfileobj(file, copy, PIECE)
         if sha256_of(path) != case.sha256:
-            raise damaged(source)
+            raise damaged_shard(shard)

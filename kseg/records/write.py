@@ -118,7 +118,9 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome]) -> M
         plan=plan_of(recipe, found, cases),
         cases=tuple(cases),
         left_out=tuple(
-            LeftOut(case=out.case, reason=out.reason, source=out.source) for out in outcomes if out.shard is None
+            LeftOut(case=out.case, reason=out.reason, origin_hash=out.origin_hash)
+            for out in outcomes
+            if out.shard is None
         ),
     )
 

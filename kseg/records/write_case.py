@@ -46,7 +46,7 @@ class CaseJob:
 class Outcome(BaseModel):
     """What became of a case: its shard, or the reason why there is none; `again` if an earlier run had finished it.
 
-    `notes` are sentences on what its files leave open; `source` is, where there is no shard, a hash of the files.
+    `notes` are sentences on what its files leave open; `origin_hash` is, where there is no shard, that of the scan.
     """
 
     case: str
@@ -54,7 +54,7 @@ class Outcome(BaseModel):
     reason: str = ""
     again: bool = False
     notes: tuple[str, ...] = ()
-    source: str = ""
+    origin_hash: str = ""
 
 
 def prepare_case(job: CaseJob) -> Outcome:
@@ -73,9 +73,9 @@ def prepare_case(job: CaseJob) -> Outcome:
             job.note.unlink(missing_ok=True)
             shard, notes = write_case(job)
         except InputError as error:
-            return Outcome(case=job.scan.case, reason=str(error), source=job.scan.source())
+            return Outcome(case=job.scan.case, reason=str(error), origin_hash=job.scan.origin_hash())
         with own_file(job.note) as path:
-            path.write_text(shard.model_dump_json(), encoding="utf-8")
+            path.write_text(shard.model_dump_json(by_alias=True), encoding="utf-8")
         return Outcome(case=job.scan.case, shard=shard, notes=notes)
 
 
@@ -93,7 +93,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
     scan = job.scan
     target = job.folder / f"{scan.case}.tfrecord"
     with ThreadPoolExecutor(2) as threads:
-        source = threads.submit(scan.source)
+        origin_hash = threads.submit(scan.origin_hash)
         image, indices = scan.open()
         bricks = Bricks.of(image.shape)
         labels = pack_labels(indices, bricks, job.num_classes)
@@ -125,7 +125,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
             head=place,
             bytes=writer.size,
             sha256=writer.sha256,
-            source=source.result(),
+            origin_hash=origin_hash.result(),
             recipe=job.recipe,
             **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities, pieces.result())),
         )
@@ -159,4 +159,4 @@ def _finished(job: CaseJob) -> Shard | None:
     except (OSError, ValidationError):
         return None
     same = (shard.case, shard.subject, shard.recipe) == (job.scan.case, job.scan.subject, job.recipe)
-    return shard if whole and same and shard.source == job.scan.source() else None
+    return shard if whole and same and shard.origin_hash == job.scan.origin_hash() else None

@@ -58,7 +58,7 @@ class RunFolder:
         return self.path / "model.engine"
 
     @property
-    def engine_source(self) -> Path:
+    def engine_onnx(self) -> Path:
         """What the engine was built from, in ONNX's format."""
         return self.path / "engine.onnx"
 

@@ -73,21 +73,21 @@ def whole_folder(path: Path, *kinds: Kind) -> Iterator[Path]:
         remove_own(partial)
 
 
-def lock(file: TextIO, complaint: str = "") -> None:
+def lock(file: TextIO, refusal: str = "") -> None:
     """Lock an open file; the lock goes with the last process that holds the file open, however that ends.
 
-    Without a `complaint` it waits until no other process has the lock.
+    Without a `refusal` it waits until no other process has the lock.
 
     Raises:
-        InputError: the `complaint`, where another process has locked it.
+        InputError: the `refusal`, where another process has locked it.
     """
     with suppress(ImportError):  # there are systems without such locks
         import fcntl
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if complaint else 0))
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
         except BlockingIOError:
-            raise InputError(complaint) from None
+            raise InputError(refusal) from None
 
 
 def sha256_of(path: Location) -> str:

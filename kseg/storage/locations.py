@@ -58,7 +58,7 @@ def is_remote(location: Location) -> bool:
 
 @contextmanager
 def reaching(location: Location) -> Iterator[None]:
-    """Tell in one line that a remote location cannot be reached; what a local file complains of passes as it is.
+    """Tell in one line that a remote location cannot be reached; an error of a local file passes as it is.
 
     Raises:
         InputError: the bucket, the network or the credentials do not allow it.

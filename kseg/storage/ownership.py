@@ -164,8 +164,8 @@ def _entries_if_ours(folder: Location, kinds: tuple[Kind, ...]) -> Entries:
         raise InputError(
             f"'{folder}' is not a {kind.name} that kseg made (it holds '{first}'): {kind.elsewhere}, or move it away"
         )
-    if (stranger := _foreign(folder, entries, ours)) is not None:
-        raise InputError(f"'{folder}' holds {stranger}: move it away, or {kind.elsewhere}")
+    if (foreign := _foreign(folder, entries, ours)) is not None:
+        raise InputError(f"'{folder}' holds {foreign}: move it away, or {kind.elsewhere}")
     return entries
 
 

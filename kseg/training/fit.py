@@ -10,7 +10,7 @@ from kseg.console.disk_errors import naming, refusals_told
 from kseg.console.termination import Termination
 from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
-from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, Share
+from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, WorkerShare
 from kseg.patches.stopwatch import Stopwatch, python_timestamp
 from kseg.records.read import check_shards
 from kseg.runs.run import Run
@@ -65,7 +65,7 @@ def fit(
     to_validate = range(-(-options.validation_patches // recipe.patches.batch_size))
     whole_val = val.batches(to_validate).cache()
 
-    def val_batches(share: Share) -> tf.data.Dataset:
+    def val_batches(share: WorkerShare) -> tf.data.Dataset:
         return whole_val if share == WHOLE else val.batches(to_validate, share).cache()
 
     stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)

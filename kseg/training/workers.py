@@ -13,7 +13,7 @@ import tensorflow as tf
 from kseg.console.command import say
 from kseg.console.errors import InputError, MachineError
 from kseg.console.text import first_line
-from kseg.patches.patch_source import WHOLE, Share
+from kseg.patches.patch_source import WHOLE, WorkerShare
 
 JOBS = ("chief", "worker")
 """Types of tasks that train, as TensorFlow names them, in their order; one chief at most."""
@@ -71,7 +71,9 @@ class Workers:
                 f"choose a multiple of {self.replicas}"
             )
 
-    def feed(self, batches: Callable[[Share], tf.data.Dataset]) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    def feed(
+        self, batches: Callable[[WorkerShare], tf.data.Dataset]
+    ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         """Return what Keras draws batches from, given those of a share.
 
         Each worker makes its own share, so that TensorFlow is left nothing to shard.
@@ -79,7 +81,7 @@ class Workers:
         if self.replicas == 1:
             return batches(WHOLE)
         return self.strategy.distribute_datasets_from_function(
-            lambda context: batches(Share(context.input_pipeline_id, context.num_input_pipelines, self.devices))
+            lambda context: batches(WorkerShare(context.input_pipeline_id, context.num_input_pipelines, self.devices))
         )
 
     def sums(self, values: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Reading images and labels: every check a stranger's file needs, so that later rooms compute without any.
+"""Reading images and labels: every check that a file needs, so that what comes later computes without any.
 
 What is opened here is read slab by slab by whoever prepares it, and whole by whoever predicts it.
 """

@@ -46,13 +46,13 @@ def test_libraries_that_pass_on_words_alone_are_understood(told: Exception) -> N
     assert line is not None
     assert "\n" not in line
     assert FULL in line
-    assert line.endswith(": make room on that disk, then go on with --resume")
+    assert line.endswith(": free space on that disk, then go on with --resume")
 
 
 def test_tensorflows_words_are_understood() -> None:
     errors = pytest.importorskip("tensorflow").errors
     told = errors.ResourceExhaustedError(None, None, f"{{{{function_node __wrapped__}}}} logs/events.out; {FULL}")
-    assert refusal(told) == f"logs/events.out; {FULL}: make room on that disk, then run the command again"
+    assert refusal(told) == f"logs/events.out; {FULL}: free space on that disk, then run the command again"
     assert refusal(errors.InvalidArgumentError(None, None, "shapes differ")) is None
 
 
@@ -71,7 +71,7 @@ def test_other_errors_pass_as_they_are(other: Exception) -> None:
 
 def test_a_worker_s_refusal_keeps_its_file() -> None:
     sent = pickle.loads(pickle.dumps(error_of(errno.EDQUOT, "shard")))
-    assert refusal(sent) == f"'shard': {os.strerror(errno.EDQUOT)}: make room on that disk, then run the command again"
+    assert refusal(sent) == f"'shard': {os.strerror(errno.EDQUOT)}: free space on that disk, then run the command again"
 
 
 def test_a_file_is_named_where_a_library_does_not() -> None:

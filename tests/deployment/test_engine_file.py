@@ -77,7 +77,7 @@ def test_an_engine_is_described_and_predicts_what_keras_predicts(exported):
         "cuda_driver": "12.8",
     }
     assert (described["precision"], described["patch"], described["batch"]) == ("fp32", [16, 16, 16], 2)
-    files = (folder.model, folder.engine_source, folder.engine)
+    files = (folder.model, folder.engine_onnx, folder.engine)
     assert described["sha256"] == {path.name: sha256_of(path) for path in files}
     assert described["largest_difference"] < 1e-5
     assert err.count("TensorRT: ") == 1, "a phase within a phase is no news"
@@ -114,7 +114,7 @@ def test_precision_is_in_the_flag_and_in_the_types_of_the_graph(precision, tf32,
     folder = untrained_run("leg")
     export.main(["leg", "--format", "tensorrt", "--precision", precision])
     assert json.loads(folder.engine.read_bytes().split(b"\n", 1)[0])["tf32"] is tf32
-    kernels = [one for one in onnx.load(folder.engine_source).graph.initializer if one.name.endswith("/kernel")]
+    kernels = [one for one in onnx.load(folder.engine_onnx).graph.initializer if one.name.endswith("/kernel")]
     assert {one.data_type for one in kernels} == {kind}
     difference = json.loads(folder.engine_description.read_bytes())["largest_difference"]
     assert (1e-6 < difference < 0.02) if precision == "fp16" else difference < 1e-5
@@ -203,7 +203,7 @@ def test_an_engine_that_disagrees_is_not_kept(machine, untrained_run, monkeypatc
     monkeypatch.setattr(tensorrt_engine.Engine, "__call__", lambda engine, voxels: run(engine, voxels) + 2e-4)
     with pytest.raises(InputError, match=r"by 2\.0e-04 in a probability, fp32 may by 0\.0001: it is not kept"):
         export.main(["leg", "--format", "tensorrt"])
-    assert not any(path.exists() for path in (folder.engine, folder.engine_source, folder.engine_description))
+    assert not any(path.exists() for path in (folder.engine, folder.engine_onnx, folder.engine_description))
 
 
 def test_what_was_timed_serves_the_next_build_of_the_same_machine(exported, machine):

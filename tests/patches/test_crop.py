@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kseg.patches.crop import crop
-from kseg.patches.shards import grid_of, read_labels
+from kseg.patches.shards import grid_of, read_brick_labels
 from kseg.records.schema import DTYPES
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.labels import index_dtype
@@ -82,7 +82,7 @@ def test_the_labels_of_a_brick_are_those_there(parsed: Parsed) -> None:
     filled_up = np.pad(labels, [(0, length) for length in size * grid - SHAPE])
     for number, place in enumerate(np.ndindex(*grid)):
         x, y, z = (slice(start, start + length) for start, length in zip(place * size, size, strict=True))
-        found = read_labels(head, tf.constant(number, tf.int64), "uint16")
+        found = read_brick_labels(head, tf.constant(number, tf.int64), "uint16")
         np.testing.assert_array_equal(found, filled_up[x, y, z])
 
 

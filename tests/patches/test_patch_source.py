@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.patches.patch_source import PatchSource, Share
+from kseg.patches.patch_source import PatchSource, WorkerShare
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Patches
 from kseg.records import bricks
 from kseg.records.manifest import Manifest
-from kseg.records.read import read_records
+from kseg.records.read import read_cases
 from kseg.records.scans import Scan, ScanList, scan_in_memory
 from kseg.records.write import write_dataset
 from kseg.volumes.intensity_normalisation import normalise
@@ -109,7 +109,7 @@ def test_the_shares_of_all_workers_are_the_batch_of_one(
     monkeypatch.setattr(PatchSource, "_patch", counted)
     shares = []
     for index in range(workers):
-        batches = [image.numpy() for image, _ in patches.batches(range(5, 8), Share(index, workers, devices))]
+        batches = [image.numpy() for image, _ in patches.batches(range(5, 8), WorkerShare(index, workers, devices))]
         assert [len(batch) for batch in batches] == 3 * devices * [6 // workers // devices]
         shares.append(np.concatenate(batches).reshape(3, 6 // workers, *whole[0].shape))
     assert sorted(cut) == list(range(30, 48))  # no worker cuts what another does
@@ -141,7 +141,7 @@ def test_a_batch_mixes_volumes(prepared: tuple[Path, Manifest]) -> None:
 
 
 def test_patches_are_pieces_of_their_case_normalised_by_its_statistics(prepared: tuple[Path, Manifest]) -> None:
-    records = {record.case: record for record in read_records(*prepared, "train")}
+    records = {record.case: record for record in read_cases(*prepared, "train")}
     found = batches(source(prepared, flip_axes=(), foreground_oversampling=0), [0], 4)
     for image, case in zip(np.concatenate([image for image, _ in found]), cases_of(found), strict=True):
         record = records[f"case_{case}"]

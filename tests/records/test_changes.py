@@ -100,7 +100,7 @@ def test_a_case_that_was_left_out_is_compared_too(tmp_path: Path) -> None:
     (tmp_path / "bad.nii").write_bytes(whole)
     assert changes(words, manifest) == ["the files of case 'c1', which was left out, have changed"]
 
-    old = manifest.model_copy(update={"left_out": (manifest.left_out[0].model_copy(update={"source": None}),)})
+    old = manifest.model_copy(update={"left_out": (manifest.left_out[0].model_copy(update={"origin_hash": None}),)})
     (tmp_path / "records/manifest.json").write_text(manifest_text(old).replace(', "source": null', ""))
     assert load_manifest(tmp_path / "records") == old
     assert changes(words, old) == []  # its manifest does not say what the case was

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.manifest import load_manifest
-from kseg.records.read import read_records
+from kseg.records.read import read_cases
 from kseg.records.scans import find_scans
 from kseg.records.write import write_dataset
 
@@ -56,7 +56,7 @@ def test_one_file_with_all_channels_gives_each_a_name(tmp_path, capsys):
     assert manifest.channels == ("image_0", "image_1")
     assert len(manifest.plan.normalisation) == 2
     assert "note: each image of" in capsys.readouterr().err
-    (record,) = read_records(tmp_path / "records", manifest, "test")
+    (record,) = read_cases(tmp_path / "records", manifest, "test")
     np.testing.assert_array_equal(record.image.array, cases[2][0])
 
 

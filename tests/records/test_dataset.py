@@ -13,7 +13,7 @@ from kseg.recipe.sections import Recipe
 from kseg.records import bricks
 from kseg.records.changes import find_changes
 from kseg.records.manifest import Manifest, load_manifest
-from kseg.records.read import check_shards, read_record, read_records
+from kseg.records.read import check_shards, read_case, read_cases
 from kseg.records.scans import ScanList, find_scans
 from kseg.records.write import write_dataset
 from kseg.storage.files import sha256_of
@@ -44,7 +44,7 @@ def test_shards_hold_what_the_sources_held(
     assert manifest == written
     read = {}
     for split in ("train", "val", "test"):
-        records = list(read_records(folder, manifest, split))
+        records = list(read_cases(folder, manifest, split))
         for record, case in zip(records, manifest.of_split(split), strict=True):
             assert (record.case, record.subject, split) == (case.case, case.subject, case.split)
             assert (record.image.shape, record.image.spacing_mm) == (case.shape, case.spacing_mm)
@@ -134,7 +134,7 @@ def test_changes_since_a_dataset_was_prepared_are_named(tmp_path: Path, scans: S
     other = scans(train=4)
     renamed = [
         *found.scans[:2],
-        type(found.scans[2])("case_2", "case_2", "train", other.scans[3].open, other.scans[3].source),
+        type(found.scans[2])("case_2", "case_2", "train", other.scans[3].open, other.scans[3].origin_hash),
         found.scans[3],
     ]
     changed = ScanList(found.channels, found.labels, tuple(renamed))
@@ -159,8 +159,8 @@ def damaged(tmp_path: Path, scans: Scans) -> tuple[Path, Manifest]:
 def test_reading_names_the_damaged_shard_and_place(damaged: tuple[Path, Manifest]) -> None:
     seen = []
     with pytest.raises(InputError, match=r"case_1.tfrecord' is damaged at byte 0"):
-        seen += [record.case for record in read_records(*damaged, "train")]
-    assert [record.case for record in read_records(*damaged, "val")] == ["case_7"]
+        seen += [record.case for record in read_cases(*damaged, "train")]
+    assert [record.case for record in read_cases(*damaged, "val")] == ["case_7"]
 
 
 def test_checking_names_the_damaged_shard(damaged: tuple[Path, Manifest]) -> None:
@@ -175,7 +175,7 @@ def test_a_truncated_shard_is_named_by_its_size_and_by_its_reader(tmp_path: Path
     with pytest.raises(InputError, match=r"case_2\.tfrecord' has \d+ bytes, its manifest says"):
         load_manifest(path.parent)
     with pytest.raises(InputError, match=r"case_2\.tfrecord' is damaged at byte \d+"):
-        list(read_records(path.parent, manifest, "train"))
+        list(read_cases(path.parent, manifest, "train"))
 
 
 def test_a_shard_of_another_case_is_named(tmp_path: Path, scans: Scans) -> None:
@@ -184,7 +184,7 @@ def test_a_shard_of_another_case_is_named(tmp_path: Path, scans: Scans) -> None:
     (folder / "case_4.tfrecord").write_bytes((folder / "case_1.tfrecord").read_bytes())
     entry = manifest.cases[1].model_copy(update={"case": "case_4", "subject": "case_4"})
     with pytest.raises(InputError, match=r"case_4.tfrecord' holds what kseg cannot read \(it holds case 'case_1'"):
-        read_record(folder / "case_4.tfrecord", entry, 2)
+        read_case(folder / "case_4.tfrecord", entry, 2)
 
 
 def test_phantom_subjects_are_split_as_named_and_follow_from_the_seed(tiny_dataset: Path) -> None:
@@ -196,7 +196,7 @@ def test_phantom_subjects_are_split_as_named_and_follow_from_the_seed(tiny_datas
     }
     recipe = load_recipe(None, ["phantom.subjects=5", "phantom.shape=[24, 24, 32]"])
     drawn = {scan.case: scan for scan in find_scans(recipe).scans}
-    for record in read_records(tiny_dataset, manifest, "train"):
+    for record in read_cases(tiny_dataset, manifest, "train"):
         image, labels = (gather(stream, "it").array for stream in drawn[record.case].open())
         np.testing.assert_array_equal(record.image.array, image)
         np.testing.assert_array_equal(record.labels, labels[..., 0])

@@ -9,7 +9,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.folds import deal_folds, validation_folds
 from kseg.records.manifest import Manifest
-from kseg.records.read import read_records
+from kseg.records.read import read_cases
 from kseg.records.scans import find_scans
 from kseg.records.write import write_dataset
 
@@ -61,6 +61,6 @@ def test_a_folds_cases_are_read_from_where_they_are(dataset: tuple[Path, Manifes
     for subjects in validation_folds(manifest, 3, seed=1):
         view = manifest.with_validation(subjects)
         for split in ("train", "val", "test"):
-            found = [record.case for record in read_records(folder, view, split)]
+            found = [record.case for record in read_cases(folder, view, split)]
             assert found == [case.case for case in view.of_split(split)]
-        assert {record.subject for record in read_records(folder, view, "val")} == set(subjects)
+        assert {record.subject for record in read_cases(folder, view, "val")} == set(subjects)

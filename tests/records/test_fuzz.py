@@ -12,7 +12,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records import bricks
 from kseg.records.manifest import MANIFEST, Manifest, load_manifest
-from kseg.records.read import read_records
+from kseg.records.read import read_cases
 from kseg.records.scans import at_one_spacing
 from kseg.records.write import write_dataset
 
@@ -51,7 +51,7 @@ def voxels(folder: Path, manifest: Manifest) -> dict[str, tuple[bytes, ...]]:
     return {
         record.case: (record.image.array.tobytes(), record.labels.tobytes(), record.truth.array.tobytes())
         for split in ("train", "val", "test")
-        for record in read_records(folder, manifest, split)
+        for record in read_cases(folder, manifest, split)
     }
 
 

@@ -14,7 +14,7 @@ from kseg.records.apache_beam import prepare_and_tell
 from kseg.records.destinations import destination
 from kseg.records.manifest import MANIFEST, load_manifest
 from kseg.records.process_pool import run_jobs
-from kseg.records.read import check_shards, read_records
+from kseg.records.read import check_shards, read_cases
 from kseg.records.scans import ScanList
 from kseg.records.write import write_dataset
 from kseg.records.write_case import CaseJob, Outcome, prepare_case
@@ -58,7 +58,7 @@ def test_bytes_are_those_of_a_disk_and_nothing_else_is_left(store: UPath, tmp_pa
     assert load_manifest(store) == written
     check_shards(store, written)
     for remote, local in zip(
-        read_records(store, written, "train"), read_records(tmp_path / "legs", written, "train"), strict=True
+        read_cases(store, written, "train"), read_cases(tmp_path / "legs", written, "train"), strict=True
     ):
         np.testing.assert_array_equal(remote.image.array, local.image.array)
 
@@ -166,4 +166,4 @@ def test_shards_that_a_store_has_lost_or_cut_are_named(store: UPath, scans: Scan
     with pytest.raises(InputError, match=r"case_2.tfrecord' is missing"):
         load_manifest(store)
     with pytest.raises(InputError, match=r"case_2.tfrecord' cannot be opened"):
-        list(read_records(store, manifest, "train"))
+        list(read_cases(store, manifest, "train"))

@@ -16,7 +16,7 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.records import bricks
 from kseg.records.manifest import CaseEntry
-from kseg.records.read import Record, read_record
+from kseg.records.read import PreparedCase, read_case
 from kseg.records.scans import scan_in_memory
 from kseg.records.schema import DTYPES, decode_brick, decode_head
 from kseg.records.tf_example import decode_example, encode_example
@@ -30,26 +30,28 @@ AFFINE = np.array([[0.3, 0.1, 0, -7], [-0.1, 0.3, 0, 4], [0, 0, 0.7, 2], [0, 0, 
 HASH = "0" * 64
 
 
-def record(dtype: str = "uint8", classes: int = 3, shape: tuple[int, ...] = (6, 5, 4, 1), seed: int = 0) -> Record:
+def record(
+    dtype: str = "uint8", classes: int = 3, shape: tuple[int, ...] = (6, 5, 4, 1), seed: int = 0
+) -> PreparedCase:
     rng = np.random.default_rng(seed)
     array = rng.integers(0, 120, shape).astype(dtype)
     labels = rng.integers(0, classes, shape[:3]).astype("uint8" if classes <= 255 else "uint16")
     stored = StoredGeometry(tuple(shape[2::-1]), AFFINE[:, [2, 1, 0, 3]], ".mha", placed=False)
     image, truth = Volume(array, AFFINE, stored), Volume(labels, AFFINE, stored)
-    return Record("scan_1", "subject_1", image, labels, intensity_statistics(array), truth)
+    return PreparedCase("scan_1", "subject_1", image, labels, intensity_statistics(array), truth)
 
 
-def write(folder: Path, original: Record, classes: int) -> tuple[Path, CaseEntry]:
+def write(folder: Path, original: PreparedCase, classes: int) -> tuple[Path, CaseEntry]:
     scan = scan_in_memory(original.case, original.subject, "", original.image, original.labels)
     shard, _ = write_case(CaseJob(scan, folder, classes, HASH))
     return folder / shard.file, CaseEntry(split="train", **dict(shard))
 
 
-def there_and_back(folder: Path, original: Record, classes: int) -> Record:
-    return read_record(*write(folder, original, classes), classes)
+def there_and_back(folder: Path, original: PreparedCase, classes: int) -> PreparedCase:
+    return read_case(*write(folder, original, classes), classes)
 
 
-def assert_same(found: Record, expected: Record) -> None:
+def assert_same(found: PreparedCase, expected: PreparedCase) -> None:
     assert (found.case, found.subject) == (expected.case, expected.subject)
     assert found.image.array.dtype == expected.image.array.dtype.newbyteorder("<")
     np.testing.assert_array_equal(found.image.array, expected.image.array)
@@ -75,7 +77,7 @@ def test_views_several_channels_and_many_classes_come_back(tmp_path: Path) -> No
     original = record("int16", classes=300, shape=(9, 8, 7, 3))
     image = replace(original.image, array=original.image.array[::-1, :, ::2].transpose(1, 0, 2, 3))
     labels = original.labels[::-1, :, ::2].transpose(1, 0, 2)
-    view = Record("a", "b", image, labels, intensity_statistics(image.array), replace(image, array=labels))
+    view = PreparedCase("a", "b", image, labels, intensity_statistics(image.array), replace(image, array=labels))
     assert not (image.array.flags.c_contiguous or labels.flags.c_contiguous)
     found = there_and_back(tmp_path, view, 300)
     assert_same(found, view)
@@ -216,14 +218,14 @@ BAD_BRICKS = {
 def test_contradictions_are_told_in_one_line(part: int, kind: str, tmp_path: Path) -> None:
     path, entry = rewritten(tmp_path, (BAD_HEADS if part else BAD_BRICKS)[kind], part)
     with pytest.raises(InputError, match=r"^shard '.*' holds what kseg cannot read \([^\n]+\): prepare again$"):
-        read_record(path, entry, 3)
+        read_case(path, entry, 3)
 
 
 def test_few_bytes_that_unpack_to_many_are_not_unpacked(tmp_path: Path) -> None:
     path, entry = rewritten(tmp_path, put("labels", zlib.compress(bytes(2**28))), 0)
     tracemalloc.start()
     with pytest.raises(InputError):
-        read_record(path, entry, 3)
+        read_case(path, entry, 3)
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
 
@@ -233,16 +235,16 @@ def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path, entry = write(tmp_path, record(), 3)
     path.write_bytes(content)
     with pytest.raises(InputError, match="is damaged at byte"):
-        read_record(path, entry, 3)
+        read_case(path, entry, 3)
     path.unlink()
     with pytest.raises(InputError, match="cannot be opened"):
-        read_record(path, entry, 3)
+        read_case(path, entry, 3)
 
 
 def test_wrong_number_of_classes_is_noticed(tmp_path: Path) -> None:
     path, entry = write(tmp_path, record(classes=3), 3)
     with pytest.raises(InputError, match="cannot read"):
-        read_record(path, entry, 2)
+        read_case(path, entry, 2)
 
 
 def test_a_finished_case_is_written_again_only_when_its_source_or_recipe_changes(tmp_path: Path) -> None:

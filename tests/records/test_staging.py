@@ -12,7 +12,7 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.manifest import Manifest
-from kseg.records.read import read_records
+from kseg.records.read import read_cases
 from kseg.records.scans import ScanList
 from kseg.records.staging import stage, staged
 from kseg.records.write import write_dataset
@@ -35,7 +35,7 @@ def test_copies_hold_what_shards_held_and_those_to_test_on_stay(dataset: tuple[P
     cache, renamed = stage(folder, manifest, tmp_path / "cache" / "deep")
     assert names(cache) == {f"{case.sha256}.tfrecord" for case in manifest.cases if case.split != "test"}
     for split in ("train", "val"):
-        for one, two in zip(read_records(folder, manifest, split), read_records(cache, renamed, split), strict=True):
+        for one, two in zip(read_cases(folder, manifest, split), read_cases(cache, renamed, split), strict=True):
             assert one.case == two.case
             np.testing.assert_array_equal(one.image.array, two.image.array)
             np.testing.assert_array_equal(one.labels, two.labels)
@@ -80,7 +80,7 @@ def test_a_disk_without_room_is_told_before_anything_is_copied(
     dataset: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(InputError, match=r"train.cache_dir '.*cache' has room for 0.0 GB, .* make room, or choose"):
+    with pytest.raises(InputError, match=r"train.cache_dir '.*cache' has 0.0 GB free, .* free space, or choose"):
         stage(*dataset, tmp_path / "cache")
     assert names(tmp_path / "cache") == set()
 

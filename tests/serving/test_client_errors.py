@@ -50,7 +50,7 @@ MEMORY = "OOM when allocating tensor with shape[1,512,512,400,16]"
     [
         ("UNAVAILABLE", QUEUE, Busy, "the queue of gpu1:8500 is full"),
         ("UNAVAILABLE", THREADS, Busy, "the queue of gpu1:8500 is full"),
-        ("RESOURCE_EXHAUSTED", MEMORY, Busy, "gpu1:8500 has no room for the request now"),
+        ("RESOURCE_EXHAUSTED", MEMORY, Busy, "gpu1:8500 cannot take the request now"),
         ("RESOURCE_EXHAUSTED", TOO_LARGE, InputError, "grpc.max_receive_message_length=2147483647"),
         ("INVALID_ARGUMENT", "Type mismatch", InputError, r"refuses the request \(INVALID_ARGUMENT: Type mismatch\)"),
         ("NOT_FOUND", "Servable not found", Missing, r"gpu1:8500 has no such model \(Servable not found\)"),

@@ -170,7 +170,7 @@ def test_a_body_that_nobody_reads_ends_at_the_deadline() -> None:
         ("200 OK", b"<html>hello</html>", r"does not answer as TF Serving does \(status 200: <html>hello</html>\)"),
         ("200 OK", b'{"a": 1}', r"no 'metadata' in its answer"),
         ("404 Not Found", b"<html>no</html>", r"does not answer as TF Serving does \(status 404"),
-        ("503 Service Unavailable", b"later", r"has no room for the request now \(later\)"),
+        ("503 Service Unavailable", b"later", r"cannot take the request now \(later\)"),
     ],
 )
 def test_a_server_that_is_none_of_tf_servings_is_told(status: str, body: bytes, complaint: str) -> None:

@@ -95,13 +95,13 @@ def test_a_scan_that_is_too_large_is_not_read(served: Callable) -> None:
     ready, _ = served()
     unread = replace(scan(1, 1, 1001), read=None)
     with pytest.raises(InputError, match="'scan': too large"):
-        ready.label_map(unread, "scan", iter)
+        ready.segment(unread, "scan", iter)
 
 
 def test_a_deadline_goes_by_the_size_of_a_scan_unless_the_user_gives_it(served: Callable) -> None:
     ready, connection = served()
-    ready.label_map(scan(100, 100, 50), "scan", iter)  # half a million voxels
+    ready.segment(scan(100, 100, 50), "scan", iter)  # half a million voxels
     assert connection.deadlines[-1].seconds == 600 + 5
     ready, connection = served(deadline_seconds=7.5)
-    ready.label_map(scan(4, 5, 6), "scan", iter)
+    ready.segment(scan(4, 5, 6), "scan", iter)
     assert connection.deadlines[-1].seconds == 7.5

@@ -39,7 +39,7 @@ def test_a_run_whose_disk_is_full_goes_on_as_if_nothing_had_happened(
     with monkeypatch.context() as patch:
         patch.setattr(Segmenter, "save", takes_no_more)
         wanted = (
-            "^'saved_models/tiny/[^']*': No space left on device: make room on that disk, then go on with --resume$"
+            "^'saved_models/tiny/[^']*': No space left on device: free space on that disk, then go on with --resume$"
         )
         with pytest.raises(InputError, match=wanted):
             train(recipe)

@@ -26,7 +26,7 @@ from kseg import predict, prepare
 from kseg.console.errors import InputError
 from kseg.inference import local_predictor
 from kseg.records.manifest import load_manifest
-from kseg.records.read import read_records
+from kseg.records.read import read_cases
 from kseg.volumes.read import read_volume
 from kseg.volumes.volume import Volume
 
@@ -193,7 +193,7 @@ def assert_prepared(written: Written, volume: Volume | None, folder: Path, label
     (case,) = manifest.cases
     assert list(case.class_voxels) == [int((values == value).sum()) for value in LABELS.values()]
     np.testing.assert_allclose(case.spacing_mm, volume.spacing_mm, rtol=1e-6)
-    (record,) = read_records(folder / "records", manifest, "train")
+    (record,) = read_cases(folder / "records", manifest, "train")
     array = in_order_of(written, record.image.array, record.image.affine, "the shard", 0.0)
     assert_values(array[..., : written.channels].reshape(written.values.shape), written, "the shard")
     if two:

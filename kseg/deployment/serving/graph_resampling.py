@@ -30,8 +30,8 @@ def grid_at_spacing(own: Grid, spacing_mm: Sequence[float]) -> Grid:
     tf.debugging.Assert(sound, ["`spacing_mm` must be a length above 0 for x, y and z: received", own.spacing_mm])
     wanted = tf.constant(as_stored(spacing_mm), tf.float64)
     lengths = tf.maximum(tf.round(_divide(tf.cast(own.shape, tf.float64) * own.spacing_mm, wanted)), 1.0)
-    complaint = "`spacing_mm` makes too many voxels of this volume at the model's spacing: crop it. Received"
-    tf.debugging.Assert(tf.reduce_prod(lengths) <= MAX_RESAMPLED_VOXELS, [complaint, own.spacing_mm])
+    message = "`spacing_mm` makes too many voxels of this volume at the model's spacing: crop it. Received"
+    tf.debugging.Assert(tf.reduce_prod(lengths) <= MAX_RESAMPLED_VOXELS, [message, own.spacing_mm])
     shape = tf.cast(lengths, tf.int32)
     same = _same(own, Grid(shape, wanted))
     return Grid(shape, tf.where(same, own.spacing_mm, wanted))

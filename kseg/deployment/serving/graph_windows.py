@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from kseg.deployment.serving.graph_loops import accumulate
 
-Predict = Callable[[tf.Tensor], tf.Tensor]
+PredictPatch = Callable[[tf.Tensor], tf.Tensor]
 """A patch `(x, y, z, channels)` to probabilities `(x, y, z, classes)`, float32."""
 
 AXES_FIRST = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
 """For each axis the order of axes in which it is the first, and the others follow in theirs."""
 
 
-def mean_over_flips_and_members(members: Sequence[Predict], flip_axes: Sequence[str]) -> Predict:
+def mean_over_flips_and_members(members: Sequence[PredictPatch], flip_axes: Sequence[str]) -> PredictPatch:
     """Return a predict that averages over members and over all combinations of flips, asked one after another.
 
     The graph of `kseg.inference.ensemble`.
@@ -47,7 +47,7 @@ def mean_over_flips_and_members(members: Sequence[Predict], flip_axes: Sequence[
 
 
 def sweep(
-    predict: Predict,
+    predict: PredictPatch,
     volume: tf.Tensor,
     patch_size: Sequence[int],
     num_classes: int,
@@ -60,7 +60,7 @@ def sweep(
     """Return for every voxel of a volume what `finish` makes of its blended probabilities.
 
     Args:
-        predict: see `Predict`; it gets patches of `patch_size`.
+        predict: see `PredictPatch`; it gets patches of `patch_size`.
         volume: `(x, y, z, channels)`.
         patch_size: of a tile, (x, y, z).
         num_classes: classes of a probability.

@@ -13,7 +13,7 @@ from kseg.deployment.serving.graph_components import graph_postprocess
 from kseg.deployment.serving.graph_loops import for_each
 from kseg.deployment.serving.graph_resampling import Grid, grid_at_spacing, resample, resample_labels
 from kseg.deployment.serving.graph_statistics import graph_statistics
-from kseg.deployment.serving.graph_windows import Predict, mean_over_flips_and_members, sweep
+from kseg.deployment.serving.graph_windows import PredictPatch, mean_over_flips_and_members, sweep
 from kseg.deployment.serving.pipeline import Pipeline
 from kseg.nn.networks import with_options
 from kseg.volumes.intensity_normalisation import normalise
@@ -36,10 +36,10 @@ GRID = Grid(tf.TensorSpec([3], tf.int32), tf.TensorSpec([3], tf.float64))
 class ServedModel(tf.Module):
     """A pipeline with its networks, as `tf.saved_model.save` takes it.
 
-    `segment` and its siblings take `voxels` `(batch, x, y, z, channels)`, raw intensities of whole volumes of any size
-    in RAS+ order, and `spacing_mm` float32 `(batch, 3)`; `labels` `(batch, x, y, z)` are the dataset's values, on the
-    volume's own grid. They differ in the type of the voxels. An integer type is counted, and rounded after resampling,
-    as `kseg.predict` does with a file of that type; what comes as float32 is treated as a file of float32.
+    `segment`, `segment_uint8` and so on take `voxels` `(batch, x, y, z, channels)`, raw intensities of whole volumes of
+    any size in RAS+ order, and `spacing_mm` float32 `(batch, 3)`; `labels` `(batch, x, y, z)` are the dataset's values,
+    on the volume's own grid. They differ in the type of the voxels. An integer type is counted, and rounded after
+    resampling, as `kseg.predict` does with a file of that type; what comes as float32 is treated as a file of float32.
 
     `segment_probabilities` also returns `probabilities` `(batch, x, y, z, classes)` float32, blended, before
     post-processing. Where volumes are resampled, these are brought back linearly; `labels` are those of `segment`, so
@@ -174,7 +174,7 @@ def _function_of(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda voxels: network(voxels, training=False), autograph=False)
 
 
-def _of_patch(member: Callable[[tf.Tensor], tf.Tensor]) -> Predict:
+def _of_patch(member: Callable[[tf.Tensor], tf.Tensor]) -> PredictPatch:
     return lambda patch: member(patch[tf.newaxis])[0]
 
 

@@ -19,7 +19,7 @@ from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
 from kseg.volumes.formats.dicom_stack import stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of
 from kseg.volumes.formats.names import DICOM_EXTENSIONS
-from kseg.volumes.formats.stored import Header, Read, damaged
+from kseg.volumes.formats.stored import Header, Read, damaged_file
 
 MAX_NAMED = 5  # series, in a message
 
@@ -79,7 +79,7 @@ def _files_of(folder: Path) -> list[DicomFile]:
         if file:
             files.append(file)
         elif _is_lost(path):
-            raise damaged(path, "it is no DICOM file, and stands where one of the series should be")
+            raise damaged_file(path, "it is no DICOM file, and stands where one of the series should be")
     images = [file for file in files if file.pixels]
     images = [file for file in images if file.kind != RTDoseStorage] or images  # doses lie beside what they are for
     if not images:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.stored import damaged_file
 
 UNREADABLE = (  # a value that is no number is a ValueError or a TypeError, a tag that lacks an AttributeError
     *(InvalidDicomError, BytesLengthException, OSError, EOFError, struct.error, zlib.error),
@@ -40,7 +40,7 @@ def dicom_errors(path: Path) -> Iterator[None]:
         except InputError:
             raise
         except UNREADABLE as error:
-            raise damaged(path, in_a_line(error).rstrip(". ") or type(error).__name__) from error
+            raise damaged_file(path, in_a_line(error).rstrip(". ") or type(error).__name__) from error
         finally:
             log.setLevel(level)
 

@@ -20,7 +20,7 @@ from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_magic import MARK_AT, has_mark
 from kseg.volumes.formats.dicom_pixels import Pixels, find_pixels
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.stored import damaged_file
 
 TAGS = [  # all that is asked for: a series may have 1500 files, and the rest of their tags is passed over
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"),
@@ -86,7 +86,7 @@ def read_file(path: Path) -> DicomFile | None:
         if not kind.is_valid:
             if not marked:
                 return None
-            raise damaged(path, "its tags do not say what it holds")
+            raise damaged_file(path, "its tags do not say what it holds")
         with dicom_errors(path):
             pixels = _pixels_of(path, tags, kind, file)
             number = tags.get_item("SeriesNumber")  # not as a number, which a file of one series need not have
@@ -104,5 +104,5 @@ def _pixels_of(path: Path, tags: Dataset, kind: UID, file: BinaryIO) -> Pixels |
     )
     pixels = find_pixels(path, file, tags, UID(syntax))
     if pixels is None and stated:
-        raise damaged(path, "its pixels are missing")
+        raise damaged_file(path, "its pixels are missing")
     return pixels

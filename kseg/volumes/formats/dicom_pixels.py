@@ -28,7 +28,7 @@ from pydicom.uid import (
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line, quiet_codecs
 from kseg.volumes.formats.dicom_streams import Stream, check_streams, find_fragments
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.stored import damaged_file
 
 KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 FLOATS = ("FloatPixelData", "DoubleFloatPixelData")
@@ -97,7 +97,7 @@ class Pixels:
         if codec:
             low, high = self.range
             if array.min() < low or array.max() > high:
-                raise damaged(self.path, f"pixels of {array.min()} to {array.max()} in bits for {low} to {high}")
+                raise damaged_file(self.path, f"pixels of {array.min()} to {array.max()} in bits for {low} to {high}")
             return array
         allocated, stored = self.options["bits_allocated"], self.options["bits_stored"]
         if allocated == stored:
@@ -152,12 +152,12 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
     needed = ["rows", "columns", "samples_per_pixel", "photometric_interpretation", "bits_allocated"]
     needed += [] if options["pixel_keyword"] in FLOATS else ["pixel_representation"]
     if missing := [name for name in needed if not isinstance(options.get(name), int | str)]:
-        raise damaged(path, f"its tags do not say {', '.join(missing).replace('_', ' ')}")
+        raise damaged_file(path, f"its tags do not say {', '.join(missing).replace('_', ' ')}")
     allocated, stored, high = (options[name] for name in ("bits_allocated", "bits_stored", "high_bit"))
     if not 1 <= stored <= high + 1 <= allocated <= 64:
-        raise damaged(path, f"{stored} bits up to bit {high} cannot be stored in {allocated}")
+        raise damaged_file(path, f"{stored} bits up to bit {high} cannot be stored in {allocated}")
     if min(options["rows"], options["columns"], options["number_of_frames"]) < 1:
-        raise damaged(path, f"it has {options['rows']} rows and {options['columns']} columns")
+        raise damaged_file(path, f"it has {options['rows']} rows and {options['columns']} columns")
 
 
 def _range(options: dict[str, Any]) -> tuple[int, int] | None:
@@ -177,7 +177,7 @@ def _check_decoder(path: Path, syntax: UID, length: int) -> None:
             f"'{path}' is compressed as '{in_a_line(syntax.name)}', which cannot be decoded: save it uncompressed."
         )
     if syntax.is_encapsulated != (length == UNDEFINED):
-        raise damaged(path, f"its pixel data is not what '{syntax.name}' looks like")
+        raise damaged_file(path, f"its pixel data is not what '{syntax.name}' looks like")
 
 
 def _check_length(pixels: Pixels, present: int, stated: int) -> None:
@@ -186,9 +186,9 @@ def _check_length(pixels: Pixels, present: int, stated: int) -> None:
     frame_bits = rows * columns * pixels.options["samples_per_pixel"] * pixels.options["bits_allocated"]
     wanted = math.ceil(frame_bits * pixels.frames / 8)
     if present < wanted:
-        raise damaged(pixels.path, f"expected {wanted} bytes of pixels, got {present}")
+        raise damaged_file(pixels.path, f"expected {wanted} bytes of pixels, got {present}")
     if stated - wanted >= max(frame_bits / 8, 2):
-        raise damaged(pixels.path, f"expected {wanted} bytes of pixels in {pixels.frames} frames, got {stated}")
+        raise damaged_file(pixels.path, f"expected {wanted} bytes of pixels in {pixels.frames} frames, got {stated}")
 
 
 def _find_frames(pixels: Pixels, file: BinaryIO) -> None:
@@ -202,7 +202,7 @@ def _find_frames(pixels: Pixels, file: BinaryIO) -> None:
         stated = Stream(*pixels.shape, pixels.options["samples_per_pixel"], pixels.options["bits_allocated"])
         check_streams(pixels.path, file, fragments, [stated] * pixels.frames)
     elif len(fragments) < pixels.frames:
-        raise damaged(pixels.path, f"expected {pixels.frames} compressed frames, got {len(fragments)}")
+        raise damaged_file(pixels.path, f"expected {pixels.frames} compressed frames, got {len(fragments)}")
     if len(fragments) == pixels.frames:
         starts = [at - fragments[0][0] for at, _ in fragments]
         pixels.options["extended_offsets"] = (starts, [length for _, length in fragments])

@@ -20,7 +20,7 @@ from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile
 from kseg.volumes.formats.dicom_pixels import Pixels
 from kseg.volumes.formats.dicom_values import Rescale, rescale_of
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.stored import damaged_file
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 POSITION, ORIENTATION = "ImagePositionPatient", "ImageOrientationPatient"
@@ -104,7 +104,7 @@ class _Tags:
             return None
         numbers = np.atleast_1d(np.array(value, np.float64))
         if numbers.shape != (count,) or not (np.abs(numbers) < ABSURD).all():
-            raise damaged(self.path, f"{name} must be {count} numbers, and is {in_a_line(value)}")
+            raise damaged_file(self.path, f"{name} must be {count} numbers, and is {in_a_line(value)}")
         return numbers
 
     def length(self, name: str) -> float | None:
@@ -126,7 +126,7 @@ class _Tags:
         row, column = numbers.reshape(2, 3)
         lengths = np.linalg.norm([row, column], axis=1)
         if abs(lengths - 1).max() > 0.01 or abs(row @ column) > 0.01:
-            raise damaged(self.path, f"{name} must be two directions at right angles, and is {numbers.tolist()}")
+            raise damaged_file(self.path, f"{name} must be two directions at right angles, and is {numbers.tolist()}")
         normal = np.cross(row, column)
         axes = np.array([row, np.cross(normal, row)])
         return axes / np.linalg.norm(axes, axis=1, keepdims=True)
@@ -135,7 +135,7 @@ class _Tags:
         """Distances along a row and down a column: Pixel Spacing has that of the rows first."""
         numbers = self.numbers("PixelSpacing", 2)
         if numbers is not None and (numbers < 0).any():
-            raise damaged(self.path, f"PixelSpacing must be positive, and is {numbers.tolist()}")
+            raise damaged_file(self.path, f"PixelSpacing must be positive, and is {numbers.tolist()}")
         return None if numbers is None or not numbers.all() else numbers[::-1]
 
 
@@ -145,7 +145,7 @@ def _by_groups(file: DicomFile, pixels: Pixels) -> list[Plane]:
     shared = (tags.get(GROUPS[0]) or [Dataset()])[0]
     each = tags.get(GROUPS[1]) or [Dataset()] * pixels.frames
     if len(each) != pixels.frames:
-        raise damaged(file.path, f"it describes {len(each)} frames and has {pixels.frames}")
+        raise damaged_file(file.path, f"it describes {len(each)} frames and has {pixels.frames}")
     indices = [item.get("DimensionIndexPointer") for item in tags.get("DimensionIndexSequence") or ()]
     names = [keyword_for_tag(pointer) if pointer else "" for pointer in indices]
 
@@ -203,7 +203,7 @@ def _offsets(
     if file.kind == RTDoseStorage and (offsets := states.numbers("GridFrameOffsetVector", pixels.frames)) is not None:
         if offsets[0] == 0 or (offsets[0] == position[2] and np.cross(*axes)[2] > 0.999):  # or coordinates along z
             return offsets - offsets[0]
-        raise damaged(file.path, f"GridFrameOffsetVector begins with {offsets[0]:g}, not 0")
+        raise damaged_file(file.path, f"GridFrameOffsetVector begins with {offsets[0]:g}, not 0")
     distance = states.length("SpacingBetweenSlices")  # negative where slices are stacked in front of the first
     if file.kind == NuclearMedicineImageStorage and distance is not None and "SliceVector" in file.tags:
         numbers = states.numbers("SliceVector", pixels.frames)

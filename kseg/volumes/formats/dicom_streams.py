@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.stored import damaged_file
 
 ITEM, ITEMS_END = 0xFFFEE000, 0xFFFEE0DD
 JPEG_BEGIN, JPEG_2000_BEGIN = b"\xff\xd8", b"\xff\x4f\xff\x51"
@@ -40,7 +40,7 @@ def find_fragments(path: Path, file: BinaryIO) -> list[tuple[int, int]]:
             return items[1:]  # the first is a table of frames
         at, length = file.tell(), int.from_bytes(begin[4:], "little")
         if tag != ITEM or length > size - at:
-            raise damaged(path, "its compressed pixel data ends early")
+            raise damaged_file(path, "its compressed pixel data ends early")
         items.append((at, length))
         file.seek(length, os.SEEK_CUR)
 
@@ -56,14 +56,14 @@ def check_streams(path: Path, file: BinaryIO, fragments: list[tuple[int, int]], 
         if stream := _read_header(file, *place):
             streams.append(stream)
     if len(streams) != len(wanted):
-        raise damaged(path, f"expected {len(wanted)} compressed frames, got {len(streams)}")
+        raise damaged_file(path, f"expected {len(wanted)} compressed frames, got {len(streams)}")
     for found, stated in zip(streams, wanted, strict=True):
         if found[:3] != stated[:3] or found.bits > stated.bits:
-            raise damaged(path, f"a compressed frame is of {_text(found)}, its tags say {_text(stated)}")
+            raise damaged_file(path, f"a compressed frame is of {_text(found)}, its tags say {_text(stated)}")
     for at, length in fragments if len(fragments) == len(streams) else fragments[-1:]:
         file.seek(at + max(0, length - 64))
         if not file.read(min(length, 64)).rstrip(PADDING).endswith(STREAM_END):
-            raise damaged(path, "a compressed frame ends early")
+            raise damaged_file(path, "a compressed frame ends early")
 
 
 def _text(stream: Stream) -> str:

@@ -10,7 +10,7 @@ from pydicom.pixels.processing import apply_modality_lut
 
 from kseg.volumes.formats.dicom_errors import dicom_errors
 from kseg.volumes.formats.dicom_pixels import Pixels
-from kseg.volumes.formats.stored import damaged
+from kseg.volumes.formats.stored import damaged_file
 
 INTEGERS = [np.dtype(name) for name in ("u1", "i1", "u2", "i2", "i4", "u4", "i8", "u8")]
 EXACT = 2**53  # integers beyond it may be no float64
@@ -59,7 +59,7 @@ def rescale_of(pixels: Pixels, tags: Dataset) -> Rescale:
         slope = "DoseGridScaling" if "DoseGridScaling" in tags else "RescaleSlope"
         rescale = Rescale(_number(tags, slope, 1), _number(tags, "RescaleIntercept", 0))
     if rescale.slope == 0 or not np.isfinite([rescale.slope, rescale.intercept]).all():
-        raise damaged(pixels.path, f"its values are rescaled by {rescale.slope:g} and {rescale.intercept:g}")
+        raise damaged_file(pixels.path, f"its values are rescaled by {rescale.slope:g} and {rescale.intercept:g}")
     return rescale
 
 

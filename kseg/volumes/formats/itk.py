@@ -16,7 +16,7 @@ from kseg.volumes.formats.metaimage import voxels_of
 from kseg.volumes.formats.metaimage_header import MetaHeader, read_meta_header
 from kseg.volumes.formats.names import META_IMAGE
 from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
-from kseg.volumes.formats.stored import Header, damaged, reader_of, spacing_along
+from kseg.volumes.formats.stored import Header, damaged_file, reader_of, spacing_along
 from kseg.volumes.geometry import lps_to_ras
 
 NEARLY_ONE = 0.01  # by which rounded cosines may be longer or shorter than 1
@@ -116,4 +116,4 @@ def _itk_errors(path: Path) -> Iterator[None]:
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
         essence = re.sub(r"^(\[\w+\] \w+: |(ITK ERROR|\w+::ERROR): (\w+\(0x[0-9a-f]+\): )?)", "", lines[-1])
-        raise damaged(path, essence.rstrip(". ")) from error
+        raise damaged_file(path, essence.rstrip(". ")) from error

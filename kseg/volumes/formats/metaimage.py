@@ -13,7 +13,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.metaimage_header import MetaHeader, Packing
-from kseg.volumes.formats.stored import Read, absent_voxels, damaged, reader_of
+from kseg.volumes.formats.stored import Read, absent_voxels, damaged_file, reader_of
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -105,12 +105,12 @@ def _find(header: MetaHeader, shape: tuple[int, ...], dtype: np.dtype) -> Voxels
     skipped = next(iter(header.numbers("HeaderSize")), 0)
     voxels = Voxels(tuple(paths), (0,) * len(paths), header.packing, shape, dtype)
     if skipped < 0 and voxels.packing != "raw":
-        raise damaged(header.path, f"HeaderSize {skipped} is for voxels of a known number of bytes")
+        raise damaged_file(header.path, f"HeaderSize {skipped} is for voxels of a known number of bytes")
     wanted = voxels.bytes_of_a_part
     starts = [_start(header, path, skipped, wanted) for path in paths]
     for path, start in zip(paths, starts, strict=True):
         if voxels.packing == "raw" and (present := path.stat().st_size - start) < wanted:
-            raise damaged(path, f"expected {wanted} bytes of voxels, got {present}")
+            raise damaged_file(path, f"expected {wanted} bytes of voxels, got {present}")
     return replace(voxels, starts=tuple(starts))
 
 
@@ -149,7 +149,7 @@ def _counted(path: Path, take: Callable[[int], bytes], whole: int) -> Callable[[
         content = take(wanted)
         received += len(content)
         if len(content) < wanted:
-            raise damaged(path, f"expected {whole} bytes of voxels, got {received}")
+            raise damaged_file(path, f"expected {whole} bytes of voxels, got {received}")
         return content
 
     return counting
@@ -164,11 +164,11 @@ def _inflating(path: Path, file: BinaryIO) -> Callable[[int], bytes]:
         while not stream.eof and (missing > 0 or wanted == 0):
             packed = stream.unconsumed_tail or file.read(READ_AT_ONCE)
             if not packed:
-                raise damaged(path, "the compressed voxels end early")
+                raise damaged_file(path, "the compressed voxels end early")
             try:
                 part = stream.decompress(packed, missing or READ_AT_ONCE)
             except zlib.error as error:
-                raise damaged(path, str(error)) from error
+                raise damaged_file(path, str(error)) from error
             if wanted:
                 parts.append(part)
                 missing -= len(part)
@@ -183,9 +183,9 @@ def _numbers(path: Path, text: bytes, dtype: np.dtype) -> bytes:
     try:
         numbers = np.array(words, dtype if dtype.itemsize == 8 else np.float64)
     except ValueError as error:
-        raise damaged(path, str(error)) from error
+        raise damaged_file(path, str(error)) from error
     with np.errstate(invalid="ignore"):
         voxels = numbers.astype(dtype)
     if dtype.kind in "iu" and (voxels != numbers).any():
-        raise damaged(path, f"its numbers are not all of the type {dtype}")
+        raise damaged_file(path, f"its numbers are not all of the type {dtype}")
     return voxels.tobytes()

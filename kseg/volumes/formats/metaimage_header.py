@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.stored import absent_voxels, damaged, foreign_unit
+from kseg.volumes.formats.stored import absent_voxels, damaged_file, foreign_unit
 
 Packing = Literal["raw", "compressed", "text"]
 LOCAL = ("LOCAL", "Local", "local")
@@ -111,12 +111,12 @@ class MetaHeader:
     def check(self) -> None:
         """Raise `InputError` for numbers of axes that end the process in ITK, and for a unit that it overlooks."""
         if missing := [name for name in NEEDED if not self.fields.get(name)]:
-            raise damaged(self.path, f"its header lacks {missing[0]}")
+            raise damaged_file(self.path, f"its header lacks {missing[0]}")
         if NO_FIELD in self.fields:
-            raise damaged(self.path, f"its header has the line '{self.fields[NO_FIELD][:40]}'")
+            raise damaged_file(self.path, f"its header has the line '{self.fields[NO_FIELD][:40]}'")
         axes, sizes, channels = (self.numbers(name) for name in ("NDims", "DimSize", "ElementNumberOfChannels"))
         if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0] or min(sizes) < 1:
-            raise damaged(
+            raise damaged_file(
                 self.path, f"it has the axes {self.fields.get('NDims')}, of {self.fields.get('DimSize')} voxels"
             )
         for power, names in VECTORS.items():
@@ -124,12 +124,12 @@ class MetaHeader:
                 words = self.fields.get(name, "").split()
                 if name in self.fields and len(words) != axes[0] ** power:
                     shown = " ".join(words) or "nothing"
-                    raise damaged(self.path, f"{name} must be {axes[0] ** power} numbers, and is {shown}")
+                    raise damaged_file(self.path, f"{name} must be {axes[0] ** power} numbers, and is {shown}")
         for name in ("ElementNumberOfChannels", "HeaderSize"):
             if name in self.fields and len(self.numbers(name)) != 1:
-                raise damaged(self.path, f"{name} must be a number, and is {self.fields[name] or 'nothing'}")
+                raise damaged_file(self.path, f"{name} must be a number, and is {self.fields[name] or 'nothing'}")
         if channels and channels[0] < 1:
-            raise damaged(self.path, f"its voxels have {channels[0]} channels")
+            raise damaged_file(self.path, f"its voxels have {channels[0]} channels")
         if (unit := self.fields.get("DistanceUnits", "")) not in MM:
             raise foreign_unit(self.path, unit, "DistanceUnits")
 

@@ -18,7 +18,7 @@ from nibabel.wrapstruct import WrapStructError
 from kseg.console.errors import InputError
 from kseg.console.text import first_line
 from kseg.volumes.formats.nifti_place import place_of
-from kseg.volumes.formats.stored import REAL, Header, Read, damaged, spacing_along
+from kseg.volumes.formats.stored import REAL, Header, Read, damaged_file, spacing_along
 
 UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absurd length a MemoryError
     *(HeaderDataError, WrapStructError),
@@ -119,4 +119,4 @@ def _open(path: Path) -> Iterator[BufferedIOBase]:
     except InputError:  # which is a ValueError, too
         raise
     except UNREADABLE as error:
-        raise damaged(path, first_line(error)) from error
+        raise damaged_file(path, first_line(error)) from error

@@ -60,7 +60,7 @@ def spacing_along(axes: Iterable[int]) -> str:
     return f"the distance between its voxels along {', '.join(others)}{' and ' if others else ''}{last}"
 
 
-def damaged(path: Path, essence: str) -> InputError:
+def damaged_file(path: Path, essence: str) -> InputError:
     """Return the error about a file that holds less, or something else, than it says."""
     return InputError(f"'{path}' cannot be read: {essence}; it may be damaged or cut short, fetch it anew.")
 

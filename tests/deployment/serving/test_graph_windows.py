@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.deployment.serving.graph_windows import Predict, blend_shares, mean_over_flips_and_members, sweep, tile_starts
-from kseg.inference.ensemble import Predict as PredictOfNumpy
-from kseg.inference.ensemble import mean_of, mean_over_flips
+from kseg.deployment.serving.graph_windows import (
+    PredictPatch,
+    blend_shares,
+    mean_over_flips_and_members,
+    sweep,
+    tile_starts,
+)
+from kseg.inference.ensemble import Predict, mean_of, mean_over_flips
 from kseg.inference.sliding_window import blend_shares as blend_shares_of_numpy
 from kseg.inference.sliding_window import probability_planes
 from kseg.inference.tiles import tile_starts as tile_starts_of_python
@@ -33,7 +38,7 @@ def test_shares_are_those_of_numpy(length: int, patch: int) -> None:
     np.testing.assert_allclose(blend_shares(length, patch, tile_starts(length, patch, 0.5)), expected, rtol=1e-6)
 
 
-def of_graph(slope: float) -> Predict:
+def of_graph(slope: float) -> PredictPatch:
     """Three classes that depend on a voxel, and on how much lies before it in the patch along x and z."""
 
     def predict(patch: tf.Tensor) -> tf.Tensor:
@@ -44,7 +49,7 @@ def of_graph(slope: float) -> Predict:
     return predict
 
 
-def of_numpy(slope: float) -> PredictOfNumpy:
+def of_numpy(slope: float) -> Predict:
     return lambda patches: np.stack([of_graph(slope)(patch).numpy() for patch in patches])
 
 

@@ -9,7 +9,7 @@ from kseg.volumes.labels import LabelMap
 
 def card_of(exported, **changes) -> str:  # type: ignore[no-untyped-def]
     pipeline = replace(exported.pipeline, **changes)
-    path = write_model_card(exported.run, pipeline, exported.path, "abdomen", exported.agreement, None)
+    path = write_model_card(exported.run, pipeline, exported.path, "abdomen", exported.difference, None)
     assert path == exported.run.folder.path / "MODEL_CARD.md"
     return Path(path).read_text(encoding="utf-8")
 
