@@ -6,6 +6,14 @@ class InputError(ValueError):
 
     The message is one line that says what is wrong, where (case, file, recipe key), and the remedy.
     Commands print it and exit with status 2; in a Python program it is a `ValueError`.
+
+    Example:
+        >>> import kseg
+        >>> try:
+        ...     kseg.load_recipe(None, ["train.epochs=0"])
+        ... except kseg.InputError as error:
+        ...     print(error)
+        'train.epochs': input should be greater than 0. Received 0
     """
 
 

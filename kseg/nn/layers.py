@@ -47,6 +47,19 @@ class SharedDilatedConv3D(keras.layers.Layer):
 
     Raises:
         ValueError: an argument is out of range; the message names it and what it received.
+
+    Example:
+        Four rates see 3, 5, 7 and 9 voxels along each axis with the parameters of one: 27 x 2 x 5 + 3 x 5.
+
+        >>> import math
+        >>> import kseg
+        >>> import numpy as np
+        >>> for share_kernel in (True, False):
+        ...     layer = kseg.SharedDilatedConv3D(5, dilation_rates=(1, 2, 3, 4), share_kernel=share_kernel)
+        ...     maps = layer(np.zeros((1, 8, 8, 8, 2), "float32"))
+        ...     print(tuple(maps.shape), sum(math.prod(weight.shape) for weight in layer.trainable_weights))
+        (1, 8, 8, 8, 20) 285
+        (1, 8, 8, 8, 20) 1140
     """
 
     def __init__(

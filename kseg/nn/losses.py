@@ -40,8 +40,26 @@ def tversky_index(
 ) -> KerasTensor:
     """Return `TP / (TP + alpha FP + beta FN)`, elementwise (Tversky 1977; Salehi et al. 2017, equation 3).
 
-    `alpha` penalises false positives, `beta` false negatives; at (0.5, 0.5) this is the Dice score. Where all
-    three counts are zero the index is 0.
+    Args:
+        true_positives: voxels, or sums of probabilities, in truth and prediction: a number, or a tensor of any shape.
+        false_positives: those in the prediction alone; of the same shape.
+        false_negatives: those in the truth alone; of the same shape.
+        alpha: penalty of false positives.
+        beta: penalty of false negatives.
+
+    Returns:
+        Indices between 0 and 1, float32, of the same shape. At `alpha = beta = 0.5` they are Dice scores, at (1, 0)
+        precision, at (0, 1) recall. Where all three counts are zero the index is 0.
+
+    Example:
+        A muscle of 12 voxels, 6 of them found, and 2 voxels beside it taken for muscle:
+
+        >>> import kseg
+        >>> for alpha, beta in [(0.5, 0.5), (1, 0), (0, 1)]:  # 6/(6+1+3), 6/(6+2), 6/(6+6)
+        ...     print(f"{float(kseg.tversky_index(6.0, 2.0, 6.0, alpha, beta)):.2f}")
+        0.60
+        0.75
+        0.50
     """
     denominator = true_positives + alpha * false_positives + beta * false_negatives
     return true_positives / ops.maximum(denominator, keras.config.epsilon())

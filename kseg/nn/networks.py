@@ -43,6 +43,20 @@ def build_network(preset: str, num_classes: int = 2, input_channels: int = 1, **
 
     Raises:
         ValueError: unknown preset or override, or an argument out of range.
+
+    Example:
+        The paper's network (Al Chanti et al., section 2 and figure 1), and a small one of the same kind:
+
+        >>> import math
+        >>> import kseg
+        >>> import numpy as np
+        >>> network = kseg.build_network("midl2021")  # of two classes
+        >>> f"{sum(math.prod(weight.shape) for weight in network.trainable_weights):,}"
+        '1,031,606'
+        >>> small = kseg.build_network("midl2021", num_classes=4, filters=(2, 4), dilation_rates=(1, 2))
+        >>> probabilities = small.predict(np.zeros((1, 10, 12, 7, 1), "float32"), verbose=0)  # any size
+        >>> probabilities.shape, bool(np.allclose(probabilities.sum(axis=-1), 1))
+        ((1, 10, 12, 7, 4), True)
     """
     if preset not in PRESETS:
         raise ValueError(f"`preset` must be one of {sorted(PRESETS)}. Received {preset!r}.")

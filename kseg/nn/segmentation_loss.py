@@ -23,6 +23,26 @@ class SegmentationLoss(keras.layers.Layer):
         alpha: penalty of false positives in `tversky` and `focal_tversky`; false negatives get `1 - alpha`.
         gamma: of `focal_tversky`: its exponent is `1 / gamma`.
         mode, learning_rate_multiplier, min_weight, prior: of `ParametricTversky`.
+
+    Call it with labels `(batch, x, y, z)`, class indices, and probabilities `(batch, x, y, z, classes)`; it returns
+    the loss, a scalar. The terms are those of `kseg.nn.losses`, which names their papers and equations.
+
+    Raises:
+        ValueError: an option of `ParametricTversky` is outside its range.
+
+    Example:
+        A network that knows nothing, 0.5 for each of two classes: a Dice score of 1 / (1 + 0.5 + 0.5), and ln 2 nats.
+
+        >>> import kseg
+        >>> import numpy as np
+        >>> labels = np.array([0, 0, 1, 1]).reshape(1, 4, 1, 1)
+        >>> probabilities = np.full((1, 4, 1, 1, 2), 0.5)
+        >>> for weights in [{"dice": 1}, {"cross_entropy": 1}, {"dice": 1, "cross_entropy": 0.5}]:
+        ...     loss = kseg.SegmentationLoss(parametric_tversky=0, **weights)
+        ...     print(f"{float(loss(labels, probabilities)):.3f}")
+        0.500
+        0.693
+        0.847
     """
 
     def __init__(

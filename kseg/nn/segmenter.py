@@ -24,6 +24,27 @@ class Segmenter(keras.Model):
         loss: a layer called with labels `(batch, x, y, z)` and probabilities.
         class_names: names of the foreground classes, index 1 first.
         deep_supervision: the loss also sees what the decoder's lower levels would predict (`kseg.nn.deep_supervision`).
+
+    It is compiled with an optimiser alone, and its metrics are `loss`, `dice`, `precision`, `recall`, `dice_<class>` of
+    each class, `soft_fp` and `soft_fn` (`kseg.nn.metrics`), and `alpha` and `beta` where they are learned.
+
+    Example:
+        One step on two random patches; whole runs are made by `kseg.train`.
+
+        >>> import keras
+        >>> import kseg
+        >>> import numpy as np
+        >>> keras.utils.set_random_seed(1)
+        >>> voxels = np.random.normal(size=(2, 8, 8, 8, 1)).astype("float32")
+        >>> labels = (voxels[..., 0] > 1).astype("uint8")
+        >>> network = kseg.build_network("midl2021", num_classes=2, filters=(2, 4), dilation_rates=(1, 2))
+        >>> model = kseg.Segmenter(network, kseg.SegmentationLoss(), class_names=["muscle"])
+        >>> model.compile(optimizer="adam")
+        >>> history = model.fit(voxels, labels, batch_size=2, verbose=0).history
+        >>> len(history["loss"]), "dice_muscle" in history, 0 < history["alpha"][0] < 1
+        (1, True, True)
+        >>> model.predict(voxels, verbose=0).shape
+        (2, 8, 8, 8, 2)
     """
 
     def __init__(

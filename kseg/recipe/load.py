@@ -39,10 +39,30 @@ MESSAGES = {
 
 
 def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file (`None`: the defaults), apply `key=value` overrides and check the result.
+    """Read a recipe file, apply `key=value` overrides and check the result.
+
+    Args:
+        path: of a `.toml` file that holds what differs from the defaults; `None` for the defaults.
+        overrides: changes to it, as `"section.key=value"`, the value as TOML writes it.
+
+    Returns:
+        The whole recipe, each section an attribute (`kseg.recipe.sections`, where the units are).
 
     Raises:
         InputError: names the file, the key, the value received and what is allowed.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import kseg
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "leg.toml"
+        ...     _ = path.write_text('name = "leg"\\n[train]\\nepochs = 20\\nmax_minutes = 60\\n', encoding="utf-8")
+        ...     recipe = kseg.load_recipe(path, ["train.epochs=5", "patches.size=[64, 64, 32]"])
+        >>> recipe.name, recipe.train.epochs, recipe.train.max_minutes, recipe.patches.size
+        ('leg', 5, 60.0, (64, 64, 32))
+        >>> recipe.train.learning_rate  # a default
+        0.001
     """
     table = read_toml(path) if path is not None else {}
     table.pop("grid", None)  # `kseg.recipe.grid` reads it

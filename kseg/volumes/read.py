@@ -79,10 +79,40 @@ def open_labels(
 
 
 def read_volume(path: Path, assume_spacing_mm: Spacing = ()) -> Volume:
-    """Intensities of a file, or of the DICOM series in a folder, whole: `open_image` says what they are.
+    """Intensities of a file, or of the DICOM series in a folder, whole, in RAS+ order.
 
-    (x, y, z), or (x, y, z, channels) for a file of four axes or vector voxels. `assume_spacing_mm` is the voxels' size
-    along the file's own axes i, j, k, in mm, where the file does not state it.
+    Args:
+        path: of a NIfTI, MetaImage or NRRD file, a DICOM file, or a folder with one DICOM series.
+        assume_spacing_mm: the voxels' size along the file's own axes i, j, k, in mm, where the file does not state it.
+
+    Returns:
+        A `Volume`: its `array` is (x, y, z), or (x, y, z, channels) for a file of four axes or vector voxels, of the
+        file's own type (`open_image`); x grows to the right, y to the front, z upwards. Its `spacing_mm` is along x, y,
+        z, its `affine` maps (x, y, z) to mm.
+
+    Raises:
+        InputError: the file is missing, damaged or empty, holds NaN or infinite values, or does not state how large its
+            voxels are.
+
+    Example:
+        A file whose first axis runs to the left, as many do:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import kseg
+        >>> import nibabel
+        >>> import numpy as np
+        >>> stored = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "leg.nii.gz"
+        ...     image = nibabel.Nifti1Image(stored, np.diag([-0.5, 0.5, 2.0, 1.0]))
+        ...     image.header.set_xyzt_units("mm")
+        ...     nibabel.save(image, path)
+        ...     volume = kseg.read_volume(path)
+        >>> volume.array.shape, str(volume.array.dtype), volume.spacing_mm
+        ((2, 3, 4), 'int16', (0.5, 0.5, 2.0))
+        >>> bool((volume.array == stored[::-1]).all())
+        True
     """
     volume = read_image([path], path.name, assume_spacing_mm)
     return volume if volume.array.shape[3] > 1 else replace(volume, array=volume.array[..., 0])
