@@ -1,4 +1,4 @@
-"""`python -m kseg.sweep`: an experiment of several runs, from scans to a table; interrupted, it goes on."""
+"""`python -m kseg.sweep`: a sweep of several runs, from scans to a table; interrupted, it goes on."""
 
 import argparse
 import signal
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
-from kseg.recipe.grid import load_grid
 from kseg.recipe.load import split_arguments
+from kseg.recipe.sweep import load_sweep
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,40 +17,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     path, overrides = split_arguments(arguments.words)
     if path is None:
         raise InputError("give a recipe with a table [grid], such as pipelines/hippocampus.toml")
-    experiment = load_grid(path, overrides)
-    cells, folder = experiment.cells, experiment.recipe.run_folder
+    sweep = load_sweep(path, overrides)
+    runs, folder = sweep.runs, sweep.recipe.run_folder
 
     from kseg.console.progress import progress, stdout
-    from kseg.experiments.sweep import claim_folders, prepare, run_cells
-    from kseg.experiments.table import terminal_table
-    from kseg.experiments.tensorboard_hparams import write_hparams_config
-    from kseg.report.sweep_report import write_grid_report, write_tables
+    from kseg.report.sweep_report import write_sweep_report, write_tables
+    from kseg.sweeps.sweep import claim_folders, prepare, run_sweep
+    from kseg.sweeps.table import terminal_table
+    from kseg.sweeps.tensorboard_hparams import write_hparams_config
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not to leave the runs to themselves
-    claim_folders(experiment.recipe, cells)
-    manifest = prepare(path, overrides, experiment.recipe)
+    claim_folders(sweep.recipe, runs)
+    manifest = prepare(path, overrides, sweep.recipe)
     found = {}
     failed = []
-    results = run_cells(path, overrides, cells, manifest, arguments.jobs)
-    for cell, result in progress(results, f"runs of {experiment.recipe.name}", len(cells)):
+    results = run_sweep(path, overrides, runs, manifest, arguments.jobs)
+    for one, result in progress(results, f"runs of {sweep.recipe.name}", len(runs)):
         if isinstance(result, InputError):
-            failed.append(cell.recipe.name)
-            say(f"{cell.recipe.name} failed: {result}")
+            failed.append(one.recipe.name)
+            say(f"{one.recipe.name} failed: {result}")
             continue
-        found[cell.recipe.name] = (cell, result)
-        say(f"{cell.recipe.name}: " + ", ".join(f"{split} Dice {dice:.3f}" for split, dice in result.dice.items()))
-        rows = [found[cell.recipe.name] for cell in cells if cell.recipe.name in found]
-        write_tables(experiment, rows, folder)
+        found[one.recipe.name] = (one, result)
+        say(f"{one.recipe.name}: " + ", ".join(f"{split} Dice {dice:.3f}" for split, dice in result.dice.items()))
+        rows = [found[one.recipe.name] for one in runs if one.recipe.name in found]
+        write_tables(sweep, rows, folder)
     if failed:
-        raise InputError(f"{len(failed)} of {len(cells)} runs failed, {failed[0]} among them: the lines above say why")
-    write_grid_report(experiment, rows, folder)
+        raise InputError(f"{len(failed)} of {len(runs)} runs failed, {failed[0]} among them: the lines above say why")
+    write_sweep_report(sweep, rows, folder)
     start_tensorflow()
-    write_hparams_config(cells, folder)
-    stdout.print(terminal_table(experiment.recipe.name, rows, experiment.reference))
+    write_hparams_config(runs, folder)
+    stdout.print(terminal_table(sweep.recipe.name, rows, sweep.reference))
     say(f"report: {folder / 'report.html'}; every run: {folder / 'grid.csv'}; curves: tensorboard --logdir {folder}")
     if arguments.json:
-        runs = {name: scores.model_dump() for name, (_, scores) in found.items()}
-        print_json({"name": experiment.recipe.name, "runs": runs})
+        scored = {name: scores.model_dump() for name, (_, scores) in found.items()}
+        print_json({"name": sweep.recipe.name, "runs": scored})
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -19,7 +19,7 @@ TINY = (
     "network.dilation_rates=[1, 2]",
 )
 
-GRID = """
+SWEEP = """
 name = "study"
 [data]
 records = "{records}"
@@ -80,6 +80,6 @@ def laboratory(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("grid")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        Path("study.toml").write_text(GRID.format(records=tiny_dataset.as_posix()), encoding="utf-8")
+        Path("study.toml").write_text(SWEEP.format(records=tiny_dataset.as_posix()), encoding="utf-8")
         sweep.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
     return folder

@@ -14,11 +14,11 @@ import pytest
 
 from kseg import evaluate, export, phantom, predict, prepare, sweep, train
 from kseg.console.errors import InputError
-from kseg.experiments.sweep import GRID
 from kseg.records.manifest import load_manifest
 from kseg.records.read import check_shards
 from kseg.runs.run_files import FOLDS, RUN
 from kseg.storage.ownership import check_replaceable, is_kind
+from kseg.sweeps.sweep import SWEEP
 
 WORK = Path(__file__).parent / "fixtures" / "kseg-0.1.0" / "work.zip"
 RECORDS, LEGS = Path("tfrecords/legs"), Path("saved_models/legs")
@@ -126,4 +126,4 @@ def test_its_grid_is_finished_and_trains_nothing(capsys: pytest.CaptureFixture[s
 def test_its_folders_are_known_as_its_own() -> None:
     check_replaceable(LEGS, RUN, FOLDS)
     check_replaceable(FOLDED, RUN, FOLDS)
-    assert is_kind(STUDY, GRID)
+    assert is_kind(STUDY, SWEEP)

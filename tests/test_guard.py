@@ -21,6 +21,7 @@ from kseg import phantom, predict, prepare, sweep, train
 from kseg.console.errors import InputError
 from kseg.runs.run_files import RUN
 from kseg.storage.ownership import MARKER, claim
+from kseg.sweeps.sweep import SWEEP
 from kseg.volumes.mask_hash import FIELD, is_as_written
 
 TINY = """
@@ -425,10 +426,8 @@ def test_a_grid_and_a_run_do_not_replace_each_other(prepared: None) -> None:
 
 
 def test_a_place_in_a_grid_that_is_taken_is_told_before_the_work(prepared: None, monkeypatch) -> None:
-    from kseg.experiments import sweep as cells
-
-    monkeypatch.setattr(cells, "prepare", lambda *_: pytest.fail("the work has begun"))
-    cells.claim(Path("saved_models/leg"), cells.GRID)
+    monkeypatch.setattr("kseg.sweeps.sweep.prepare", lambda *_: pytest.fail("the work has begun"))
+    claim(Path("saved_models/leg"), SWEEP)
     named("leg/batch/seed-1", "thesis.txt")
     refused(sweep.main, ["tiny.toml"], r"batch/seed-1' is not a run that kseg made \(it holds 'thesis\.txt'\)")
 

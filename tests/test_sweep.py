@@ -15,9 +15,9 @@ import pytest
 
 from kseg import sweep
 from kseg.console.errors import InputError
-from kseg.experiments.commands import Commands
-from kseg.recipe.grid import load_grid
+from kseg.recipe.sweep import load_sweep
 from kseg.runs.run_folder import RunFolder
+from kseg.sweeps.commands import Commands
 
 SHARED, LEARNED = (Path("saved_models/study") / kernel / "seed-1" for kernel in ("shared", "learned"))
 
@@ -147,7 +147,7 @@ def test_a_malformed_grid_is_named(text: str, message: str, tmp_path: Path) -> N
     path = tmp_path / "bad.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        load_grid(path)
+        load_sweep(path)
 
 
 def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) -> None:
@@ -157,12 +157,12 @@ def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) ->
         '[grid.axes.b]\nu = ["loss.dice=2"]\nv = []\n',
         encoding="utf-8",
     )
-    experiment = load_grid(path, ["train.epochs=5"])
-    cells = experiment.cells
-    assert experiment.recipe.name == "g"
-    assert [cell.recipe.name for cell in cells] == [
+    sweep = load_sweep(path, ["train.epochs=5"])
+    runs = sweep.runs
+    assert sweep.recipe.name == "g"
+    assert [run.recipe.name for run in runs] == [
         f"g/{title}/seed-{seed}" for seed in (3, 4) for title in ("x-u", "x-v", "y-u", "y-v")
     ]
-    assert [cell.trainer for cell in cells] == [cell.recipe.name for cell in cells]
-    found = [(cell.recipe.seed, cell.recipe.train.epochs, cell.recipe.loss.dice) for cell in cells]
+    assert [run.trainer for run in runs] == [run.recipe.name for run in runs]
+    found = [(run.recipe.seed, run.recipe.train.epochs, run.recipe.loss.dice) for run in runs]
     assert found == [(3, 5, 2), (3, 5, 0), (3, 7, 2), (3, 7, 0), (4, 5, 2), (4, 5, 0), (4, 7, 2), (4, 7, 0)]

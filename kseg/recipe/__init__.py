@@ -1,1 +1,1 @@
-"""The recipe: every choice of an experiment, typed, read from TOML, changed on the command line, checked at once."""
+"""The recipe: every choice of a run, typed, read from TOML, changed on the command line, checked at once."""

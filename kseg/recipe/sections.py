@@ -210,7 +210,7 @@ class Evaluation(Section):
 
 
 class Recipe(Section):
-    """A whole experiment."""
+    """All choices of a run."""
 
     name: Name = Field("phantom", description="the run: everything of it goes to saved_models/<name>")
     seed: Seed = Field(1, description="splits, patches and weights follow from it")

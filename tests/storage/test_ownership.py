@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kseg.console.errors import InputError
-from kseg.experiments.sweep import GRID
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.destinations import DATASET
 from kseg.runs.data_description import DataDescription
@@ -18,6 +17,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
 from kseg.storage.listing import list_files
 from kseg.storage.ownership import MARKER, Kind, check_replaceable, check_spared, claim, mark, remove
+from kseg.sweeps.sweep import SWEEP
 
 OF_A_RUN = (
     *("model.keras", "history.csv", "report.json", "cell.json", "model.onnx", "postprocessing.json", "MODEL_CARD.md"),
@@ -117,7 +117,7 @@ def test_a_folder_without_a_marker_is_not_ksegs(tmp_path: Path) -> None:
         check_replaceable(tmp_path / "mine", RUN)
 
 
-@pytest.mark.parametrize(("kind", "other"), [(GRID, RUN), (RUN, DATASET), (DATASET, RUN), (FOLDS, DATASET)])
+@pytest.mark.parametrize(("kind", "other"), [(SWEEP, RUN), (RUN, DATASET), (DATASET, RUN), (FOLDS, DATASET)])
 def test_one_kind_does_not_replace_another(kind: Kind, other: Kind, tmp_path: Path) -> None:
     claim(tmp_path / "exp", kind)
     with pytest.raises(InputError, match=f"exp' is a {kind.name} that kseg made, not a {other.name}"):
@@ -134,7 +134,7 @@ def test_what_earlier_versions_made_is_recognised(run: RunFolder, tmp_path: Path
     (tmp_path / "moved").rename(tmp_path / "folds" / "fold-1")
     check_replaceable(tmp_path / "folds", RUN, FOLDS)
     write(tmp_path / "grid" / "batch" / "seed-1" / "recipe.toml")
-    claim(tmp_path / "grid", GRID)
+    claim(tmp_path / "grid", SWEEP)
     old = tmp_path / "records"
     write(old / "manifest.json", json.dumps({"schema_version": 2, "cases": []}))
     write(old / "leg_001.tfrecord")

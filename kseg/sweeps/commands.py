@@ -1,4 +1,4 @@
-"""kseg's own commands as processes: each run of an experiment gets its memory and its cores, and gives them back."""
+"""kseg's own commands as processes: each run of a sweep gets its memory and its cores, and gives them back."""
 
 import json
 import os

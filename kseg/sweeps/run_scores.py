@@ -1,4 +1,4 @@
-"""What a finished cell of a grid leaves: its scores, marked with what they were made from."""
+"""What a finished run of a sweep leaves: its scores, marked with what they were made from."""
 
 import hashlib
 import json
@@ -7,15 +7,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.recipe.grid import Cell
 from kseg.recipe.load import dump_recipe
+from kseg.recipe.sweep import SweepRun
 from kseg.storage.files import whole_file
 
 FINISHED = "cell.json"
 
 
 class Training(BaseModel):
-    """What `kseg.train --json` reports of a run, as far as an experiment compares it."""
+    """What `kseg.train --json` reports of a run, as far as a sweep compares it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -30,8 +30,8 @@ class Training(BaseModel):
     """Learned penalty of false positives at the end; None where none was learned."""
 
 
-class CellScores(BaseModel):
-    """A cell's training, and its scores on whole volumes by split: means over classes and cases."""
+class RunScores(BaseModel):
+    """A run's training, and its scores on whole volumes by split: means over classes and cases."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,12 +44,12 @@ class CellScores(BaseModel):
     hd95_mm: dict[str, NonNegativeFloat]
 
 
-def origin(cell: Cell, dataset: str) -> str:
-    """Return the SHA-256 of what a cell's scores depend on: its recipe, and its dataset by the manifest's SHA-256."""
-    return hashlib.sha256(f"{dataset}\n{dump_recipe(cell.recipe)}".encode()).hexdigest()
+def origin(run: SweepRun, dataset: str) -> str:
+    """Return the SHA-256 of what a run's scores depend on: its recipe, and its dataset by the manifest's SHA-256."""
+    return hashlib.sha256(f"{dataset}\n{dump_recipe(run.recipe)}".encode()).hexdigest()
 
 
-def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[str, Any]]) -> CellScores:
+def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[str, Any]]) -> RunScores:
     """Collect a training and, split by split, what `kseg.evaluate --json` reported."""
     summaries = {split: report["summary"] for split, report in evaluated.items()}
 
@@ -57,7 +57,7 @@ def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[st
         found = {split: summary["foreground"].get(measure) for split, summary in summaries.items()}
         return {split: statistic["mean"] for split, statistic in found.items() if statistic}
 
-    return CellScores(
+    return RunScores(
         made_from=made_from,
         training=training,
         dice=means("dice"),
@@ -71,25 +71,25 @@ def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[st
     )
 
 
-def write_scores(cell: Cell, scores: CellScores) -> None:
-    """Mark the cell as finished."""
-    with whole_file(cell.recipe.run_folder / FINISHED) as path:
+def write_scores(run: SweepRun, scores: RunScores) -> None:
+    """Mark the run as finished."""
+    with whole_file(run.recipe.run_folder / FINISHED) as path:
         path.write_text(json.dumps(scores.model_dump(), indent=2) + "\n", encoding="utf-8")
 
 
-def finished_scores(cell: Cell, made_from: str) -> CellScores | None:
-    """Return the scores of a cell; None if it is not finished.
+def finished_scores(run: SweepRun, made_from: str) -> RunScores | None:
+    """Return the scores of a run; None if it is not finished.
 
     Raises:
         InputError: it was made from another recipe or dataset.
     """
-    path = cell.recipe.run_folder / FINISHED
+    path = run.recipe.run_folder / FINISHED
     try:
-        scores = CellScores.model_validate_json(path.read_bytes())
+        scores = RunScores.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
-        raise InputError(f"'{path}' is damaged: delete the folder '{path.parent}', and the cell is made anew") from None
+        raise InputError(f"'{path}' is damaged: delete the folder '{path.parent}', and the run is made anew") from None
     if scores.made_from != made_from:
         raise InputError(
             f"'{path.parent}' was made from another recipe or dataset: choose another name=..., or delete that folder"

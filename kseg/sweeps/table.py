@@ -1,4 +1,4 @@
-"""A grid's results: a row for each run as CSV, and a table of means over seeds for the terminal and in Markdown."""
+"""A sweep's results: a row for each run as CSV, and a table of means over seeds for the terminal and in Markdown."""
 
 import csv
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from statistics import fmean, stdev
 from rich.table import Table
 
 from kseg.console.text import markdown_text
-from kseg.experiments.cells import CellScores
-from kseg.recipe.grid import Cell, Reference
+from kseg.recipe.sweep import Reference, SweepRun
 from kseg.storage.files import whole_file
+from kseg.sweeps.run_scores import RunScores
 
-Row = tuple[Cell, CellScores]
+Row = tuple[SweepRun, RunScores]
 WIDE = ("test precision", "test recall", "epochs", "epochs to 90 %", "alpha")
 """The columns that do not fit into a terminal."""
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write a row for each run: its choices and seed, how long it trained, and its scores by split and class."""
-    table = [_flat(cell, scores) for cell, scores in rows]
+    table = [_flat(run, scores) for run, scores in rows]
     columns = list(dict.fromkeys(column for row in table for column in row))
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -28,10 +28,10 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def mean_table(rows: Sequence[Row], reference: Reference | None = None) -> dict[str, dict[str, str]]:
-    """Return by choice, in the grid's order, and by heading: means over seeds, some with their standard deviation."""
-    by_title: dict[str, list[CellScores]] = {}
-    for cell, scores in rows:
-        by_title.setdefault(cell.title, []).append(scores)
+    """Return by choice, in the sweep's order, and by heading: means over seeds, some with their standard deviation."""
+    by_title: dict[str, list[RunScores]] = {}
+    for run, scores in rows:
+        by_title.setdefault(run.title, []).append(scores)
     table = {}
     for title, found in by_title.items():
         table[title] = {"seeds": str(len(found)), "test Dice": _dice(found, "test")}
@@ -45,9 +45,9 @@ def mean_table(rows: Sequence[Row], reference: Reference | None = None) -> dict[
 def orders(rows: Sequence[Row], reference: Reference) -> tuple[list[str], list[str]]:
     """Return the choices that the reference names, the best test Dice first: as measured here, and as it has them."""
     dice: dict[str, list[float]] = {}
-    for cell, scores in rows:
-        if cell.title in reference.dice and "test" in scores.dice:
-            dice.setdefault(cell.title, []).append(scores.dice["test"])
+    for run, scores in rows:
+        if run.title in reference.dice and "test" in scores.dice:
+            dice.setdefault(run.title, []).append(scores.dice["test"])
     measured = sorted(dice, key=lambda title: -fmean(dice[title]))
     return measured, sorted(dice, key=lambda title: -reference.dice[title])
 
@@ -75,7 +75,7 @@ def write_markdown(rows: Sequence[Row], path: Path, reference: Reference | None 
         partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
 
 
-def _means(found: Sequence[CellScores]) -> dict[str, str]:
+def _means(found: Sequence[RunScores]) -> dict[str, str]:
     """The columns of one choice after its test Dice, from its seeds: the scores first, then what they took."""
     trainings = [one.training for one in found]
     distances = [one.hd95_mm["test"] for one in found if "test" in one.hd95_mm]
@@ -93,12 +93,12 @@ def _means(found: Sequence[CellScores]) -> dict[str, str]:
     }
 
 
-def _dice(found: Sequence[CellScores], split: str) -> str:
+def _dice(found: Sequence[RunScores], split: str) -> str:
     return _with_spread([one.dice[split] for one in found if split in one.dice])
 
 
-def _flat(cell: Cell, scores: CellScores) -> dict[str, object]:
-    row: dict[str, object] = {"choice": cell.title, "seed": cell.seed}
+def _flat(run: SweepRun, scores: RunScores) -> dict[str, object]:
+    row: dict[str, object] = {"choice": run.title, "seed": run.seed}
     row |= {key: "" if value is None else value for key, value in scores.training.model_dump().items()}
     for split, mean in scores.dice.items():
         row[f"{split}_dice"] = mean

@@ -1,9 +1,9 @@
-"""A grid in TensorBoard's HParams page: which keys differ between its runs, and which scores to sort them by."""
+"""A sweep in TensorBoard's HParams page: which keys differ between its runs, and which scores to sort them by."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg.recipe.grid import Cell
+from kseg.recipe.sweep import SweepRun
 from kseg.training.hyperparameters import hyperparameters
 
 METRICS = (
@@ -14,14 +14,14 @@ METRICS = (
 )
 
 
-def differing_keys(cells: Sequence[Cell]) -> list[str]:
+def differing_keys(runs: Sequence[SweepRun]) -> list[str]:
     """Return the recipe's keys whose values are not the same in all runs, the seed among them."""
-    tables = [hyperparameters(cell.recipe) for cell in cells]
+    tables = [hyperparameters(run.recipe) for run in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
     return [key for key in keys if len({str(table.get(key)) for table in tables}) > 1]
 
 
-def write_hparams_config(cells: Sequence[Cell], folder: Path) -> None:
+def write_hparams_config(runs: Sequence[SweepRun], folder: Path) -> None:
     """Write what the page has for columns into the folder that holds all runs; an earlier one is replaced."""
     import tensorflow as tf
     from tensorboard.plugins.hparams import api as hparams
@@ -31,7 +31,7 @@ def write_hparams_config(cells: Sequence[Cell], folder: Path) -> None:
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(step=0):
         hparams.hparams_config(
-            [hparams.HParam(key) for key in differing_keys(cells)],
+            [hparams.HParam(key) for key in differing_keys(runs)],
             [hparams.Metric(tag, group=group, display_name=name) for tag, group, name in METRICS],
         )
     writer.close()

@@ -1,4 +1,4 @@
-"""Experiments of several runs: the table `[grid]` of a recipe file, and the runs that it names.
+"""Sweeps of several runs: the table `[grid]` of a recipe file, and the runs that it names.
 
     [grid]
     seeds = [1, 2, 3]
@@ -53,8 +53,8 @@ class Grid(Section):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run of a grid: its choice on each axis, its seed, and what these change in the recipe.
+class SweepRun:
+    """One run of a sweep: its choice on each axis, its seed, and what these change in the recipe.
 
     `trainer` names the run that trains its model: itself, or an earlier run that differs in `[evaluation]` alone.
     """
@@ -72,19 +72,19 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Sweep:
     """The recipe that all runs share, the runs, and what others have reported.
 
-    Every choice comes with the first seed, then with the next: an experiment cut short has compared all choices.
+    Every choice comes with the first seed, then with the next: a sweep cut short has compared all choices.
     """
 
     recipe: Recipe
-    cells: tuple[Cell, ...]
+    runs: tuple[SweepRun, ...]
     reference: Reference | None = None
 
 
-def load_grid(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read a recipe file with a grid.
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a recipe file with a sweep.
 
     Args:
         path: the recipe.
@@ -99,7 +99,7 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     with explained(f"recipe '{path}', [grid]"):
         grid = Grid.model_validate(table["grid"])
     shared = load_recipe(path, overrides)
-    cells = []
+    runs = []
     trainers: dict[str, str] = {}
     picks = list(product(*(axis.items() for axis in grid.axes.values())))
     for seed, picked in product(grid.seeds, picks):
@@ -108,10 +108,10 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         changes = (*(change for _, listed in picked for change in listed), f"seed={seed}", f'name="{name}"')
         recipe = load_recipe(path, [*overrides, *changes])
         if (recipe.data, recipe.phantom) != (shared.data, shared.phantom):
-            raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a grid has one dataset")
+            raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a sweep has one dataset")
         trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})
-        cells.append(Cell(choices, seed, changes, recipe, trainers.setdefault(dump_recipe(trained), name)))
-    titles = {cell.title for cell in cells}
+        runs.append(SweepRun(choices, seed, changes, recipe, trainers.setdefault(dump_recipe(trained), name)))
+    titles = {run.title for run in runs}
     if grid.reference and (unknown := sorted(set(grid.reference.dice) - titles)):
         raise InputError(f"recipe '{path}', [grid.reference]: '{unknown[0]}' is none of {', '.join(sorted(titles))}")
-    return Experiment(shared, tuple(cells), grid.reference)
+    return Sweep(shared, tuple(runs), grid.reference)

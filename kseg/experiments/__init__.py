@@ -1,1 +1,0 @@
-"""Experiments of several runs: trained one after another or side by side, and compared."""
