@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_json_option(parser)
     arguments, (report, table) = MEASURE[bench](parser, rest)
 
-    from kseg.console.progress import stdout
+    from kseg.console.terminal import stdout
 
     stdout.print(table)
     if arguments.json:

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     choosing = validating and arguments.records is None and recipe.evaluation.postprocessing == "validated"
 
     start_tensorflow()
-    from kseg.console.progress import progress, stdout
+    from kseg.console.terminal import progress, stdout
     from kseg.evaluation.case_pictures import CasePictures
     from kseg.evaluation.score_tables import score_table, write_scalars, write_scores
     from kseg.evaluation.scores import score_case, summarise

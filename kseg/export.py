@@ -62,7 +62,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     """A run, or the folds of one together, from raw voxels to label maps; then what a server needs beside it."""
-    from kseg.runs.run_files import BATCHING, CARD, MODELS
+    from kseg.runs.owned_files import BATCHING, CARD, MODELS
     from kseg.runs.trained_run import open_trained
 
     trained = open_trained(arguments.run, arguments.changes)

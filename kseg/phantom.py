@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kseg.console.command import command_parser, run
 from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
-from kseg.simulation.field_of_view import FULL_SHAPE
+from kseg.simulation.phantom_shape import FULL_SHAPE
 from kseg.storage.disk import check_writable
 from kseg.storage.files import whole_file
 from kseg.storage.listing import is_listed, list_files
@@ -95,7 +95,7 @@ def _check_targets(out: Path, names: Sequence[str]) -> None:
 
 def write(phantom: "Phantom", image_path: Path, label_path: Path, case: str) -> None:
     """Write the image and the labels of one phantom side by side, a slice at a time."""
-    from kseg.console.progress import progress
+    from kseg.console.terminal import progress
     from kseg.volumes.slice_writer import SliceWriter
 
     with (

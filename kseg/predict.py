@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kseg.inference.predictor import Predictor
     from kseg.recipe.types import Spacing
-    from kseg.volumes.outputs import Output
+    from kseg.volumes.prediction_outputs import Output
 
 PROTOCOLS = ("grpc", "rest")
 ASSUMED = "data.assume_spacing_mm"
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     out = local(arguments.out)
 
-    from kseg.volumes.inputs import find_inputs
-    from kseg.volumes.outputs import plan_outputs
+    from kseg.volumes.prediction_inputs import find_inputs
+    from kseg.volumes.prediction_outputs import plan_outputs
 
     overrides = [word for word in arguments.words if is_override(word)]
     changes = [word for word in overrides if word.startswith("evaluation.")]
@@ -141,7 +141,7 @@ def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "P
 
 def _segment_file(output: "Output", predictor: "Predictor", assume_spacing_mm: "Spacing") -> None:
     """Segment one scan and write its label map; nothing of it stays in memory."""
-    from kseg.console.progress import progress
+    from kseg.console.terminal import progress
     from kseg.volumes.read import open_image
     from kseg.volumes.write import write_label_map
 

@@ -60,7 +60,7 @@ def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "En
 def _verified(target: Location) -> "Manifest":
     """Read every shard, compare it with the manifest, and return that."""
     from kseg.records.manifest import load_manifest
-    from kseg.records.read import check_shards
+    from kseg.records.prepared_case import check_shards
 
     manifest = load_manifest(target)
     check_shards(target, manifest)
@@ -70,10 +70,10 @@ def _verified(target: Location) -> "Manifest":
 
 def _unchanged(recipe: Recipe, target: Location) -> "Manifest":
     """Return the manifest; `InputError` if what is prepared is not what the recipe and its scans would give now."""
-    from kseg.records.changes import find_changes
     from kseg.records.destinations import destination
     from kseg.records.manifest import load_manifest
     from kseg.records.scans import find_scans
+    from kseg.records.source_changes import find_changes
 
     try:
         manifest = load_manifest(target)
@@ -91,7 +91,7 @@ def _unchanged(recipe: Recipe, target: Location) -> "Manifest":
 
 
 def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
-    from kseg.console.progress import stdout
+    from kseg.console.terminal import stdout
     from kseg.records.plan_table import class_table, plan_table
 
     target = recipe.records_folder

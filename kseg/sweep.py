@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sweep = load_sweep(path, overrides)
     runs, folder = sweep.runs, sweep.recipe.run_folder
 
-    from kseg.console.progress import progress, stdout
+    from kseg.console.terminal import progress, stdout
     from kseg.report.sweep_report import write_sweep_report, write_tables
     from kseg.sweeps.sweep import claim_folders, prepare, run_sweep
     from kseg.sweeps.table import terminal_table

@@ -49,8 +49,8 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     import keras
 
     from kseg.patches.file_systems import open_file_system
+    from kseg.runs.owned_files import FOLDS, RUN
     from kseg.runs.run import check_resumable, make_runs, planned_recipe, summarise_folds
-    from kseg.runs.run_files import FOLDS, RUN
     from kseg.training.stop_on_signal import Stopped
     from kseg.training.workers import start_workers
 
@@ -116,7 +116,7 @@ def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What is there already stays, unless the user says otherwise and kseg made it; and the disk takes more."""
-    from kseg.runs.run_files import FOLDS, RUN
+    from kseg.runs.owned_files import FOLDS, RUN
     from kseg.runs.run_folder import RunFolder
 
     folder = recipe.run_folder

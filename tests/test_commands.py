@@ -13,7 +13,7 @@ import tensorflow as tf
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.records.destinations import DATASET
-from kseg.runs.run_files import RUN
+from kseg.runs.owned_files import RUN
 from kseg.storage.ownership import check_replaceable
 from kseg.volumes.read import read_volume
 

@@ -15,8 +15,8 @@ import pytest
 from kseg import evaluate, export, phantom, predict, prepare, sweep, train
 from kseg.console.errors import InputError
 from kseg.records.manifest import load_manifest
-from kseg.records.read import check_shards
-from kseg.runs.run_files import FOLDS, RUN
+from kseg.records.prepared_case import check_shards
+from kseg.runs.owned_files import FOLDS, RUN
 from kseg.storage.ownership import check_replaceable, is_kind
 from kseg.sweeps.sweep import SWEEP
 

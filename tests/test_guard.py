@@ -19,7 +19,7 @@ from threshold import Threshold
 
 from kseg import phantom, predict, prepare, sweep, train
 from kseg.console.errors import InputError
-from kseg.runs.run_files import RUN
+from kseg.runs.owned_files import RUN
 from kseg.storage.ownership import MARKER, claim
 from kseg.sweeps.sweep import SWEEP
 from kseg.volumes.mask_hash import FIELD, is_as_written

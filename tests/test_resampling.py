@@ -11,7 +11,7 @@ from kseg import evaluate, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.inference.segment_volumes import segment_scan
 from kseg.records.manifest import load_manifest
-from kseg.records.read import read_cases
+from kseg.records.prepared_case import read_cases
 from kseg.volumes.read import open_image
 
 SPACINGS_MM = {"a": (1.0, 1.0, 1.0), "b": (0.5, 0.5, 2.0), "c": (2.0, 1.0, 0.7), "d": (1.0, 1.5, 1.0)}

@@ -15,13 +15,13 @@ from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation
 from kseg.records.manifest import Manifest
-from kseg.records.planned_recipe import scales_of
 from kseg.records.scans import ScanList, scan_in_memory
 from kseg.records.write import write_dataset
 from kseg.runs.data_description import DataDescription
+from kseg.runs.planned_recipe import scales_of
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
-from kseg.training.start import compiled_model
+from kseg.training.start_run import compiled_model
 from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry

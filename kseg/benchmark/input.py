@@ -21,9 +21,9 @@ def bench_input(recipe: Recipe, repeats: int) -> tuple[dict[str, Any], Any]:
         raise InputError(f"'{recipe.records_folder}' has no train cases: prepare it with other shares to hold out")
     records, manifest = staged(recipe, manifest)
     start_tensorflow()
-    from kseg.benchmark.input_rate import measure_pipeline, price_transforms
+    from kseg.benchmark.disk_and_memory import measure_disk_and_memory
+    from kseg.benchmark.input_rate import measure_patch_rate, price_transforms
     from kseg.benchmark.input_waiting import measure_waiting
-    from kseg.benchmark.read_speed import measure_storage
     from kseg.patches.file_systems import open_file_system
     from kseg.patches.patch_source import PatchSource
     from kseg.runs.run import describe_data, planned_recipe
@@ -36,9 +36,11 @@ def bench_input(recipe: Recipe, repeats: int) -> tuple[dict[str, Any], Any]:
     say(f"patches of {patches.size}, batch {patches.batch_size}, from '{records}'")
     cut_ms, prices_ms = price_transforms(patches, augmentation, len(manifest.channels), repeats)
     report = {
-        **measure_pipeline(source, repeats),
+        **measure_patch_rate(source, repeats),
         **measure_waiting(recipe, description, source, repeats),
-        "storage_mb_per_s": measure_storage([records / case.file for case in manifest.of_split("train")], repeats),
+        "storage_mb_per_s": measure_disk_and_memory(
+            [records / case.file for case in manifest.of_split("train")], repeats
+        ),
         "cut_ms": cut_ms,
         "transforms_ms": prices_ms,
         "probabilities": {name: getattr(augmentation, name) for name in prices_ms},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 from kseg.patches.augmentation.chain import TRANSFORMS
 from kseg.patches.patch_cutter import PatchCutter
 from kseg.patches.patch_source import ENDLESS, PatchSource
@@ -28,7 +28,7 @@ PATCHES_OF_A_RUN = 48
 PATCHES_OF_A_PRICE = 4
 
 
-def measure_pipeline(source: PatchSource, repeats: int) -> dict[str, dict[str, float]]:
+def measure_patch_rate(source: PatchSource, repeats: int) -> dict[str, dict[str, float]]:
     """Return patches and MB a second of the source without augmentation (`plain`) and with its own (`augmented`).
 
     The two take turns; each figure is the median of `repeats` runs after one that is not counted. Nothing but the

@@ -4,13 +4,13 @@ import statistics
 
 import keras
 
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 from kseg.nn.cpu_features import choose_precision
 from kseg.patches.patch_source import PatchSource
 from kseg.patches.stopwatch import Stopwatch
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
-from kseg.training.start import compiled_model
+from kseg.training.start_run import compiled_model
 from kseg.training.step_times import StepTimes
 
 STEPS = 4

@@ -12,7 +12,7 @@ from typing import Any
 from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.scans import PHANTOM, Scan, ScanList, find_scans
 from kseg.records.write_case import CaseJob, prepare_case

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Any, cast
 
 from kseg.console.command import TENSORFLOW_SETTINGS, say, start_tensorflow
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 
 SIDES = {"direct": "direct", "reuse": "auto"}
 """What is compared, and the `implementation` that stands for it: the fast side is what a user gets by default."""

@@ -130,13 +130,13 @@ def open_engine(member: RunFolder) -> Predict:
         InputError: there is none, it was built elsewhere or of another model, a file of it was changed, or TensorRT or
             the GPU is missing. The message says which; nothing has been loaded then.
     """
-    description = load_description(member)
+    description = load_engine_description(member)
     check_machine(description, this_machine(), member)
     plan = _checked(member, description)
     return Engine(plan, description.input_shape, description.classes, description.batch)
 
 
-def load_description(member: RunFolder) -> EngineDescription:
+def load_engine_description(member: RunFolder) -> EngineDescription:
     """Read a run's `engine.json`.
 
     Raises:

@@ -14,7 +14,7 @@ from kseg.deployment.serving.served_model import PATCH, SEGMENT, VOXEL_TYPES, Se
 from kseg.deployment.serving.warmup import write_warmup
 from kseg.inference.segment_volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
-from kseg.runs.run_files import SAVED_MODEL
+from kseg.runs.owned_files import SAVED_MODEL
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_folder

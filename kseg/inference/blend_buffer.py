@@ -1,27 +1,27 @@
-"""The memory of a sliding window: sums of weighted probabilities for as many planes as a tile is thick."""
+"""The memory of a sliding window: sums of weighted probabilities for as many planes as a window is thick."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kseg.inference.window_columns import Window
+from kseg.volumes.geometry import Box
 
 
 class BlendBuffer:
-    """Adds up tiles in a column of a volume, and gives away each plane that no later tile reaches.
+    """Adds up windows in a column of a volume, and gives away each plane that no later window reaches.
 
     Planes stand across `axis`. That at position p of the axis is kept in place p modulo `thickness`, so that nothing
-    is moved when the window goes on. Each class has its own array: sums run over contiguous memory, one class at a
+    is moved when the buffer goes on. Each class has its own array: sums run over contiguous memory, one class at a
     time.
 
     Args:
         column: the part of the volume, three slices.
-        axis: the axis along which tiles come in ascending order.
-        thickness: voxels of a tile along that axis.
+        axis: the axis along which windows come in ascending order.
+        thickness: voxels of a window along that axis.
         num_classes: classes of a probability.
     """
 
-    def __init__(self, column: Window, axis: int, thickness: int, num_classes: int):
+    def __init__(self, column: Box, axis: int, thickness: int, num_classes: int):
         self.column = column
         self.axis = axis
         self.thickness = thickness
@@ -31,10 +31,10 @@ class BlendBuffer:
         self._next = 0
 
     def add(self, start: Sequence[int], weights: np.ndarray, probabilities: np.ndarray) -> None:
-        """Add a tile's share, as far as it lies in the column.
+        """Add a window's share, as far as it lies in the column.
 
         Args:
-            start: the tile's first voxel in the volume, (x, y, z).
+            start: the window's first voxel in the volume, (x, y, z).
             weights: (x, y, z) float32, as thick as `thickness`.
             probabilities: (x, y, z, classes).
         """
@@ -49,10 +49,10 @@ class BlendBuffer:
         turn = start[self.axis] % self.thickness  # planes beyond the buffer's end go on at its beginning
         parts = (slice(0, self.thickness - turn), slice(turn, None)), (slice(self.thickness - turn, None), slice(turn))
         for index, sums in enumerate(self._sums):
-            for of_tile, place in parts:
-                sums[place, target[0], target[1]] += weights[of_tile] * probabilities[of_tile, ..., index]
+            for of_window, place in parts:
+                sums[place, target[0], target[1]] += weights[of_window] * probabilities[of_window, ..., index]
 
-    def finished(self, stop: int) -> Iterator[tuple[Window, np.ndarray]]:
+    def finished(self, stop: int) -> Iterator[tuple[Box, np.ndarray]]:
         """Yield the planes before position `stop` of the axis that were not yet given away, and forget them.
 
         Each is its place in the volume and its probabilities (x, y, z, classes) float32, one voxel thick.
@@ -61,7 +61,7 @@ class BlendBuffer:
             sums = self._sums[:, position % self.thickness]
             plane = np.expand_dims(np.moveaxis(sums, 0, -1), self.axis).copy()
             sums[...] = 0
-            window = list(self.column)
-            window[self.axis] = slice(position, position + 1)
-            yield (window[0], window[1], window[2]), plane
+            box = list(self.column)
+            box[self.axis] = slice(position, position + 1)
+            yield (box[0], box[1], box[2]), plane
         self._next = max(self._next, stop)

@@ -1,6 +1,6 @@
-"""Means of probabilities: over the flips of a tile, and over the members of an ensemble.
+"""Means of probabilities: over the flips of a window, and over the members of an ensemble.
 
-Both keep the memory of one prediction: they are taken tile by tile, never over volumes.
+Both keep the memory of one prediction: they are taken window by window, never over volumes.
 """
 
 from collections.abc import Callable, Sequence

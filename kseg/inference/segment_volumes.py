@@ -11,7 +11,7 @@ from kseg.inference.postprocessing_choice import PostProcessing, load_postproces
 from kseg.inference.sliding_window import BYTES_PER_MB, Progress, segment
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
-from kseg.records.read import PreparedCase, read_cases
+from kseg.records.prepared_case import PreparedCase, read_cases
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.locations import Location
@@ -59,7 +59,7 @@ def volume_segmenter(
             run.recipe.patches.size,
             description.label_map.num_classes,
             overlap=options.overlap,
-            normalise=lambda tile: normalise(tile, statistics, description.scales),
+            normalise=lambda window: normalise(window, statistics, description.scales),
             batch_size=options.batch_size,
             buffer_bytes=options.buffer_mb * BYTES_PER_MB,
             progress=progress,

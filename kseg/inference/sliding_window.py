@@ -1,12 +1,12 @@
-"""Segment a volume of any size, tile by tile, in memory that depends on neither its length nor the number of classes.
+"""Segment a volume of any size, window by window, in memory that depends on neither its length nor its classes.
 
-Overlapping tiles are blended with Gaussian weights of sigma = patch / 8, centred on the tile (Isensee et al.,
-nnU-Net, Nature Methods 2021): a network sees least at a tile's border. The Gaussian is a product over the
-axes, and the tiles form a grid. So the weights are normalised axis by axis to shares that add up to one at
+Overlapping windows are blended with Gaussian weights of sigma = patch / 8, centred on the window (Isensee et al.,
+nnU-Net, Nature Methods 2021): a network sees least at a window's border. The Gaussian is a product over the
+axes, and the windows form a grid. So the weights are normalised axis by axis to shares that add up to one at
 every voxel, and a blended probability is a plain weighted sum: nothing to divide by, and no weight that
-vanishes in a corner which only one tile reaches.
+vanishes in a corner which only one window reaches.
 
-A window travels along the volume's longest axis. What it leaves behind no later tile touches: these planes are
+A buffer travels along the volume's longest axis. What it leaves behind no later window touches: these planes are
 handed out and their memory is used again, so that probabilities exist for one patch thickness only
 (`kseg.inference.blend_buffer`). Where even that is too much, the planes are cut into columns, swept one after
 another. Tiles keep their places; those that lie in two columns are predicted twice, with the same result.
@@ -20,9 +20,10 @@ import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
 from kseg.inference.ensemble import Predict
-from kseg.inference.tiles import Start, tile_starts, tiles
-from kseg.inference.window_columns import Window, cut_columns, touches
+from kseg.inference.window_columns import cut_columns, touches
+from kseg.inference.windows import Start, window_starts, windows
 from kseg.recipe.sections import Evaluation
+from kseg.volumes.geometry import Box
 from kseg.volumes.labels import index_dtype
 
 BYTES_PER_MB = 10**6
@@ -36,7 +37,7 @@ Normalise = Callable[[np.ndarray], np.ndarray]
 class Batch:
     """Tiles that are predicted at once: first voxels (x, y, z), and the column that their result goes to."""
 
-    column: Window
+    column: Box
     starts: tuple[Start, ...]
 
 
@@ -71,8 +72,8 @@ def segment(
         buffer_bytes=buffer_bytes,
         progress=progress,
     )
-    for window, probabilities in planes:
-        labels[window] = probabilities.argmax(axis=-1)
+    for box, probabilities in planes:
+        labels[box] = probabilities.argmax(axis=-1)
     return labels
 
 
@@ -87,23 +88,23 @@ def probability_planes(
     batch_size: int = 1,
     buffer_bytes: int = BUFFER_BYTES,
     progress: Progress = iter,
-) -> Iterator[tuple[Window, np.ndarray]]:
+) -> Iterator[tuple[Box, np.ndarray]]:
     """Blended probabilities in planes across the longest axis that together make up the volume.
 
-    A voxel's tiles are added up in one order, that of their first voxels, whatever the batches and columns are.
+    A voxel's windows are added up in one order, that of their first voxels, whatever the batches and columns are.
 
     Args:
         predict: (n, x, y, z, channels) float32 -> (n, x, y, z, num_classes) probabilities; x, y, z are
             `patch_size`, n is at most `batch_size`.
-        image: (x, y, z, channels), any numeric dtype; only tiles of it are ever converted to float.
+        image: (x, y, z, channels), any numeric dtype; only windows of it are ever converted to float.
         patch_size: (x, y, z) voxels.
         num_classes: classes, background included.
-        overlap: least share of a tile in common with the next, in [0, 1).
-        normalise: float32 tile (x, y, z, channels) -> the same; it sees the volume's voxels only. A volume
+        overlap: least share of a window in common with the next, in [0, 1).
+        normalise: float32 window (x, y, z, channels) -> the same; it sees the volume's voxels only. A volume
             smaller than the patch is padded with zeros afterwards, in equal parts on both sides (the odd
             voxel behind), and cropped back at the end.
-        batch_size: tiles a call of `predict`; batches never mix positions along the longest axis.
-        buffer_bytes: most memory for blended probabilities, unless columns as narrow as a tile's step need more.
+        batch_size: windows a call of `predict`; batches never mix positions along the longest axis.
+        buffer_bytes: most memory for blended probabilities, unless columns as narrow as a window's step need more.
         progress: wraps the list of batches, for example in a progress bar.
 
     Yields:
@@ -113,7 +114,7 @@ def probability_planes(
     axis = int(np.argmax(shape))
     shares = [blend_shares(n, patch, overlap) for n, patch in zip(shape, patch_size, strict=True)]
     extents = [min(n, patch) for n, patch in zip(shape, patch_size, strict=True)]
-    starts = sorted(tiles(shape, patch_size, overlap), key=lambda start: (start[axis], start))
+    starts = sorted(windows(shape, patch_size, overlap), key=lambda start: (start[axis], start))
     most_voxels = buffer_bytes // (num_classes * np.dtype(np.float32).itemsize)
     columns = cut_columns(shape, extents, [list(share) for share in shares], axis, most_voxels)
     batches = [
@@ -135,22 +136,22 @@ def probability_planes(
 
 
 def blend_shares(length: int, patch: int, overlap: float) -> dict[int, np.ndarray]:
-    """Weights along one axis, by a tile's first voxel: float32, one for each voxel inside the volume.
+    """Weights along one axis, by a window's first voxel: float32, one for each voxel inside the volume.
 
-    At every voxel of the axis the weights of the tiles that cover it add up to one.
+    At every voxel of the axis the weights of the windows that cover it add up to one.
     """
     extent = min(patch, length)
     distance = np.arange(extent) - (extent - 1) / 2
     gaussian = np.exp(-0.5 * (distance / (patch / 8)) ** 2)
-    starts = tile_starts(length, patch, overlap)
+    starts = window_starts(length, patch, overlap)
     total = np.zeros(length)
     for start in starts:
         total[start : start + extent] += gaussian
     return {start: (gaussian / total[start : start + extent]).astype(np.float32) for start in starts}
 
 
-def _batches(column: Window, starts: list[Start], axis: int, batch_size: int) -> Iterator[Batch]:
-    """Tiles in order along `axis`, in batches whose tiles all begin at the same place of that axis."""
+def _batches(column: Box, starts: list[Start], axis: int, batch_size: int) -> Iterator[Batch]:
+    """Windows in order along `axis`, in batches whose windows all begin at the same place of that axis."""
     for _, plane in groupby(starts, key=lambda start: start[axis]):
         members = tuple(plane)
         for first in range(0, len(members), batch_size):
@@ -158,20 +159,20 @@ def _batches(column: Window, starts: list[Start], axis: int, batch_size: int) ->
 
 
 def _cut(image: np.ndarray, start: Start, patch_size: Sequence[int], normalise: Normalise) -> np.ndarray:
-    """The normalised tile (x, y, z, channels), zeros where the volume is smaller than the patch."""
-    tile = normalise(image[_place(start, patch_size)].astype(np.float32))
-    patch = np.zeros((*patch_size, tile.shape[-1]), np.float32)
-    patch[_inside(tile.shape[:3], patch_size)] = tile
+    """The normalised window (x, y, z, channels), zeros where the volume is smaller than the patch."""
+    window = normalise(image[_place(start, patch_size)].astype(np.float32))
+    patch = np.zeros((*patch_size, window.shape[-1]), np.float32)
+    patch[_inside(window.shape[:3], patch_size)] = window
     return patch
 
 
-def _inside(shape: Sequence[int], patch_size: Sequence[int]) -> Window:
+def _inside(shape: Sequence[int], patch_size: Sequence[int]) -> Box:
     """Where in a patch the volume's voxels lie: everywhere, save along axes shorter than the patch."""
     before = [max(patch - length, 0) // 2 for length, patch in zip(shape, patch_size, strict=True)]
     extents = [min(length, patch) for length, patch in zip(shape, patch_size, strict=True)]
     return _place(before, extents)
 
 
-def _place(start: Sequence[int], extent: Sequence[int]) -> Window:
+def _place(start: Sequence[int], extent: Sequence[int]) -> Box:
     x, y, z = (slice(first, first + n) for first, n in zip(start, extent, strict=True))
     return x, y, z

@@ -5,28 +5,28 @@ from itertools import pairwise, product
 from math import prod
 from typing import NamedTuple
 
-Window = tuple[slice, slice, slice]
+from kseg.volumes.geometry import Box
 
 
 class AxisCut(NamedTuple):
-    """One way to cut an axis: its pieces, the widest of them in voxels, and how many tiles lie in each, summed up."""
+    """One way to cut an axis: its pieces, the widest of them in voxels, and how many windows lie in each, summed up."""
 
     pieces: list[slice]
     widest: int
-    tiles: int
+    windows: int
 
 
 def cut_columns(
     shape: Sequence[int], extents: Sequence[int], starts: Sequence[Sequence[int]], axis: int, most_voxels: int
-) -> list[Window]:
-    """Cut a volume along the two axes other than `axis` into columns, so that few tiles lie in more than one.
+) -> list[Box]:
+    """Cut a volume along the two axes other than `axis` into columns, so that few windows lie in more than one.
 
     Args:
         shape: (x, y, z) voxels of the volume.
-        extents: (x, y, z) voxels of a tile, no larger than the volume.
-        starts: for x, y, z the first voxels of the tiles.
+        extents: (x, y, z) voxels of a window, no larger than the volume.
+        starts: for x, y, z the first voxels of the windows.
         axis: the axis along which columns keep the volume's whole length.
-        most_voxels: of a column as long as a tile. Where even as many pieces as there are tiles have more, the
+        most_voxels: of a column as long as a window. Where even as many pieces as there are windows have more, the
             columns are these.
     """
 
@@ -41,20 +41,20 @@ def cut_columns(
 
     options = list(product(*(cuts(along) for along in range(3))))
     fitting = [cut for cut in options if voxels(cut) <= most_voxels] or [min(options, key=voxels)]
-    x, y, z = min(fitting, key=lambda cut: prod(along.tiles for along in cut))
+    x, y, z = min(fitting, key=lambda cut: prod(along.windows for along in cut))
     return list(product(x.pieces, y.pieces, z.pieces))
 
 
-def touches(start: Sequence[int], extents: Sequence[int], column: Window) -> bool:
-    """Whether a tile that begins at voxel `start` (x, y, z) and has `extents` voxels lies in a column, if in part."""
+def touches(start: Sequence[int], extents: Sequence[int], column: Box) -> bool:
+    """Whether a window that begins at voxel `start` (x, y, z) and has `extents` voxels lies in a column, if in part."""
     return all(_touches(*axis) for axis in zip(start, extents, column, strict=True))
 
 
 def _even_cut(length: int, count: int, extent: int, starts: Sequence[int]) -> AxisCut:
     bounds = [length * i // count for i in range(count + 1)]
     pieces = [slice(first, stop) for first, stop in pairwise(bounds)]
-    tiles = sum(_touches(start, extent, piece) for piece in pieces for start in starts)
-    return AxisCut(pieces, max(piece.stop - piece.start for piece in pieces), tiles)
+    windows = sum(_touches(start, extent, piece) for piece in pieces for start in starts)
+    return AxisCut(pieces, max(piece.stop - piece.start for piece in pieces), windows)
 
 
 def _touches(start: int, extent: int, piece: slice) -> bool:

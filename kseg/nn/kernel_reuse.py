@@ -6,7 +6,7 @@ up-sampling by `u` commutes with the products: voxel `u n + p` of the up-sampled
 `n + floor((p + d o) / u)`, so that products are made at the low resolution, and where `u` divides `d` all phases `p`
 coincide. Zeros outside the volume stay zeros. The adjoint has the same shape, with one matrix product for the gradient
 of the volume and one for that of the kernel. Where there are fewer channels than filters, and nothing to up-sample, the
-shifted copies of the input are added instead (`kseg.nn.few_channels`).
+shifted copies of the input are added instead (`kseg.nn.few_channel_convolution`).
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from typing import Any
 
 from keras import KerasTensor, backend, ops
 
-from kseg.nn import few_channels
-from kseg.nn.compiled import compiled
+from kseg.nn import few_channel_convolution
 from kseg.nn.cpu_features import on_tensorflows_cpu
 from kseg.nn.depth_to_space import depth_to_space, space_to_depth
 from kseg.nn.implementation_choice import adds_shifted_inputs
+from kseg.nn.xla_compiled import compiled
 
 Sizes = Sequence[int]
 HALVES = ("float16", "bfloat16")
@@ -52,13 +52,13 @@ def reused_convolutions(
         def gradient(*args: KerasTensor, upstream: KerasTensor = None) -> tuple[KerasTensor, KerasTensor]:
             maps = args[0] if upstream is None else upstream
             if few:  # two functions, so that a graph which needs one gradient does not compute the other
-                return few_channels.x_gradient(kernel, maps, rates), few_channels.kernel_gradient(
+                return few_channel_convolution.x_gradient(kernel, maps, rates), few_channel_convolution.kernel_gradient(
                     x, kernel, maps, rates
                 )
             return _gradients(x, kernel, maps, rates, factors)
 
         if few:
-            return few_channels.convolve(x, kernel, rates), gradient
+            return few_channel_convolution.convolve(x, kernel, rates), gradient
         return _convolve(x, kernel, rates, factors), gradient
 
     return ops.cast(convolve(x, kernel), dtype)

@@ -6,17 +6,17 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.compiled import compiled
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
 from kseg.nn.implementation_choice import check_implementation, reuses
 from kseg.nn.kernel_reuse import reused_convolutions
-from kseg.nn.norm_layers import (
+from kseg.nn.norms import (
     fast_batch_norm,
     group_norm,
     plain_batch_norm,
     scale_and_shift,
 )
 from kseg.nn.size_layers import triple
+from kseg.nn.xla_compiled import compiled
 
 NORMS = ("batch", "instance", "group")
 

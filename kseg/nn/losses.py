@@ -7,8 +7,8 @@ batch and space and over all replicas, so that N replicas of batch 1 give what o
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.compiled import compiled
 from kseg.nn.replicas import sum_over_replicas
+from kseg.nn.xla_compiled import compiled
 
 
 def soft_counts(labels: KerasTensor, probabilities: KerasTensor) -> tuple[KerasTensor, KerasTensor, KerasTensor]:

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, ops
 
-from kseg.nn.compiled import compiled
 from kseg.nn.losses import mean_of_counted, overlap_and_sums, tversky_index
 from kseg.nn.replicas import sum_over_replicas
+from kseg.nn.xla_compiled import compiled
 
 
 @keras.saving.register_keras_serializable("kseg")

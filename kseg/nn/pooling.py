@@ -5,8 +5,8 @@ from typing import Any
 
 from keras import KerasTensor, ops
 
-from kseg.nn.compiled import compiled
 from kseg.nn.depth_to_space import depth_to_space, space_to_depth
+from kseg.nn.xla_compiled import compiled
 
 AXES = (3, 2, 1)  # of `(batch, x, y, z, channels)`
 

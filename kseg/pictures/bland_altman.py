@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from kseg.pictures.names import names_as_written
+from kseg.pictures.text import names_as_written
 from kseg.pictures.three_planes import colour_of
 
 Pairs = Sequence[tuple[float, float]]

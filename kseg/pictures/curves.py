@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kseg.pictures.names import names_as_written
+from kseg.pictures.text import names_as_written
 from kseg.pictures.three_planes import colour_of
 
 

@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kseg.pictures.names import legend_label, names_as_written
+from kseg.pictures.text import legend_label, names_as_written
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 """Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""

@@ -75,7 +75,7 @@ Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_or
 Factors = Annotated[tuple[Factor, Factor], AfterValidator(_in_order)]
 
 PLANNED: dict[str, Any] = {"planned": True}
-"""Marks a key whose value, where the recipe gives none, is planned from the dataset (`kseg.records.planned_recipe`)."""
+"""Marks a key whose value, where the recipe gives none, is planned from the dataset (`kseg.runs.planned_recipe`)."""
 
 
 class Section(BaseModel):

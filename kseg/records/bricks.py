@@ -11,12 +11,12 @@ from itertools import product
 
 import numpy as np
 
+from kseg.volumes.geometry import Box
+
 MAX_EDGE = 64
 """Voxels. A patch of 96 touches 8 to 27 bricks of 64; more and smaller ones would cost more calls."""
 GAP = 64
 """Voxels. Odd multiples of a cache line spread over all of the cache."""
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)

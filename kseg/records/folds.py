@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from kseg.console.errors import InputError
 from kseg.records.manifest import Manifest
-from kseg.records.splits import rank
+from kseg.records.split_by_subject import rank
 
 
 def deal_folds(subjects: Iterable[str], folds: int, seed: int) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """The plan: what a dataset's measurements say about patches, pooling, normalisation and sampling.
 
-Every value is a proposal: `kseg.records.planned_recipe` puts it where the recipe says nothing. The rules follow nnU-Net
+Every value is a proposal: `kseg.runs.planned_recipe` puts it where the recipe says nothing. The rules follow nnU-Net
 (Isensee et al., Nature Methods 2021), with figures for a network that is trained on a workstation in minutes or hours.
 """
 

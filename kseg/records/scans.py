@@ -18,8 +18,8 @@ from kseg.storage.locations import local
 from kseg.volumes.cases.case import Case
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.channels import check_channels, names_by_file
-from kseg.volumes.formats.files import files_of
-from kseg.volumes.formats.names import is_unicode
+from kseg.volumes.formats.data_files import files_of
+from kseg.volumes.formats.extensions import is_unicode
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.read import open_image, open_labels

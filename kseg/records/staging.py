@@ -5,10 +5,10 @@ from pathlib import Path
 
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import CaseEntry, Manifest
-from kseg.records.read import damaged_shard
+from kseg.records.prepared_case import damaged_shard
 from kseg.storage.disk import check_writable
 from kseg.storage.files import lock, sha256_of, whole_file
 from kseg.storage.locations import Location, local, reaching

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from kseg import __version__
 from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
 from kseg.recipe.splits import SPLITS
@@ -21,7 +21,7 @@ from kseg.records.plan import Plan, make_plan
 from kseg.records.process_pool import run_jobs
 from kseg.records.scans import ScanList
 from kseg.records.schema import VERSION
-from kseg.records.splits import split_by_subject
+from kseg.records.split_by_subject import split_by_subject
 from kseg.records.write_case import CaseJob, Outcome
 from kseg.storage.locations import Location, reaching
 

@@ -9,7 +9,7 @@ from kseg.deployment.serving.pipeline import Pipeline
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
 from kseg.report.run_report import read_scores
-from kseg.runs.run_files import CARD
+from kseg.runs.owned_files import CARD
 from kseg.runs.trained_run import TrainedRun
 
 NO_LICENCE = "not stated; ask whoever trained it before you pass it on"

@@ -17,9 +17,9 @@ from kseg.pictures.png import png_bytes
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.report.page import inside, write_page
+from kseg.runs.history import read_history
+from kseg.runs.precision_recall import read_precision_recall
 from kseg.runs.run_folder import RunFolder
-from kseg.training.history import read_history
-from kseg.training.precision_recall import read_precision_recall
 
 
 @dataclass(frozen=True)

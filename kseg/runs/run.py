@@ -10,8 +10,8 @@ from kseg.nn.networks import PRESETS
 from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
-from kseg.records.planned_recipe import planned, scales_of
 from kseg.runs.data_description import DataDescription
+from kseg.runs.planned_recipe import planned, scales_of
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_file
 from kseg.storage.locations import Location

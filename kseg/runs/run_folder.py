@@ -16,7 +16,7 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.model_file import load_segmenter
-from kseg.runs.run_files import DATA_FILE, MODEL_FILE, RECIPE_FILE, RUN
+from kseg.runs.owned_files import DATA_FILE, MODEL_FILE, RECIPE_FILE, RUN
 from kseg.storage.files import whole_folder
 from kseg.storage.ownership import mark
 

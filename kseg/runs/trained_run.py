@@ -10,7 +10,7 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.records.manifest import Manifest
 from kseg.runs.data_description import DataDescription
-from kseg.runs.run_files import RECIPE_FILE
+from kseg.runs.owned_files import RECIPE_FILE
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from kseg.simulation.field_of_view import FIELD_MM
+from kseg.simulation.phantom_shape import FIELD_MM
 from kseg.simulation.smooth_noise import SmoothNoise
 
 BACKGROUND, SOLEUS, MEDIALIS, LATERALIS = 0, 100, 150, 200

@@ -8,7 +8,7 @@ from scipy.ndimage import map_coordinates
 
 from kseg.console.errors import InputError
 from kseg.simulation.calf import APONEUROSIS_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
-from kseg.simulation.field_of_view import FIELD_MM, FULL_SHAPE
+from kseg.simulation.phantom_shape import FIELD_MM, FULL_SHAPE
 from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry

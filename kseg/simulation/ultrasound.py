@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import convolve1d
 
 from kseg.simulation.calf import ARC_RADIUS_MM, Section, bright_line
-from kseg.simulation.field_of_view import FIELD_MM
+from kseg.simulation.phantom_shape import FIELD_MM
 from kseg.simulation.smooth_noise import SmoothNoise
 
 SWEEPS = 4

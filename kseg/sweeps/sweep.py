@@ -15,7 +15,7 @@ from kseg.recipe.sections import Recipe
 from kseg.recipe.splits import EVALUATED
 from kseg.recipe.sweep import SweepRun
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
-from kseg.runs.run_files import NAME_ANOTHER, RECIPE_FILE, RUN
+from kseg.runs.owned_files import NAME_ANOTHER, RECIPE_FILE, RUN
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.disk import check_writable
 from kseg.storage.files import sha256_of

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from kseg.recipe.hyperparameters import hyperparameters
 from kseg.recipe.sweep import SweepRun
-from kseg.training.hyperparameters import hyperparameters
 
 METRICS = (
     ("epoch_dice", "validation", "validation patches: Dice"),

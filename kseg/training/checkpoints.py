@@ -21,7 +21,7 @@ from kseg.console.text import first_line
 from kseg.console.validation_errors import first_invalid
 from kseg.runs.data_description import DataDescription
 from kseg.runs.model_file import load_segmenter
-from kseg.runs.run_files import CHECKPOINT, CHECKPOINT_FILES
+from kseg.runs.owned_files import CHECKPOINT, CHECKPOINT_FILES
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import remove

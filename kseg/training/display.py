@@ -3,7 +3,7 @@
 import keras
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kseg.console.progress import stderr
+from kseg.console.terminal import stderr
 from kseg.training.budget import Budget
 
 Logs = dict[str, float]

@@ -12,15 +12,15 @@ from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, WorkerShare
 from kseg.patches.stopwatch import Stopwatch, python_timestamp
-from kseg.records.read import check_shards
+from kseg.records.prepared_case import check_shards
+from kseg.runs.history import epochs_to_share, read_history
 from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
 from kseg.training.budget import Budget
 from kseg.training.callbacks import make_callbacks
 from kseg.training.checkpoints import Checkpoint, in_vain
 from kseg.training.display import Display
-from kseg.training.history import epochs_to_share, read_history
-from kseg.training.start import start_run, tell_start
+from kseg.training.start_run import start_run, tell_start
 from kseg.training.step_times import StepTimes
 from kseg.training.sync_workers import SyncWorkers
 from kseg.training.workers import Workers, start_workers

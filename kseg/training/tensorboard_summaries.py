@@ -12,11 +12,11 @@ from tensorboard.plugins.pr_curve.summary import raw_data_pb
 
 from kseg.pictures.png import png_bytes
 from kseg.pictures.three_planes import three_planes
+from kseg.recipe.hyperparameters import hyperparameters
 from kseg.recipe.load import dump_recipe
+from kseg.runs.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
 from kseg.runs.run import Run
 from kseg.training.budget import Budget
-from kseg.training.hyperparameters import hyperparameters
-from kseg.training.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
 
 LOOKS = 10
 """A run is looked at so many times, evenly, besides once at its end."""

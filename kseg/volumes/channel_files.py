@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.volumes.channels import count_channels
-from kseg.volumes.formats.names import split_name
+from kseg.volumes.formats.extensions import split_name
 
 NUMBER = re.compile(r"(.+)_(\d{4})")  # nnU-Net's way: CASE_0000.nii.gz, CASE_0001.nii.gz
 COLUMN = "image_"  # with which columns of a CSV manifest begin

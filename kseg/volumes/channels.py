@@ -7,7 +7,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.console.text import counted
-from kseg.volumes.formats.names import NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.extensions import NIFTI_EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_header
 from kseg.volumes.volume_stream import VolumeStream
 

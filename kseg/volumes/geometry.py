@@ -27,6 +27,10 @@ RESAMPLE = "resample one onto the other's grid"
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # its own inverse
 
 
+Box = tuple[slice, slice, slice]
+"""Voxels x, y, z of a volume that lie side by side."""
+
+
 class Grid(Protocol):
     """What has a shape (x, y, z) and an affine: a volume, or the stream of one."""
 

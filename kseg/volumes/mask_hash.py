@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.header import Read, reader_of
 from kseg.volumes.formats.open import open_header
-from kseg.volumes.formats.stored import Read, reader_of
 
 FIELD = "KsegMask"
 """The field's name: of NIfTI's description, of a MetaImage, or of a NRRD's key."""

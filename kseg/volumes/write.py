@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from kseg.console.disk_errors import refusal
 from kseg.storage.files import whole_files
-from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, split_name
+from kseg.volumes.formats.extensions import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, from_ras, ras_to_lps, spacing_mm
 from kseg.volumes.mask_hash import FIELD, is_as_written, mark_of
 from kseg.volumes.stored_geometry import StoredGeometry

@@ -24,15 +24,15 @@ from statistics import fmean
 from rich.table import Table
 
 from kseg import phantom
-from kseg.console.progress import stdout
+from kseg.console.terminal import stdout
 from kseg.evaluation.scores import score_case, summarise
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.splits import SPLITS
 from kseg.records.scans import PHANTOM
-from kseg.records.splits import rank, split_by_subject
+from kseg.records.split_by_subject import rank, split_by_subject
 from kseg.simulation.phantom import LABELS
 from kseg.volumes.cases.find import find_cases
-from kseg.volumes.formats.names import NIFTI_EXTENSIONS
+from kseg.volumes.formats.extensions import NIFTI_EXTENSIONS
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.read import read_image, read_labels
 

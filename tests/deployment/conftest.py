@@ -8,7 +8,7 @@ from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
-from kseg.training.start import compiled_model
+from kseg.training.start_run import compiled_model
 from kseg.volumes.intensity_normalisation import Scale
 
 

@@ -72,7 +72,7 @@ def test_a_number_that_json_cannot_hold_leaves_the_last_report(
 
 
 def test_table_shows_the_means_and_the_worst_case(scores: dict[str, list[ClassScore]]) -> None:
-    console = Console(width=160, markup=False, emoji=False)  # as kseg.console.progress has them
+    console = Console(width=160, markup=False, emoji=False)  # as kseg.console.terminal has them
     with console.capture() as capture:
         console.print(score_table(summarise(scores)))
     lines = {line.strip("│ ").split()[0]: line for line in capture.get().splitlines() if line.startswith("│")}

@@ -10,7 +10,7 @@ import pytest
 
 from kseg.inference import sliding_window
 from kseg.inference.sliding_window import blend_shares, probability_planes, segment
-from kseg.inference.tiles import tile_starts, tiles
+from kseg.inference.windows import window_starts, windows
 from kseg.recipe.sections import Evaluation
 from kseg.volumes.labels import index_dtype
 
@@ -22,12 +22,12 @@ SHAPES = [
 ]
 
 
-def identity(tile: np.ndarray) -> np.ndarray:
-    return tile
+def identity(window: np.ndarray) -> np.ndarray:
+    return window
 
 
 def logistic(weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A predict whose answer depends on a voxel's value and on its place within the tile."""
+    """A predict whose answer depends on a voxel's value and on its place within the window."""
 
     def predict(batch: np.ndarray) -> np.ndarray:
         place = np.indices(batch.shape[1:4]).sum(axis=0) / sum(batch.shape[1:4])
@@ -40,9 +40,9 @@ def logistic(weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def blended(image: np.ndarray, planes: list[tuple[tuple[slice, ...], np.ndarray]], num_classes: int) -> np.ndarray:
     whole = np.full((*image.shape[:3], num_classes), np.nan)
-    for window, probabilities in planes:
-        assert np.isnan(whole[window]).all(), "planes overlap"
-        whole[window] = probabilities
+    for box, probabilities in planes:
+        assert np.isnan(whole[box]).all(), "planes overlap"
+        whole[box] = probabilities
     return whole
 
 
@@ -55,17 +55,17 @@ def naive(
     normalise: Callable[[np.ndarray], np.ndarray],
     overlap: float,
 ) -> np.ndarray:
-    """Pad, sum weighted tiles and weights over the whole volume in float64, divide, crop."""
+    """Pad, sum weighted windows and weights over the whole volume in float64, divide, crop."""
     shape = image.shape[:3]
     pads = [(max(p - n, 0) // 2, max(p - n, 0) - max(p - n, 0) // 2) for p, n in zip(patch, shape, strict=True)]
     padded = np.pad(normalise(image.astype(np.float32)), [*pads, (0, 0)])
     axes = [np.exp(-0.5 * ((np.arange(p) - (p - 1) / 2) / (p / 8)) ** 2) for p in patch]
     weight = np.einsum("x,y,z->xyz", *axes)[..., None]
     total, weights = np.zeros((*padded.shape[:3], num_classes)), np.zeros((*padded.shape[:3], 1))
-    for start in itertools.product(*(tile_starts(n, p, overlap) for n, p in zip(padded.shape, patch, strict=False))):
-        tile = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
-        total[tile] += weight * predict(padded[tile][None])[0]
-        weights[tile] += weight
+    for start in itertools.product(*(window_starts(n, p, overlap) for n, p in zip(padded.shape, patch, strict=False))):
+        window = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
+        total[window] += weight * predict(padded[window][None])[0]
+        weights[window] += weight
     crop = tuple(slice(before, before + n) for (before, _), n in zip(pads, shape, strict=True))
     return (total / weights)[crop]
 
@@ -78,8 +78,8 @@ def test_equals_a_naive_accumulation_over_the_whole_volume(
     image = np.random.default_rng(0).integers(0, 255, (*shape, 2), dtype=np.uint8)
     predict = logistic(np.array([0.5, -1.0, 2.0]))
 
-    def normalise(tile: np.ndarray) -> np.ndarray:
-        return (tile - 100) / 50
+    def normalise(window: np.ndarray) -> np.ndarray:
+        return (window - 100) / 50
 
     planes = list(probability_planes(predict, image, patch, 3, overlap=overlap, normalise=normalise))
     expected = naive(predict, image, patch, 3, normalise=normalise, overlap=overlap)
@@ -127,7 +127,7 @@ def test_the_batch_size_changes_no_bit_and_is_never_exceeded(batch_size: int) ->
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 def test_columns_change_no_bit(shape: tuple[int, ...], patch: tuple[int, ...]) -> None:
-    """With memory for a byte the volume is cut as finely as can be: tiles are predicted again, to the same sums."""
+    """With memory for a byte the volume is cut as finely as can be: windows are predicted again, to the same sums."""
     image = np.random.default_rng(2).normal(size=(*shape, 1))
     predict = logistic(np.array([1.0, -1.0, 0.3]))
     columns: set[tuple[tuple[int, int], ...]] = set()
@@ -139,7 +139,7 @@ def test_columns_change_no_bit(shape: tuple[int, ...], patch: tuple[int, ...]) -
     whole = list(probability_planes(predict, image, patch, 3, normalise=identity))
     cut = list(probability_planes(predict, image, patch, 3, normalise=identity, buffer_bytes=1, progress=watch))
     np.testing.assert_array_equal(blended(image, cut, 3), blended(image, whole, 3))
-    grid = [len(tile_starts(n, p, 0.5)) for n, p in zip(shape, patch, strict=True)]
+    grid = [len(window_starts(n, p, 0.5)) for n, p in zip(shape, patch, strict=True)]
     assert len(columns) == np.prod(np.delete(grid, np.argmax(shape)))
 
 
@@ -147,15 +147,15 @@ def test_the_order_of_the_tiles_changes_no_bit(monkeypatch: pytest.MonkeyPatch) 
     image = np.random.default_rng(3).normal(size=(26, 12, 10, 1))
     predict = logistic(np.array([1.0, -1.0]))
     one = blended(image, list(probability_planes(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
-    grid = tiles(image.shape[:3], (8, 8, 8), 0.5)
+    grid = windows(image.shape[:3], (8, 8, 8), 0.5)
     shuffled = [grid[place] for place in np.random.default_rng(4).permutation(len(grid))]
-    monkeypatch.setattr(sliding_window, "tiles", lambda *_: shuffled)
+    monkeypatch.setattr(sliding_window, "windows", lambda *_: shuffled)
     other = blended(image, list(probability_planes(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
     np.testing.assert_array_equal(other, one)
 
 
 def test_permuted_axes_give_permuted_probabilities() -> None:
-    """Along another axis tiles come in another order: the result must not notice."""
+    """Along another axis windows come in another order: the result must not notice."""
     image = np.random.default_rng(2).normal(size=(26, 12, 10, 1))
     predict = logistic(np.array([1.0, -1.0]))
     along_x = blended(image, list(probability_planes(predict, image, (8, 8, 8), 2, normalise=identity)), 2)
@@ -172,10 +172,10 @@ def test_padding_is_zero_after_normalisation_and_never_normalised() -> None:
         seen.append(batch)
         return np.concatenate([batch, 1 - batch], axis=-1)
 
-    def normalise(tile: np.ndarray) -> np.ndarray:
-        assert tile.shape[0] == 3
-        assert tile.dtype == np.float32
-        return tile - 6
+    def normalise(window: np.ndarray) -> np.ndarray:
+        assert window.shape[0] == 3
+        assert window.dtype == np.float32
+        return window - 6
 
     segment(predict, image, (8, 8, 8), 2, normalise=normalise)
     for batch in seen:
@@ -233,4 +233,4 @@ def test_memory_follows_neither_the_length_nor_the_classes() -> None:
     assert abs(many - few) < BUFFER / 2
     assert many < 2 * BUFFER < uncut
     tiles_of_long = 124 * 5 * 5 * 2  # most of them lie in two columns
-    assert long < many + 300 * tiles_of_long < 48 * 48 * 1000 * 8 * 4 / 10, "more than the list of tiles grows"
+    assert long < many + 300 * tiles_of_long < 48 * 48 * 1000 * 8 * 4 / 10, "more than the list of windows grows"

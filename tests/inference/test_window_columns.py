@@ -1,16 +1,16 @@
-"""How a volume is cut into columns: a partition, within its memory, of the fewest tiles."""
+"""How a volume is cut into columns: a partition, within its memory, of the fewest windows."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from kseg.inference.tiles import tile_starts
 from kseg.inference.window_columns import cut_columns, touches
+from kseg.inference.windows import window_starts
 
 
 def cut(shape: tuple[int, ...], patch: tuple[int, ...], axis: int, most_voxels: int):  # type: ignore[no-untyped-def]
-    starts = [tile_starts(n, p, 0.5) for n, p in zip(shape, patch, strict=True)]
+    starts = [window_starts(n, p, 0.5) for n, p in zip(shape, patch, strict=True)]
     return cut_columns(shape, patch, starts, axis, most_voxels), list(itertools.product(*starts))
 
 
@@ -32,7 +32,7 @@ def test_columns_keep_within_their_memory(most_voxels: int) -> None:
 
 
 def test_eight_classes_of_a_large_volume_need_two_columns() -> None:
-    """By hand: 512 x 512 x 96 voxels of 8 float32 are 805 MB, half of them 403 MB; a cut adds 2 of 10 rows of tiles."""
+    """By hand: 512 x 512 x 96 voxels of 8 float32 are 805 MB, half of them 403 MB; a cut adds 2 of 10 rows."""
     columns, grid = cut((512, 512, 512), (96, 96, 96), 0, 420 * 10**6 // (8 * 4))
     assert columns == [
         (slice(0, 512), slice(0, 512), slice(0, 256)),

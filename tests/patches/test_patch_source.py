@@ -17,7 +17,7 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Patches
 from kseg.records import bricks
 from kseg.records.manifest import Manifest
-from kseg.records.read import read_cases
+from kseg.records.prepared_case import read_cases
 from kseg.records.scans import Scan, ScanList, scan_in_memory
 from kseg.records.write import write_dataset
 from kseg.volumes.intensity_normalisation import normalise

@@ -10,9 +10,9 @@ from made_dicom import save_series
 from kseg import prepare
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.records.changes import find_changes
 from kseg.records.manifest import Manifest, load_manifest, manifest_text
 from kseg.records.scans import find_scans
+from kseg.records.source_changes import find_changes
 from kseg.records.write import write_dataset
 
 IMAGE = np.random.default_rng(0).integers(0, 99, (4, 5, 6)).astype("<i2")

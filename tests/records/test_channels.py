@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.manifest import load_manifest
-from kseg.records.read import read_cases
+from kseg.records.prepared_case import read_cases
 from kseg.records.scans import find_scans
 from kseg.records.write import write_dataset
 

@@ -11,10 +11,10 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records import bricks
-from kseg.records.changes import find_changes
 from kseg.records.manifest import Manifest, load_manifest
-from kseg.records.read import check_shards, read_case, read_cases
+from kseg.records.prepared_case import check_shards, read_case, read_cases
 from kseg.records.scans import ScanList, find_scans
+from kseg.records.source_changes import find_changes
 from kseg.records.write import write_dataset
 from kseg.storage.files import sha256_of
 from kseg.storage.ownership import MARKER

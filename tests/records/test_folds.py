@@ -9,7 +9,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.folds import deal_folds, validation_folds
 from kseg.records.manifest import Manifest
-from kseg.records.read import read_cases
+from kseg.records.prepared_case import read_cases
 from kseg.records.scans import find_scans
 from kseg.records.write import write_dataset
 

@@ -12,7 +12,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records import bricks
 from kseg.records.manifest import MANIFEST, Manifest, load_manifest
-from kseg.records.read import read_cases
+from kseg.records.prepared_case import read_cases
 from kseg.records.scans import at_one_spacing
 from kseg.records.write import write_dataset
 

@@ -13,8 +13,8 @@ from kseg.recipe.sections import Recipe
 from kseg.records.apache_beam import prepare_and_tell
 from kseg.records.destinations import destination
 from kseg.records.manifest import MANIFEST, load_manifest
+from kseg.records.prepared_case import check_shards, read_cases
 from kseg.records.process_pool import run_jobs
-from kseg.records.read import check_shards, read_cases
 from kseg.records.scans import ScanList
 from kseg.records.write import write_dataset
 from kseg.records.write_case import CaseJob, Outcome, prepare_case

@@ -7,7 +7,7 @@ from made_plans import fingerprint, plan_of
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.records.planned_recipe import planned, scales_of
+from kseg.runs.planned_recipe import planned, scales_of
 from kseg.volumes.intensity_normalisation import Scale
 
 NETWORK: dict[str, Any] = {"filters": (4, 8, 16, 32, 64)}

@@ -16,7 +16,7 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.records import bricks
 from kseg.records.manifest import CaseEntry
-from kseg.records.read import PreparedCase, read_case
+from kseg.records.prepared_case import PreparedCase, read_case
 from kseg.records.scans import scan_in_memory
 from kseg.records.schema import DTYPES, decode_brick, decode_head
 from kseg.records.tf_example import decode_example, encode_example

@@ -8,7 +8,7 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.records.scans import Scan
-from kseg.records.splits import split_by_subject
+from kseg.records.split_by_subject import split_by_subject
 
 
 def scan(subject: str, split: str = "", case: str = "") -> Scan:

@@ -12,7 +12,7 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.manifest import Manifest
-from kseg.records.read import read_cases
+from kseg.records.prepared_case import read_cases
 from kseg.records.scans import ScanList
 from kseg.records.staging import stage, staged
 from kseg.records.write import write_dataset

@@ -18,7 +18,7 @@ from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.runs.trained_run import open_trained
-from kseg.training.start import compiled_model
+from kseg.training.start_run import compiled_model
 
 DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 

@@ -103,7 +103,7 @@ def two_folds(tiny_recipe):  # type: ignore[no-untyped-def]
     """Two networks with weights of their own, as folds of a run, and the networks."""
     import keras
 
-    from kseg.training.start import compiled_model
+    from kseg.training.start_run import compiled_model
 
     recipe = tiny_recipe("network.implementation=direct", "patches.size=[24, 24, 32]")
     manifest = load_manifest(recipe.records_folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.volumes.inputs import find_inputs
+from kseg.volumes.prediction_inputs import find_inputs
 from kseg.volumes.read import open_image, read_volume
 from kseg.volumes.volume_stream import gather
 from kseg.volumes.write import mask_files

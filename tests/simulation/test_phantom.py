@@ -19,8 +19,8 @@ from kseg import phantom as command
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.simulation.calf import LATERALIS, MEDIALIS, SOLEUS, Leg
-from kseg.simulation.field_of_view import FIELD_MM, FULL_SHAPE, VOXEL_MM
 from kseg.simulation.phantom import DYNAMIC_RANGE_DB, LABELS, Look, Phantom, phantom_volume, phantoms
+from kseg.simulation.phantom_shape import FIELD_MM, FULL_SHAPE, VOXEL_MM
 from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
 from kseg.volumes.cases.find import find_cases
 

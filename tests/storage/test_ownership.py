@@ -12,7 +12,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.destinations import DATASET
 from kseg.runs.data_description import DataDescription
-from kseg.runs.run_files import FOLDS, RUN
+from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
 from kseg.storage.listing import list_files

@@ -11,11 +11,11 @@ from kseg.console.termination import Termination
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
+from kseg.runs.history import read_history
 from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
 from kseg.training.checkpoints import State, load_checkpoint
 from kseg.training.fit import fit
-from kseg.training.history import read_history
 
 SMALLEST = (
     "network.filters=[2]",

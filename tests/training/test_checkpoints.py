@@ -19,7 +19,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.storage.ownership import MARKER
 from kseg.training.budget import Budget
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
-from kseg.training.start import compiled_model
+from kseg.training.start_run import compiled_model
 from kseg.training.workers import Workers
 
 SHORT = (

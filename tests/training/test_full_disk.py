@@ -13,7 +13,7 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.sections import Recipe
-from kseg.runs.run_files import RUN
+from kseg.runs.owned_files import RUN
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.ownership import check_replaceable
 from kseg.training import checkpoints

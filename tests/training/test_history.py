@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.training.history import epochs_to_share, read_history
+from kseg.runs.history import epochs_to_share, read_history
 
 
 def test_the_later_row_of_an_epoch_counts(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.training.averaged_weights import averaged_weights
 from kseg.training.checkpoints import State, load_checkpoint, write_checkpoint
 from kseg.training.display import Display
-from kseg.training.start import compiled_model
+from kseg.training.start_run import compiled_model
 from kseg.training.stop_on_signal import Stopped
 
 DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})

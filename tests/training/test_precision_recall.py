@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 
-from kseg.training.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
+from kseg.runs.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
 
 
 def test_counts_equal_a_comparison_voxel_by_voxel():

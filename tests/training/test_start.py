@@ -11,9 +11,9 @@ from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
-from kseg.training import start
+from kseg.training import start_run as start_run_module
 from kseg.training.checkpoints import load_checkpoint
-from kseg.training.start import start_run
+from kseg.training.start_run import start_run
 from kseg.training.workers import Workers
 
 ALONE = Workers(tf.distribute.get_strategy())
@@ -39,7 +39,7 @@ def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(start, "write_checkpoint", fail)
+    monkeypatch.setattr(start_run_module, "write_checkpoint", fail)
     with pytest.raises(KeyboardInterrupt):
         start_run(run, False, ALONE)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.files import files_of
+from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.read import read_volume
 
 ARRAY = np.random.default_rng(0).integers(-500, 500, (4, 5, 6)).astype("<i2")

@@ -21,7 +21,7 @@ from pydicom.pixels import apply_modality_lut
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.dicom_magic import is_dicom
-from kseg.volumes.formats.stored import Header
+from kseg.volumes.formats.header import Header
 from kseg.volumes.geometry import corners_mm
 
 data_store = pytest.importorskip("data_store", reason="pydicom-data is not installed")

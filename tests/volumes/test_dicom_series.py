@@ -29,7 +29,7 @@ from scipy.spatial.transform import Rotation
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.dicom_magic import is_dicom
-from kseg.volumes.formats.names import split_name
+from kseg.volumes.formats.extensions import split_name
 from kseg.volumes.read import read_volume
 from kseg.volumes.write import mask_files, write_label_map
 

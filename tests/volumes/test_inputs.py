@@ -10,8 +10,8 @@ import SimpleITK as sitk
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.open import open_header
-from kseg.volumes.inputs import find_inputs
-from kseg.volumes.outputs import plan_outputs
+from kseg.volumes.prediction_inputs import find_inputs
+from kseg.volumes.prediction_outputs import plan_outputs
 
 T1_T2 = ("image_t1", "image_t2")
 DICOM = bytes(128) + b"DICM"

@@ -26,7 +26,7 @@ from kseg import predict, prepare
 from kseg.console.errors import InputError
 from kseg.inference import local_predictor
 from kseg.records.manifest import load_manifest
-from kseg.records.read import read_cases
+from kseg.records.prepared_case import read_cases
 from kseg.volumes.read import read_volume
 from kseg.volumes.volume import Volume
 

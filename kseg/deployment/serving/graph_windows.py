@@ -1,7 +1,7 @@
-"""`kseg.inference.sliding_window` as a graph: a window travels along the volume's longest axis.
+"""`kseg.inference.sliding_window` as a graph: a buffer travels along the volume's longest axis.
 
-Sums of weighted probabilities exist for one patch thickness; a plane that no later tile reaches is finished. There are
-no columns: a buffer is as wide as the volume.
+Sums of weighted probabilities exist for one patch thickness; a plane that no later window reaches is finished. There
+are no columns: the buffer is as wide as the volume.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,10 +62,10 @@ def sweep(
     Args:
         predict: see `PredictPatch`; it gets patches of `patch_size`.
         volume: `(x, y, z, channels)`.
-        patch_size: of a tile, (x, y, z).
+        patch_size: of a window, (x, y, z).
         num_classes: classes of a probability.
-        overlap: least share of a tile in common with the next, in [0, 1).
-        normalise: float32 tile `(x, y, z, channels)` -> the same; zeros are put around a volume smaller than a patch.
+        overlap: least share of a window in common with the next, in [0, 1).
+        normalise: float32 window `(x, y, z, channels)` -> the same; zeros are put around a volume smaller than a patch.
         finish: a plane of probabilities `(rows, columns, classes)` -> `(rows, columns, ...)` of `dtype`.
         dtype: what comes out.
 
@@ -76,14 +76,14 @@ def sweep(
     patch = tf.constant(list(patch_size), tf.int32)
     extents = tf.minimum(shape, patch)
     before = tf.maximum(patch - shape, 0) // 2
-    starts = [tile_starts(shape[axis], patch[axis], overlap) for axis in range(3)]
+    starts = [window_starts(shape[axis], patch[axis], overlap) for axis in range(3)]
     shares = [blend_shares(shape[axis], patch_size[axis], along) for axis, along in enumerate(starts)]
     order = tf.gather(AXES_FIRST, tf.argmax(shape, output_type=tf.int32))
     back = tf.math.invert_permutation(order)
     length, rows, columns = tf.unstack(tf.gather(shape, order))
     thickness = tf.gather(extents, order)[0]
     counts = tf.gather(tf.stack([tf.shape(along)[0] for along in starts]), order)
-    layers = tile_starts(length, tf.gather(patch, order)[0], overlap)
+    layers = window_starts(length, tf.gather(patch, order)[0], overlap)
     stops = tf.concat([layers[1:], [length]], 0)
 
     def add_tile(layer: Any, n: Any, sums: tf.Tensor) -> tf.Tensor:
@@ -91,8 +91,8 @@ def sweep(
         start = tf.stack([starts[axis][number[axis]] for axis in range(3)])
         x, y, z = (shares[axis][number[axis]] for axis in range(3))
         weights = x[:, tf.newaxis, tf.newaxis] * y[:, tf.newaxis] * z
-        tile = tf.slice(volume, tf.concat([start, [0]], 0), tf.concat([extents, [-1]], 0))
-        normalised = normalise(tf.cast(tile, tf.float32))
+        window = tf.slice(volume, tf.concat([start, [0]], 0), tf.concat([extents, [-1]], 0))
+        normalised = normalise(tf.cast(window, tf.float32))
         around = tf.concat([tf.stack([before, patch - extents - before], 1), [[0, 0]]], 0)
         seen = tf.ensure_shape(tf.pad(normalised, around), [*patch_size, volume.shape[-1]])
         probabilities = tf.slice(predict(seen), tf.concat([before, [0]], 0), tf.concat([extents, [-1]], 0))
@@ -124,8 +124,8 @@ def sweep(
     return tf.transpose(tf.ensure_shape(planes, [None] * rank), tf.concat([back, tf.range(3, rank)], 0))
 
 
-def tile_starts(length: Any, patch: Any, overlap: float) -> tf.Tensor:
-    """First voxels of the tiles along an axis, int32: `kseg.inference.tiles.tile_starts` as a graph."""
+def window_starts(length: Any, patch: Any, overlap: float) -> tf.Tensor:
+    """First voxels of the windows along an axis, int32: `kseg.inference.windows.window_starts` as a graph."""
     last = tf.cast(tf.maximum(length - patch, 0), tf.float64)
     stride = tf.maximum(tf.cast(patch, tf.float64) * (1 - overlap), 1)
     # Not `/`: of a division by a constant the optimiser makes a product with its inverse, which may round up.
@@ -135,7 +135,7 @@ def tile_starts(length: Any, patch: Any, overlap: float) -> tf.Tensor:
 
 
 def blend_shares(length: Any, patch: int, starts: tf.Tensor) -> tf.Tensor:
-    """Weights of the tiles along an axis, `(tiles, voxels)` float32: `sliding_window.blend_shares` as a graph."""
+    """Weights of the windows along an axis, `(windows, voxels)` float32: `sliding_window.blend_shares` as a graph."""
     extent = tf.minimum(patch, length)
     middle = tf.cast(extent - 1, tf.float64) / 2
     gaussian = tf.exp(-0.5 * ((tf.cast(tf.range(extent), tf.float64) - middle) / (patch / 8)) ** 2)

@@ -46,8 +46,8 @@ class ServedModel(tf.Module):
     that near a border between classes they need not be the most probable ones.
 
     `patch`, which is `serving_default` too, takes `voxels` float32 alone, normalises each volume by itself and gives
-    the network it in one piece: memory bounds its size. It returns `probabilities`, without resampling, tiles, flips or
-    post-processing; of several members, their mean.
+    the network it in one piece: memory bounds its size. It returns `probabilities`, without resampling, windows, flips
+    or post-processing; of several members, their mean.
 
     Args:
         networks: the members' networks, float32.
@@ -134,7 +134,7 @@ class ServedModel(tf.Module):
             pipeline.patch_size,
             pipeline.label_map.num_classes,
             overlap=pipeline.overlap,
-            normalise=lambda tile: self._normalised(tile, statistics),
+            normalise=lambda window: self._normalised(window, statistics),
             finish=lambda plane: tf.cast(finish(plane), dtype),
             dtype=dtype,
         )

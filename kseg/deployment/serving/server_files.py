@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from kseg.runs.run_files import BATCHING, MODELS
+from kseg.runs.owned_files import BATCHING, MODELS
 from kseg.storage.files import whole_file
 
 MODELS_TEXT = """\

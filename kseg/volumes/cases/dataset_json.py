@@ -21,8 +21,8 @@ from typing import NamedTuple
 from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
-from kseg.volumes.cases.description import Description, Labelled, Unlabelled, load_description
-from kseg.volumes.formats.names import EXTENSIONS, split_name
+from kseg.volumes.cases.dataset_json_schema import DatasetJson, Labelled, Unlabelled, load_dataset_json
+from kseg.volumes.formats.extensions import EXTENSIONS, split_name
 from kseg.volumes.labels import LabelMap
 
 DATASET_FILE = "dataset.json"
@@ -43,7 +43,7 @@ class _Dataset:
     """A description, and where it lies."""
 
     file: Path
-    said: Description
+    said: DatasetJson
 
     @property
     def folder(self) -> Path:
@@ -60,7 +60,7 @@ def read_dataset_json(file: Path) -> CaseList:
     Raises:
         InputError: the description is not understood, or does not fit what is on the disk.
     """
-    dataset = _Dataset(file, load_description(file))
+    dataset = _Dataset(file, load_dataset_json(file))
     cases, spelt_out = min(_readings(dataset), key=lambda reading: _lacking(reading.cases))
     if dataset.said.file_ending and not dataset.said.dataset and _lacking(cases):
         _check_folders(dataset.folder, _ending(dataset))

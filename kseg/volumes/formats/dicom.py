@@ -18,8 +18,8 @@ from kseg.volumes.formats.dicom_magic import is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
 from kseg.volumes.formats.dicom_stack import stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of
-from kseg.volumes.formats.names import DICOM_EXTENSIONS
-from kseg.volumes.formats.stored import Header, Read, damaged_file
+from kseg.volumes.formats.extensions import DICOM_EXTENSIONS
+from kseg.volumes.formats.header import Header, Read, damaged_file
 
 MAX_NAMED = 5  # series, in a message
 

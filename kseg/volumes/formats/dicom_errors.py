@@ -13,7 +13,7 @@ from pathlib import Path
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.stored import damaged_file
+from kseg.volumes.formats.header import damaged_file
 
 UNREADABLE = (  # a value that is no number is a ValueError or a TypeError, a tag that lacks an AttributeError
     *(InvalidDicomError, BytesLengthException, OSError, EOFError, struct.error, zlib.error),

@@ -20,7 +20,7 @@ from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_magic import MARK_AT, has_mark
 from kseg.volumes.formats.dicom_pixels import Pixels, find_pixels
-from kseg.volumes.formats.stored import damaged_file
+from kseg.volumes.formats.header import damaged_file
 
 TAGS = [  # all that is asked for: a series may have 1500 files, and the rest of their tags is passed over
     *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"),

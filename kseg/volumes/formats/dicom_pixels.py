@@ -28,7 +28,7 @@ from pydicom.uid import (
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line, quiet_codecs
 from kseg.volumes.formats.dicom_streams import Stream, check_streams, find_fragments
-from kseg.volumes.formats.stored import damaged_file
+from kseg.volumes.formats.header import damaged_file
 
 KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 FLOATS = ("FloatPixelData", "DoubleFloatPixelData")

@@ -20,7 +20,7 @@ from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile
 from kseg.volumes.formats.dicom_pixels import Pixels
 from kseg.volumes.formats.dicom_values import Rescale, rescale_of
-from kseg.volumes.formats.stored import damaged_file
+from kseg.volumes.formats.header import damaged_file
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 POSITION, ORIENTATION = "ImagePositionPatient", "ImageOrientationPatient"

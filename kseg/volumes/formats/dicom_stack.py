@@ -23,7 +23,7 @@ MAX_GAPS = 3  # in a message
 
 @dataclass(frozen=True)
 class Stack:
-    """Planes in the order of k, and their grid: as `kseg.volumes.formats.stored.Header` says."""
+    """Planes in the order of k, and their grid: as `kseg.volumes.formats.header.Header` says."""
 
     planes: tuple[Plane, ...]
     affine: np.ndarray

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from kseg.volumes.formats.stored import damaged_file
+from kseg.volumes.formats.header import damaged_file
 
 ITEM, ITEMS_END = 0xFFFEE000, 0xFFFEE0DD
 JPEG_BEGIN, JPEG_2000_BEGIN = b"\xff\xd8", b"\xff\x4f\xff\x51"

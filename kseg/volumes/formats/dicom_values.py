@@ -10,7 +10,7 @@ from pydicom.pixels.processing import apply_modality_lut
 
 from kseg.volumes.formats.dicom_errors import dicom_errors
 from kseg.volumes.formats.dicom_pixels import Pixels
-from kseg.volumes.formats.stored import damaged_file
+from kseg.volumes.formats.header import damaged_file
 
 INTEGERS = [np.dtype(name) for name in ("u1", "i1", "u2", "i2", "i4", "u4", "i8", "u8")]
 EXACT = 2**53  # integers beyond it may be no float64

@@ -12,11 +12,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.extensions import META_IMAGE
+from kseg.volumes.formats.header import Header, damaged_file, reader_of, spacing_along
 from kseg.volumes.formats.metaimage import voxels_of
 from kseg.volumes.formats.metaimage_header import MetaHeader, read_meta_header
-from kseg.volumes.formats.names import META_IMAGE
 from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
-from kseg.volumes.formats.stored import Header, damaged_file, reader_of, spacing_along
 from kseg.volumes.geometry import lps_to_ras
 
 NEARLY_ONE = 0.01  # by which rounded cosines may be longer or shorter than 1

@@ -12,8 +12,8 @@ from typing import BinaryIO
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.volumes.formats.header import Read, absent_voxels, damaged_file, reader_of
 from kseg.volumes.formats.metaimage_header import MetaHeader, Packing
-from kseg.volumes.formats.stored import Read, absent_voxels, damaged_file, reader_of
 
 TYPES = {
     "MET_CHAR": "i1",
@@ -52,7 +52,7 @@ class Voxels:
         return int(np.prod(self.shape)) * self.dtype.itemsize // len(self.paths)
 
     def read(self, counts: Iterable[int]) -> Iterator[np.ndarray]:
-        """Yield arrays of as many planes (`kseg.volumes.formats.stored.Read`)."""
+        """Yield arrays of as many planes (`kseg.volumes.formats.header.Read`)."""
         i, j, _, *channels = self.shape
         plane_bytes = int(np.prod([i, j, *channels])) * self.dtype.itemsize
         with closing(self._parts()) as parts:

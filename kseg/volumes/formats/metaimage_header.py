@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.stored import absent_voxels, damaged_file, foreign_unit
+from kseg.volumes.formats.header import absent_voxels, damaged_file, foreign_unit
 
 Packing = Literal["raw", "compressed", "text"]
 LOCAL = ("LOCAL", "Local", "local")

@@ -17,8 +17,8 @@ from nibabel.wrapstruct import WrapStructError
 
 from kseg.console.errors import InputError
 from kseg.console.text import first_line
+from kseg.volumes.formats.header import REAL, Header, Read, damaged_file, spacing_along
 from kseg.volumes.formats.nifti_place import place_of
-from kseg.volumes.formats.stored import REAL, Header, Read, damaged_file, spacing_along
 
 UNREADABLE = (  # a quaternion that is no rotation is a ValueError, axes of absurd length a MemoryError
     *(HeaderDataError, WrapStructError),

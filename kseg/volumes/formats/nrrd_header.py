@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.formats.stored import absent_voxels, foreign_unit
+from kseg.volumes.formats.header import absent_voxels, foreign_unit
 
 FIELD = re.compile(r"([^:#]+): ?(.*)")
 PATTERN = re.compile(r"(?:[^%]|%%)*?%\d*d\S*")  # of NrrdIO: the first '%' that is not doubled, digits, a d

@@ -8,10 +8,10 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
 from kseg.volumes.formats.dicom import open_dicom
+from kseg.volumes.formats.extensions import DICOM, NIFTI_EXTENSIONS, is_stored, is_unicode, split_name
+from kseg.volumes.formats.header import REAL, Header, Read
 from kseg.volumes.formats.itk import open_itk
-from kseg.volumes.formats.names import DICOM, NIFTI_EXTENSIONS, is_stored, is_unicode, split_name
 from kseg.volumes.formats.nifti import open_nifti
-from kseg.volumes.formats.stored import REAL, Header, Read
 from kseg.volumes.geometry import check_affine, spacing_mm
 from kseg.volumes.stored_geometry import StoredGeometry
 
@@ -23,7 +23,7 @@ class StoredFile:
     """A volume in a file, its voxels not read yet.
 
     `shape` is (i, j, k) or (i, j, k, channels), `dtype` one of real numbers; `read` yields the planes of k, all of
-    them in order (`kseg.volumes.formats.stored.Read`). `notes` are sentences on what the file leaves open.
+    them in order (`kseg.volumes.formats.header.Read`). `notes` are sentences on what the file leaves open.
     """
 
     shape: tuple[int, ...]

@@ -15,7 +15,7 @@ from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import TrainedRun, open_trained
-from kseg.training.start import compiled_model
+from kseg.training.start_run import compiled_model
 from kseg.volumes.intensity_normalisation import Scale
 
 LABELS = {"background": 0, "organ": -100, "vessel": 300}

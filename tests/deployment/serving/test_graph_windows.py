@@ -9,12 +9,12 @@ from kseg.deployment.serving.graph_windows import (
     blend_shares,
     mean_over_flips_and_members,
     sweep,
-    tile_starts,
+    window_starts,
 )
 from kseg.inference.ensemble import Predict, mean_of, mean_over_flips
 from kseg.inference.sliding_window import blend_shares as blend_shares_of_numpy
 from kseg.inference.sliding_window import probability_planes
-from kseg.inference.tiles import tile_starts as tile_starts_of_python
+from kseg.inference.windows import window_starts as window_starts_of_python
 
 PATCH = (8, 9, 10)
 CLASSES = 3
@@ -26,16 +26,16 @@ def test_tiles_lie_where_python_puts_them(overlap: float) -> None:
     pairs = np.stack([lengths.ravel(), patches.ravel()], 1).astype(np.int32)
     for patch in np.unique(pairs[:, 1]):
         # The patch is a constant, as in a served model, where the optimiser may rewrite what is computed with it.
-        graph = tf.function(lambda length, patch=int(patch): tile_starts(length, patch, overlap), autograph=False)
+        graph = tf.function(lambda length, patch=int(patch): window_starts(length, patch, overlap), autograph=False)
         for length in pairs[pairs[:, 1] == patch, 0]:
-            expected = tile_starts_of_python(int(length), int(patch), overlap)
+            expected = window_starts_of_python(int(length), int(patch), overlap)
             assert graph(tf.constant(length)).numpy().tolist() == expected, (length, patch)
 
 
 @pytest.mark.parametrize(("length", "patch"), [(50, 16), (9, 16), (16, 16), (101, 40)])
 def test_shares_are_those_of_numpy(length: int, patch: int) -> None:
     expected = np.stack(list(blend_shares_of_numpy(length, patch, 0.5).values()))
-    np.testing.assert_allclose(blend_shares(length, patch, tile_starts(length, patch, 0.5)), expected, rtol=1e-6)
+    np.testing.assert_allclose(blend_shares(length, patch, window_starts(length, patch, 0.5)), expected, rtol=1e-6)
 
 
 def of_graph(slope: float) -> PredictPatch:
@@ -61,8 +61,8 @@ def test_probabilities_are_those_of_the_sliding_window(
     volume = np.random.default_rng(2).normal(size=(*shape, 2)).astype(np.float32)
     expected = np.empty((*shape, CLASSES), np.float32)
     predict = mean_over_flips(mean_of([of_numpy(slope) for slope in slopes]), flip_axes)
-    for window, plane in probability_planes(predict, volume, PATCH, CLASSES, normalise=lambda tile: tile + 1):
-        expected[window] = plane
+    for box, plane in probability_planes(predict, volume, PATCH, CLASSES, normalise=lambda window: window + 1):
+        expected[box] = plane
 
     served = mean_over_flips_and_members([of_graph(slope) for slope in slopes], flip_axes)
 
@@ -74,7 +74,7 @@ def test_probabilities_are_those_of_the_sliding_window(
             PATCH,
             CLASSES,
             overlap=0.5,
-            normalise=lambda tile: tile + 1,
+            normalise=lambda window: window + 1,
             finish=tf.identity,
             dtype=tf.float32,
         )

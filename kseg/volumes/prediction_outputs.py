@@ -9,10 +9,10 @@ from pathlib import Path
 from kseg.console.errors import InputError
 from kseg.storage.disk import longest_name
 from kseg.storage.ownership import identity
-from kseg.volumes.formats.files import files_of
-from kseg.volumes.formats.names import split_name
-from kseg.volumes.inputs import Input
+from kseg.volumes.formats.data_files import files_of
+from kseg.volumes.formats.extensions import split_name
 from kseg.volumes.mask_hash import is_as_written
+from kseg.volumes.prediction_inputs import Input
 from kseg.volumes.write import mask_files
 
 

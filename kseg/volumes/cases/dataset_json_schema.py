@@ -111,7 +111,7 @@ class Labelled(BaseModel):
     label: LabelPath
 
 
-class Description(BaseModel):
+class DatasetJson(BaseModel):
     """The keys that say where cases are, and what they hold; all others (licences, sizes, counts) are passed over.
 
     `dataset` is nnU-Net v2's list of cases by name; `training`, `validation` and `test` are lists of the others. The
@@ -134,7 +134,7 @@ class Description(BaseModel):
         return self.channel_names or self.modality or ()
 
 
-def load_description(file: Path) -> Description:
+def load_dataset_json(file: Path) -> DatasetJson:
     """Read and check a dataset.json.
 
     Raises:
@@ -156,7 +156,7 @@ def load_description(file: Path) -> Description:
     if not isinstance(content, dict):
         raise InputError(f"'{file}' must hold a JSON object: received {type(content).__name__}; see nnU-Net's format.")
     try:
-        description = Description.model_validate(content)
+        description = DatasetJson.model_validate(content)
     except ValidationError as error:
         first = first_invalid(error)
         received = "" if first.kind in ("missing", "value_error") else f" (received {first.received!r})"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_magic import dicom_files
+from kseg.volumes.formats.extensions import META_IMAGE, NRRD, split_name
 from kseg.volumes.formats.metaimage_header import MetaHeader, read_meta_header
-from kseg.volumes.formats.names import META_IMAGE, NRRD, split_name
 from kseg.volumes.formats.nrrd_header import NrrdHeader, read_nrrd_header
 
 

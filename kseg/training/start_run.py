@@ -12,12 +12,12 @@ from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.runs.data_description import DataDescription
+from kseg.runs.history import cut_history
+from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.run import Run
-from kseg.runs.run_files import FOLDS, RUN
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
 from kseg.training.checkpoints import State, load_checkpoint, random_seeds, values_of, write_checkpoint
-from kseg.training.history import cut_history
 from kseg.training.optimizer import build_optimizer
 from kseg.training.workers import Workers
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from kseg.benchmark.measure import seconds
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 from kseg.storage.locations import Location
 
 PIECE = 1 << 22
 MAX_BYTES = 1 << 28
 
 
-def measure_storage(shards: Sequence[Location], repeats: int) -> dict[str, float]:
+def measure_disk_and_memory(shards: Sequence[Location], repeats: int) -> dict[str, float]:
     """Return MB a second at which shards are read from their disk or store (`disk`) and memory is copied (`memory`).
 
     Shards are read one after another, up to 268 MB of them; those of a local disk are driven out of the system's cache

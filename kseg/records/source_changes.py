@@ -1,6 +1,6 @@
 """Whether a prepared dataset is still what its scans and its recipe would give."""
 
-from kseg.console.progress import progress
+from kseg.console.terminal import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.scans import ScanList

@@ -8,9 +8,9 @@ from kseg.console.command import say
 from kseg.console.errors import InputError
 from kseg.console.text import some_of
 from kseg.volumes.channel_files import gather_channels
+from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
-from kseg.volumes.formats.files import files_of
-from kseg.volumes.formats.names import EXTENSIONS
+from kseg.volumes.formats.extensions import EXTENSIONS
 
 MAX_SHOWN = 5
 

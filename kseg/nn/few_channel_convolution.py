@@ -10,9 +10,9 @@ from itertools import product
 
 from keras import KerasTensor, backend, ops
 
-from kseg.nn.compiled import compiled
 from kseg.nn.convolution import dilated_convolutions
 from kseg.nn.cpu_features import convolutions_are_fast
+from kseg.nn.xla_compiled import compiled
 
 
 def convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int]) -> KerasTensor:
