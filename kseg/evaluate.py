@@ -14,6 +14,7 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
+from kseg.console.command_names import command_name
 from kseg.console.errors import InputError
 from kseg.recipe.splits import SPLITS
 from kseg.storage.disk import check_writable
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if choosing:
         postprocessing = choose_operations(trials, names, trained.model_hashes())
         save_postprocessing(postprocessing, folder.path)
-        say(f"{describe(trained, postprocessing)}; used by kseg.predict and for other splits from now on")
+        say(f"{describe(trained, postprocessing)}; used by {command_name('predict')} and for other splits from now on")
     if arguments.json:
         report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
         print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})

@@ -13,7 +13,7 @@ from kseg.console.command import (
     say,
     start_tensorflow,
 )
-from kseg.console.command_names import command_line
+from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
 from kseg.storage.disk import check_writable
 from kseg.storage.listing import check_unchanged, list_files
@@ -89,7 +89,8 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     shape = " x ".join(map(str, difference.shape))
     say(
         f"SavedModel {path}: on a made-up volume of {shape} voxels {difference.differing_labels:.4%} of the labels "
-        f"differ from kseg.predict's, probabilities of a patch by {difference.largest_difference:.1e} at most"
+        f"differ from {command_name('predict')}'s, "
+        f"probabilities of a patch by {difference.largest_difference:.1e} at most"
     )
     say(f"{card} says what it is and how to call it; models.config and batching.config are for TF Serving")
     return {

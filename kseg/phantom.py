@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
-from kseg.console.command_names import command_line
+from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
 from kseg.simulation.field_of_view import FULL_SHAPE
 from kseg.storage.disk import check_writable
@@ -26,7 +26,9 @@ FORMATS = ("nii.gz", "nii", "mha")
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked as far as it can be without a library."""
-    parser = command_parser("phantom", epilog="It writes images/, labels/ and manifest.csv, which kseg.prepare reads.")
+    parser = command_parser(
+        "phantom", epilog=f"It writes images/, labels/ and manifest.csv, which {command_name('prepare')} reads."
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write, created if absent")
     parser.add_argument("--subjects", type=int, default=1, metavar="N", help="how many legs (default 1)")
     full, axes = " ".join(map(str, FULL_SHAPE)), ("X", "Y", "Z")
@@ -86,7 +88,8 @@ def _check_targets(out: Path, names: Sequence[str]) -> None:
     for name in names:
         if os.path.lexists(out / name) and not is_listed(out, name):
             raise InputError(
-                f"'{out / name}' is there, and is not as kseg.phantom wrote it: move it away, or name another --out."
+                f"'{out / name}' is there, and is not as {command_name('phantom')} wrote it: "
+                "move it away, or name another --out."
             )
 
 

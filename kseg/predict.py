@@ -92,7 +92,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the label maps")
     parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
     parser.add_argument(
-        "--engine", action="store_true", help="run the TensorRT engine that kseg.export --format tensorrt built here"
+        "--engine",
+        action="store_true",
+        help=f"run the TensorRT engine that {command_name('export')} --format tensorrt built here",
     )
     parser.add_argument("--server", metavar="HOST[:PORT]", help="let the TF Serving there segment them")
     served = parser.add_argument_group("with --server")

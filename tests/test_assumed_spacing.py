@@ -45,7 +45,7 @@ def test_an_assumed_spacing_is_that_of_the_mask_and_is_told(
 ) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(
-        predict, "_open_source", lambda _, changes: seen.append(changes) or Threshold(100, 7, 1, of_the_run)
+        predict, "_open_predictor", lambda _, changes: seen.append(changes) or Threshold(100, 7, 1, of_the_run)
     )
     predict.main(["run", "silent.mha", "half.mha", *words, "--out", "masks"])
     assert seen == [[]]  # no change to how scans are segmented
@@ -63,7 +63,7 @@ def test_an_assumed_spacing_is_that_of_the_mask_and_is_told(
 def test_without_one_the_scan_is_refused_with_the_key_that_gives_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(predict, "_open_source", lambda *_: Threshold(100))
+    monkeypatch.setattr(predict, "_open_predictor", lambda *_: Threshold(100))
     with pytest.raises(InputError, match=r"give data\.assume_spacing_mm=\[i, j, k\]"):
         predict.main(["run", "silent.mha", "--out", "masks"])
     assert not (folder / "masks" / "silent.mha").exists()

@@ -45,7 +45,7 @@ VALUE = 7
 def source(monkeypatch) -> Threshold:
     """Its masks are 7 in one corner (`scan`)."""
     threshold = Threshold(100, VALUE)
-    monkeypatch.setattr(predict, "_open_source", lambda *_: threshold)
+    monkeypatch.setattr(predict, "_open_predictor", lambda *_: threshold)
     return threshold
 
 

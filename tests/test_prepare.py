@@ -139,7 +139,7 @@ def test_verify_names_a_damaged_shard_and_writes_nothing(sources: Path, tmp_path
     assert path.read_bytes() == content
 
 
-def test_a_mended_scan_is_all_that_a_failed_run_has_left_to_do(
+def test_a_repaired_scan_is_all_that_a_failed_run_has_left_to_do(
     sources: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = shutil.copytree(sources, tmp_path / "sources")

@@ -18,6 +18,7 @@ from kseg.console.validation_errors import first_invalid
 from kseg.deployment.cuda import Cuda, Machine
 from kseg.deployment.tensorrt_engine import Engine, build_engine, load_tensorrt
 from kseg.inference.ensemble import Predict
+from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file
 
@@ -86,11 +87,11 @@ def write_engine(
     from kseg.deployment.onnx_graph import onnx_model
 
     model = member.load_model()
-    recipe = member.load_recipe()
+    interface = ModelInterface.of_model(member.load_recipe(), member.load_data_description())
     dtype = "float16" if precision == "fp16" else "float32"
-    onnx_bytes = onnx_model(model.network, recipe.patches.size, dtype, describe_model(member)).SerializeToString()
-    *_, channels = input_shape = check.patches.shape[1:]
-    classes = model.network.output_shape[-1]
+    onnx_bytes = onnx_model(model.network, interface.patch_size, dtype, describe_model(member)).SerializeToString()
+    channels, classes = len(interface.channels), interface.label_map.num_classes
+    input_shape = (*interface.patch_size, channels)
     plan, measured = build_engine(onnx_bytes, input_shape, batch, precision, _read_timings(timings))
     _write(timings, hashlib.sha256(measured).digest() + measured)
     batches = list(check)
@@ -110,7 +111,7 @@ def write_engine(
         tensorrt=machine.tensorrt,
         cuda_driver=machine.cuda_driver,
         precision=precision,
-        patch=recipe.patches.size,
+        patch=interface.patch_size,
         batch=batch,
         channels=channels,
         classes=classes,

@@ -11,7 +11,7 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.console.text import first_line
 from kseg.inference.ensemble import Predict
-from kseg.recipe.sections import Recipe
+from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file
 
@@ -93,15 +93,14 @@ def keras_model_hash(path: Path) -> str | None:
 
 def describe_model(member: RunFolder) -> dict[str, str]:
     """Return what a program must know to use a run's ONNX model, by key; values are JSON."""
-    recipe, description = member.load_recipe(), member.load_data_description()
+    recipe = member.load_recipe()
+    interface = ModelInterface.of_model(recipe, member.load_data_description())
+    facts = interface.facts()
     info = {
         "name": recipe.name,
-        "labels": description.labels,
-        "channels": description.channels,
-        "patch_size": recipe.patches.size,
-        "spacing_mm": description.spacing_mm,
-        "scales": [scale.model_dump(mode="json", exclude_none=True) for scale in description.scales],
-        "input": _expected_input(recipe),
+        **{key: facts[key] for key in ("labels", "channels", "patch_size", "spacing_mm")},
+        "scales": [{key: value for key, value in scale.items() if value is not None} for scale in facts["scales"]],
+        "input": interface.patch_in_words(),
         MODEL_HASH: sha256_of(member.model),
     }
     return {key: json.dumps(value) for key, value in info.items()}
@@ -117,13 +116,3 @@ def _session(path: Path, threads: int = 0) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own have no type in common
         raise InputError(f"'{path}' cannot be loaded ({first_line(error)}): export it anew") from None
-
-
-def _expected_input(recipe: Recipe) -> str:
-    return (
-        f"voxels (batch, x, y, z, channels) in RAS+ order, patches of {list(recipe.patches.size)}; each channel is "
-        "clipped to the 0.5 and 99.5 percentile of its whole volume, then less its mean and divided by its standard "
-        "deviation there; or as 'scales' says: 'ct' the same by low, high, mean and deviation given there, 'log' in "
-        "decibels, 40 below the high percentile at least, less those of the mean and divided by 10. Without spacing_mm "
-        "at each scan's own spacing"
-    )

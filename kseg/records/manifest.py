@@ -156,10 +156,10 @@ def _parsed(folder: Location) -> Manifest:
     return manifest
 
 
-def _check_size(path: Location, shard: CaseEntry) -> None:
+def _check_size(path: Location, entry: CaseEntry) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         raise InputError(f"shard '{path}' is missing: prepare the dataset again") from None
-    if size != shard.bytes:
-        raise InputError(f"shard '{path}' has {size} bytes, its manifest says {shard.bytes}: prepare the dataset again")
+    if size != entry.bytes:
+        raise InputError(f"shard '{path}' has {size} bytes, its manifest says {entry.bytes}: prepare the dataset again")

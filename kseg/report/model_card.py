@@ -11,7 +11,6 @@ from kseg.report.page import write_page
 from kseg.report.run_report import read_scores
 from kseg.runs.run_files import CARD
 from kseg.runs.trained_run import TrainedRun
-from kseg.volumes.intensity_normalisation import Scale
 
 NO_LICENCE = "not stated; ask whoever trained it before you pass it on"
 
@@ -26,6 +25,12 @@ def write_model_card(
     except InputError:
         scores = None
     chosen = pipeline.postprocessing
+    facts = pipeline.facts() | {
+        "scales": pipeline.scales_in_words(),
+        "spacing_mm": [f"{mm:g}" for mm in pipeline.spacing_mm],
+        "overlap": f"{pipeline.overlap:g}",
+        "postprocessing": str(chosen) if chosen else "none",
+    }
     path = run.folder.path / CARD
     write_page(
         "model_card.md",
@@ -34,16 +39,7 @@ def write_model_card(
         model_version=saved_model.name,
         folder=run.folder.path.as_posix(),
         classes=pipeline.label_map.names[1:],
-        labels=pipeline.label_map.to_json(),
-        label_dtype=pipeline.label_map.value_dtype.name,
-        channels=pipeline.channels,
-        scales=[_describe(scale) for scale in pipeline.scales or [Scale()] * len(pipeline.channels)],
-        spacing_mm=[f"{mm:g}" for mm in pipeline.spacing_mm],
-        patch_size=pipeline.patch_size,
-        overlap=f"{pipeline.overlap:g}",
-        flip_axes=pipeline.flip_axes,
-        members=pipeline.members,
-        postprocessing=str(chosen) if chosen else "none",
+        **facts,
         splits=_splits(manifest, pipeline.members) if manifest else {},
         source=Path(manifest.source).name if manifest else "",
         missing=missing,
@@ -71,12 +67,3 @@ def _splits(manifest: Manifest, members: int) -> dict[str, tuple[int, int]]:
     groups = {" and ".join(splits): splits for splits in (*learnt, ("test",))}
     cases = {name: [case for split in splits for case in manifest.of_split(split)] for name, splits in groups.items()}
     return {name: (len({case.subject for case in found}), len(found)) for name, found in cases.items()}
-
-
-def _describe(scale: Scale) -> str:
-    if scale.statistics:
-        low, high, mean, std = scale.statistics
-        return f"clipped to {low:g} ... {high:g}, as in the dataset's foreground, less {mean:g}, by {std:g}"
-    if scale.kind == "log":
-        return "echo amplitudes, in decibels from the volume's mean"
-    return "any unit: each volume is clipped to its 0.5 and 99.5 percentile and brought to mean 0 and deviation 1"

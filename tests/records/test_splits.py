@@ -82,6 +82,6 @@ def test_a_fraction_of_0_leaves_its_split_empty() -> None:
 
 
 @pytest.mark.parametrize("scans", [[], subjects(1), subjects(2), [scan("v", "val"), scan("t", "test")]])
-def test_nobody_left_to_train_on_is_the_users_to_mend(scans: list[Scan]) -> None:
+def test_nobody_left_to_train_on_is_the_users_to_fix(scans: list[Scan]) -> None:
     with pytest.raises(InputError, match=r"no subject is left for training.*val_fraction"):
         split_by_subject(scans, 0.15, 0.15, 0)

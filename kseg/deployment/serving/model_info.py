@@ -1,7 +1,6 @@
 """What whoever calls a served model must know of it, as JSON beside it."""
 
 import json
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,21 +14,7 @@ MODEL_INFO = "kseg.json"
 
 def model_info_text(run: TrainedRun, pipeline: Pipeline) -> str:
     """Return `assets.extra/kseg.json` of a run's SavedModel: what goes in, what comes out, what is done between."""
-    label_map, chosen = pipeline.label_map, pipeline.postprocessing
-    info: dict[str, Any] = {
-        "labels": label_map.to_json(),
-        "label_dtype": label_map.value_dtype.name,
-        "channels": list(pipeline.channels),
-        "scales": [scale.model_dump(mode="json") for scale in pipeline.scales],
-        "spacing_mm": list(pipeline.spacing_mm),
-        "patch_size": list(pipeline.patch_size),
-        "overlap": pipeline.overlap,
-        "flip_axes": list(pipeline.flip_axes),
-        "members": pipeline.members,
-        "postprocessing": chosen.operations if chosen else {},
-        "models_sha256": run.model_hashes(),
-        "versions": versions(),
-    }
+    info = pipeline.facts() | {"models_sha256": run.model_hashes(), "versions": versions()}
     return json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
