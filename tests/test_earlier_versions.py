@@ -1,4 +1,4 @@
-"""What kseg 0.1.0 wrote, before its modules got other names, still loads: datasets, runs, folds, grids, checkpoints.
+"""What kseg 0.1.0 wrote, before its modules got other names, still loads: datasets, runs, folds, sweeps, checkpoints.
 
 See `tests/fixtures/kseg-0.1.0/README.md`.
 """
@@ -82,7 +82,7 @@ def test_its_run_goes_on_as_it_would_have_then(capsys: pytest.CaptureFixture[str
     assert len(now) == len(then) == 3
     # Weights, averages, optimiser and random numbers were all taken up: other processors differ by rounding alone.
     for key in ("loss", "alpha", "val_loss", "val_dice"):
-        assert float(now[2][key]) == pytest.approx(float(then[2][key]), rel=1e-2), key
+        assert float(now[2][key]) == pytest.approx(float(then[2][key]), rel=1e-3), key
 
 
 def test_its_run_is_replaced_by_one_trained_on_its_dataset() -> None:
@@ -113,7 +113,7 @@ def test_its_run_is_evaluated_and_exported_in_place(capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["written"][0]["largest_difference"] < 1e-4
 
 
-def test_its_grid_is_finished_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_sweep_is_finished_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     before = stamps(STUDY)
     sweep.main(["study.toml", "--json"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["runs"].keys() == {
