@@ -10,12 +10,12 @@ import SimpleITK as sitk
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
+from kseg.recipe.splits import SPLITS
 from kseg.records.manifest import load_manifest
 from kseg.records.prepared_case import read_cases
 from kseg.records.scans import find_scans
 from kseg.records.write import write_dataset
 
-SPLITS = ("train", "val", "test")
 RNG = np.random.default_rng(0)
 LABELS = "data.labels={background=0, muscle=1}"
 
