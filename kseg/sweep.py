@@ -1,12 +1,11 @@
 """`python -m kseg.sweep`: an experiment of several runs, from scans to a table; interrupted, it goes on."""
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
 
 from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
 from kseg.console.errors import InputError
+from kseg.console.termination import exit_on_sigterm
 from kseg.recipe.grid import load_grid
 from kseg.recipe.load import split_arguments
 
@@ -14,6 +13,11 @@ from kseg.recipe.load import split_arguments
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare a recipe's dataset, train and evaluate every run of its grid that is missing, and compare them."""
     arguments = _parse(argv)
+    with exit_on_sigterm():  # not to leave the runs to themselves
+        _sweep(arguments)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
     path, overrides = split_arguments(arguments.words)
     if path is None:
         raise InputError("give a recipe with a table [grid], such as pipelines/hippocampus.toml")
@@ -26,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.experiments.tensorboard_hparams import write_hparams_config
     from kseg.report.sweep_report import write_grid_report, write_tables
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not to leave the runs to themselves
     claim_folders(experiment.recipe, cells)
     manifest = prepare(path, overrides, experiment.recipe)
     found = {}
