@@ -14,6 +14,9 @@ RECIPE_FILE, DATA_FILE, MODEL_FILE = "recipe.toml", "data.json", "model.keras"
 """What makes a folder a run: its choices, what its model takes and gives, the model."""
 CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
 """What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
+ONNX_FILE = "model.onnx"
+ENGINE_FILES = ENGINE_FILE, ENGINE_ONNX_FILE, ENGINE_DESCRIPTION_FILE = "model.engine", "engine.onnx", "engine.json"
+"""What an export writes beside the model: the model itself in ONNX's format; what belongs to a TensorRT engine."""
 CHECKPOINT_FILES = (MODEL_FILE, "state.json", "sha256.json")
 SAVED_MODEL_FILES = ("*.pb", "*.pb.tmp*", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
 MADE_OF_ONE_OR_MORE = (
@@ -24,7 +27,7 @@ MADE_OF_ONE_OR_MORE = (
 """What is made of a run, or of the folds of one together."""
 FILES = (
     *(RECIPE_FILE, DATA_FILE, MODEL_FILE, "history.csv", "precision_recall.csv", "report.json", "cell.json"),
-    *("model.onnx", "model.engine", "engine.onnx", "engine.json"),
+    *(ONNX_FILE, *ENGINE_FILES),
     *(f"checkpoints/epoch-#{within}/{file}" for within in ("", "-step-#") for file in CHECKPOINT_FILES),
     *("logs/events.out.tfevents.*", "logs/train/events.out.tfevents.*", "logs/validation/events.out.tfevents.*"),
     *MADE_OF_ONE_OR_MORE,

@@ -16,7 +16,16 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.model_file import load_segmenter
-from kseg.runs.owned_files import DATA_FILE, MODEL_FILE, RECIPE_FILE, RUN
+from kseg.runs.owned_files import (
+    DATA_FILE,
+    ENGINE_DESCRIPTION_FILE,
+    ENGINE_FILE,
+    ENGINE_ONNX_FILE,
+    MODEL_FILE,
+    ONNX_FILE,
+    RECIPE_FILE,
+    RUN,
+)
 from kseg.storage.files import whole_folder
 from kseg.storage.ownership import mark
 
@@ -50,22 +59,22 @@ class RunFolder:
     @property
     def onnx(self) -> Path:
         """The model in ONNX's format."""
-        return self.path / "model.onnx"
+        return self.path / ONNX_FILE
 
     @property
     def engine(self) -> Path:
         """The model as TensorRT built it for one kind of GPU."""
-        return self.path / "model.engine"
+        return self.path / ENGINE_FILE
 
     @property
     def engine_onnx(self) -> Path:
         """What the engine was built from, in ONNX's format."""
-        return self.path / "engine.onnx"
+        return self.path / ENGINE_ONNX_FILE
 
     @property
     def engine_description(self) -> Path:
         """Where the engine may run, and the hashes of what belongs to it."""
-        return self.path / "engine.json"
+        return self.path / ENGINE_DESCRIPTION_FILE
 
     @property
     def saved_models(self) -> list[Path]:
