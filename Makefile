@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Two files of tests side by side: most of a test is one core's work. A worker ends with some 6 GB; JOBS=0 is one process.
+# Two files of tests side by side: most of a test is one core's work. Each takes 1 to 2 GB (tests/worker_processes.py).
 JOBS ?= 2
-PYTEST := -m pytest -n $(JOBS) --dist loadfile
+PYTEST := -m pytest --jobs $(JOBS)
 
 .PHONY: demo test test-oldest test-s3 test-serving bench-torch bench-monai bench-input lint format clean
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = {
+_MODULES = {
     "InputError": "kseg.console.errors",
     "ParametricTversky": "kseg.nn.parametric_tversky",
     "SegmentationLoss": "kseg.nn.segmentation_loss",
@@ -32,13 +32,13 @@ _ROOMS = {
     "tversky_index": "kseg.nn.losses",
 }
 
-__all__ = sorted(_ROOMS)  # noqa: PLE0605
+__all__ = sorted(_MODULES)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'kseg' has no attribute '{name}'. Public names: {', '.join(__all__)}")
-    return getattr(import_module(_ROOMS[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

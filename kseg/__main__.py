@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from kseg import __version__
-from kseg.console.command import choose, run
+from kseg.console.command import choose_command, run
 from kseg.console.command_names import COMMANDS, started_as_program
 
 
@@ -21,7 +21,7 @@ def main(typed: str = "kseg") -> NoReturn:
 
 def _run_command(argv: Sequence[str] | None) -> None:
     description = "Trains compact 3D segmentation networks on few scans, and puts them to work."
-    command, rest = choose("", description, COMMANDS, argv, __version__)
+    command, rest = choose_command("", description, COMMANDS, argv, __version__)
     run(import_module(f"kseg.{command}").main, rest)
 
 

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kseg.console.command import CommandParser, add_json_option, choose, print_json, run
+from kseg.console.command import CommandParser, add_json_option, choose_command, run
 from kseg.console.command_names import COMMANDS
 from kseg.console.errors import InputError
 from kseg.console.machine import cores, describe_machine
+from kseg.console.messages import print_json
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 
@@ -28,7 +29,7 @@ Measured = tuple[dict[str, Any], Any]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for, print a table, and with `--json` the numbers."""
-    bench, rest = choose("bench", COMMANDS["bench"], BENCHES, argv)
+    bench, rest = choose_command("bench", COMMANDS["bench"], BENCHES, argv)
     parser = CommandParser(f"bench {bench}", f"Measure {BENCHES[bench]}.", keys_help() if bench in OF_RECIPE else None)
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     add_json_option(parser)

@@ -5,18 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from kseg.console.command import (
-    add_json_option,
-    add_run_arguments,
-    command_parser,
-    print_json,
-    run,
-    say,
-    start_tensorflow,
-)
+from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
 from kseg.console.command_names import command_name
 from kseg.console.errors import InputError
-from kseg.recipe.splits import SPLITS
+from kseg.console.messages import print_json, say
+from kseg.console.tensorflow_start import start_tensorflow
+from kseg.recipe.types import SPLITS
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import Location, location_of
 

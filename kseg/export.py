@@ -4,17 +4,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kseg.console.command import (
-    add_json_option,
-    add_run_arguments,
-    command_parser,
-    print_json,
-    run,
-    say,
-    start_tensorflow,
-)
+from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
 from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
+from kseg.console.messages import print_json, say
+from kseg.console.tensorflow_start import start_tensorflow
 from kseg.storage.disk import check_writable
 from kseg.storage.listing import check_unchanged, list_files
 
@@ -131,7 +125,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
-    from kseg.deployment.engine_file import this_machine, write_engine
+    from kseg.deployment.engine_file import this_platform, write_engine
     from kseg.deployment.onnx_file import require_onnx
     from kseg.runs.owned_files import ENGINE_FILES
     from kseg.runs.trained_run import open_trained
@@ -140,7 +134,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError("--batch must be 1 or more")
     trained = open_trained(arguments.run, arguments.changes)
     require_onnx()
-    machine = this_machine()
+    platform = this_platform()
     _check_takes(trained, ENGINE_FILES)
 
     start_tensorflow()
@@ -149,12 +143,12 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
 
     leave_gpus()
     check = draw_check_patches(trained.recipe, trained.description)
-    say(f"for {machine.gpu}, TensorRT {machine.tensorrt}; compared on {check.origin}")
+    say(f"for {platform.gpu}, TensorRT {platform.tensorrt}; compared on {check.origin}")
     batch = arguments.batch or trained.recipe.evaluation.batch_size
     written = []
     for member in trained.members:
         engine = write_engine(
-            member, check, arguments.precision or "fp32", batch, machine, trained.folder.path / "timing.cache"
+            member, check, arguments.precision or "fp32", batch, platform, trained.folder.path / "timing.cache"
         )
         say(f"{member.engine}: differs from the Keras model by {engine.largest_difference:.1e} at most")
         written.append({"path": str(member.engine), **engine.model_dump(mode="json")})

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say
+from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.command_names import command_line, command_name
 from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
+from kseg.console.messages import print_json, say
 from kseg.recipe.load import is_override, load_recipe
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import local

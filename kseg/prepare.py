@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say
+from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.errors import InputError
+from kseg.console.messages import print_json, say
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
-from kseg.recipe.splits import SPLITS
-from kseg.recipe.types import fit_name
+from kseg.recipe.types import SPLITS, fit_name
 from kseg.storage.locations import Location
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
-    from kseg.records.write import Engine
+    from kseg.records.write import RunJobs
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     _report(manifest, recipe, arguments.json)
 
 
-def _written(recipe: Recipe, skip_bad: bool, engine: "Engine") -> "Manifest":
+def _written(recipe: Recipe, skip_bad: bool, engine: "RunJobs") -> "Manifest":
     from kseg.records.scans import find_scans
     from kseg.records.write import write_dataset
 
     return write_dataset(recipe, find_scans(recipe, missing_ok=skip_bad), skip_bad, engine)
 
 
-def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "Engine":
+def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "RunJobs":
     if arguments.engine == "beam":
         from kseg.records.apache_beam import run_jobs_in_beam
 

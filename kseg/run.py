@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from kseg import sweep
-from kseg.console.command import run, say
+from kseg.console.command import run
+from kseg.console.messages import say
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,8 +5,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.errors import InputError
+from kseg.console.messages import print_json, say
+from kseg.console.tensorflow_start import start_tensorflow
 from kseg.recipe.load import split_arguments
 from kseg.recipe.sweep import load_sweep
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kseg.console.command import add_json_option, command_parser, print_json, run, say, start_tensorflow
+from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.messages import print_json, say
+from kseg.console.tensorflow_start import start_tensorflow
 from kseg.console.termination import Termination
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments

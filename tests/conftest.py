@@ -6,9 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import worker_processes
 
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
+from kseg.storage.files import lock
+
+pytest_addoption = worker_processes.add_option
+pytest_configure = worker_processes.configure
 
 TINY = (
     "name=tiny",
@@ -54,15 +59,36 @@ def tiny_words() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a prepared phantom dataset: 3 subjects to train on, 1 to validate, 1 to test."""
-    from kseg.records.scans import find_scans
-    from kseg.records.write import write_dataset
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return the folder of a name, that a function has filled once for all processes of these tests; not to change."""
+    given = os.environ.get(worker_processes.SHARED_FOLDER)
+    shared = Path(given) if given else tmp_path_factory.mktemp("shared")
 
-    folder = tmp_path_factory.mktemp("tfrecords") / "tiny"
-    recipe = load_recipe(None, [*TINY, f"data.records={folder}"])
-    write_dataset(recipe, find_scans(recipe))
-    return folder
+    def made(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, whole = shared / name, shared / f"{name}.whole"
+        with (shared / f"{name}.lock").open("w") as file:
+            lock(file)
+            if not whole.exists():
+                folder.mkdir()  # fails where filling it has failed: once is enough
+                fill(folder)
+                whole.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Folder of a prepared phantom dataset: 3 subjects to train on, 1 to validate, 1 to test; not to change."""
+
+    def prepare(folder: Path) -> None:
+        from kseg.records.scans import find_scans
+        from kseg.records.write import write_dataset
+
+        recipe = load_recipe(None, [*TINY, f"data.records={folder / 'tiny'}"])
+        write_dataset(recipe, find_scans(recipe))
+
+    return made_once("tfrecords", prepare) / "tiny"
 
 
 @pytest.fixture
@@ -73,13 +99,15 @@ def tiny_recipe(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="session")
-def laboratory(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which both runs of a small grid are finished; not to be changed."""
-    from kseg import sweep
+def finished_study(tiny_dataset: Path, made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A working folder in which both runs of the sweep `study.toml` are finished; not to change."""
 
-    folder = tmp_path_factory.mktemp("grid")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        Path("study.toml").write_text(SWEEP.format(records=tiny_dataset.as_posix()), encoding="utf-8")
-        sweep.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
-    return folder
+    def run_sweep(folder: Path) -> None:
+        from kseg import sweep
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            Path("study.toml").write_text(SWEEP.format(records=tiny_dataset.as_posix()), encoding="utf-8")
+            sweep.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
+
+    return made_once("study", run_sweep)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import kseg
-from kseg.console.command import start_tensorflow
+from kseg.console.tensorflow_start import start_tensorflow
 
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 

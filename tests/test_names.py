@@ -17,8 +17,9 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from kseg.console import progress
-from kseg.console.command import run, say
+from kseg.console.command import run
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.text import markdown_text
 from kseg.evaluation.score_tables import score_table, write_scores
 from kseg.evaluation.scores import score_case, summarise

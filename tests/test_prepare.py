@@ -80,7 +80,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_with_the_same_bytes(
         again = start(arguments)
         _, said = again.communicate()
         assert again.returncode == 0, said
-        continued += "were finished by an earlier run" in said
+        continued += "were finished before" in said
         assert contents(folder) == undisturbed
         shutil.rmtree(folder)
         assert list(tmp_path.iterdir()) == []
@@ -150,7 +150,7 @@ def test_a_repaired_scan_is_all_that_a_failed_run_has_left_to_do(
         prepare.main(arguments)
     (own / "image5.nii.gz").write_bytes(whole)
     prepare.main(arguments)
-    assert "of 8 cases were finished by an earlier run" in capsys.readouterr().err
+    assert "of 8 cases were finished before" in capsys.readouterr().err
     ours = contents(tmp_path / "records")
     assert {name for name in ours if ours[name] != undisturbed[name]} == {"manifest.json"}  # another source's name
 
@@ -161,7 +161,7 @@ def test_two_runs_do_not_write_to_one_dataset(sources: Path, tmp_path: Path) -> 
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)
     try:
-        with pytest.raises(InputError, match="another run is writing to"):
+        with pytest.raises(InputError, match="another kseg prepare is writing to"):
             prepare.main(words(sources, tmp_path / "records"))
     finally:
         first.send_signal(signal.SIGCONT)

@@ -23,9 +23,9 @@ SHARED, LEARNED = (Path("saved_models/study") / kernel / "seed-1" for kernel in 
 
 
 @pytest.fixture
-def study(laboratory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def study(finished_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it to work in; returns the folder of the runs."""
-    monkeypatch.chdir(shutil.copytree(laboratory, tmp_path / "work"))
+    monkeypatch.chdir(shutil.copytree(finished_study, tmp_path / "work"))
     return Path("saved_models/study")
 
 
@@ -114,8 +114,8 @@ def test_a_command_that_outlived_its_parent_is_not_joined_by_a_second(tmp_path: 
         os.killpg(parent.pid, signal.SIGKILL)
 
 
-def test_stopping_ends_the_runs(laboratory: Path, tmp_path: Path) -> None:
-    work = shutil.copytree(laboratory, tmp_path / "work")
+def test_stopping_ends_the_runs(finished_study: Path, tmp_path: Path) -> None:
+    work = shutil.copytree(finished_study, tmp_path / "work")
     shutil.rmtree(work / SHARED)
     command = [sys.executable, "-m", "kseg.sweep", "study.toml", "train.epochs=100000", "name=long"]
     process = subprocess.Popen(command, cwd=work, stderr=subprocess.DEVNULL)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from kseg.console.command import say, start_tensorflow
 from kseg.console.errors import InputError
+from kseg.console.messages import say
+from kseg.console.tensorflow_start import start_tensorflow
 from kseg.recipe.sections import Recipe
 
 

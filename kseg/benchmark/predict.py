@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseg.benchmark.step import start_worker
-from kseg.console.command import say
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.terminal import progress
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
@@ -132,9 +132,9 @@ def _onnx(run: RunFolder) -> None:
 
 
 def _engine(run: RunFolder) -> None:
-    from kseg.deployment.engine_file import check_machine, load_engine_description, this_machine
+    from kseg.deployment.engine_file import check_platform, load_engine_description, this_platform
 
-    check_machine(load_engine_description(run), this_machine(), run)
+    check_platform(load_engine_description(run), this_platform(), run)
 
 
 def _table(report: dict[str, Any]) -> Any:

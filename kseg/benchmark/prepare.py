@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kseg.benchmark.measure import peak_bytes, seconds
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.terminal import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.scans import PHANTOM, Scan, ScanList, find_scans

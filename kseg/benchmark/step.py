@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, cast
 
-from kseg.console.command import TENSORFLOW_SETTINGS, say, start_tensorflow
+from kseg.console.messages import say
+from kseg.console.tensorflow_start import TENSORFLOW_SETTINGS, start_tensorflow
 from kseg.console.terminal import progress
 
 SIDES = {"direct": "direct", "reuse": "auto"}

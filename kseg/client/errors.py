@@ -6,7 +6,7 @@ TF Serving's errors have the codes of gRPC, and the same ones as statuses of HTT
 from kseg.client.address import Address
 from kseg.console.errors import InputError
 
-LONGEST = 300
+MAX_SHOWN = 300
 """Characters of a server's text that are shown: TF Serving's messages may quote a whole volume."""
 
 
@@ -104,4 +104,4 @@ def is_of_a_queue(text: str) -> bool:
 
 def _shown(text: str) -> str:
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]} ..."

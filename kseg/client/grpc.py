@@ -13,9 +13,9 @@ from kseg.client.connection import Prediction
 from kseg.client.errors import broken, is_of_a_queue, no_answer_of_tf_serving, server_error, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
 from kseg.client.signatures import DTYPES, LABELS, SPACING, VOXELS, Signature
-from kseg.console.command import start_tensorflow
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.tensorflow_start import start_tensorflow
 from kseg.inference.predictor import Showing
 
 PORT = 8500

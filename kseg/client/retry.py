@@ -5,15 +5,15 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from kseg.client.errors import Busy, TooLate, TryLater
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 
 T = TypeVar("T")
 
 ATTEMPTS = 5
 """How often a server is called that does not answer; one that is busy is asked until the deadline."""
 FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 15.0
+MAX_WAIT_SECONDS = 15.0
 
 
 class Deadline(NamedTuple):
@@ -70,7 +70,7 @@ def with_retries(request: Callable[[Deadline], T], deadline: Deadline) -> T:
     out_of_time = stop_before_delay(deadline.left())
     attempts = Retrying(
         retry=retry_if_exception_type(TryLater),
-        wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
+        wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=MAX_WAIT_SECONDS),
         stop=lambda state: has_tried_enough(state) or out_of_time(state),
         before_sleep=say_what_is_waited_for,
         reraise=True,

@@ -10,7 +10,7 @@ from kseg.client.address import address_of
 from kseg.client.connection import Connection, Prediction
 from kseg.client.errors import Busy, Missing, no_answer_of_tf_serving
 from kseg.client.retry import Deadline, with_retries
-from kseg.client.signatures import Signature, choose, signatures_of
+from kseg.client.signatures import Signature, choose_signature, signatures_of
 from kseg.console.errors import InputError
 from kseg.inference.predictor import Showing
 from kseg.recipe.types import Spacing
@@ -65,7 +65,7 @@ class ServerPredictor:
             check_channels(scan, f"'{name}'", "the model takes", self.channels)
         seconds = self._deadline_seconds or SECONDS + SECONDS_PER_MILLION_VOXELS * math.prod(scan.shape) / 1e6
         try:
-            signature = choose(self._signatures, scan.dtype, self._connection.types)
+            signature = choose_signature(self._signatures, scan.dtype, self._connection.types)
             self._connection.check_size(signature, scan.shape, scan.channels)
             predict = self._prediction(scan, name, signature, showing)
             labels = with_retries(predict, Deadline.within(seconds))

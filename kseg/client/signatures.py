@@ -61,7 +61,7 @@ def signatures_of(described: Mapping[str, Any], model: str) -> list[Signature]:
     return [_signature(name, described[name], f"signature '{name}' of model '{model}'") for name in names]
 
 
-def choose(signatures: list[Signature], dtype: np.dtype, types: Set[np.dtype]) -> Signature:
+def choose_signature(signatures: list[Signature], dtype: np.dtype, types: Set[np.dtype]) -> Signature:
     """Return the narrowest signature that holds voxels of type `dtype` exactly, else the one that takes float32.
 
     Args:

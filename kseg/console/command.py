@@ -1,29 +1,18 @@
-"""The frame of every command: one parser style, one way to fail, one way to print numbers."""
+"""The frame of every command: one style of arguments, one way to fail."""
 
 import argparse
 import atexit
 import difflib
 import io
-import json
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from kseg.console.command_names import COMMANDS, RENAMED, command_line, command_name
 from kseg.console.disk_errors import refusal
 from kseg.console.errors import InputError, MachineError
-
-TENSORFLOW_SETTINGS = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Without oneDNN each map is fresh memory from the system, which costs a third of a training step to clear.
-    "TF_CPU_ALLOCATOR_USE_BFC": "true",
-}
-"""Environment variables that TensorFlow reads when it starts, unless the user has set them."""
-
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+from kseg.console.messages import say
 
 Main = Callable[[Sequence[str] | None], None]
 
@@ -84,7 +73,7 @@ def command_parser(name: str, epilog: str | None = None) -> CommandParser:
     return CommandParser(name, COMMANDS[name], epilog)
 
 
-def choose(
+def choose_command(
     command: str, description: str, choices: Mapping[str, str], argv: Sequence[str] | None, version: str | None = None
 ) -> tuple[str, list[str]]:
     """Return which of a command's own commands a command line names first, and the words after it.
@@ -131,33 +120,6 @@ def add_run_arguments(parser: argparse.ArgumentParser, changes: str) -> None:
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add `--json` to the parser of a command that reports numbers."""
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
-
-
-def print_json(report: dict[str, Any]) -> None:
-    """Print `report` as one line of strict JSON on standard output."""
-    print(json.dumps(report, allow_nan=False), flush=True)
-
-
-def say(message: str) -> None:
-    """Print a line for the person who watches, on standard error: standard output belongs to results.
-
-    It is one line whatever names are in it: what would end it, or steer a terminal, is shown as Python writes it.
-    """
-    print(CONTROL.sub(lambda found: repr(found[0])[1:-1], message), file=sys.stderr, flush=True)
-
-
-def start_tensorflow() -> None:
-    """Import TensorFlow without the greetings that it prints to standard error whatever its log level says."""
-    os.environ.update(TENSORFLOW_SETTINGS | os.environ)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def run(main: Main, argv: Sequence[str] | None = None) -> NoReturn:

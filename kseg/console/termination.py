@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kseg.console.command import print_json, say
+from kseg.console.messages import print_json, say
 
 
 class Termination:

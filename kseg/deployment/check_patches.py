@@ -12,7 +12,7 @@ from kseg.nn.segmenter import Segmenter
 from kseg.patches.file_systems import open_file_system
 from kseg.patches.patch_source import PatchSource
 from kseg.recipe.sections import Recipe
-from kseg.recipe.splits import EVALUATED, SPLITS
+from kseg.recipe.types import EVALUATED, SPLITS
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
 

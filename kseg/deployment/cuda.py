@@ -14,7 +14,7 @@ from kseg.console.errors import InputError
 
 
 @dataclass(frozen=True)
-class Machine:
+class GpuPlatform:
     """What an engine is bound to: GPU, compute capability, version of TensorRT and of CUDA that the driver has."""
 
     gpu: str
@@ -54,11 +54,11 @@ class Cuda:
             raise InputError(f"the GPU cannot be used ({name}: {reason.decode()}): see nvidia-smi for GPU and driver")
         return values[0] if values else None
 
-    def machine(self, tensorrt_version: str) -> Machine:
+    def machine(self, tensorrt_version: str) -> GpuPlatform:
         """Return what engines of this machine are bound to."""
         properties = self.call("cudaGetDeviceProperties", self.call("cudaGetDevice"))
         driver = self.call("cudaDriverGetVersion")
-        return Machine(
+        return GpuPlatform(
             gpu=properties.name.decode().rstrip("\0"),
             compute_capability=f"{properties.major}.{properties.minor}",
             tensorrt=tensorrt_version,

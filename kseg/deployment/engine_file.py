@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
-from kseg.deployment.cuda import Cuda, Machine
+from kseg.deployment.cuda import Cuda, GpuPlatform
 from kseg.deployment.tensorrt_engine import Engine, build_engine, load_tensorrt
 from kseg.inference.ensemble import Predict
 from kseg.runs.model_interface import ModelInterface
@@ -56,7 +56,7 @@ class EngineDescription(BaseModel):
         return (*self.patch, self.channels)
 
 
-def this_machine() -> Machine:
+def this_platform() -> GpuPlatform:
     """Return what an engine of this machine is bound to.
 
     Raises:
@@ -67,7 +67,7 @@ def this_machine() -> Machine:
 
 
 def write_engine(
-    member: RunFolder, check: "CheckPatches", precision: Precision, batch: int, machine: Machine, timings: Path
+    member: RunFolder, check: "CheckPatches", precision: Precision, batch: int, platform: GpuPlatform, timings: Path
 ) -> EngineDescription:
     """Build an engine of a run's model for this machine, compare it with the Keras model, and write it.
 
@@ -76,7 +76,7 @@ def write_engine(
         check: patches on which it is compared.
         precision: of weights and maps.
         batch: largest batch.
-        machine: from `this_machine`.
+        machine: from `this_platform`.
         timings: file of TensorRT's timing cache; it makes the next build faster.
 
     Raises:
@@ -108,10 +108,10 @@ def write_engine(
     _write(member.engine_onnx, onnx_bytes)
     _write(member.engine, plan)
     description = EngineDescription(
-        gpu=machine.gpu,
-        compute_capability=machine.compute_capability,
-        tensorrt=machine.tensorrt,
-        cuda_driver=machine.cuda_driver,
+        gpu=platform.gpu,
+        compute_capability=platform.compute_capability,
+        tensorrt=platform.tensorrt,
+        cuda_driver=platform.cuda_driver,
         precision=precision,
         patch=interface.patch_size,
         batch=batch,
@@ -133,7 +133,7 @@ def open_engine(member: RunFolder) -> Predict:
             the GPU is missing. The message says which; nothing has been loaded then.
     """
     description = load_engine_description(member)
-    check_machine(description, this_machine(), member)
+    check_platform(description, this_platform(), member)
     plan = _checked(member, description)
     return Engine(plan, description.input_shape, description.classes, description.batch)
 
@@ -153,7 +153,7 @@ def load_engine_description(member: RunFolder) -> EngineDescription:
         raise InputError(f"'{path}' is damaged ({first_invalid(error)}): {_remedy(member)}") from None
 
 
-def check_machine(description: EngineDescription, here: Machine, member: RunFolder) -> None:
+def check_platform(description: EngineDescription, here: GpuPlatform, member: RunFolder) -> None:
     """See to it that an engine was built for this GPU and this TensorRT, under a driver no newer than this one.
 
     Raises:

@@ -67,10 +67,10 @@ def write_saved_model(run: TrainedRun, pipeline: Pipeline, path: Path, name: str
         extra.mkdir()
         (extra / MODEL_INFO).write_text(model_info_text(run, pipeline), encoding="utf-8")
         write_warmup(extra, name, pipeline)
-        agreement = _compare(run, folder, models, pipeline)
-        if agreement.differing_labels > MAX_DIFFERING or agreement.largest_difference > TOLERANCE:
-            raise RuntimeError(f"the SavedModel does not segment as kseg.predict does ({agreement}): it is not kept")
-    return agreement
+        difference = _compare(run, folder, models, pipeline)
+        if difference.differing_labels > MAX_DIFFERING or difference.largest_difference > TOLERANCE:
+            raise RuntimeError(f"the SavedModel does not segment as kseg.predict does ({difference}): it is not kept")
+    return difference
 
 
 def _compare(run: TrainedRun, path: Path, models: Sequence[Segmenter], pipeline: Pipeline) -> Difference:

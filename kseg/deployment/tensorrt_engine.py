@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.text import first_line
 from kseg.deployment.cuda import Cuda
 

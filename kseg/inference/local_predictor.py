@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kseg.console.command import start_tensorflow
+from kseg.console.tensorflow_start import start_tensorflow
 from kseg.inference.ensemble import Predict
 from kseg.inference.predictor import Showing
 from kseg.runs.run_folder import RunFolder

@@ -115,8 +115,8 @@ def probability_planes(
     shares = [blend_shares(n, patch, overlap) for n, patch in zip(shape, patch_size, strict=True)]
     extents = [min(n, patch) for n, patch in zip(shape, patch_size, strict=True)]
     starts = sorted(windows(shape, patch_size, overlap), key=lambda start: (start[axis], start))
-    most_voxels = buffer_bytes // (num_classes * np.dtype(np.float32).itemsize)
-    columns = cut_columns(shape, extents, [list(share) for share in shares], axis, most_voxels)
+    max_voxels = buffer_bytes // (num_classes * np.dtype(np.float32).itemsize)
+    columns = cut_columns(shape, extents, [list(share) for share in shares], axis, max_voxels)
     batches = [
         batch
         for column in columns

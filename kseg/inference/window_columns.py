@@ -17,7 +17,7 @@ class AxisCut(NamedTuple):
 
 
 def cut_columns(
-    shape: Sequence[int], extents: Sequence[int], starts: Sequence[Sequence[int]], axis: int, most_voxels: int
+    shape: Sequence[int], extents: Sequence[int], starts: Sequence[Sequence[int]], axis: int, max_voxels: int
 ) -> list[Box]:
     """Cut a volume along the two axes other than `axis` into columns, so that few windows lie in more than one.
 
@@ -26,7 +26,7 @@ def cut_columns(
         extents: (x, y, z) voxels of a window, no larger than the volume.
         starts: for x, y, z the first voxels of the windows.
         axis: the axis along which columns keep the volume's whole length.
-        most_voxels: of a column as long as a window. Where even as many pieces as there are windows have more, the
+        max_voxels: of a column as long as a window. Where even as many pieces as there are windows have more, the
             columns are these.
     """
 
@@ -40,7 +40,7 @@ def cut_columns(
         return prod(along.widest for along in cut)
 
     options = list(product(*(cuts(along) for along in range(3))))
-    fitting = [cut for cut in options if voxels(cut) <= most_voxels] or [min(options, key=voxels)]
+    fitting = [cut for cut in options if voxels(cut) <= max_voxels] or [min(options, key=voxels)]
     x, y, z = min(fitting, key=lambda cut: prod(along.windows for along in cut))
     return list(product(x.pieces, y.pieces, z.pieces))
 

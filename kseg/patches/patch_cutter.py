@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from kseg.patches.augmentation.chain import SPATIAL, Drawn, change_intensities, draw, warped_points, warps
-from kseg.patches.augmentation.spatial import draw_flips, flip, resample
+from kseg.patches.augmentation.spatial import draw_flips, flip, resample_patch
 from kseg.patches.crop import crop
 from kseg.patches.sampling import draw_start
 from kseg.patches.shards import Head
@@ -68,4 +68,4 @@ class PatchCutter:
         low = tf.floor(tf.reduce_min(points, (1, 2, 3)))
         end = tf.floor(tf.reduce_max(points, (1, 2, 3))) + 3  # linear reading needs the next voxel, rounding one more
         image, labels = self._cut(head, start + tf.cast(low, tf.int64), tf.cast(end - low, tf.int64))
-        return resample(image, labels, points - low[:, tf.newaxis, tf.newaxis, tf.newaxis])
+        return resample_patch(image, labels, points - low[:, tf.newaxis, tf.newaxis, tf.newaxis])

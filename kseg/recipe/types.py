@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,11 @@ from pydantic import (
     PositiveInt,
     Tag,
 )
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+EVALUATED: tuple[Split, ...] = ("val", "test")
+"""Those whose cases no network learns from."""
 
 ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 """A probability, or a share of something; all of it, too."""

@@ -18,7 +18,7 @@ from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, check_replaceable, mark, partial_of, remove, replaced
 
 FINISHED = ".finished"
-"""Folder, within that of a run that is not done, of the notes about finished cases."""
+"""Folder, within that of a dataset that is not done, of the files that say which cases are finished."""
 WRITING = ".writing-"
 
 
@@ -45,10 +45,10 @@ def _was_a_dataset(folder: Location) -> bool:
     return (folder / FINISHED).is_dir()
 
 
-NOTES = Kind("folder of notes", ("*.json", "*.outcome", f"{WRITING}#-*"), "remove it", lambda _: True)
+FINISHED_CASES = Kind("folder of finished cases", ("*.json", "*.outcome", f"{WRITING}#-*"), "remove it", lambda _: True)
 DATASET = Kind(
     "dataset",
-    (MANIFEST, f"{WRITING}#-*", *(f"{FINISHED}/{file}" for file in NOTES.files)),
+    (MANIFEST, f"{WRITING}#-*", *(f"{FINISHED}/{file}" for file in FINISHED_CASES.files)),
     "set data.records to another place",
     _was_a_dataset,
     _shards,
@@ -60,7 +60,7 @@ class Destination(Protocol):
 
     @property
     def partial(self) -> Location:
-        """Folder for shards as they are finished; it outlives a run that is killed."""
+        """Folder for shards as they are finished; it outlives a `kseg.prepare` that is killed."""
         ...
 
     def check(self) -> None:
@@ -68,7 +68,7 @@ class Destination(Protocol):
         ...
 
     def alone(self) -> AbstractContextManager[None]:
-        """Clear away what a killed run was writing and, where the system can, keep other runs out."""
+        """Clear away what a killed one was writing and, where the system can, keep others out."""
         ...
 
     def publish(self, manifest: str, files: Collection[str]) -> None:
@@ -76,7 +76,7 @@ class Destination(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Remove what a run has left that was killed just after it published."""
+        """Remove what one has left that was killed just after it published."""
         ...
 
 
@@ -88,7 +88,7 @@ def destination(target: Location) -> Destination:
 def own_file(path: Location) -> AbstractContextManager[Location]:
     """Yield where to write a file so that it appears under its name once it is whole.
 
-    On a disk it is a name of this process alone: a worker that outlives its run must not meet the next run's. In a
+    On a disk it is a name of this process alone: a worker that outlives its parent must not meet the next one's. In a
     store an object is not there before it is closed.
     """
     if isinstance(path, Path):
@@ -114,14 +114,14 @@ class OnDisk:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Make the folder, clear away what a killed run was writing in it, and keep other runs out of it.
+        """Make the folder, clear away what a killed one was writing in it, and keep others out of it.
 
         The lock is the system's: it goes with the process that holds it. Where nothing was finished nothing stays.
         """
         folder = self.partial
         folder.mkdir(parents=True, exist_ok=True)
         with self._lock.open("w") as file:
-            lock(file, f"another run is writing to '{folder}': wait for it, or stop it")
+            lock(file, f"another kseg prepare is writing to '{folder}': wait for it, or stop it")
             for unfinished in (*folder.glob(f"{WRITING}*"), *folder.glob(f"{FINISHED}/{WRITING}*")):
                 unfinished.unlink(missing_ok=True)
             try:
@@ -138,16 +138,16 @@ class OnDisk:
         _keep_only(files, self.partial.glob("*.tfrecord"))
         (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
         replace_folder(self._target, self.partial, DATASET)
-        remove(self._target / FINISHED, NOTES)
+        remove(self._target / FINISHED, FINISHED_CASES)
 
     def tidy(self) -> None:
-        """Remove what a run has left that was killed just after it published; nothing while another run is writing."""
-        notes, before = self._target / FINISHED, replaced(self._target)
-        if any(path.exists() for path in (notes, before, self._lock, self.partial)):
+        """Remove what one has left that was killed just after it published; nothing while another writes."""
+        finished, before = self._target / FINISHED, replaced(self._target)
+        if any(path.exists() for path in (finished, before, self._lock, self.partial)):
             with suppress(InputError):
                 check_replaceable(self._target, DATASET)
                 with self.alone():
-                    remove(notes, NOTES)
+                    remove(finished, FINISHED_CASES)
                     remove(before, DATASET)
 
 
@@ -155,7 +155,7 @@ class InStore:
     """A folder of an object store, which can neither rename nor lock.
 
     Shards are copied to their place within the store, and the manifest comes last: a folder without one is no
-    dataset. The manifest in `partial` says that a run was killed while it did so.
+    dataset. The manifest in `partial` says that one was killed while it did so.
     """
 
     def __init__(self, target: UPath) -> None:
@@ -167,7 +167,7 @@ class InStore:
         check_replaceable(self._target, DATASET)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Mark the folder: what a killed run was writing is not there, and a store has no locks."""
+        """Mark the folder: what a killed one was writing is not there, and a store has no locks."""
         mark(self.partial, DATASET)
         return nullcontext()
 
@@ -182,7 +182,7 @@ class InStore:
         self._clear(files)
 
     def tidy(self) -> None:
-        """Remove what a run has left that was killed just after it published."""
+        """Remove what one has left that was killed just after it published."""
         manifest = self._target / MANIFEST
         before = self.partial / MANIFEST
         if before.exists() and before.read_bytes() == manifest.read_bytes():
@@ -195,7 +195,7 @@ class InStore:
 
 
 def _keep_only(wanted: Collection[str], found: Iterable[Location]) -> None:
-    """Remove shards of scans that an earlier run knew and this one does not."""
+    """Remove shards of scans that an earlier dataset had and this one has not."""
     for path in found:
         if path.name not in wanted:
             path.unlink()

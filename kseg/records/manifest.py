@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
-from kseg.recipe.splits import Split
-from kseg.recipe.types import Spacing
+from kseg.recipe.types import Spacing, Split
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION

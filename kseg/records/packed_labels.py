@@ -39,17 +39,17 @@ class PackedLabels:
         """Return the class indices of a brick, as far as the volume goes, or None where all is background."""
         return None if self.packed[number] == BACKGROUND else self._indices(number)
 
-    def window(self, index: int, most_voxels: int) -> np.ndarray | None:
+    def window(self, index: int, max_voxels: int) -> np.ndarray | None:
         """Return where class `index` is, Boolean, in the bricks that hold it; None if none does.
 
-        Of a window of more than `most_voxels` it is every n-th plane, row and column.
+        Of a window of more than `max_voxels` it is every n-th plane, row and column.
         """
         boxes = [self.bricks.box(number) for number in self._holding(index)]
         if not boxes:
             return None
         low = [min(box[axis].start for box in boxes) for axis in range(3)]
         high = [max(box[axis].stop for box in boxes) for axis in range(3)]
-        step = int(np.ceil((np.prod(np.subtract(high, low), dtype=float) / most_voxels) ** (1 / 3)))
+        step = int(np.ceil((np.prod(np.subtract(high, low), dtype=float) / max_voxels) ** (1 / 3)))
         window = np.zeros([-(-(stop - start) // step) for start, stop in zip(low, high, strict=True)], bool)
         for number, box in zip(self._holding(index), boxes, strict=True):
             offsets = [-(part.start - start) % step for part, start in zip(box, low, strict=True)]

@@ -34,7 +34,7 @@ def run_jobs(jobs: Sequence[CaseJob], workers: int = 1) -> Iterator[Outcome]:
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as its parent has: a worker that lives on would write into the next run's folder."""
+    """End this process as soon as its parent has: a worker that lives on would write into the next one's folder."""
     parent = parent_process()
 
     def watch() -> None:

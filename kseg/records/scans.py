@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.simulation.phantom import LABELS, Phantom, phantom_volume, phantoms

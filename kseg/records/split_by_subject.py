@@ -10,9 +10,9 @@ from kseg.records.scans import Scan
 def split_by_subject(scans: Sequence[Scan], val_fraction: float, test_fraction: float, seed: int) -> dict[str, str]:
     """Return the split of every subject: the one its scans name, else one drawn from `seed` and the subject's name.
 
-    Validation or test subjects that the source names get no company. Else a split with a fraction above 0 gets at
-    least one subject; who is not drawn trains. The draw ranks subjects by a hash of seed and name, so that neither
-    their order nor the process matters.
+    Validation or test subjects that the source names get no others beside them. Else a split with a fraction above 0
+    gets at least one subject; who is not drawn trains. The draw ranks subjects by a hash of seed and name, so that
+    neither their order nor the process matters.
 
     Raises:
         InputError: too few subjects to leave one for training.

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.terminal import progress
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import CaseEntry, Manifest
@@ -32,7 +32,7 @@ def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, 
     """Copy the shards to train and to validate on to `cache_dir`, unless they are there.
 
     A copy is named by its SHA-256, which is checked, and appears once it is whole: datasets share the
-    folder, a new version of a shard is another file, a killed run is gone on with. Others that stage wait for it.
+    folder, a new version of a shard is another file, a killed one is gone on with. Others that stage wait for it.
 
     Returns:
         `cache_dir`, and the manifest with the names that shards have there.

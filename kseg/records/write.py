@@ -1,6 +1,6 @@
 """Writing a prepared dataset: a shard for each case and the manifest, which readers find whole or not at all.
 
-A run that is killed leaves the folder `.partial-<dataset>`; the next one keeps the cases that are finished in it.
+A `kseg.prepare` that is killed leaves the folder `.partial-<dataset>`; the next one keeps the cases finished there.
 """
 
 import hashlib
@@ -8,12 +8,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from kseg import __version__
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.terminal import progress
 from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
-from kseg.recipe.splits import SPLITS
+from kseg.recipe.types import SPLITS
 from kseg.records.bricks import MAX_EDGE
 from kseg.records.destinations import destination
 from kseg.records.manifest import CaseEntry, LeftOut, Manifest, manifest_text
@@ -30,14 +30,14 @@ READING = 2
 """How scans are read. It goes up when the same file may give other voxels, or none: 2 since DICOM's rescale and place
 are those of each slice, and a spacing that no file states is not 1 mm. What was prepared before is then told."""
 
-Engine = Callable[[Sequence[CaseJob]], Iterable[Outcome]]
+RunJobs = Callable[[Sequence[CaseJob]], Iterable[Outcome]]
 """From jobs to what becomes of each, in whatever order: `run_jobs`, or something with machines of its own."""
 
 
-def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False, engine: Engine = run_jobs) -> Manifest:
+def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False, engine: RunJobs = run_jobs) -> Manifest:
     """Write the shard of every scan and the manifest, and move them to `data.records`.
 
-    The bytes do not depend on the engine, nor on how often a run was killed and started again.
+    The bytes do not depend on the engine, nor on how often it was killed and started again.
 
     Args:
         recipe: says where to, and how subjects are split.
@@ -47,7 +47,7 @@ def write_dataset(recipe: Recipe, found: ScanList, skip_bad: bool = False, engin
 
     Raises:
         InputError: a bad scan, named; no scan is left to train on; or `data.records` is a folder of something
-            else, which must not be replaced, or cannot be reached. What is finished is kept for the next run.
+            else, which must not be replaced, or cannot be reached. What is finished is kept for the next time.
     """
     target = destination(recipe.records_folder)
     with reaching(recipe.records_folder):
@@ -77,7 +77,7 @@ def case_jobs(recipe: Recipe, found: ScanList, folder: Location) -> list[CaseJob
     return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
 
 
-def _run(jobs: Sequence[CaseJob], engine: Engine, skip_bad: bool) -> list[Outcome]:
+def _run(jobs: Sequence[CaseJob], engine: RunJobs, skip_bad: bool) -> list[Outcome]:
     """Return what became of the jobs, in their order."""
     outcomes: dict[str, Outcome] = {}
     for outcome in progress(engine(jobs), "preparing", total=len(jobs)):
@@ -88,7 +88,7 @@ def _run(jobs: Sequence[CaseJob], engine: Engine, skip_bad: bool) -> list[Outcom
         outcomes[outcome.case] = outcome
     _tell(outcomes.values())
     if again := sum(outcome.again for outcome in outcomes.values()):
-        say(f"{again} of {len(jobs)} cases were finished by an earlier run")
+        say(f"{again} of {len(jobs)} cases were finished before")
     return [outcomes[job.scan.case] for job in jobs]
 
 

@@ -33,7 +33,7 @@ class CaseJob:
     recipe: str
 
     @property
-    def note(self) -> Location:
+    def finished_file(self) -> Location:
         """What says that the case is finished."""
         return self.folder / FINISHED / f"{self.scan.case}.json"
 
@@ -44,7 +44,7 @@ class CaseJob:
 
 
 class Outcome(BaseModel):
-    """What became of a case: its shard, or the reason why there is none; `again` if an earlier run had finished it.
+    """What became of a case: its shard, or the reason why there is none; `again` if it was finished before.
 
     `notes` are sentences on what its files leave open; `origin_hash` is, where there is no shard, that of the scan.
     """
@@ -70,11 +70,11 @@ def prepare_case(job: CaseJob) -> Outcome:
         try:
             if shard := _finished(job):
                 return Outcome(case=job.scan.case, shard=shard, again=True)
-            job.note.unlink(missing_ok=True)
+            job.finished_file.unlink(missing_ok=True)
             shard, notes = write_case(job)
         except InputError as error:
             return Outcome(case=job.scan.case, reason=str(error), origin_hash=job.scan.origin_hash())
-        with own_file(job.note) as path:
+        with own_file(job.finished_file) as path:
             path.write_text(shard.model_dump_json(by_alias=True), encoding="utf-8")
         return Outcome(case=job.scan.case, shard=shard, notes=notes)
 
@@ -154,7 +154,7 @@ def _write_truth(writer: RecordWriter, scan: Scan, num_classes: int) -> int:
 
 def _finished(job: CaseJob) -> Shard | None:
     try:
-        shard = Shard.model_validate_json(job.note.read_bytes())
+        shard = Shard.model_validate_json(job.finished_file.read_bytes())
         whole = (job.folder / shard.file).stat().st_size == shard.bytes
     except (OSError, ValidationError):
         return None

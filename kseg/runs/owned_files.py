@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import read_toml
-from kseg.recipe.splits import SPLITS
+from kseg.recipe.types import SPLITS
 from kseg.storage.listing import LISTING, changed_files
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, is_kind

@@ -67,7 +67,7 @@ def make_runs(recipe: Recipe, records: Location, manifest: Manifest, folds: int)
         recipe: all choices, with the plan's values (`planned_recipe`).
         records: folder of the shards.
         manifest: of the dataset.
-        folds: number of folds; their subjects to validate on are dealt from all but the test's.
+        folds: number of folds; their subjects to validate on are all but the test's.
 
     Raises:
         InputError: `folds` does not suit the number of subjects.

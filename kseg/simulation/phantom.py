@@ -18,7 +18,7 @@ LABELS = LabelMap(
     ("background", "soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"),
     (0, SOLEUS, MEDIALIS, LATERALIS),
 )
-SMALLEST_AXIS = 16
+MIN_AXIS = 16
 
 # Point spread function of a 10 MHz linear probe: standard deviations across, in depth and out of plane.
 SPECKLE_MM = (0.40, 0.22, 0.45)
@@ -79,9 +79,9 @@ class Phantom:
     muscle_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.shape) < SMALLEST_AXIS:
+        if min(self.shape) < MIN_AXIS:
             raise InputError(
-                f"a phantom's shape must be {SMALLEST_AXIS} voxels or more along each axis: received "
+                f"a phantom's shape must be {MIN_AXIS} voxels or more along each axis: received "
                 f"{self.shape}; choose a larger one."
             )
         if not all(0 < spacing < np.inf for spacing in self.spacing_mm):

@@ -71,7 +71,7 @@ def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[st
     )
 
 
-def write_scores(run: SweepRun, scores: RunScores) -> None:
+def mark_finished(run: SweepRun, scores: RunScores) -> None:
     """Mark the run as finished."""
     with whole_file(run.recipe.run_folder / FINISHED) as path:
         path.write_text(json.dumps(scores.model_dump(), indent=2) + "\n", encoding="utf-8")

@@ -12,8 +12,8 @@ from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.recipe.splits import EVALUATED
 from kseg.recipe.sweep import SweepRun
+from kseg.recipe.types import EVALUATED
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
 from kseg.runs.owned_files import NAME_ANOTHER, RECIPE_FILE, RUN
 from kseg.runs.run_folder import RunFolder, open_run
@@ -22,7 +22,7 @@ from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, check_replaceable, claim
 from kseg.sweeps.commands import Commands
-from kseg.sweeps.run_scores import FINISHED, RunScores, Training, finished_scores, origin, scores_from, write_scores
+from kseg.sweeps.run_scores import FINISHED, RunScores, Training, finished_scores, mark_finished, origin, scores_from
 
 
 def _was_a_grid(folder: Location) -> bool:
@@ -94,7 +94,7 @@ def run_sweep(
                 trained = _train(commands, path, overrides, run) if own else _take_model(run, finished[run.trainer])
                 evaluated = {split: commands("evaluate", name, "--split", split) for split in splits}
                 scores = scores_from(origins[name], trained, evaluated)
-                write_scores(run, scores)
+                mark_finished(run, scores)
         except InputError as error:
             return error
         finished[name] = scores

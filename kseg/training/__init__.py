@@ -1,1 +1,1 @@
-"""Training: devices, the learning rate within its budget of steps and time, the run folder and its checkpoints."""
+"""Training: workers, the learning rate within a budget of steps and time, checkpoints, stopping and resuming."""

@@ -15,8 +15,8 @@ import numpy as np
 from keras import ops
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.text import first_line
 from kseg.console.validation_errors import first_invalid
 from kseg.runs.data_description import DataDescription

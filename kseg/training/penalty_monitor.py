@@ -2,9 +2,9 @@
 
 import keras
 
-from kseg.console.command import say
+from kseg.console.messages import say
 
-LOWEST = 0.05
+MIN_PENALTY = 0.05
 """A penalty below it, the other then above 0.95, is worth a word."""
 
 
@@ -18,7 +18,7 @@ class PenaltyMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Look at the epoch's last alpha; a loss without learned penalties has none."""
         alpha = (logs or {}).get("alpha", 0.5)
-        outside = not LOWEST <= alpha <= 1 - LOWEST
+        outside = not MIN_PENALTY <= alpha <= 1 - MIN_PENALTY
         if outside and not self._outside:
             name, errors, sign = ("alpha", "positives", "much") if alpha < 0.5 else ("beta", "negatives", "little")
             say(

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.nn.cpu_features import choose_precision
 from kseg.nn.networks import build_network, trainable_parameters
 from kseg.nn.segmentation_loss import SegmentationLoss

@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kseg.console.command import say
 from kseg.console.errors import InputError, MachineError
+from kseg.console.messages import say
 from kseg.console.text import first_line
 from kseg.patches.patch_source import WHOLE, WorkerShare
 

@@ -31,7 +31,7 @@ Box = tuple[slice, slice, slice]
 """Voxels x, y, z of a volume that lie side by side."""
 
 
-class Grid(Protocol):
+class VoxelGrid(Protocol):
     """What has a shape (x, y, z) and an affine: a volume, or the stream of one."""
 
     @property
@@ -118,7 +118,7 @@ def corners_mm(shape: Sequence[int], affine: np.ndarray) -> np.ndarray:
     return corners @ affine[:3, :3].T + affine[:3, 3]
 
 
-def grid_difference(grid: Grid, reference: Grid, name: str) -> str | None:
+def grid_difference(grid: VoxelGrid, reference: VoxelGrid, name: str) -> str | None:
     """What sets a volume's grid apart from that of `reference`, called `name`, and the remedy; None where they are one.
 
     Grids are one if their shapes are equal and their corner voxels lie within `SAME_PLACE` of each other.

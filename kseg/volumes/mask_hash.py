@@ -1,7 +1,7 @@
-"""The mark in a mask's header by which kseg knows a mask that it wrote, and that nobody has changed since.
+"""The hash in a mask's header by which kseg knows a mask that it wrote, and that nobody has changed since.
 
 It is a hash of the voxels. A program with which a mask is corrected by hand may keep the header's other fields, and so
-the mark; but the voxels are then others than those that it stands for. It goes where the mask goes, and needs no file
+the hash; but the voxels are then others than those that it stands for. It goes where the mask goes, and needs no file
 beside it.
 """
 
@@ -24,9 +24,9 @@ HEADER_BYTES = 4096  # of a mask of kseg's are fewer
 PLANES_AT_ONCE = 32
 
 
-def mark_of(array: np.ndarray) -> str:
-    """Return the mark of label values, integers `(i, j, k)` as a file stores them: 64 hexadecimal digits."""
-    return _mark(array.shape, array.dtype, reader_of(array))
+def mask_hash_of(array: np.ndarray) -> str:
+    """Return the hash of label values, integers `(i, j, k)` as a file stores them: 64 hexadecimal digits."""
+    return _hash(array.shape, array.dtype, reader_of(array))
 
 
 def is_as_written(path: Path) -> bool:
@@ -35,13 +35,13 @@ def is_as_written(path: Path) -> bool:
         return False
     try:
         header = open_header(path)
-        return stated == _mark(header.shape, header.dtype, header.read)
+        return stated == _hash(header.shape, header.dtype, header.read)
     except InputError:  # damaged, or of no type that kseg writes
         return False
 
 
 def _stated(path: Path) -> str | None:
-    """The mark that stands in a header, if one does."""
+    """The hash that stands in a header, if one does."""
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)
     with suppress(zlib.error):  # it is not compressed
@@ -50,7 +50,7 @@ def _stated(path: Path) -> str | None:
     return found[1].decode() if found else None
 
 
-def _mark(shape: tuple[int, ...], dtype: np.dtype, read: Read) -> str:
+def _hash(shape: tuple[int, ...], dtype: np.dtype, read: Read) -> str:
     little = dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little.str} {shape}".encode())
     counts = (min(PLANES_AT_ONCE, shape[2] - first) for first in range(0, shape[2], PLANES_AT_ONCE))

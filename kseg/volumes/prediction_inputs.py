@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kseg.console.command import say
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.text import some_of
 from kseg.volumes.channel_files import gather_channels
 from kseg.volumes.formats.data_files import files_of

@@ -14,7 +14,7 @@ from kseg.console.disk_errors import refusal
 from kseg.storage.files import whole_files
 from kseg.volumes.formats.extensions import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, from_ras, ras_to_lps, spacing_mm
-from kseg.volumes.mask_hash import FIELD, is_as_written, mark_of
+from kseg.volumes.mask_hash import FIELD, is_as_written, mask_hash_of
 from kseg.volumes.stored_geometry import StoredGeometry
 
 SCANNER = 1  # NIfTI's code for a position in the scanner's space
@@ -89,7 +89,7 @@ def _nifti(array: np.ndarray, stored: StoredGeometry) -> nib.Nifti1Image:
     it would lie elsewhere than the sform.
     """
     image = nib.Nifti1Image(array, stored.affine, dtype=array.dtype)
-    image.header["descrip"] = f"{FIELD} = {mark_of(array)}"
+    image.header["descrip"] = f"{FIELD} = {mask_hash_of(array)}"
     image.header.set_xyzt_units("mm")
     image.set_sform(stored.affine, SCANNER if stored.placed else 0)
     image.set_qform(stored.affine, SCANNER if stored.placed else 0)
@@ -105,5 +105,5 @@ def _itk_image(array: np.ndarray, stored: StoredGeometry) -> sitk.Image:
     image.SetOrigin(origin)
     image.SetSpacing(spacing)
     image.SetDirection(direction)
-    image.SetMetaData(FIELD, mark_of(array))
+    image.SetMetaData(FIELD, mask_hash_of(array))
     return image

@@ -27,7 +27,7 @@ from kseg import phantom
 from kseg.console.terminal import stdout
 from kseg.evaluation.scores import score_case, summarise
 from kseg.recipe.load import load_recipe, split_arguments
-from kseg.recipe.splits import SPLITS
+from kseg.recipe.types import SPLITS
 from kseg.records.scans import PHANTOM
 from kseg.records.split_by_subject import rank, split_by_subject
 from kseg.simulation.phantom import LABELS

@@ -16,10 +16,10 @@ from playwright import sync_api
     ],
 )
 def test_a_report_needs_nothing_but_its_file(
-    report: str, pictures: int, laboratory: Path, tmp_path: Path, page: sync_api.Page
+    report: str, pictures: int, finished_study: Path, tmp_path: Path, page: sync_api.Page
 ) -> None:
     alone = tmp_path / "report.html"
-    alone.write_bytes((laboratory / report).read_bytes())
+    alone.write_bytes((finished_study / report).read_bytes())
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(alone.as_uri())

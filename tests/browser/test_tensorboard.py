@@ -11,11 +11,11 @@ from playwright import sync_api
 
 
 @pytest.fixture(scope="module")
-def address(laboratory: Path) -> Iterator[str]:
+def address(finished_study: Path) -> Iterator[str]:
     """Where TensorBoard shows the runs of the small grid."""
     words = ["--logdir", "saved_models/study", "--host", "127.0.0.1", "--port", "0", "--load_fast", "false"]
     command = [sys.executable, "-m", "tensorboard.main", *words]
-    with subprocess.Popen(command, cwd=laboratory, stderr=subprocess.PIPE, text=True) as board:
+    with subprocess.Popen(command, cwd=finished_study, stderr=subprocess.PIPE, text=True) as board:
         try:
             yield next(found[0] for line in board.stderr if (found := re.search(r"http://\S+", line)))
         finally:

@@ -3,8 +3,8 @@
 Engines compute by ONNX Runtime. Faithful where a mistake would pass unseen otherwise: memory of the "GPU" is known by
 address and size, a stream does nothing before it is waited for, calls that fail return what the real ones return
 (False, None, or a status) and tell the logger why, tensors are strongly typed, and an engine or a timing cache of
-another GPU or version is refused. `test_engine.py` compares names and arguments with the real libraries where these are
-installed.
+another GPU or version is refused. `test_engine_file.py` compares names and arguments with the real libraries where they
+are installed.
 """
 
 import ctypes

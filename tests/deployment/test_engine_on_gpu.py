@@ -1,4 +1,4 @@
-"""TensorRT's engines on a GPU, with TensorRT itself: what the fake of `test_engine.py` cannot tell."""
+"""TensorRT's engines on a GPU, with TensorRT itself: what the fake of `test_engine_file.py` cannot tell."""
 
 import json
 
@@ -10,12 +10,12 @@ from kseg import export, phantom, predict
 from kseg.console.errors import InputError
 from kseg.deployment.check_patches import expected_probabilities
 from kseg.deployment.cuda import leave_gpus
-from kseg.deployment.engine_file import TOLERANCES, open_engine, this_machine
+from kseg.deployment.engine_file import TOLERANCES, open_engine, this_platform
 
 
 def what_is_missing():
     try:
-        this_machine()
+        this_platform()
     except InputError as error:
         return str(error)
     return ""
@@ -40,7 +40,7 @@ def test_probabilities_are_those_of_keras_within_the_precision(name, precision, 
     folder = untrained_run("leg", *NETWORKS[name])
     export.main(["leg", "--format", "tensorrt", "--precision", precision, "--batch", "2", "--json"])
     written = json.loads(capsys.readouterr().out.splitlines()[-1])["written"][0]
-    assert (written["gpu"], written["tensorrt"]) == (this_machine().gpu, this_machine().tensorrt)
+    assert (written["gpu"], written["tensorrt"]) == (this_platform().gpu, this_platform().tensorrt)
     engine, model = open_engine(folder), folder.load_model()
     size = folder.load_recipe().patches.size
     for count in (1, 2, 5):

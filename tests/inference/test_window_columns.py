@@ -9,14 +9,14 @@ from kseg.inference.window_columns import cut_columns, touches
 from kseg.inference.windows import window_starts
 
 
-def cut(shape: tuple[int, ...], patch: tuple[int, ...], axis: int, most_voxels: int):  # type: ignore[no-untyped-def]
+def cut(shape: tuple[int, ...], patch: tuple[int, ...], axis: int, max_voxels: int):  # type: ignore[no-untyped-def]
     starts = [window_starts(n, p, 0.5) for n, p in zip(shape, patch, strict=True)]
-    return cut_columns(shape, patch, starts, axis, most_voxels), list(itertools.product(*starts))
+    return cut_columns(shape, patch, starts, axis, max_voxels), list(itertools.product(*starts))
 
 
-@pytest.mark.parametrize("most_voxels", [10**9, 30 * 40 * 8, 9 * 40 * 8, 1000, 1])
-def test_columns_partition_the_volume_along_its_axis(most_voxels: int) -> None:
-    columns, _ = cut((30, 100, 40), (8, 8, 8), 1, most_voxels)
+@pytest.mark.parametrize("max_voxels", [10**9, 30 * 40 * 8, 9 * 40 * 8, 1000, 1])
+def test_columns_partition_the_volume_along_its_axis(max_voxels: int) -> None:
+    columns, _ = cut((30, 100, 40), (8, 8, 8), 1, max_voxels)
     covered = np.zeros((30, 100, 40), int)
     for column in columns:
         covered[column] += 1
@@ -24,11 +24,11 @@ def test_columns_partition_the_volume_along_its_axis(most_voxels: int) -> None:
     np.testing.assert_array_equal(covered, 1)
 
 
-@pytest.mark.parametrize("most_voxels", [30 * 40 * 8, 15 * 40 * 8, 9 * 40 * 8, 2000, 1000])
-def test_columns_keep_within_their_memory(most_voxels: int) -> None:
-    columns, _ = cut((30, 100, 40), (8, 8, 8), 1, most_voxels)
+@pytest.mark.parametrize("max_voxels", [30 * 40 * 8, 15 * 40 * 8, 9 * 40 * 8, 2000, 1000])
+def test_columns_keep_within_their_memory(max_voxels: int) -> None:
+    columns, _ = cut((30, 100, 40), (8, 8, 8), 1, max_voxels)
     for x, _, z in columns:
-        assert (x.stop - x.start) * 8 * (z.stop - z.start) <= most_voxels
+        assert (x.stop - x.start) * 8 * (z.stop - z.start) <= max_voxels
 
 
 def test_eight_classes_of_a_large_volume_need_two_columns() -> None:

@@ -15,7 +15,7 @@ from kseg.patches.augmentation.spatial import (
     draw_flips,
     elastic_shift,
     flip,
-    resample,
+    resample_patch,
 )
 from kseg.recipe.augmentation import MAX_PUSH
 
@@ -87,7 +87,7 @@ def test_an_affine_patch_is_scipys() -> None:
     first = np.array([14, 15, 15])  # the patch's first voxel in the volume
     centre = (np.array(SIZE) - 1) / 2
     points = affine_points(SIZE, tf.constant(matrix)) + first.reshape(3, 1, 1, 1)
-    image, nearest = resample(tf.constant(volume), tf.constant(labels), points)
+    image, nearest = resample_patch(tf.constant(volume), tf.constant(labels), points)
 
     offset = first + centre - matrix @ centre
     for channel in range(2):
@@ -104,7 +104,7 @@ def test_an_elastic_patch_is_that_of_scipys_splines(spacing: int) -> None:
     control = rng.uniform(-1.5, 1.5, (*controls, 3)).astype(np.float32)
     points = affine_points(SIZE, tf.constant(matrix)) + 14
     points += elastic_shift(SIZE, tf.constant(matrix), tf.constant(control), spacing)
-    image, _ = resample(tf.constant(volume), tf.zeros(volume.shape[:3], tf.uint8), points)
+    image, _ = resample_patch(tf.constant(volume), tf.zeros(volume.shape[:3], tf.uint8), points)
 
     lattice = np.indices(SIZE) / spacing + 1  # SciPy takes the control points as spline coefficients
     push = np.stack(

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.recipe.splits import SPLITS
+from kseg.recipe.types import SPLITS
 from kseg.records.manifest import load_manifest
 from kseg.records.prepared_case import read_cases
 from kseg.records.scans import find_scans

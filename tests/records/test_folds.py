@@ -7,7 +7,7 @@ import pytest
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.records.folds import deal_folds, validation_folds
+from kseg.records.folds import subjects_of_folds, validation_folds
 from kseg.records.manifest import Manifest
 from kseg.records.prepared_case import read_cases
 from kseg.records.scans import find_scans
@@ -17,22 +17,22 @@ SUBJECTS = [f"subject_{number}" for number in range(23)]
 
 
 @pytest.mark.parametrize("folds", [2, 5, 23])
-def test_everyone_is_dealt_once_in_hands_of_equal_size(folds: int) -> None:
-    hands = deal_folds(SUBJECTS * 2, folds, seed=1)
+def test_everyone_is_once_in_folds_of_equal_size(folds: int) -> None:
+    hands = subjects_of_folds(SUBJECTS * 2, folds, seed=1)
     assert len(hands) == folds
     assert sorted(subject for hand in hands for subject in hand) == sorted(SUBJECTS)
     assert max(map(len, hands)) - min(map(len, hands)) <= 1
 
 
 def test_order_plays_no_part_and_the_seed_does() -> None:
-    assert deal_folds(reversed(SUBJECTS), 5, seed=1) == deal_folds(SUBJECTS, 5, seed=1)
-    assert deal_folds(SUBJECTS, 5, seed=2) != deal_folds(SUBJECTS, 5, seed=1)
+    assert subjects_of_folds(reversed(SUBJECTS), 5, seed=1) == subjects_of_folds(SUBJECTS, 5, seed=1)
+    assert subjects_of_folds(SUBJECTS, 5, seed=2) != subjects_of_folds(SUBJECTS, 5, seed=1)
 
 
 @pytest.mark.parametrize("folds", [-1, 0, 1, 24])
 def test_an_impossible_number_is_refused(folds: int) -> None:
     with pytest.raises(InputError, match=f"--folds {folds}: choose from 2 to 23"):
-        deal_folds(SUBJECTS, folds, seed=1)
+        subjects_of_folds(SUBJECTS, folds, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_a_killed_run_is_no_dataset_and_the_next_goes_on(
     with pytest.raises(InputError, match="holds no prepared dataset"):
         load_manifest(store)
     write_dataset(recipe(store), scans())
-    assert "3 of 8 cases were finished by an earlier run" in capsys.readouterr().err
+    assert "3 of 8 cases were finished before" in capsys.readouterr().err
     write_dataset(recipe(tmp_path / "legs"), scans())
     assert contents(store) == contents(tmp_path / "legs")
 

@@ -61,9 +61,9 @@ def test_what_mixed_precision_trained_segments_and_is_exported_in_float32(
     for of_mixed, of_model in zip(mixed.network.get_weights(), model.network.get_weights(), strict=True):
         np.testing.assert_array_equal(of_model, of_mixed)
     trained = open_trained(str(folder.path))
-    agreement = write_saved_model(trained, Pipeline.of(trained, None), tmp_path / "1", "mixed")
-    assert agreement.largest_difference < 1e-5
-    assert agreement.differing_labels < 1e-4
+    difference = write_saved_model(trained, Pipeline.of(trained, None), tmp_path / "1", "mixed")
+    assert difference.largest_difference < 1e-5
+    assert difference.differing_labels < 1e-4
 
 
 def test_what_is_missing_is_named(run: tuple[RunFolder, Segmenter]) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("tenacity", reason="needs kseg[serving]")
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 1e-3)
-    monkeypatch.setattr(retry, "LONGEST_WAIT_SECONDS", 1e-3)
+    monkeypatch.setattr(retry, "MAX_WAIT_SECONDS", 1e-3)
 
 
 class Server:

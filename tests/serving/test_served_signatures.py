@@ -5,7 +5,7 @@ import pytest
 
 from kseg.client.grpc import GrpcConnection
 from kseg.client.rest import RestConnection
-from kseg.client.signatures import DTYPES, Signature, choose, signatures_of
+from kseg.client.signatures import DTYPES, Signature, choose_signature, signatures_of
 from kseg.console.errors import InputError
 
 NARROW = {"segment": "f4", "segment_uint8": "u1", "segment_int16": "i2", "segment_uint16": "u2"}
@@ -27,19 +27,21 @@ def signatures(**dtypes: str) -> list[Signature]:
     ],
 )
 def test_the_narrowest_signature_that_holds_a_type_exactly(dtype: str, by_grpc: str, by_rest: str) -> None:
-    assert choose(signatures(**NARROW), np.dtype(dtype), GrpcConnection.types).name == by_grpc
-    assert choose(signatures(**NARROW), np.dtype(dtype), RestConnection.types).name == by_rest
+    assert choose_signature(signatures(**NARROW), np.dtype(dtype), GrpcConnection.types).name == by_grpc
+    assert choose_signature(signatures(**NARROW), np.dtype(dtype), RestConnection.types).name == by_rest
 
 
 def test_the_type_that_is_described_counts_not_that_in_the_name() -> None:
     odd = signatures(segment="f4", segment_uint8="f8")
-    assert choose(odd, np.dtype("u1"), GrpcConnection.types).name == "segment"
+    assert choose_signature(odd, np.dtype("u1"), GrpcConnection.types).name == "segment"
 
 
 def test_a_model_without_the_plain_signature_takes_what_its_types_hold() -> None:
-    assert choose(signatures(segment_int16="i2"), np.dtype("u1"), GrpcConnection.types).name == "segment_int16"
+    assert (
+        choose_signature(signatures(segment_int16="i2"), np.dtype("u1"), GrpcConnection.types).name == "segment_int16"
+    )
     with pytest.raises(InputError, match=r"no signature of the model suits voxels of type float32"):
-        choose(signatures(segment_int16="i2"), np.dtype("f4"), GrpcConnection.types)
+        choose_signature(signatures(segment_int16="i2"), np.dtype("f4"), GrpcConnection.types)
 
 
 def tensor(dtype: str, *axes: int) -> dict:

@@ -1,4 +1,4 @@
-"""Finding cases: the three layouts, and every way in which a stranger's dataset can be wrong."""
+"""Finding cases: the three layouts, and every way in which somebody's dataset can be wrong."""
 
 import json
 import re

@@ -13,14 +13,14 @@ from kseg.volumes.interpolation import STEPS
 from kseg.volumes.resample import MAX_RESAMPLED_VOXELS, SAME_GRID, as_stored
 
 
-class Grid(NamedTuple):
+class GraphGrid(NamedTuple):
     """A volume's voxels along x, y, z, int32, and their spacing in mm, float64."""
 
     shape: tf.Tensor
     spacing_mm: tf.Tensor
 
 
-def grid_at_spacing(own: Grid, spacing_mm: Sequence[float]) -> Grid:
+def grid_at_spacing(own: GraphGrid, spacing_mm: Sequence[float]) -> GraphGrid:
     """Return the grid that `kseg.volumes.resample.at_spacing` would choose; that of the volume where it is near enough.
 
     Raises:
@@ -33,16 +33,16 @@ def grid_at_spacing(own: Grid, spacing_mm: Sequence[float]) -> Grid:
     message = "`spacing_mm` makes too many voxels of this volume at the model's spacing: crop it. Received"
     tf.debugging.Assert(tf.reduce_prod(lengths) <= MAX_RESAMPLED_VOXELS, [message, own.spacing_mm])
     shape = tf.cast(lengths, tf.int32)
-    same = _same(own, Grid(shape, wanted))
-    return Grid(shape, tf.where(same, own.spacing_mm, wanted))
+    same = _same(own, GraphGrid(shape, wanted))
+    return GraphGrid(shape, tf.where(same, own.spacing_mm, wanted))
 
 
-def resample(volume: tf.Tensor, old: Grid, new: Grid) -> tf.Tensor:
+def resample(volume: tf.Tensor, old: GraphGrid, new: GraphGrid) -> tf.Tensor:
     """Return `volume` `(x, y, z, channels)` on another grid with its centre, as `linear` does, in its own dtype."""
     return tf.cond(_same(old, new), lambda: volume, lambda: _linear(volume, _places(old, new)))
 
 
-def resample_labels(indices: tf.Tensor, num_classes: int, old: Grid, new: Grid) -> tf.Tensor:
+def resample_labels(indices: tf.Tensor, num_classes: int, old: GraphGrid, new: GraphGrid) -> tf.Tensor:
     """Return class indices `(x, y, z)` on another grid with their centre, as `by_label` does."""
     return tf.cond(_same(old, new), lambda: indices, lambda: _by_label(indices, num_classes, _places(old, new)))
 
@@ -52,12 +52,12 @@ def _divide(dividend: tf.Tensor, divisor: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(dividend, divisor)
 
 
-def _same(old: Grid, new: Grid) -> tf.Tensor:
+def _same(old: GraphGrid, new: GraphGrid) -> tf.Tensor:
     moved = tf.abs(_divide(new.spacing_mm, old.spacing_mm) - 1) * tf.cast(new.shape, tf.float64)
     return tf.reduce_all(tf.equal(old.shape, new.shape)) & tf.reduce_all(moved < SAME_GRID)
 
 
-def _places(old: Grid, new: Grid) -> list[tf.Tensor]:
+def _places(old: GraphGrid, new: GraphGrid) -> list[tf.Tensor]:
     """For x, y, z where the new voxels lie among the old (`kseg.volumes.interpolation.places_of`), float64."""
     ratios = tf.unstack(_divide(new.spacing_mm, old.spacing_mm))
     lengths = (tf.unstack(tf.cast(grid.shape, tf.float64)) for grid in (old, new))

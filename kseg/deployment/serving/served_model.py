@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kseg.deployment.serving.graph_components import graph_postprocess
 from kseg.deployment.serving.graph_loops import for_each
-from kseg.deployment.serving.graph_resampling import Grid, grid_at_spacing, resample, resample_labels
+from kseg.deployment.serving.graph_resampling import GraphGrid, grid_at_spacing, resample, resample_labels
 from kseg.deployment.serving.graph_statistics import graph_statistics
 from kseg.deployment.serving.graph_windows import PredictPatch, mean_over_flips_and_members, sweep
 from kseg.deployment.serving.pipeline import Pipeline
@@ -30,7 +30,7 @@ VOXEL_TYPES = {
     "segment_uint16": tf.uint16,
 }
 """The signatures from a volume to its label map, and the type of voxels that each takes."""
-GRID = Grid(tf.TensorSpec([3], tf.int32), tf.TensorSpec([3], tf.float64))
+GRID = GraphGrid(tf.TensorSpec([3], tf.int32), tf.TensorSpec([3], tf.float64))
 
 
 class ServedModel(tf.Module):
@@ -116,9 +116,9 @@ class ServedModel(tf.Module):
                 total += member(tf.identity(normalised))
         return {"probabilities": total / len(self._members)}
 
-    def _resampled(self, voxels: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, Grid, Grid]:
+    def _resampled(self, voxels: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, GraphGrid, GraphGrid]:
         """The volume that windows travel over, the grid that it came on, and that which it is on."""
-        own = Grid(tf.shape(voxels)[:3], tf.cast(spacing_mm, tf.float64))
+        own = GraphGrid(tf.shape(voxels)[:3], tf.cast(spacing_mm, tf.float64))
         if not self._pipeline.spacing_mm:
             return voxels, own, own
         used = grid_at_spacing(own, self._pipeline.spacing_mm)
@@ -141,7 +141,7 @@ class ServedModel(tf.Module):
 
     def _values_of(self, indices: tf.Tensor, *grids: tf.Tensor) -> tf.Tensor:
         """The dataset's values on the volume's own grid, of class indices as windows made them on the one in use."""
-        own, used = Grid(*grids[:2]), Grid(*grids[2:])
+        own, used = GraphGrid(*grids[:2]), GraphGrid(*grids[2:])
         label_map = self._pipeline.label_map
         if self._pipeline.postprocessing:
             indices = graph_postprocess(indices, list(self._pipeline.postprocessing.operations.values()))

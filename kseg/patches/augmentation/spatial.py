@@ -82,7 +82,7 @@ def elastic_shift(size: Sequence[int], matrix: tf.Tensor, control: tf.Tensor, sp
     return map_axes(turned, [spline_matrix(length, spacing) for length in size])
 
 
-def resample(image: tf.Tensor, labels: tf.Tensor, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def resample_patch(image: tf.Tensor, labels: tf.Tensor, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Read an image `(x', y', z', channels)` linearly and labels `(x', y', z')` at the nearest voxel.
 
     Args:

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from kseg.console.command import say
 from kseg.console.errors import InputError
-from kseg.recipe.splits import SPLITS
+from kseg.console.messages import say
+from kseg.recipe.types import SPLITS
 from kseg.volumes.cases.case import UNSAFE_NAME, Case, CaseList
 from kseg.volumes.cases.csv_manifest import read_csv
 from kseg.volumes.cases.dataset_json import DATASET_FILE, read_dataset_json

@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from kseg.console.errors import InputError
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
-from kseg.volumes.formats.dicom_magic import MARK_AT, has_mark
+from kseg.volumes.formats.dicom_magic import MAGIC_AT, has_magic
 from kseg.volumes.formats.dicom_pixels import Pixels, find_pixels
 from kseg.volumes.formats.header import damaged_file
 
@@ -72,7 +72,7 @@ def read_file(path: Path) -> DicomFile | None:
     with ExitStack() as stack:
         with dicom_errors(path):
             file = stack.enter_context(path.open("rb"))
-        marked = has_mark(file.read(MARK_AT + 4))
+        marked = has_magic(file.read(MAGIC_AT + 4))
         file.seek(0)
         try:
             with dicom_errors(path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from kseg.console.errors import InputError
 
 CONTENTS = "DICOMDIR"  # a medium's table of contents: DICOM, but no image
-MARK_AT = 128
+MAGIC_AT = 128
 # Without preamble a file begins with an element of group 2 or 8: its number, then a value representation or a length.
 BARE = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}..|..\0\0)|\0[\x02\x08]\0.(?:[A-Z]{2}..|\0\0..)", re.DOTALL)
 
@@ -21,10 +21,10 @@ def is_dicom(file: Path) -> bool:
         return False
     try:
         with file.open("rb") as stream:
-            start = stream.read(MARK_AT + 4)
+            start = stream.read(MAGIC_AT + 4)
     except OSError as error:
         raise InputError(f"'{file}' cannot be read: {error.strerror}; fix its permissions, or remove it.") from error
-    return has_mark(start) or bool(BARE.match(start))
+    return has_magic(start) or bool(BARE.match(start))
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -32,6 +32,6 @@ def dicom_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if is_dicom(file))
 
 
-def has_mark(start: bytes) -> bool:
+def has_magic(start: bytes) -> bool:
     """Whether a file that begins with these bytes bears DICOM's mark."""
-    return start[MARK_AT:] == b"DICM"
+    return start[MAGIC_AT:] == b"DICM"

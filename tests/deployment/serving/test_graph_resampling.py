@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.deployment.serving.graph_resampling import Grid, grid_at_spacing, resample, resample_labels
+from kseg.deployment.serving.graph_resampling import GraphGrid, grid_at_spacing, resample, resample_labels
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.resample import at_spacing, on_grid
 from kseg.volumes.stored_geometry import StoredGeometry
@@ -29,7 +29,7 @@ def drawn(dtype: type, channels: int = 2) -> np.ndarray:
 def there(image: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     @tf.function(autograph=False)
     def graph(voxels: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        own = Grid(tf.shape(voxels)[:3], tf.cast(spacing_mm, tf.float64))
+        own = GraphGrid(tf.shape(voxels)[:3], tf.cast(spacing_mm, tf.float64))
         used = grid_at_spacing(own, TARGET_MM)
         return resample(voxels, own, used), used.spacing_mm
 
@@ -67,7 +67,7 @@ def test_labels_come_back_as_with_numpy(spacing_mm: tuple[float, ...]) -> None:
 
     @tf.function(autograph=False)
     def graph(indices: tf.Tensor, spacing_mm: tf.Tensor) -> tf.Tensor:
-        own = Grid(tf.constant(SHAPE), tf.cast(spacing_mm, tf.float64))
+        own = GraphGrid(tf.constant(SHAPE), tf.cast(spacing_mm, tf.float64))
         return resample_labels(indices, CLASSES, grid_at_spacing(own, TARGET_MM), own)
 
     found = np.asarray(graph(tf.constant(coarse[..., 0]), tf.constant(spacing_mm, tf.float32)))
