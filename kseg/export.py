@@ -147,9 +147,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     batch = arguments.batch or trained.recipe.evaluation.batch_size
     written = []
     for member in trained.members:
-        engine = write_engine(
-            member, check, arguments.precision or "fp32", batch, platform, trained.folder.path / "timing.cache"
-        )
+        engine = write_engine(member, check, arguments.precision or "fp32", batch, platform, trained.folder.timings)
         say(f"{member.engine}: differs from the Keras model by {engine.largest_difference:.1e} at most")
         written.append({"path": str(member.engine), **engine.model_dump(mode="json")})
     return {"written": written}
