@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(describe(trained, postprocessing))
     names = description.label_map.names[1:]
     scores, trials = {}, []
-    pictures = CasePictures(folder.evaluation, arguments.split, names, recipe.name)
+    pictures = CasePictures(folder, arguments.split, names, recipe.name)
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
     for record, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
         own, truth = brought_back(prediction, record.image, record.truth), record.truth
@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
         write_scalars(summary, folder.logs, arguments.split)
     stdout.print(score_table(summary))
-    say(f"report: {folder.evaluation / arguments.split}.html; beside it .csv, .json, {len(pictures.drawn)} pictures")
+    _, _, page = folder.split_scores(arguments.split)
+    say(f"report: {page}; beside it .csv, .json, {len(pictures.drawn)} pictures")
     if choosing:
         postprocessing = choose_operations(trials, names, trained.model_hashes())
         save_postprocessing(postprocessing, folder.path)

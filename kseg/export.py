@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
 from kseg.console.command_names import command_line, command_name
@@ -11,6 +11,9 @@ from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.storage.disk import check_writable
 from kseg.storage.listing import check_unchanged, list_files
+
+if TYPE_CHECKING:
+    from kseg.runs.trained_run import TrainedRun
 
 OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
 """Options, and the format to which each belongs."""
@@ -98,13 +101,12 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
 def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     """Each member of an ensemble gets a model of its own: whoever runs them takes the mean."""
     from kseg.deployment.onnx_file import require_onnx, write_onnx
+    from kseg.runs.owned_files import ONNX_FILE
     from kseg.runs.trained_run import open_trained
 
     require_onnx()
     trained = open_trained(arguments.run, arguments.changes)
-    for member in trained.members:
-        check_writable(member.path)
-        check_unchanged(member.path, [member.onnx.name])
+    _check_takes(trained, (ONNX_FILE,))
 
     start_tensorflow()
     from kseg.deployment.check_patches import draw_check_patches
@@ -117,7 +119,6 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     written = []
     for member in trained.members:
         difference = write_onnx(member, check, size)
-        list_files(member.path, {member.onnx.name: member.onnx})
         say(f"{member.onnx}: differs from the Keras model by {difference:.1e} at most")
         written.append({"path": str(member.onnx), "largest_difference": difference})
     return {"written": written, "size": size, "compared_on": check.origin}
@@ -126,6 +127,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
 def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     from kseg.deployment.engine_file import this_platform, write_engine
     from kseg.deployment.onnx_file import require_onnx
+    from kseg.runs.owned_files import ENGINE_FILES
     from kseg.runs.trained_run import open_trained
 
     if arguments.batch is not None and arguments.batch < 1:
@@ -133,9 +135,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     trained = open_trained(arguments.run, arguments.changes)
     require_onnx()
     platform = this_platform()
-    for member in trained.members:
-        check_writable(member.path)
-        check_unchanged(member.path, [member.onnx.name])
+    _check_takes(trained, ENGINE_FILES)
 
     start_tensorflow()
     from kseg.deployment.check_patches import draw_check_patches
@@ -147,12 +147,17 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     batch = arguments.batch or trained.recipe.evaluation.batch_size
     written = []
     for member in trained.members:
-        engine = write_engine(
-            member, check, arguments.precision or "fp32", batch, platform, trained.folder.path / "timing.cache"
-        )
+        engine = write_engine(member, check, arguments.precision or "fp32", batch, platform, trained.folder.timings)
         say(f"{member.engine}: differs from the Keras model by {engine.largest_difference:.1e} at most")
         written.append({"path": str(member.engine), **engine.model_dump(mode="json")})
     return {"written": written}
+
+
+def _check_takes(trained: "TrainedRun", files: Sequence[str]) -> None:
+    """See to it that each member's folder takes what an export writes there: what a user changed is not replaced."""
+    for member in trained.members:
+        check_writable(member.path)
+        check_unchanged(member.path, files)
 
 
 FORMATS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

@@ -131,7 +131,7 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
         if arguments.folds:
             claim(folder, FOLDS)
         for number in range(1, (arguments.folds or 0) + 1):
-            fold = RunFolder(folder / f"fold-{number}")
+            fold = RunFolder(folder).fold(number)
             if not fold.saved_checkpoints:
                 check_replaceable(fold.path, RUN)
         return

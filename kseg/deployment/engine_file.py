@@ -21,6 +21,7 @@ from kseg.inference.ensemble import Predict
 from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file
+from kseg.storage.listing import list_files
 
 if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
@@ -93,7 +94,8 @@ def write_engine(
     channels, classes = len(interface.channels), interface.label_map.num_classes
     input_shape = (*interface.patch_size, channels)
     plan, measured = build_engine(onnx_bytes, input_shape, batch, precision, _read_timings(timings))
-    _write(timings, hashlib.sha256(measured).digest() + measured)
+    with whole_file(timings) as partial:
+        partial.write_bytes(hashlib.sha256(measured).digest() + measured)
     batches = list(check)
     engine = Engine(plan, input_shape, classes, batch)
     difference = largest_difference(engine, batches, expected_probabilities(model, batches))
@@ -198,6 +200,7 @@ def _read_timings(path: Path) -> bytes:
 def _write(path: Path, content: bytes) -> None:
     with whole_file(path) as partial:
         partial.write_bytes(content)
+        list_files(path.parent, {path.name: partial})
 
 
 def _remedy(member: RunFolder) -> str:

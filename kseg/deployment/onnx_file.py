@@ -14,6 +14,7 @@ from kseg.inference.ensemble import Predict
 from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file
+from kseg.storage.listing import list_files
 
 if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
@@ -62,6 +63,7 @@ def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | N
                 f"the ONNX model of '{member.path}' differs from the Keras model by {difference:.1e} in a probability: "
                 "it is not kept; try other versions of onnx and onnxruntime"
             )
+        list_files(member.path, {member.onnx.name: path})
     return difference
 
 

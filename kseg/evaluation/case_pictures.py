@@ -9,6 +9,7 @@ import numpy as np
 from kseg.evaluation.scores import ClassScore
 from kseg.pictures.png import save_png
 from kseg.pictures.three_planes import three_planes
+from kseg.runs.run_folder import RunFolder
 from kseg.volumes.volume import Volume
 
 FIRST = 5
@@ -24,23 +25,19 @@ class CasePictures:
     """Draws cases as they come: a case is kept for the picture of the best only if it is better than all before.
 
     Args:
-        folder: of the pictures; `<split>-<case>.png` is a case's.
+        folder: of the run, which holds the pictures (`RunFolder.picture`).
         split: of the cases.
         class_names: of the foreground.
         run: name of the run, for the headings.
     """
 
-    def __init__(self, folder: Path, split: str, class_names: Sequence[str], run: str):
+    def __init__(self, folder: RunFolder, split: str, class_names: Sequence[str], run: str):
         self.folder = folder
         self.split = split
         self.class_names = class_names
         self.run = run
         self.drawn: list[Path] = []
         self._bounds = (float("inf"), -float("inf"))
-
-    def path(self, case: str) -> Path:
-        """Where a case is drawn, if it is."""
-        return self.folder / f"{self.split}-{case}.png"
 
     def see(
         self,
@@ -75,5 +72,6 @@ class CasePictures:
             class_names=self.class_names,
             title=title,
         )
-        save_png(figure, self.path(case))
-        self.drawn.append(self.path(case))
+        path = self.folder.picture(self.split, case)
+        save_png(figure, path)
+        self.drawn.append(path)

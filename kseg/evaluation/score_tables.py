@@ -10,6 +10,7 @@ from rich.table import Table
 
 from kseg.console.text import counted
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
+from kseg.runs.owned_files import split_files
 from kseg.storage.files import whole_file
 
 MEASURES = {
@@ -33,11 +34,12 @@ def write_scores(
     """
     rows = {case: [asdict(score) for score in scores] for case, scores in scores_by_case.items()}
     document = {"split": split, "summary": asdict(summary), "cases": rows}
-    with whole_file(folder / f"{split}.json") as path:
+    scores_file, table_file, _ = split_files(split)
+    with whole_file(folder / scores_file) as path:
         path.write_text(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
     names = [field.name for field in fields(ClassScore)]
-    with whole_file(folder / f"{split}.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(folder / table_file) as path, path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["case", *names], lineterminator="\n")
         table.writeheader()
         table.writerows({"case": case, **row} for case, members in rows.items() for row in members)

@@ -17,9 +17,8 @@ from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.console.validation_errors import first_invalid
 from kseg.inference.postprocessing import OPERATIONS, Operation, class_box, postprocess
+from kseg.runs.owned_files import POSTPROCESSING_FILE
 from kseg.storage.files import whole_file
-
-FILE = "postprocessing.json"
 
 Operations = tuple[Operation, ...]
 Trial = Mapping[Operations, float | None]
@@ -98,7 +97,7 @@ def choose_operations(
 
 def save_postprocessing(choice: PostProcessing, run_folder: Path) -> None:
     """Write `postprocessing.json` into a run's folder, all or not at all."""
-    with whole_file(run_folder / FILE) as path:
+    with whole_file(run_folder / POSTPROCESSING_FILE) as path:
         path.write_text(choice.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -108,7 +107,7 @@ def load_postprocessing(run_folder: Path, class_names: Sequence[str], models: Se
     Raises:
         InputError: the file is damaged, or is for other classes.
     """
-    path = run_folder / FILE
+    path = run_folder / POSTPROCESSING_FILE
     try:
         choice = PostProcessing.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -47,9 +47,10 @@ class RunPart:
 def write_run_report(folder: RunFolder, recipe: Recipe, split: str) -> None:
     """Write `evaluation/<split>.html` of a run whose split has been scored; an ensemble of folds has no curves."""
     curves = inside(png_bytes(four_panels({"": [read_curves(folder)]}))) if folder.history.is_file() else None
+    _, _, page = folder.split_scores(split)
     write_page(
         "run.html",
-        folder.evaluation / f"{split}.html",
+        page,
         title=f"{recipe.name}: {split} cases",
         part=run_part(folder, split, recipe.seed),
         curves=curves,
@@ -100,7 +101,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
     pictures = [
         (f"{heading}, Dice {fmean(dice[case]):.3f}", case, inside(path.read_bytes()))
         for heading, case in extremes
-        if (path := folder.evaluation / f"{split}-{case}.png").is_file()
+        if (path := folder.picture(split, case)).is_file()
     ]
     return RunPart(
         split=split,
@@ -115,7 +116,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
 @contextmanager
 def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
     """Give what `kseg.evaluation.score_tables.write_scores` wrote; whatever is amiss with it is the user's to fix."""
-    path = folder.evaluation / f"{split}.json"
+    path, _, _ = folder.split_scores(split)
     try:
         yield json.loads(path.read_bytes())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

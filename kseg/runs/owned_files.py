@@ -12,21 +12,45 @@ from kseg.storage.ownership import Kind, is_kind
 
 RECIPE_FILE, DATA_FILE, MODEL_FILE = "recipe.toml", "data.json", "model.keras"
 """What makes a folder a run: its choices, what its model takes and gives, the model."""
+HISTORY_FILE, PRECISION_RECALL_FILE, REPORT_FILE = "history.csv", "precision_recall.csv", "report.json"
+"""What training writes beside the model."""
+SWEEP_SCORES_FILE = "cell.json"
+"""The scores that a sweep leaves in a run of its own; the name is of earlier versions."""
+POSTPROCESSING_FILE, TIMINGS_FILE = "postprocessing.json", "timing.cache"
 CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
 """What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
+ONNX_FILE = "model.onnx"
+ENGINE_FILES = ENGINE_FILE, ENGINE_ONNX_FILE, ENGINE_DESCRIPTION_FILE = "model.engine", "engine.onnx", "engine.json"
+"""What an export writes beside the model: the model itself in ONNX's format; what belongs to a TensorRT engine."""
 CHECKPOINT_FILES = (MODEL_FILE, "state.json", "sha256.json")
 SAVED_MODEL_FILES = ("*.pb", "*.pb.tmp*", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
+CHECKPOINTS, LOGS, EVALUATION = "checkpoints", "logs", "evaluation"
+"""Folders within a run's."""
+FOLD, EPOCH, STEP = "fold-", "epoch-", "-step-"
+"""What stands before numbers: in the name of a fold's folder, and in those of checkpoints."""
+
+
+def split_files(split: str) -> tuple[str, str, str]:
+    """Names of the scores of a split, as JSON, as a table and as a page."""
+    return f"{split}.json", f"{split}.csv", f"{split}.html"
+
+
+def picture_file(split: str, case: str) -> str:
+    """Name of the picture of a case."""
+    return f"{split}-{case}.png"
+
+
 MADE_OF_ONE_OR_MORE = (
-    *("postprocessing.json", "timing.cache", CARD, MODELS, BATCHING, LISTING),
-    *(f"evaluation/{split}{rest}" for split in SPLITS for rest in (".json", ".csv", ".html", "-*.png")),
+    *(POSTPROCESSING_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, LISTING),
+    *(f"{EVALUATION}/{name}" for split in SPLITS for name in (*split_files(split), picture_file(split, "*"))),
     *(f"#/{file}" for file in SAVED_MODEL_FILES),
 )
 """What is made of a run, or of the folds of one together."""
 FILES = (
-    *(RECIPE_FILE, DATA_FILE, MODEL_FILE, "history.csv", "precision_recall.csv", "report.json", "cell.json"),
-    *("model.onnx", "model.engine", "engine.onnx", "engine.json"),
-    *(f"checkpoints/epoch-#{within}/{file}" for within in ("", "-step-#") for file in CHECKPOINT_FILES),
-    *("logs/events.out.tfevents.*", "logs/train/events.out.tfevents.*", "logs/validation/events.out.tfevents.*"),
+    *(RECIPE_FILE, DATA_FILE, MODEL_FILE, HISTORY_FILE, PRECISION_RECALL_FILE, REPORT_FILE, SWEEP_SCORES_FILE),
+    *(ONNX_FILE, *ENGINE_FILES),
+    *(f"{CHECKPOINTS}/{EPOCH}#{within}/{file}" for within in ("", f"{STEP}#") for file in CHECKPOINT_FILES),
+    *(f"{LOGS}/{of}events.out.tfevents.*" for of in ("", "train/", "validation/")),
     *MADE_OF_ONE_OR_MORE,
 )
 NAME_ANOTHER = "choose another name=..."
@@ -43,14 +67,14 @@ def _was_a_run(folder: Location) -> bool:
 
 
 def _were_folds(folder: Location) -> bool:
-    folds = [path for path in folder.glob("fold-*") if path.is_dir()]
+    folds = [path for path in folder.glob(f"{FOLD}*") if path.is_dir()]
     return bool(folds) and not (folder / RECIPE_FILE).exists() and all(is_kind(fold, RUN) for fold in folds)
 
 
 RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run, changed=changed_files)
 FOLDS = Kind(
     "cross-validation",
-    (*MADE_OF_ONE_OR_MORE, *(f"fold-#/{file}" for file in FILES)),
+    (*MADE_OF_ONE_OR_MORE, *(f"{FOLD}#/{file}" for file in FILES)),
     NAME_ANOTHER,
     _were_folds,
     changed=changed_files,

@@ -78,7 +78,7 @@ def make_runs(recipe: Recipe, records: Location, manifest: Manifest, folds: int)
     return [
         Run(
             recipe,
-            RunFolder(recipe.run_folder / f"fold-{number}"),
+            RunFolder(recipe.run_folder).fold(number),
             records,
             manifest.with_validation(subjects),
             description.model_copy(update={"val_subjects": tuple(subjects)}),

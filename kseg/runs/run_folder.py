@@ -16,14 +16,36 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.model_file import load_segmenter
-from kseg.runs.owned_files import DATA_FILE, MODEL_FILE, RECIPE_FILE, RUN
+from kseg.runs.owned_files import (
+    CHECKPOINTS,
+    DATA_FILE,
+    ENGINE_DESCRIPTION_FILE,
+    ENGINE_FILE,
+    ENGINE_ONNX_FILE,
+    EPOCH,
+    EVALUATION,
+    FOLD,
+    HISTORY_FILE,
+    LOGS,
+    MODEL_FILE,
+    ONNX_FILE,
+    PRECISION_RECALL_FILE,
+    RECIPE_FILE,
+    REPORT_FILE,
+    RUN,
+    STEP,
+    TIMINGS_FILE,
+    picture_file,
+    split_files,
+)
 from kseg.storage.files import whole_folder
 from kseg.storage.ownership import mark
 
 if TYPE_CHECKING:
     from kseg.nn.segmenter import Segmenter
 
-EPOCH = re.compile(r"epoch-\d{6,}(-step-\d{6,})?")
+CHECKPOINT_NAME = re.compile(rf"{EPOCH}\d{{6,}}({STEP}\d{{6,}})?")
+FOLD_NAME = re.compile(rf"{FOLD}([1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -50,22 +72,27 @@ class RunFolder:
     @property
     def onnx(self) -> Path:
         """The model in ONNX's format."""
-        return self.path / "model.onnx"
+        return self.path / ONNX_FILE
 
     @property
     def engine(self) -> Path:
         """The model as TensorRT built it for one kind of GPU."""
-        return self.path / "model.engine"
+        return self.path / ENGINE_FILE
 
     @property
     def engine_onnx(self) -> Path:
         """What the engine was built from, in ONNX's format."""
-        return self.path / "engine.onnx"
+        return self.path / ENGINE_ONNX_FILE
 
     @property
     def engine_description(self) -> Path:
         """Where the engine may run, and the hashes of what belongs to it."""
-        return self.path / "engine.json"
+        return self.path / ENGINE_DESCRIPTION_FILE
+
+    @property
+    def timings(self) -> Path:
+        """What TensorRT measured when it built an engine; it makes the next build faster."""
+        return self.path / TIMINGS_FILE
 
     @property
     def saved_models(self) -> list[Path]:
@@ -75,37 +102,59 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def saved_checkpoints(self) -> list[Path]:
         """The checkpoints that are there, the newest last."""
-        return sorted(path for path in self.checkpoints.glob("epoch-*") if EPOCH.fullmatch(path.name))
+        return sorted(path for path in self.checkpoints.glob(f"{EPOCH}*") if CHECKPOINT_NAME.fullmatch(path.name))
+
+    def checkpoint(self, epochs: int, steps: int = 0) -> Path:
+        """The checkpoint after so many epochs, and so many steps of the next."""
+        return self.checkpoints / (f"{EPOCH}{epochs:06d}" + (f"{STEP}{steps:06d}" if steps else ""))
 
     @property
     def logs(self) -> Path:
         """TensorBoard's folder."""
-        return self.path / "logs"
+        return self.path / LOGS
 
     @property
     def history(self) -> Path:
         """Loss and scores, a row an epoch."""
-        return self.path / "history.csv"
+        return self.path / HISTORY_FILE
 
     @property
     def precision_recall(self) -> Path:
         """Precision and recall of each class by threshold, on the validation patches, when last looked at."""
-        return self.path / "precision_recall.csv"
+        return self.path / PRECISION_RECALL_FILE
 
     @property
     def report(self) -> Path:
         """What training reports at its end, and within which bounds; there is none before."""
-        return self.path / "report.json"
+        return self.path / REPORT_FILE
 
     @property
     def evaluation(self) -> Path:
         """Scores and pictures of whole volumes."""
-        return self.path / "evaluation"
+        return self.path / EVALUATION
+
+    def split_scores(self, split: str) -> tuple[Path, Path, Path]:
+        """A split's scores as JSON, as a table (CSV) and as a page (HTML)."""
+        scores, table, page = (self.evaluation / name for name in split_files(split))
+        return scores, table, page
+
+    def picture(self, split: str, case: str) -> Path:
+        """Where a case is drawn, if it is."""
+        return self.evaluation / picture_file(split, case)
+
+    def fold(self, number: int) -> "RunFolder":
+        """A fold of a cross-validation, counted from 1."""
+        return RunFolder(self.path / f"{FOLD}{number}")
+
+    @property
+    def fold_numbers(self) -> list[int]:
+        """The folds that are there, in order."""
+        return sorted(int(found[1]) for entry in self.path.iterdir() if (found := FOLD_NAME.fullmatch(entry.name)))
 
     def load_recipe(self) -> Recipe:
         """Read the resolved recipe."""

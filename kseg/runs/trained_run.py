@@ -1,6 +1,5 @@
 """A trained run as it is used: one model, or the models of a cross-validation's folds as an ensemble."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,8 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.records.manifest import Manifest
 from kseg.runs.data_description import DataDescription
-from kseg.runs.owned_files import RECIPE_FILE
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
-
-FOLD = re.compile(r"fold-([1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -79,12 +75,13 @@ def _folds(path: Path) -> list[Path]:
     Raises:
         InputError: one is missing between them.
     """
-    if (path / RECIPE_FILE).is_file() or not path.is_dir():
+    if RunFolder(path).recipe.is_file() or not path.is_dir():
         return []
-    numbers = sorted(int(match[1]) for entry in path.iterdir() if (match := FOLD.fullmatch(entry.name)))
+    folder = RunFolder(path)
+    numbers = folder.fold_numbers
     if numbers and numbers[-1] != len(numbers):
         raise InputError(f"run '{path}' has the folds {numbers}: train those that are missing with --resume")
-    return [path / f"fold-{number}" for number in numbers]
+    return [folder.fold(number).path for number in numbers]
 
 
 def _uses(recipe: Recipe, description: DataDescription) -> tuple[object, ...]:

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNe
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sweep import SweepRun
+from kseg.runs.owned_files import SWEEP_SCORES_FILE
 from kseg.storage.files import whole_file
-
-FINISHED = "cell.json"
 
 
 class Training(BaseModel):
@@ -73,7 +72,7 @@ def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[st
 
 def mark_finished(run: SweepRun, scores: RunScores) -> None:
     """Mark the run as finished."""
-    with whole_file(run.recipe.run_folder / FINISHED) as path:
+    with whole_file(run.recipe.run_folder / SWEEP_SCORES_FILE) as path:
         path.write_text(json.dumps(scores.model_dump(), indent=2) + "\n", encoding="utf-8")
 
 
@@ -83,7 +82,7 @@ def finished_scores(run: SweepRun, made_from: str) -> RunScores | None:
     Raises:
         InputError: it was made from another recipe or dataset.
     """
-    path = run.recipe.run_folder / FINISHED
+    path = run.recipe.run_folder / SWEEP_SCORES_FILE
     try:
         scores = RunScores.model_validate_json(path.read_bytes())
     except FileNotFoundError:

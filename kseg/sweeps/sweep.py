@@ -15,14 +15,14 @@ from kseg.recipe.sections import Recipe
 from kseg.recipe.sweep import SweepRun
 from kseg.recipe.types import EVALUATED
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
-from kseg.runs.owned_files import NAME_ANOTHER, RECIPE_FILE, RUN
+from kseg.runs.owned_files import NAME_ANOTHER, RECIPE_FILE, RUN, SWEEP_SCORES_FILE
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.disk import check_writable
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, check_replaceable, claim
 from kseg.sweeps.commands import Commands
-from kseg.sweeps.run_scores import FINISHED, RunScores, Training, finished_scores, mark_finished, origin, scores_from
+from kseg.sweeps.run_scores import RunScores, Training, finished_scores, mark_finished, origin, scores_from
 
 
 def _was_a_grid(folder: Location) -> bool:
@@ -45,7 +45,7 @@ def claim_folders(recipe: Recipe, runs: Sequence[SweepRun]) -> None:
     claim(folder, SWEEP)
     for run in runs:
         of_run = RunFolder(run.recipe.run_folder)
-        if not of_run.saved_checkpoints and not (of_run.path / FINISHED).is_file():
+        if not of_run.saved_checkpoints and not (of_run.path / SWEEP_SCORES_FILE).is_file():
             check_replaceable(of_run.path, RUN)
 
 

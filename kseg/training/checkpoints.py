@@ -121,8 +121,7 @@ def in_vain(patience: int, epochs_without_gain: int) -> bool:
 
 def write_checkpoint(folder: RunFolder, model: "Segmenter", state: State) -> None:
     """Write a checkpoint, and remove those before the last two."""
-    within = f"-step-{state.steps_done:06d}" if state.steps_done else ""
-    with whole_folder(folder.checkpoints / f"epoch-{state.epochs_done:06d}{within}", CHECKPOINT) as path:
+    with whole_folder(folder.checkpoint(state.epochs_done, state.steps_done), CHECKPOINT) as path:
         model.save(path / MODEL)
         (path / STATE).write_text(state.model_dump_json(), encoding="utf-8")
         checksums = {name: sha256_of(path / name) for name in (MODEL, STATE)}

@@ -28,8 +28,10 @@ from kseg.console.errors import InputError
 from kseg.deployment import tensorrt_engine
 from kseg.deployment.engine_file import open_engine
 from kseg.inference import local_predictor
+from kseg.runs.owned_files import RUN
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of
+from kseg.storage.ownership import check_replaceable
 
 
 def make_machine(monkeypatch, **options):
@@ -180,6 +182,29 @@ def test_a_changed_file_is_named_before_anything_is_loaded(name, change, exporte
         open_engine(folder)
     assert "\n" not in str(caught.value)
     assert trt.loaded == []
+
+
+@pytest.mark.parametrize("name", ["model.engine", "engine.onnx", "engine.json"])
+def test_a_file_of_an_engine_that_was_changed_is_not_replaced(name, exported, monkeypatch):
+    folder, *_ = exported
+    theirs = (folder.path / name).read_bytes() + b" "
+    (folder.path / name).write_bytes(theirs)
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "start_tensorflow", lambda: pytest.fail("the work has begun"))
+        with pytest.raises(InputError, match=f"{re.escape(name)}' is there, and is not as kseg wrote it: move it away"):
+            export.main(["leg", "--format", "tensorrt"])
+    with pytest.raises(InputError, match=f"holds '{re.escape(name)}', which is not as kseg wrote it"):
+        check_replaceable(folder.path, RUN)
+    assert (folder.path / name).read_bytes() == theirs
+
+
+def test_what_an_engine_is_made_of_may_be_made_again_beside_a_changed_onnx_model(exported):
+    folder, *_ = exported
+    folder.onnx.write_bytes(b"theirs")
+    export.main(["leg", "--format", "tensorrt"])
+    assert folder.onnx.read_bytes() == b"theirs"
+    folder.onnx.unlink()
+    check_replaceable(folder.path, RUN)
 
 
 @pytest.mark.parametrize(

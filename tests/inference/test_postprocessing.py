@@ -12,12 +12,12 @@ from scipy import ndimage
 from kseg.console.errors import InputError
 from kseg.inference.postprocessing import fill_holes, keep_largest_component, postprocess
 from kseg.inference.postprocessing_choice import (
-    FILE,
     choose_operations,
     load_postprocessing,
     save_postprocessing,
     try_operations,
 )
+from kseg.runs.owned_files import POSTPROCESSING_FILE
 
 FILL, LARGEST = ("fill_holes",), ("largest_component",)
 BOTH = ("fill_holes", "largest_component")
@@ -165,7 +165,7 @@ def test_a_choice_is_read_back_as_long_as_the_models_are_the_same(tmp_path: Path
     save_postprocessing(choice, tmp_path)
     assert load_postprocessing(tmp_path, ["muscle"], ["one", "two"]) == choice
     assert load_postprocessing(tmp_path, ["muscle"], ["one", "other"]) is None
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [POSTPROCESSING_FILE]
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_a_choice_is_read_back_as_long_as_the_models_are_the_same(tmp_path: Path
 )
 def test_a_choice_that_is_damaged_or_for_other_classes_is_refused(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
     save_postprocessing(choose_operations([[trial(0.5, 0.6, 0.7, 0.8)]], ["muscle"], ["one"]), tmp_path)
-    content = json.loads((tmp_path / FILE).read_text())
+    content = json.loads((tmp_path / POSTPROCESSING_FILE).read_text())
     change(content)
-    (tmp_path / FILE).write_text(json.dumps(content))
+    (tmp_path / POSTPROCESSING_FILE).write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         load_postprocessing(tmp_path, ["muscle"], ["one"])

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> RunFolder:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, (8, 8, 8)).astype(np.uint8)
     image = Volume(truth[..., np.newaxis] * 50, np.eye(4), StoredGeometry((8, 8, 8), np.eye(4), ".nii"))
-    pictures = CasePictures(folder.evaluation, "test", NAMES, "run")
+    pictures = CasePictures(folder, "test", NAMES, "run")
     scores = {}
     for number, wrong in enumerate((0.3, 0.35, 0.4, 0.32, 0.3, 0.0, 0.9, 0.5)):
         prediction = np.where(rng.random(truth.shape) < wrong, 0, truth).astype(np.uint8)
