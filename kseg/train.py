@@ -52,7 +52,8 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
 
     from kseg.patches.file_systems import open_file_system
     from kseg.runs.owned_files import FOLDS, RUN
-    from kseg.runs.run import check_resumable, make_runs, planned_recipe, summarise_folds
+    from kseg.runs.planned_recipe import planned_recipe
+    from kseg.runs.run import check_resumable, make_runs, summarise_folds
     from kseg.training.stop_on_signal import Stopped
     from kseg.training.workers import start_workers
 

@@ -27,7 +27,8 @@ def bench_input(recipe: Recipe, repeats: int) -> tuple[dict[str, Any], Any]:
     from kseg.benchmark.input_waiting import measure_waiting
     from kseg.patches.file_systems import open_file_system
     from kseg.patches.patch_source import PatchSource
-    from kseg.runs.run import describe_data, planned_recipe
+    from kseg.runs.planned_recipe import planned_recipe
+    from kseg.runs.run import describe_data
 
     open_file_system(records)
     recipe = planned_recipe(recipe, manifest)

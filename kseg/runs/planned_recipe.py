@@ -4,10 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from kseg.console.errors import InputError
+from kseg.nn.networks import PRESETS
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation
+from kseg.records.manifest import Manifest
 from kseg.records.plan import Plan, fit_batch
 from kseg.volumes.intensity_normalisation import Scale
+
+
+def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
+    """Return the recipe with the plan's values for the keys that neither it nor its preset gives.
+
+    Raises:
+        InputError: see `planned`.
+    """
+    return planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
 
 
 def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:

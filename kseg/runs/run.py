@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseg.console.errors import InputError
-from kseg.nn.networks import PRESETS
 from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
 from kseg.runs.data_description import DataDescription
-from kseg.runs.planned_recipe import planned, scales_of
+from kseg.runs.planned_recipe import scales_of
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_file
 from kseg.storage.locations import Location
@@ -41,15 +40,6 @@ class Run:
     def is_begun(self) -> bool:
         """Whether there is a checkpoint to go on from."""
         return bool(self.folder.saved_checkpoints)
-
-
-def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
-    """Return the recipe with the plan's values for the keys that neither it nor its preset gives.
-
-    Raises:
-        InputError: see `planned`.
-    """
-    return planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
 
 
 def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
