@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
 from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
+from kseg.deployment.tolerances import Precision
 from kseg.storage.disk import check_writable
 from kseg.storage.listing import check_unchanged, list_files
 
@@ -47,7 +48,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "tf32", "fp16"),
+        choices=get_args(Precision),
         help="tensorrt: exact (the default), products with 10 bits of mantissa, or half precision",
     )
     parser.add_argument(

@@ -69,11 +69,11 @@ def _keras(run: RunFolder, threads: int) -> Predict:
 def _saved_model(run: RunFolder, threads: int) -> Predict:
     import tensorflow as tf
 
-    from kseg.deployment.serving.served_model import PATCH
+    from kseg.deployment.tensor_names import PATCH, PROBABILITIES, VOXELS
 
     _set_threads(threads)
     signature = tf.saved_model.load(latest_saved_model(run)).signatures[PATCH]
-    return lambda patches: signature(voxels=tf.constant(patches))["probabilities"].numpy()
+    return lambda patches: signature(**{VOXELS: tf.constant(patches)})[PROBABILITIES].numpy()
 
 
 def _onnx(run: RunFolder, threads: int) -> Predict:

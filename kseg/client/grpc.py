@@ -12,10 +12,11 @@ from kseg.client.address import Address
 from kseg.client.connection import Prediction
 from kseg.client.errors import broken, is_of_a_queue, no_answer_of_tf_serving, server_error, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
-from kseg.client.signatures import DTYPES, LABELS, SPACING, VOXELS, Signature
+from kseg.client.signatures import DTYPES, Signature
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.tensorflow_start import start_tensorflow
+from kseg.deployment.tensor_names import LABELS, SPACING, VOXELS
 from kseg.inference.predictor import Showing
 
 PORT = 8500

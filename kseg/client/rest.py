@@ -22,9 +22,10 @@ from kseg.client.address import Address
 from kseg.client.connection import Prediction
 from kseg.client.errors import broken, no_answer_of_tf_serving, server_error, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
-from kseg.client.signatures import LABELS, SPACING, VOXELS, Signature
+from kseg.client.signatures import Signature
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.deployment.tensor_names import LABELS, SPACING, VOXELS
 from kseg.inference.predictor import Showing
 
 PORT = 8501
