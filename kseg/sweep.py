@@ -1,14 +1,13 @@
 """`python -m kseg.sweep`: a sweep of several runs, from scans to a table; interrupted, it goes on."""
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
 
 from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
+from kseg.console.termination import exit_on_sigterm
 from kseg.recipe.load import split_arguments
 from kseg.recipe.sweep import load_sweep
 
@@ -16,6 +15,11 @@ from kseg.recipe.sweep import load_sweep
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare a recipe's dataset, train and evaluate every run of its grid that is missing, and compare them."""
     arguments = _parse(argv)
+    with exit_on_sigterm():  # not to leave the runs to themselves
+        _sweep(arguments)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
     path, overrides = split_arguments(arguments.words)
     if path is None:
         raise InputError("give a recipe with a table [grid], such as pipelines/hippocampus.toml")
@@ -28,7 +32,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.sweeps.table import terminal_table
     from kseg.sweeps.tensorboard_hparams import write_hparams_config
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not to leave the runs to themselves
     claim_folders(sweep.recipe, runs)
     manifest = prepare(path, overrides, sweep.recipe)
     found = {}

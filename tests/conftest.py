@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import worker_processes
+from recipes import recipe_text
 
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
@@ -23,26 +24,6 @@ TINY = (
     "network.filters=[2, 4]",
     "network.dilation_rates=[1, 2]",
 )
-
-SWEEP = """
-name = "study"
-[data]
-records = "{records}"
-[patches]
-size = [16, 16, 16]
-[network]
-filters = [2]
-dilation_rates = [1, 2]
-[train]
-epochs = 2
-steps_per_epoch = 2
-validation_patches = 4
-[grid]
-seeds = [1]
-[grid.axes.kernel]
-shared = []
-learned = ["network.share_kernel=false"]
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -91,11 +72,19 @@ def tiny_dataset(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Pa
     return made_once("tfrecords", prepare) / "tiny"
 
 
-@pytest.fixture
-def tiny_recipe(tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recipe]:
-    """Make a recipe for the tiny dataset from `"section.key=value"` overrides; runs go to an empty working folder."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="session")
+def tiny_recipe_anywhere(tiny_dataset: Path) -> Callable[..., Recipe]:
+    """Make a recipe for the tiny dataset from `"section.key=value"` overrides."""
     return lambda *overrides: load_recipe(None, [*TINY, f"data.records={tiny_dataset}", *overrides])
+
+
+@pytest.fixture
+def tiny_recipe(
+    tiny_recipe_anywhere: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Recipe]:
+    """The same, where runs go to an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tiny_recipe_anywhere
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +96,10 @@ def finished_study(tiny_dataset: Path, made_once: Callable[[str, Callable[[Path]
 
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            Path("study.toml").write_text(SWEEP.format(records=tiny_dataset.as_posix()), encoding="utf-8")
+            grid = {"seeds": [1], "axes": {"kernel": {"shared": [], "learned": ["network.share_kernel=false"]}}}
+            network, train = {"dilation_rates": [1, 2]}, {"validation_patches": 4}
+            text = recipe_text("study", data={"records": str(tiny_dataset)}, network=network, train=train, grid=grid)
+            Path("study.toml").write_text(text, encoding="utf-8")
             sweep.main(["study.toml", "--jobs", str(min(2, len(os.sched_getaffinity(0))))])
 
     return made_once("study", run_sweep)

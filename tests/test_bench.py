@@ -1,8 +1,7 @@
 """The bench: its counts by hand, and the shape of its report. How fast anything is depends on the machine."""
 
-import json
-
 import pytest
+from printed import last_json
 
 from kseg import bench, build_network
 from kseg.benchmark.cost import cost_of, dilated_layers, network_cost
@@ -48,7 +47,7 @@ def test_the_whole_network_multiplies_less_with_reuse():
 
 def test_the_report_has_the_keys_that_others_read(capsys):
     bench.main(["step", "--patch", "16", "16", "16", "--repeats", "1", "--json"])
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    report = last_json(capsys.readouterr().out)
     for key in ("train_step_s", "forward_s", "peak_bytes"):
         sides = report[key]
         assert sides["ratio"] == pytest.approx(sides["direct"] / sides["reuse"])

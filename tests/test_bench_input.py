@@ -1,8 +1,7 @@
 """The bench of the input pipeline: its report agrees with itself and with the recipe; speed depends on the machine."""
 
-import json
-
 import pytest
+from printed import last_json
 
 from kseg import InputError, bench
 from kseg.patches.augmentation.chain import TRANSFORMS
@@ -18,7 +17,7 @@ def test_every_transform_is_priced_and_rates_belong_together(tiny_recipe, capsys
         "augmentation.gamma=0.25",
     ]
     bench.main(["input", *words, "--repeats", "1", "--json"])
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    report = last_json(capsys.readouterr().out)
     assert tuple(report["transforms_ms"]) == TRANSFORMS
     assert report["probabilities"] == dict.fromkeys(TRANSFORMS, 0.0) | {"gamma": 0.25}
     patch_mb = 8 * 8 * 12 * (4 + 1) / 1e6  # a channel in float32, labels in bytes

@@ -1,16 +1,16 @@
 """`kseg.bench predict`: the forms of a model that are there, on the same windows, each in a process of its own."""
 
-import json
 from pathlib import Path
 
 import pytest
+from descriptions import described
+from printed import last_json
 
 from kseg import bench, export
 from kseg.benchmark.predict import find_sides
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
-from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.training.start_run import compiled_model
 
@@ -20,7 +20,7 @@ def run(tiny_recipe) -> RunFolder:  # type: ignore[no-untyped-def]
     """A run's folder with a model that nobody has trained."""
     recipe = tiny_recipe("network.implementation=direct")
     manifest = load_manifest(recipe.records_folder)
-    description = DataDescription(channels=manifest.channels, labels=manifest.labels)
+    description = described(manifest)
     folder = RunFolder(Path("saved_models/tiny"))
     folder.create(dump_recipe(recipe), description)
     compiled_model(recipe, description).save(folder.model)
@@ -33,7 +33,7 @@ def test_what_is_there_is_measured_on_the_same_windows(run: RunFolder, capsys: p
     capsys.readouterr()
     bench.main(["predict", "tiny", "--shape", "17", "24", "16", "--repeats", "1", "--threads", "1", "--json"])
     out, err = capsys.readouterr()
-    report = json.loads(out.splitlines()[-1])
+    report = last_json(out)
     assert set(report["seconds_per_million_voxels"]) == set(report["peak_bytes"]) == {"keras", "savedmodel", "onnx"}
     assert min(report["seconds_per_million_voxels"].values()) > 0
     assert report["windows"] == 2 * 2 * 1  # of 16 voxels, half overlapping, 17 and 24 take two of them

@@ -1,11 +1,11 @@
 """`kseg.bench prepare`: measured on files, and leaves none behind."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from printed import last_json
 
 from kseg import bench, phantom
 from kseg.console.errors import InputError
@@ -18,7 +18,7 @@ def test_preparing_is_measured_beside_reading_and_writing(tmp_path: Path) -> Non
     arguments = ["prepare", *words, "--repeats", "1", "--cases", "2", "--json"]
     alone = f"import sys; from kseg import bench; bench.main({arguments}); assert 'tensorflow' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", alone], check=True, capture_output=True, text=True)
-    report = json.loads(done.stdout.splitlines()[-1])
+    report = last_json(done.stdout)
     assert report["machine"]["numpy"]
     assert report["cases"] == 2
     assert report["shard_mb"] > 2 * 24 * 24 * 32 / 1e6

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from printed import last_json
 
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
@@ -59,7 +60,7 @@ def test_cases_are_prepared_side_by_side_and_the_report_is_the_last_line(ways, t
         with start([*way("prepare"), *RECORDS, "--workers", "2", "--json", "seed=3"], folder) as process:
             printed, said = process.communicate(timeout=GRACE)
         assert process.returncode == 0, said
-        reports.append(json.loads(printed.splitlines()[-1]))
+        reports.append(last_json(printed))
         written.append({path.name: path.read_bytes() for path in (folder / "legs").iterdir()})
     assert reports[0]["cases"] == {"train": 2, "val": 1, "test": 1}
     assert reports == [reports[0]] * 3

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from printed import last_json
+from recipes import recipe_text
 
 from kseg import evaluate, train
 from kseg.console.errors import InputError
@@ -12,38 +14,22 @@ from kseg.records.manifest import load_manifest
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.ownership import MARKER
 
-RECIPE = """
-name = "legs"
-[data]
-records = "{records}"
-[patches]
-size = [16, 16, 16]
-batch_size = 2
-[network]
-filters = [2]
-dilation_rates = [1]
-[train]
-epochs = 2
-steps_per_epoch = 2
-validation_patches = 2
-"""
-
 
 @pytest.fixture(scope="module")
-def laboratory(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_folds(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which two folds are trained on four subjects."""
     folder = tmp_path_factory.mktemp("folds")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        Path("legs.toml").write_text(RECIPE.format(records=tiny_dataset.as_posix()), encoding="utf-8")
+        Path("legs.toml").write_text(recipe_text("legs", data={"records": tiny_dataset.as_posix()}), encoding="utf-8")
         train.main(["legs.toml", "--folds", "2"])
     return folder
 
 
 @pytest.fixture
-def trained(laboratory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def trained(two_folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it to work in; returns the folder of the runs."""
-    monkeypatch.chdir(shutil.copytree(laboratory, tmp_path / "work"))
+    monkeypatch.chdir(shutil.copytree(two_folds, tmp_path / "work"))
     return Path("saved_models/legs")
 
 
@@ -78,7 +64,7 @@ def test_resuming_trains_only_what_is_not_finished(trained: Path, capsys: pytest
     shutil.rmtree(second / "checkpoints" / "epoch-000002")  # killed in the second epoch
     (second / "report.json").unlink()
     train.main(["legs.toml", "--folds", "2", "--resume", "--json"])
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    report = last_json(capsys.readouterr().out)
     assert [fold["epochs"] for fold in report["folds"]] == [2, 2]
     assert (first / "model.keras").stat().st_mtime_ns == stamp
     assert (second / "checkpoints" / "epoch-000002").is_dir()
@@ -91,7 +77,7 @@ def test_resuming_trains_only_what_is_not_finished(trained: Path, capsys: pytest
 
 def test_longer_training_goes_on_with_finished_folds(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train.main(["legs.toml", "train.epochs=3", "--folds", "2", "--resume", "--json"])
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    report = last_json(capsys.readouterr().out)
     assert [fold["epochs"] for fold in report["folds"]] == [3, 3]
     assert report["best_val_dice"] == pytest.approx(sum(fold["best_val_dice"] for fold in report["folds"]) / 2)
 

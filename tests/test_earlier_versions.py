@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from printed import last_json
 
 from kseg import evaluate, export, phantom, predict, prepare, sweep, train
 from kseg.console.errors import InputError
@@ -75,7 +76,7 @@ def test_its_scans_are_replaced() -> None:
 def test_its_run_goes_on_as_it_would_have_then(capsys: pytest.CaptureFixture[str]) -> None:
     before = (LEGS / "history.csv").read_text(encoding="utf-8")
     train.main(["legs.toml", "train.epochs=3", "--resume", "--json"])
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["epochs"] == 3
+    assert last_json(capsys.readouterr().out)["epochs"] == 3
     assert (LEGS / "history.csv").read_text(encoding="utf-8").startswith(before)
     now, then = rows(LEGS / "history.csv"), rows(Path("resumed.csv"))
     assert now[0].keys() == then[0].keys()
@@ -110,13 +111,13 @@ def test_its_run_is_evaluated_and_exported_in_place(capsys: pytest.CaptureFixtur
     assert now["summary"]["foreground"]["dice"] == pytest.approx(before["summary"]["foreground"]["dice"])
     pytest.importorskip("onnx")
     export.main(["legs", "--format", "onnx", "--json"])
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["written"][0]["largest_difference"] < 1e-4
+    assert last_json(capsys.readouterr().out)["written"][0]["largest_difference"] < 1e-4
 
 
 def test_its_sweep_is_finished_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     before = stamps(STUDY)
     sweep.main(["study.toml", "--json"])
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["runs"].keys() == {
+    assert last_json(capsys.readouterr().out)["runs"].keys() == {
         f"study/{choice}/seed-1" for choice in ("half", "none")
     }
     assert stamps(STUDY) == before

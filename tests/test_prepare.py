@@ -12,6 +12,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from damage import flip_bits
+from printed import last_json
 
 from kseg import prepare
 from kseg.console.errors import InputError
@@ -112,7 +114,7 @@ def test_a_second_run_does_nothing_and_a_changed_source_is_named(
     prepare.main([*arguments, "--json"])
     said = capsys.readouterr()
     assert "is prepared already" in said.err
-    assert json.loads(said.out.splitlines()[-1])["cases"] == {"train": 6, "val": 1, "test": 1}
+    assert last_json(said.out)["cases"] == {"train": 6, "val": 1, "test": 1}
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()} == times
     assert {path.name for path in tmp_path.iterdir()} == {"sources", "records"}
     shutil.copy(changed / "image1.nii.gz", changed / "image2.nii.gz")
@@ -131,9 +133,8 @@ def test_verify_names_a_damaged_shard_and_writes_nothing(sources: Path, tmp_path
     prepare.main(arguments)
     prepare.main([*arguments, "--verify"])
     path = tmp_path / "records" / "leg_3.tfrecord"
-    content = bytearray(path.read_bytes())
-    content[1000] ^= 1
-    path.write_bytes(content)
+    flip_bits(path, 1000)
+    content = path.read_bytes()
     with pytest.raises(InputError, match=r"leg_3.tfrecord' is damaged \(its checksum differs\)"):
         prepare.main([*arguments, "--verify"])
     assert path.read_bytes() == content

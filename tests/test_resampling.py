@@ -6,6 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from printed import last_json
+from recipes import recipe_text
 
 from kseg import evaluate, predict, prepare, train
 from kseg.console.errors import InputError
@@ -16,24 +18,12 @@ from kseg.volumes.read import open_image
 
 SPACINGS_MM = {"a": (1.0, 1.0, 1.0), "b": (0.5, 0.5, 2.0), "c": (2.0, 1.0, 0.7), "d": (1.0, 1.5, 1.0)}
 RADIUS_MM = 11.0
-RECIPE = """
-name = "balls"
-[data]
-source = "cases.csv"
-records = "tfrecords/balls"
-labels = { background = 0, ball = 7 }
-spacing_mm = [1.2, 1.2, 1.2]
-[patches]
-size = [16, 16, 16]
-batch_size = 2
-[network]
-filters = [2]
-dilation_rates = [1]
-[train]
-epochs = 1
-steps_per_epoch = 2
-validation_patches = 2
-"""
+DATA = {
+    "source": "cases.csv",
+    "records": "tfrecords/balls",
+    "labels": {"background": 0, "ball": 7},
+    "spacing_mm": [1.2, 1.2, 1.2],
+}
 
 
 def write_ball(folder, name, spacing_mm):
@@ -49,7 +39,7 @@ def write_ball(folder, name, spacing_mm):
 
 
 @pytest.fixture(scope="module")
-def laboratory(tmp_path_factory):
+def trained_balls(tmp_path_factory):
     """A working folder in which four balls are prepared and a run trained."""
     folder = tmp_path_factory.mktemp("spacings")
     with pytest.MonkeyPatch.context() as patch:
@@ -59,15 +49,15 @@ def laboratory(tmp_path_factory):
             write_ball(folder, name, spacing_mm)
             rows.append(f"{name},{name},{split},{name}_image.nii.gz,{name}_label.nii.gz")
         Path("cases.csv").write_text("\n".join(rows), encoding="utf-8")
-        Path("balls.toml").write_text(RECIPE, encoding="utf-8")
+        Path("balls.toml").write_text(recipe_text("balls", data=DATA, train={"epochs": 1}), encoding="utf-8")
         prepare.main(["balls.toml"])
         train.main(["balls.toml"])
     return folder
 
 
 @pytest.fixture(autouse=True)
-def _in_laboratory(laboratory, monkeypatch):
-    monkeypatch.chdir(laboratory)
+def _there(trained_balls, monkeypatch):
+    monkeypatch.chdir(trained_balls)
 
 
 def test_every_case_is_prepared_at_the_spacing_with_its_volume_and_its_place():
@@ -133,7 +123,7 @@ def test_segmenting_at_another_spacing_finds_what_is_there(name):
 
 def test_scores_are_those_of_the_mask_on_the_scans_own_grid(tmp_path, capsys):
     evaluate.main(["balls", "evaluation.postprocessing=none", "--json"])
-    (scored,) = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["classes"].values()
+    (scored,) = last_json(capsys.readouterr().out)["summary"]["classes"].values()
     predict.main(["balls", "d_image.nii.gz", "--out", str(tmp_path), "evaluation.postprocessing=none"])
     mask, truth = (np.asarray(nib.load(path).dataobj) > 0 for path in (tmp_path / "d_image.nii.gz", "d_label.nii.gz"))
     assert mask.any()

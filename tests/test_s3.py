@@ -3,7 +3,6 @@
 `make test-s3` runs them in an environment of their own (`kseg[io]`); elsewhere they are skipped.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from printed import last_json
 
 pytest.importorskip("tensorflow_io", reason="needs kseg[io], in an environment of its own: make test-s3")
 pytest.importorskip("moto.server", reason="needs moto: make test-s3")
@@ -122,7 +122,7 @@ def test_training_from_s3_is_training_from_a_disk(tiny: list[str], dataset: UPat
     assert len(history(runs["cached"])) == 1 + 3
     said = kseg("evaluate", "remote", "--json", cwd=tmp_path)
     local = kseg("evaluate", "remote", "--records", "legs", "--json", cwd=tmp_path)
-    assert json.loads(said.splitlines()[-1])["summary"] == json.loads(local.splitlines()[-1])["summary"]
+    assert last_json(said)["summary"] == last_json(local)["summary"]
 
 
 @pytest.mark.parametrize(

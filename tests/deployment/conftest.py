@@ -3,27 +3,27 @@
 import keras
 import numpy as np
 import pytest
+from descriptions import described
 
 from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
-from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.training.start_run import compiled_model
 from kseg.volumes.intensity_normalisation import Scale
 
 
-@pytest.fixture
-def untrained_run(tiny_recipe):
+@pytest.fixture(scope="session")
+def untrained_run_anywhere(tiny_recipe_anywhere):
     """Make the folder of a run of the tiny dataset, `saved_models/<name>`, from overrides of its recipe.
 
     Every weight of its network counts; its one channel is normalised as CT.
     """
-    manifest = load_manifest(tiny_recipe().records_folder)
+    manifest = load_manifest(tiny_recipe_anywhere().records_folder)
     scales = (Scale(kind="ct", statistics=(-100, 200, 10, 50)),)
 
     def make(name, *overrides, seed=1):
-        recipe = tiny_recipe("network.implementation=direct", *overrides)
-        description = DataDescription(channels=manifest.channels, labels=manifest.labels, scales=scales)
+        recipe = tiny_recipe_anywhere("network.implementation=direct", *overrides)
+        description = described(manifest).model_copy(update={"scales": scales})
         folder = RunFolder(recipe.run_folder.parent / name)
         folder.create(dump_recipe(recipe), description)
         keras.utils.set_random_seed(seed)
@@ -39,3 +39,9 @@ def untrained_run(tiny_recipe):
         return folder
 
     return make
+
+
+@pytest.fixture
+def untrained_run(untrained_run_anywhere, tiny_recipe):
+    """The same in an empty working folder."""
+    return untrained_run_anywhere

@@ -4,11 +4,14 @@ What a GPU makes of them only a GPU can tell: `test_engine_on_gpu.py`.
 """
 
 import inspect
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +20,8 @@ import numpy as np
 import onnx
 import pytest
 import SimpleITK as sitk
+from damage import flip_bits
+from printed import last_json
 
 from kseg import export, phantom, predict
 from kseg.console.errors import InputError
@@ -29,39 +34,42 @@ from kseg.storage.files import sha256_of
 from kseg.storage.ownership import check_replaceable
 
 
+def make_machine(monkeypatch, **options):
+    """Make this machine one with a GPU; returns its TensorRT and CUDA."""
+    trt, cuda = fake_tensorrt.make(**options)
+    bindings = ModuleType("cuda.bindings")
+    bindings.runtime = cuda
+    for name, module in {"tensorrt": trt, "cuda": ModuleType("cuda"), "cuda.bindings": bindings}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return trt, cuda
+
+
 @pytest.fixture
 def machine(monkeypatch):
     """Make this machine one with a GPU, again and again if need be; returns its TensorRT and CUDA."""
-
-    def be(**options):
-        trt, cuda = fake_tensorrt.make(**options)
-        bindings = ModuleType("cuda.bindings")
-        bindings.runtime = cuda
-        for name, module in {"tensorrt": trt, "cuda": ModuleType("cuda"), "cuda.bindings": bindings}.items():
-            monkeypatch.setitem(sys.modules, name, module)
-        return trt, cuda
-
-    return be
+    return partial(make_machine, monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """Where the first test leaves its export for the others."""
-    return tmp_path_factory.mktemp("exported")
+def exported_once(untrained_run_anywhere, tmp_path_factory):
+    """The folder of a run with an engine for batches of two, and what the command printed and said; not to change."""
+    folder, printed, said = tmp_path_factory.mktemp("exported"), io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_machine(patch)
+        untrained_run_anywhere("leg")
+        with redirect_stdout(printed), redirect_stderr(said):
+            export.main(["leg", "--format", "tensorrt", "--batch", "2", "--json"])
+    return folder / "saved_models" / "leg", printed.getvalue(), said.getvalue()
 
 
 @pytest.fixture
-def exported(machine, untrained_run, kept, capsys):
-    """A run with an engine for batches of two, the machine that built it, and what the command said."""
-    if not (kept / "said").exists():
-        machine()
-        untrained_run("leg")
-        export.main(["leg", "--format", "tensorrt", "--batch", "2", "--json"])
-        shutil.copytree("saved_models/leg", kept / "leg")
-        (kept / "said").write_text(json.dumps(capsys.readouterr()), encoding="utf-8")
-    shutil.copytree(kept / "leg", "saved_models/leg", dirs_exist_ok=True)
-    out, err = json.loads((kept / "said").read_text(encoding="utf-8"))
-    return RunFolder(Path("saved_models/leg")), machine(), json.loads(out.splitlines()[-1])["written"][0], err
+def exported(exported_once, machine, tmp_path, monkeypatch):
+    """A copy of that run, the machine that built its engine, the report of the export and what it said."""
+    monkeypatch.chdir(tmp_path)
+    folder, printed, said = exported_once
+    shutil.copytree(folder, "saved_models/leg")
+    return RunFolder(Path("saved_models/leg")), machine(), last_json(printed)["written"][0], said
 
 
 def patches(count, seed=0):
@@ -167,11 +175,9 @@ def test_a_changed_file_is_named_before_anything_is_loaded(name, change, exporte
     folder, (trt, _), *_ = exported
     trt.loaded.clear()
     path = folder.path / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.unlink()
-    if change == "flip":
-        path.write_bytes(content)
+    flip_bits(path)
+    if change == "remove":
+        path.unlink()
     with pytest.raises(InputError, match=f"{re.escape(name)}' is not the file that belongs to the engine") as caught:
         open_engine(folder)
     assert "\n" not in str(caught.value)

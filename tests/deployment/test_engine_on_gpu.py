@@ -1,10 +1,10 @@
 """TensorRT's engines on a GPU, with TensorRT itself: what the fake of `test_engine_file.py` cannot tell."""
 
-import json
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from damage import flip_bits
+from printed import last_json
 
 from kseg import export, phantom, predict
 from kseg.console.errors import InputError
@@ -40,7 +40,7 @@ NETWORKS = {
 def test_probabilities_are_those_of_keras_within_the_precision(name, precision, untrained_run, capsys):
     folder = untrained_run("leg", *NETWORKS[name])
     export.main(["leg", "--format", "tensorrt", "--precision", precision, "--batch", "2", "--json"])
-    written = json.loads(capsys.readouterr().out.splitlines()[-1])["written"][0]
+    written = last_json(capsys.readouterr().out)["written"][0]
     assert (written["gpu"], written["tensorrt"]) == (this_platform().gpu, this_platform().tensorrt)
     engine, model = open_engine(folder), folder.load_model()
     size = folder.load_recipe().patches.size
@@ -66,8 +66,6 @@ def test_a_scan_is_segmented_by_the_engine_as_by_keras(untrained_run, tmp_path):
 def test_a_changed_engine_is_refused(untrained_run):
     folder = untrained_run("leg")
     export.main(["leg", "--format", "tensorrt"])
-    content = bytearray(folder.engine.read_bytes())
-    content[-1] ^= 1
-    folder.engine.write_bytes(content)
+    flip_bits(folder.engine, -1)
     with pytest.raises(InputError, match="is not the file that belongs to the engine"):
         open_engine(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from printed import last_json
 
 from kseg import export
 from kseg.console.errors import InputError
@@ -19,7 +20,7 @@ from kseg.storage.files import sha256_of
 
 
 def report(capsys):
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
+    return last_json(capsys.readouterr().out)
 
 
 def test_the_model_says_what_it_is_and_agrees_on_patches_of_the_dataset(untrained_run, capsys):

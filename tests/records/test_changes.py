@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from damage import flip_bits
 from made_dicom import save_series
 
 from kseg import prepare
@@ -67,9 +68,7 @@ def test_voxels_are_found_by_their_header(tmp_path: Path, header: str, data: str
     manifest = prepared(words)
     (tmp_path / "leg.txt").write_text("another")
     assert changes(words, manifest) == []
-    content = bytearray(files[-1].read_bytes())
-    content[-4] ^= 1
-    files[-1].write_bytes(content)
+    flip_bits(files[-1], -4)
     assert changes(words, manifest) == [f"the files of case 'c{n}' have changed" for n in range(3)]
     files[-1].unlink()
     assert changes(words, manifest) == [f"the files of case 'c{n}' have changed" for n in range(3)]

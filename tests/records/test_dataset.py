@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import flip_bits
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
@@ -149,10 +150,7 @@ def test_changes_since_a_dataset_was_prepared_are_named(tmp_path: Path, scans: S
 def damaged(tmp_path: Path, scans: Scans) -> tuple[Path, Manifest]:
     """Flip one bit of the image in the second training shard."""
     write_dataset(recipe(tmp_path / "records"), scans())
-    path = tmp_path / "records" / "case_1.tfrecord"
-    content = bytearray(path.read_bytes())
-    content[60] ^= 8
-    path.write_bytes(content)
+    flip_bits(tmp_path / "records" / "case_1.tfrecord", 60, 8)
     return tmp_path / "records", load_manifest(tmp_path / "records")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import flipped
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
@@ -32,10 +33,9 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
     """Flip a bit; cut the end off; zero, lose, repeat or replace a piece; swap halves; or be something else."""
     place, length = draw.randrange(len(content)), draw.randrange(1, 40)
     before, piece, after = content[:place], content[place : place + length], content[place + length :]
-    flipped = bytes([content[place] ^ 1 << draw.randrange(8)])
     return draw.choice(
         (
-            before + flipped + content[place + 1 :],
+            flipped(content, place, 1 << draw.randrange(8)),
             before,
             before + bytes(len(piece)) + after,
             before + after,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import flipped
 from upath import UPath
 
 from kseg.console.errors import InputError
@@ -159,7 +160,7 @@ def test_shards_that_a_store_has_lost_or_cut_are_named(store: UPath, scans: Scan
     shard.write_bytes(whole[:-1])
     with pytest.raises(InputError, match=r"case_2.tfrecord' has \d+ bytes, its manifest says"):
         load_manifest(store)
-    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    shard.write_bytes(flipped(whole, -1))
     with pytest.raises(InputError, match=r"case_2.tfrecord' is damaged"):
         check_shards(store, load_manifest(store))
     shard.unlink()

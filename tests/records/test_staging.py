@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from damage import flip_bits
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
@@ -59,9 +60,7 @@ def test_what_is_there_is_not_copied_again(
 def test_a_damaged_shard_is_named_and_leaves_nothing(dataset: tuple[Path, Manifest], tmp_path: Path) -> None:
     folder, manifest = dataset
     shard = folder / manifest.cases[0].file
-    content = bytearray(shard.read_bytes())
-    content[50] ^= 1
-    shard.write_bytes(content)
+    flip_bits(shard, 50)
     with pytest.raises(InputError, match=r"case_0.tfrecord' is damaged \(its checksum differs\): prepare"):
         stage(folder, manifest, tmp_path / "cache")
     assert names(tmp_path / "cache") == set()

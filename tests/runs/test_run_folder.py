@@ -8,6 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from damage import flipped
+from descriptions import MUSCLE
 
 from kseg.console.errors import InputError
 from kseg.deployment.saved_model import write_saved_model
@@ -15,20 +17,17 @@ from kseg.deployment.serving.pipeline import Pipeline
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
-from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.runs.trained_run import open_trained
 from kseg.training.start_run import compiled_model
-
-DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
 @pytest.fixture
 def run(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, Segmenter]:
     """Write the folder of a run whose model is as it began."""
     recipe = tiny_recipe()
-    folder, model = RunFolder(recipe.run_folder), compiled_model(recipe, DESCRIPTION)
-    folder.create(dump_recipe(recipe), DESCRIPTION)
+    folder, model = RunFolder(recipe.run_folder), compiled_model(recipe, MUSCLE)
+    folder.create(dump_recipe(recipe), MUSCLE)
     model.save(folder.model)
     return folder, model
 
@@ -38,7 +37,7 @@ def test_a_run_is_opened_by_name_and_by_path_and_comes_back(run: tuple[RunFolder
     for name in ("tiny", "saved_models/tiny", str(folder.path.resolve())):
         opened = open_run(name)
         assert opened.path.resolve() == folder.path.resolve()
-        assert opened.load_data_description() == DESCRIPTION
+        assert opened.load_data_description() == MUSCLE
         assert dump_recipe(opened.load_recipe()) == folder.recipe.read_text()
     voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
     np.testing.assert_array_equal(open_run("tiny").load_model()(voxels), model(voxels))
@@ -51,10 +50,10 @@ def test_what_mixed_precision_trained_segments_and_is_exported_in_float32(
     folder = RunFolder(recipe.run_folder)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = compiled_model(recipe, DESCRIPTION)
+        mixed = compiled_model(recipe, MUSCLE)
     finally:
         keras.config.set_dtype_policy("float32")
-    folder.create(dump_recipe(recipe), DESCRIPTION)
+    folder.create(dump_recipe(recipe), MUSCLE)
     mixed.save(folder.model)
     model = folder.load_model()
     assert {layer.compute_dtype for layer in model.network.layers} == {"float32"}
@@ -100,7 +99,7 @@ def test_a_contract_without_background_is_refused(run: tuple[RunFolder, Segmente
 
 @pytest.mark.parametrize("change", [{"channels": ("a", "b")}, {"labels": {"background": 0, "a": 1, "b": 2}}])
 def test_a_model_for_other_channels_or_labels_is_refused(change: dict, run: tuple[RunFolder, Segmenter]) -> None:
-    run[0].data_description.write_text(DESCRIPTION.model_copy(update=change).model_dump_json())
+    run[0].data_description.write_text(MUSCLE.model_copy(update=change).model_dump_json())
     with pytest.raises(InputError, match=r"has 1 channels and 2 classes.*do not belong together"):
         run[0].load_model()
 
@@ -136,9 +135,7 @@ def test_damage_anywhere_in_a_model_is_told_in_one_line(run: tuple[RunFolder, Se
     sound = path.read_bytes()
     contents = [b"", b"no zip", sound[:100], sound[: len(sound) // 2], sound[:-10]]
     for place in rng.integers(0, len(sound), 30):
-        flipped = bytearray(sound)
-        flipped[place] ^= 1 << int(rng.integers(8))
-        contents.append(bytes(flipped))
+        contents.append(flipped(sound, place, 1 << int(rng.integers(8))))
     refused = 0
     for content in contents:
         path.write_bytes(content)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from descriptions import described
 
 from kseg.console.errors import InputError
 from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
@@ -110,7 +111,7 @@ def two_folds(tiny_recipe):  # type: ignore[no-untyped-def]
     subjects = sorted({case.subject for case in manifest.cases if case.split != "test"})
     models = []
     for number, of_fold in enumerate((subjects[:2], subjects[2:]), start=1):
-        description = DataDescription(channels=manifest.channels, labels=manifest.labels, val_subjects=tuple(of_fold))
+        description = described(manifest).model_copy(update={"val_subjects": tuple(of_fold)})
         folder = write_run(Path(f"saved_models/legs/fold-{number}"), recipe, description)
         keras.utils.set_random_seed(number)
         models.append(compiled_model(recipe, description))

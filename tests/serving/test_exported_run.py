@@ -6,30 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from recipes import recipe_text
 from running import Server
 
 from kseg import export, phantom, predict, prepare, train
 
-RECIPE = """
-name = "leg"
-[data]
-records = "tfrecords/leg"
-spacing_mm = [4.0, 4.0, 6.0]
-[phantom]
-subjects = 3
-shape = [24, 20, 32]
-difficulty = 0.0
-[patches]
-size = [16, 16, 16]
-[network]
-filters = [2, 4]
-dilation_rates = [1, 2]
-[train]
-epochs = 1
-steps_per_epoch = 4
-validation_patches = 2
-learning_rate = 1e-2
-"""
+RECIPE = recipe_text(
+    "leg",
+    data={"records": "tfrecords/leg", "spacing_mm": [4.0, 4.0, 6.0]},
+    phantom={"subjects": 3, "shape": [24, 20, 32], "difficulty": 0.0},
+    network={"filters": [2, 4], "dilation_rates": [1, 2]},
+    train={"epochs": 1, "steps_per_epoch": 4, "learning_rate": 1e-2},
+)
 
 
 @pytest.fixture(scope="module")

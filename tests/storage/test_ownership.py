@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from descriptions import MUSCLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.destinations import DATASET
-from kseg.runs.data_description import DataDescription
 from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
@@ -47,9 +47,7 @@ def write(path: Path, text: str = "precious") -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "leg")
-    folder.create(
-        dump_recipe(load_recipe(None)), DataDescription(channels=("us",), labels={"background": 0, "muscle": 1})
-    )
+    folder.create(dump_recipe(load_recipe(None)), MUSCLE)
     for name in OF_A_RUN:
         write(folder.path / name, "kseg's")
     return folder

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from descriptions import described
 
 from kseg.console.termination import Termination
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
-from kseg.runs.data_description import DataDescription
 from kseg.runs.history import read_history
 from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
@@ -44,7 +44,7 @@ def train() -> Callable[..., Any]:
 
     def train(recipe: Recipe, resume: bool = False, termination: Termination | None = None) -> dict[str, Any]:
         manifest = load_manifest(recipe.records_folder)
-        description = DataDescription(channels=manifest.channels, labels=manifest.labels)
+        description = described(manifest)
         run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, description)
         return fit(run, resume, time.monotonic(), termination=termination)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from damage import flip_bits
+from descriptions import MUSCLE
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
-from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.ownership import MARKER
 from kseg.training.budget import Budget
 from kseg.training.checkpoints import Checkpoint, State, load_checkpoint
 from kseg.training.start_run import compiled_model
+from kseg.training.sync_workers import SyncWorkers
 from kseg.training.workers import Workers
 
 SHORT = (
@@ -30,15 +33,16 @@ SHORT = (
     "patches.batch_size=2",
 )
 ALONE = Workers(tf.distribute.get_strategy())
-DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
 def test_a_run_whose_time_is_up_keeps_its_model_and_is_not_trained_further(
-    tiny_recipe: Callable[..., Recipe], train: Callable[..., Any]
+    tiny_recipe: Callable[..., Recipe], train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = tiny_recipe(*SHORT, "train.max_minutes=0.01")
+    seconds = count()
+    monkeypatch.setattr(SyncWorkers, "clock", lambda _: float(next(seconds)))  # each look at it takes a second
+    recipe = tiny_recipe(*SHORT, "train.max_minutes=0.05")
     report, folder = train(recipe), RunFolder(recipe.run_folder)
-    assert report["epochs"] == 1  # one step takes longer than 0.6 s with its graph
+    assert report["epochs"] == 1  # of its three steps the first lasts three seconds
     kept = folder.model.read_bytes()
     again = train(recipe, resume=True)
     assert (again["epochs"], again["best_val_dice"]) == (1, report["best_val_dice"])
@@ -52,9 +56,7 @@ def test_training_names_the_shard_that_is_damaged(
     shutil.copytree(tiny_recipe().records_folder, records)
     recipe = tiny_recipe(*SHORT, f"data.records={records}")
     shard = records / load_manifest(records).of_split("train")[1].file
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
+    flip_bits(shard)
     with pytest.raises(InputError, match=rf"{shard.name}' is damaged \(its checksum differs\)"):
         train(recipe)
 
@@ -64,8 +66,8 @@ def checkpointed(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, keras.M
     """Write checkpoints of five epochs with a validation Dice of 0.1, 0.5, 0.3, 0.6 and 0.2; alpha tells the epoch."""
     recipe = tiny_recipe(*SHORT)
     folder = RunFolder(recipe.run_folder)
-    folder.create(dump_recipe(recipe), DESCRIPTION)
-    model = compiled_model(recipe, DESCRIPTION)
+    folder.create(dump_recipe(recipe), MUSCLE)
+    model = compiled_model(recipe, MUSCLE)
     model.optimizer.build(model.trainable_variables)
     checkpoint = Checkpoint(folder, Budget(recipe.train), ALONE, State())
     checkpoint.set_model(model)
@@ -114,9 +116,7 @@ def truncate_model(path: Path) -> None:
 
 
 def flip_a_bit(path: Path) -> None:
-    content = bytearray((path / "model.keras").read_bytes())
-    content[len(content) // 2] ^= 1
-    (path / "model.keras").write_bytes(content)
+    flip_bits(path / "model.keras")
 
 
 @pytest.mark.parametrize("damage", [break_state, drop_state, truncate_model, flip_a_bit])
@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     assert "epoch-000005' is damaged, trying the one before" in capsys.readouterr().err
     damage(folder.checkpoints / "epoch-000004")
     with pytest.raises(InputError, match="no sound checkpoint to go on from"):
-        load_checkpoint(folder, DESCRIPTION)
+        load_checkpoint(folder, MUSCLE)
 
 
 def test_a_checkpoint_cut_anywhere_or_changed_is_passed_over(checkpointed: tuple[RunFolder, keras.Model]) -> None:
@@ -161,4 +161,4 @@ def test_what_a_state_holds_comes_back_from_its_json_exactly() -> None:
 def test_a_run_without_checkpoints_cannot_be_resumed(tiny_recipe: Callable[..., Recipe]) -> None:
     folder = RunFolder(tiny_recipe().run_folder)
     with pytest.raises(InputError, match="no sound checkpoint to go on from"):
-        load_checkpoint(folder, DESCRIPTION)
+        load_checkpoint(folder, MUSCLE)

@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from descriptions import MUSCLE
 
 from kseg.console.termination import Termination
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.sections import Recipe
-from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 from kseg.training.averaged_weights import averaged_weights
 from kseg.training.checkpoints import State, load_checkpoint, write_checkpoint
@@ -18,15 +18,13 @@ from kseg.training.display import Display
 from kseg.training.start_run import compiled_model
 from kseg.training.stop_on_signal import Stopped
 
-DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
-
 
 @pytest.fixture
 def float16(tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...]) -> Iterator[Segmenter]:
     """A model that trains in float16, its weights averaged."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        yield compiled_model(tiny_recipe(*smallest, "train.ema=0.5"), DESCRIPTION)
+        yield compiled_model(tiny_recipe(*smallest, "train.ema=0.5"), MUSCLE)
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -93,7 +91,7 @@ def test_the_scale_survives_a_checkpoint(float16: Segmenter, tiny_recipe: Callab
     float16.optimizer.step_counter.assign(1234)
     folder = RunFolder(tiny_recipe().run_folder)
     write_checkpoint(folder, float16, State())
-    loaded, _ = load_checkpoint(folder, DESCRIPTION)
+    loaded, _ = load_checkpoint(folder, MUSCLE)
     assert (float(loaded.optimizer.dynamic_scale), int(loaded.optimizer.step_counter)) == (2.0**7, 1234)
     step(float16, *batch())
     step(loaded, *batch())

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import tensorflow as tf
+from descriptions import MUSCLE
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import load_manifest
-from kseg.runs.data_description import DataDescription
 from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
 from kseg.training import start_run as start_run_module
@@ -17,12 +17,11 @@ from kseg.training.start_run import start_run
 from kseg.training.workers import Workers
 
 ALONE = Workers(tf.distribute.get_strategy())
-DESCRIPTION = DataDescription(channels=("ultrasound",), labels={"background": 0, "muscle": 100})
 
 
 def run_of(recipe: Recipe) -> Run:
     manifest = load_manifest(recipe.records_folder)
-    return Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, DESCRIPTION)
+    return Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, MUSCLE)
 
 
 def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
@@ -32,7 +31,7 @@ def test_a_run_that_is_killed_while_it_begins_leaves_what_was_there(
     run = run_of(recipe)
     folder = run.folder
     start_run(run, False, ALONE)
-    model, state = load_checkpoint(folder, DESCRIPTION)
+    model, state = load_checkpoint(folder, MUSCLE)
     assert (state.epochs_done, state.steps_done, int(model.optimizer.iterations)) == (0, 0, 0)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 

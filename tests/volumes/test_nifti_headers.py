@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from damage import flipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -145,9 +146,8 @@ def test_files_of_other_programs_are_read_by_their_content(tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(read_volume(tmp_path / name).array, ARRAY, err_msg=name)
-    packed = bytearray(gzip.compress(block))
-    packed[-6] ^= 1  # of the checksum
-    for name, content in (("sum.nii.gz", bytes(packed)), ("cut.nii.gz", gzip.compress(block)[:-9]), ("empty.nii", b"")):
+    changed_sum = flipped(gzip.compress(block), -6)
+    for name, content in (("sum.nii.gz", changed_sum), ("cut.nii.gz", gzip.compress(block)[:-9]), ("empty.nii", b"")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=name):
             read_volume(tmp_path / name)

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from damage import flip_bits
 from scipy.spatial.transform import Rotation
 
 from kseg.console.errors import InputError
@@ -432,11 +433,8 @@ def test_a_short_metaimage_is_told_by_its_bytes_for_itk_says_no_such_file(tmp_pa
 def test_flipped_bits_in_compressed_voxels_are_errors(extension, place, tmp_path):
     path = save(tmp_path / f"scan{extension}", make_image(), compress=True)
     voxels = next((file for file in tmp_path.iterdir() if file != path), path)
-    content = bytearray(voxels.read_bytes())
-    content[-len(content) // 4 if place == "middle" else -6 if extension in (".nii.gz", ".nrrd", ".nhdr") else -2] ^= (
-        0x55
-    )
-    voxels.write_bytes(content)
+    checksum = -6 if extension in (".nii.gz", ".nrrd", ".nhdr") else -2
+    flip_bits(voxels, -voxels.stat().st_size // 4 if place == "middle" else checksum, 0x55)
     assert_damage_is_told(path, voxels)
 
 

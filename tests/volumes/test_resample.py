@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from damage import flip_bits
 from scipy.ndimage import map_coordinates
 
 from kseg.console.errors import InputError
@@ -191,9 +192,7 @@ def test_labels_are_those_of_simpleitk_but_for_ties(target_mm):
 def test_damage_after_the_last_plane_that_is_needed_is_told(tmp_path):
     array = image_array((30, 30, 400), np.uint8)
     nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "scan.nii.gz")
-    content = bytearray((tmp_path / "scan.nii.gz").read_bytes())
-    content[-6] ^= 1  # gzip's checksum
-    (tmp_path / "scan.nii.gz").write_bytes(content)
+    flip_bits(tmp_path / "scan.nii.gz", -6)  # gzip's checksum
     with pytest.raises(InputError, match=r"scan\.nii\.gz"):
         gather(at_spacing(open_image([tmp_path / "scan.nii.gz"], "a"), (2, 2, 50), linear), "it")
 

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from damage import flipped
 
 from kseg.console.errors import InputError
 from kseg.volumes.labels import LabelMap
@@ -103,7 +104,7 @@ def test_damage_near_the_end_is_told_after_the_slabs_before_it(name, tmp_path):
     path = tmp_path / name
     sitk.WriteImage(image_of(array, "RAS"), str(path), True)
     content = path.read_bytes()
-    for damaged in (content[:-9000], content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]):
+    for damaged in (content[:-9000], flipped(content, -2)):
         path.write_bytes(damaged)
         seen = 0
         with pytest.raises(InputError, match=name):

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from damage import flip_bits
 from drawn import EITHER, LPS, READ, REFUSED, Description, Written, positions_mm, rarely
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff
@@ -220,7 +221,7 @@ def assert_change_is_seen(words: list[str], file: Path, written: Written) -> Non
     refusal = quietly(prepare.main, words)
     assert refusal is None, f"nothing changed: {refusal}"
     content = file.read_bytes()
-    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    flip_bits(file, -1)
     refusal = quietly(prepare.main, words)
     file.write_bytes(content)
     if file.name in written.beside:
