@@ -56,6 +56,12 @@ FILES = (
 NAME_ANOTHER = "choose another name=..."
 
 
+def unusable(path: Path, damage: str = "") -> InputError:
+    """Return the error about a file of a run that is missing, or damaged in the way that `damage` says."""
+    what = f"is damaged ({damage})" if damage else "is missing"
+    return InputError(f"'{path}' {what}: train the run anew with --force")
+
+
 def _was_a_run(folder: Location) -> bool:
     """Whether a folder without a marker is a run of an earlier version, whose recipe may not be read any more."""
     try:
