@@ -24,7 +24,7 @@ def read_history(path: Path) -> dict[str, list[float]]:
     except FileNotFoundError:
         raise unusable(path) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise unusable(path, str(error) or type(error).__name__) from None
+        raise unusable(path, error) from None
     in_order = [rows[epoch] for epoch in sorted(rows)]
     return {key: [row[key] for row in in_order] for key in in_order[0]} if in_order else {}
 

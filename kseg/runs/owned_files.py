@@ -56,9 +56,9 @@ FILES = (
 NAME_ANOTHER = "choose another name=..."
 
 
-def unusable(path: Path, damage: str = "") -> InputError:
-    """Return the error about a file of a run that is missing, or damaged in the way that `damage` says."""
-    what = f"is damaged ({damage})" if damage else "is missing"
+def unusable(path: Path, damage: object = None) -> InputError:
+    """Return the error about a file of a run that is missing, or in which there is some damage."""
+    what = "is missing" if damage is None else f"is damaged ({damage})"
     return InputError(f"'{path}' {what}: train the run anew with --force")
 
 

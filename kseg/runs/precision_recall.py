@@ -87,6 +87,6 @@ def read_precision_recall(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError:
         raise unusable(path) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise unusable(path, str(error) or type(error).__name__) from None
+        raise unusable(path, error) from None
     precision, recall = curves.mean(axis=0).T
     return precision, recall
