@@ -73,12 +73,13 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     from kseg.deployment.saved_model import next_version, write_saved_model
     from kseg.deployment.serving.pipeline import Pipeline
     from kseg.deployment.serving.server_files import write_server_files
-    from kseg.inference.segment_volumes import chosen_postprocessing, describe
+    from kseg.inference.postprocessing_choice import chosen_postprocessing
+    from kseg.inference.segment_volumes import describe_segmentation
     from kseg.report.model_card import write_model_card
 
     chosen = chosen_postprocessing(trained)
     pipeline = Pipeline.of(trained, chosen)
-    say(describe(trained, chosen))
+    say(describe_segmentation(trained, chosen))
     path = next_version(trained.folder)
     difference = write_saved_model(trained, pipeline, path, name)
     write_server_files(folder, name)

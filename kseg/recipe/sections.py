@@ -211,6 +211,11 @@ class Evaluation(Section):
     )
     surface_tolerance_mm: PositiveFloat = Field(1.0, description="tolerance of the normalised surface Dice")
 
+    @property
+    def buffer_bytes(self) -> int:
+        """`buffer_mb` in bytes."""
+        return self.buffer_mb * 10**6
+
 
 class Recipe(Section):
     """All choices of a run."""

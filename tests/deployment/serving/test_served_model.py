@@ -93,6 +93,7 @@ def test_probabilities_are_blended_and_brought_back_linearly(exported) -> None: 
         3,
         overlap=exported.pipeline.overlap,
         normalise=lambda tile: normalise(tile, statistics, exported.pipeline.scales),
+        buffer_bytes=exported.run.recipe.evaluation.buffer_bytes,
     ):
         blended[window] = plane
     volume = stream_of_volume(replace(image, array=blended))
