@@ -46,24 +46,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.evaluation.case_pictures import CasePictures
     from kseg.evaluation.score_tables import score_table, write_scalars, write_scores
     from kseg.evaluation.scores import score_case, summarise
-    from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
-    from kseg.inference.segment_volumes import brought_back, chosen_postprocessing, describe, segment_cases
+    from kseg.inference.postprocessing_choice import (
+        choose_operations,
+        chosen_postprocessing,
+        save_postprocessing,
+        try_operations,
+    )
+    from kseg.inference.segment_volumes import brought_back, describe_segmentation, segment_cases
     from kseg.report.run_report import write_run_report
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
-        say(describe(trained, postprocessing))
+        say(describe_segmentation(trained, postprocessing))
     names = description.label_map.names[1:]
     scores, trials = {}, []
     pictures = CasePictures(folder, arguments.split, names, recipe.name)
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
-    for record, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
-        own, truth = brought_back(prediction, record.image, record.truth), record.truth
+    for case, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
+        own, truth = brought_back(prediction, case.image, case.truth), case.truth
         scored = score_case(truth.array, own, truth.spacing_mm, names, recipe.evaluation.surface_tolerance_mm)
-        scores[record.case] = scored
+        scores[case.case] = scored
         if choosing:
-            trials.append(try_operations(record.labels, prediction, description.label_map.num_classes))
-        pictures.see(record.case, record.image, record.labels, prediction, scored)
+            trials.append(try_operations(case.labels, prediction, description.label_map.num_classes))
+        pictures.see(case.case, case.image, case.labels, prediction, scored)
     summary = summarise(scores)
     write_scores(scores, summary, folder.evaluation, arguments.split)
     write_run_report(folder, recipe, arguments.split)
@@ -75,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if choosing:
         postprocessing = choose_operations(trials, names, trained.model_hashes())
         save_postprocessing(postprocessing, folder.path)
-        say(f"{describe(trained, postprocessing)}; used by {command_name('predict')} and for other splits from now on")
+        say(
+            f"{describe_segmentation(trained, postprocessing)}; "
+            f"used by {command_name('predict')} and for other splits from now on"
+        )
     if arguments.json:
         report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
         print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})

@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
 from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
+from kseg.deployment.tolerances import Precision
 from kseg.storage.disk import check_writable
 from kseg.storage.listing import check_unchanged, list_files
 
@@ -47,7 +48,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--precision",
-        choices=("fp32", "tf32", "fp16"),
+        choices=get_args(Precision),
         help="tensorrt: exact (the default), products with 10 bits of mantissa, or half precision",
     )
     parser.add_argument(
@@ -72,12 +73,13 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     from kseg.deployment.saved_model import next_version, write_saved_model
     from kseg.deployment.serving.pipeline import Pipeline
     from kseg.deployment.serving.server_files import write_server_files
-    from kseg.inference.segment_volumes import chosen_postprocessing, describe
+    from kseg.inference.postprocessing_choice import chosen_postprocessing
+    from kseg.inference.segment_volumes import describe_segmentation
     from kseg.report.model_card import write_model_card
 
     chosen = chosen_postprocessing(trained)
     pipeline = Pipeline.of(trained, chosen)
-    say(describe(trained, chosen))
+    say(describe_segmentation(trained, chosen))
     path = next_version(trained.folder)
     difference = write_saved_model(trained, pipeline, path, name)
     write_server_files(folder, name)

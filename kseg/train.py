@@ -119,7 +119,7 @@ def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What is there already stays, unless the user says otherwise and kseg made it; and the disk takes more."""
-    from kseg.runs.owned_files import FOLDS, RUN
+    from kseg.runs.owned_files import FOLDS, NAME_ANOTHER, RUN
     from kseg.runs.run_folder import RunFolder
 
     folder = recipe.run_folder
@@ -128,7 +128,7 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
         if is_empty(folder):
             raise InputError(f"there is no run '{folder}' to resume: start it without --resume")
         if arguments.folds and RunFolder(folder).recipe.is_file():
-            raise InputError(f"run '{folder}' has no folds: resume it without --folds, or choose another name=...")
+            raise InputError(f"run '{folder}' has no folds: resume it without --folds, or {NAME_ANOTHER}")
         if arguments.folds:
             claim(folder, FOLDS)
         for number in range(1, (arguments.folds or 0) + 1):
@@ -138,8 +138,7 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
         return
     if not is_empty(folder) and not arguments.force and (is_kind(folder, RUN) or is_kind(folder, FOLDS)):
         raise InputError(
-            f"run '{folder}' exists already: pass --resume to go on with it, --force to replace it, "
-            "or choose another name=..."
+            f"run '{folder}' exists already: pass --resume to go on with it, --force to replace it, or {NAME_ANOTHER}"
         )
     check_replaceable(folder, RUN, FOLDS)
     read = [path for path in (split_arguments(arguments.words)[0], recipe.records_folder) if isinstance(path, Path)]

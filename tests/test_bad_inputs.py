@@ -132,7 +132,7 @@ MISTAKES = {
     # the shards
     "nothing is prepared": (
         None, train, ["tiny.toml", "data.records=tfrecords/none"], ["tfrecords/none", "kseg.prepare"]),
-    "manifest is not JSON": (lambda: cut(MANIFEST), train, AGAIN, [MANIFEST, "prepare again"]),
+    "manifest is not JSON": (lambda: cut(MANIFEST), train, AGAIN, [MANIFEST, "prepare the dataset again"]),
     "manifest is of another version": (
         lambda: edit_json(MANIFEST, lambda content: content.update(schema_version=99)), train, AGAIN,
         [MANIFEST, "schema_version"]),
@@ -164,7 +164,7 @@ MISTAKES = {
     "model is damaged": (lambda: cut(MODEL), export, ["tiny"], [MODEL, "cannot be loaded"]),
     "model is none": (lambda: Path(MODEL).write_text("hello"), predict, ["tiny", P2, "--out", "out"], [MODEL]),
     "run's description is damaged": (
-        lambda: cut("saved_models/tiny/data.json"), evaluate, ["tiny"], ["data.json", "train again"]),
+        lambda: cut("saved_models/tiny/data.json"), evaluate, ["tiny"], ["data.json", "train the run anew"]),
     "dataset is another": (
         lambda: prepare.main([*CSV, "data.records=tfrecords/other"]), evaluate,
         ["tiny", "--records", "tfrecords/other"], ["tfrecords/other", "channels 'image' instead of 'ultrasound'"]),

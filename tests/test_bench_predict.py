@@ -7,9 +7,10 @@ from descriptions import described
 from printed import last_json
 
 from kseg import bench, export
+from kseg.benchmark import predict_worker
 from kseg.benchmark.predict import find_sides
 from kseg.console.errors import InputError
-from kseg.recipe.load import dump_recipe
+from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.manifest import load_manifest
 from kseg.runs.run_folder import RunFolder
 from kseg.training.start_run import compiled_model
@@ -51,6 +52,17 @@ def test_what_belongs_to_another_model_is_left_out(run: RunFolder) -> None:
     assert sides == ["keras"]
     assert "is of another model: python -m kseg.export saved_models/tiny --format onnx" in missing["onnx"]
     assert "has no SavedModel" in missing["savedmodel"]
+
+
+def test_each_side_segments_in_the_memory_that_the_run_has(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = ["evaluation.buffer_mb=7", "evaluation.overlap=0.25", "evaluation.batch_size=3"]
+    run.recipe.write_text(dump_recipe(load_recipe(run.recipe, changes)), encoding="utf-8")
+    told: dict[str, object] = {}
+    monkeypatch.setattr(predict_worker, "segment", lambda *_, **options: told.update(options))
+    monkeypatch.setitem(predict_worker._LOADERS, "keras", lambda *_: None)
+    monkeypatch.setattr("sys.stdin", ["segment\n"])
+    predict_worker.serve("keras", run, (16, 16, 16), 1)
+    assert (told["buffer_bytes"], told["overlap"], told["batch_size"]) == (7 * 10**6, 0.25, 3)
 
 
 def test_a_volume_of_nothing_is_refused() -> None:

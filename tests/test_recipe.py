@@ -1,13 +1,18 @@
 """The recipe: what is written is what is meant, and a slip is answered in one line."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from kseg import InputError
+from kseg.nn.implementation_choice import IMPLEMENTATIONS
+from kseg.nn.layers import NORMS
+from kseg.nn.networks import PRESETS, SKIPS
+from kseg.nn.parametric_tversky import Mode
 from kseg.recipe.keys import keys_help, recipe_keys
 from kseg.recipe.load import dump_recipe, load_recipe, split_arguments
-from kseg.recipe.sections import Recipe
+from kseg.recipe.sections import Loss, Network, Recipe
 from kseg.recipe.types import fit_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +106,20 @@ def test_rates_are_numbers_or_lists_per_level(tmp_path):
 def test_only_keys_that_a_preset_leaves_open_reach_the_network():
     assert load_recipe(None).network.overrides() == {}
     assert load_recipe(None, ["network.skip=add"]).network.overrides() == {"skip": "add"}
+
+
+def choices(section, key):
+    named = get_args(section.model_fields[key].annotation)
+    return named if isinstance(named[0], str) else get_args(named[0])  # of `Literal[...]`, or of `Literal[...] | None`
+
+
+def test_what_may_be_chosen_is_what_the_network_and_the_loss_take():
+    """The recipe and `kseg.nn` know nothing of each other."""
+    assert choices(Network, "preset") == tuple(PRESETS)
+    assert choices(Network, "skip") == SKIPS
+    assert choices(Network, "norm") == NORMS
+    assert choices(Network, "implementation") == IMPLEMENTATIONS
+    assert choices(Loss, "mode") == get_args(Mode)
 
 
 def test_help_and_the_page_of_the_recipe_list_every_key():

@@ -65,21 +65,19 @@ def test_every_case_is_prepared_at_the_spacing_with_its_volume_and_its_place():
     assert manifest.spacing_mm == (1.2, 1.2, 1.2)
     assert manifest.plan.warnings == ()
     for split in ("train", "val", "test"):
-        for record in read_cases(Path("tfrecords/balls"), manifest, split):
-            np.testing.assert_allclose(record.image.spacing_mm, 1.2)
-            assert record.image.shape == (30, 30, 30)
-            stored = nib.load(f"{record.case}_label.nii.gz")
+        for case in read_cases(Path("tfrecords/balls"), manifest, split):
+            np.testing.assert_allclose(case.image.spacing_mm, 1.2)
+            assert case.image.shape == (30, 30, 30)
+            stored = nib.load(f"{case.case}_label.nii.gz")
             voxels = np.argwhere(np.asarray(stored.dataobj))
-            assert record.labels.sum() * 1.2**3 == pytest.approx(
-                len(voxels) * np.prod(SPACINGS_MM[record.case]), rel=0.04
-            )
+            assert case.labels.sum() * 1.2**3 == pytest.approx(len(voxels) * np.prod(SPACINGS_MM[case.case]), rel=0.04)
             truth = nib.affines.apply_affine(stored.affine, voxels).mean(axis=0)
-            found = nib.affines.apply_affine(record.image.affine, np.argwhere(record.labels)).mean(axis=0)
+            found = nib.affines.apply_affine(case.image.affine, np.argwhere(case.labels)).mean(axis=0)
             np.testing.assert_allclose(found, truth, atol=0.15)
             own = np.asarray(nib.as_closest_canonical(stored).dataobj) > 0
-            np.testing.assert_array_equal(record.truth.array, own)
-            np.testing.assert_allclose(record.truth.spacing_mm, SPACINGS_MM[record.case], rtol=1e-6)
-            inside = record.image.array[record.labels > 0].mean()
+            np.testing.assert_array_equal(case.truth.array, own)
+            np.testing.assert_allclose(case.truth.spacing_mm, SPACINGS_MM[case.case], rtol=1e-6)
+            inside = case.image.array[case.labels > 0].mean()
             assert inside > 110
 
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from kseg.deployment.serving.pipeline import Pipeline
-from kseg.deployment.serving.served_model import PATCH, ServedModel
+from kseg.deployment.serving.served_model import ServedModel
+from kseg.deployment.tensor_names import PATCH
 from kseg.inference.segment_volumes import volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import PatchSource

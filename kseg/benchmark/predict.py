@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from kseg.benchmark.step import start_worker
+from kseg.benchmark.worker_process import start_worker
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.messages import say

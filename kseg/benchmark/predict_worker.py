@@ -16,6 +16,7 @@ import numpy as np
 from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_saved_model
 from kseg.inference.ensemble import Predict
+from kseg.inference.load_network import load_keras
 from kseg.inference.sliding_window import Normalise, segment
 from kseg.runs.run_folder import RunFolder
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
@@ -43,6 +44,7 @@ def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None
                 description.label_map.num_classes,
                 overlap=recipe.evaluation.overlap,
                 normalise=to_input,
+                buffer_bytes=recipe.evaluation.buffer_bytes,
                 batch_size=recipe.evaluation.batch_size,
             )
         )
@@ -63,17 +65,17 @@ def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None
 
 def _keras(run: RunFolder, threads: int) -> Predict:
     _set_threads(threads)
-    return run.load_model().predict_on_batch
+    return load_keras(run)
 
 
 def _saved_model(run: RunFolder, threads: int) -> Predict:
     import tensorflow as tf
 
-    from kseg.deployment.serving.served_model import PATCH
+    from kseg.deployment.tensor_names import PATCH, PROBABILITIES, VOXELS
 
     _set_threads(threads)
     signature = tf.saved_model.load(latest_saved_model(run)).signatures[PATCH]
-    return lambda patches: signature(voxels=tf.constant(patches))["probabilities"].numpy()
+    return lambda patches: signature(**{VOXELS: tf.constant(patches)})[PROBABILITIES].numpy()
 
 
 def _onnx(run: RunFolder, threads: int) -> Predict:

@@ -1,41 +1,19 @@
 """`kseg.bench step`: a training step and a forward pass of the paper's network, plain beside fast layers in turn."""
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import IO, Any, cast
+from contextlib import ExitStack
+from typing import Any
 
+from kseg.benchmark.worker_process import start_worker
 from kseg.console.messages import say
-from kseg.console.tensorflow_start import TENSORFLOW_SETTINGS, start_tensorflow
+from kseg.console.tensorflow_start import start_tensorflow
 from kseg.console.terminal import progress
 
 SIDES = {"direct": "direct", "reuse": "auto"}
 """What is compared, and the `implementation` that stands for it: the fast side is what a user gets by default."""
 JOBS = {"train": "train_step_s", "forward": "forward_s"}
-
-
-class Worker:
-    """A process that holds one side; see `kseg.benchmark.step_worker`."""
-
-    def __init__(self, jobs: IO[str], answers: IO[str]):
-        self._jobs = jobs
-        self._answers = answers
-
-    def ask(self, job: str) -> Any:
-        """Have a job done and return its answer.
-
-        Raises:
-            RuntimeError: the process has died, most likely for want of memory.
-        """
-        try:
-            print(job, file=self._jobs, flush=True)
-            return json.loads(self._answers.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            raise RuntimeError(f"the process that measures '{job}' has died: try a smaller volume or patch") from None
 
 
 def bench_step(patch: tuple[int, int, int], batch: int, repeats: int) -> tuple[dict[str, Any], Any]:
@@ -90,24 +68,6 @@ def measure_step(patch: tuple[int, int, int], batch: int, repeats: int) -> dict[
 
 def _with_ratio(sides: dict[str, float]) -> dict[str, float]:
     return {**sides, "ratio": sides["direct"] / sides["reuse"]}
-
-
-@contextmanager
-def start_worker(command: Sequence[str]) -> Iterator[Worker]:
-    """Start a process that answers jobs, and end it with the block."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=TENSORFLOW_SETTINGS | os.environ,
-    )
-    with process:
-        try:
-            yield Worker(cast(IO[str], process.stdin), cast(IO[str], process.stdout))  # both are pipes
-        finally:
-            process.kill()
 
 
 def _table(report: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from kseg.client.address import Address
 from kseg.client.retry import Deadline
 from kseg.client.signatures import Signature
-from kseg.inference.predictor import Showing
+from kseg.inference.predictor import Progress
 
 Prediction = Callable[[Deadline], np.ndarray]
 """A request for a label map, ready to be made, and made again."""
@@ -35,7 +35,7 @@ class Connection(Protocol):
         """Raise `InputError` for a volume `(x, y, z)` that the protocol does not carry, before it is read."""
 
     def prediction(
-        self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, showing: Showing
+        self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, progress: Progress
     ) -> Prediction:
         """Return a request for labels.
 
@@ -43,7 +43,7 @@ class Connection(Protocol):
             signature: the one that is asked.
             voxels: `(1, x, y, z, channels)` of the signature's type.
             spacing_mm: `(1, 3)`, float32.
-            showing: wraps what a user may watch.
+            progress: wraps what a user may watch.
 
         Returns:
             A function that returns labels as the server gave them; nothing is known of their shape yet.

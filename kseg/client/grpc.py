@@ -12,11 +12,12 @@ from kseg.client.address import Address
 from kseg.client.connection import Prediction
 from kseg.client.errors import broken, is_of_a_queue, no_answer_of_tf_serving, server_error, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
-from kseg.client.signatures import DTYPES, LABELS, SPACING, VOXELS, Signature
+from kseg.client.signatures import DTYPES, Signature
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.tensorflow_start import start_tensorflow
-from kseg.inference.predictor import Showing
+from kseg.deployment.tensor_names import LABELS, SPACING, VOXELS
+from kseg.inference.predictor import Progress
 
 PORT = 8500
 MAX_BYTES = 2**31 - 2**16
@@ -97,7 +98,7 @@ class GrpcConnection:
             )
 
     def prediction(
-        self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, showing: Showing
+        self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, progress: Progress
     ) -> Prediction:
         """Return a request for labels; see `Connection`."""
         from tensorflow import make_ndarray
@@ -110,7 +111,7 @@ class GrpcConnection:
             _fill(request.inputs[name], array)
 
         def predict(deadline: Deadline) -> np.ndarray:
-            outputs = self._ask(self._predictions.Predict, request, deadline, showing).outputs
+            outputs = self._ask(self._predictions.Predict, request, deadline, progress).outputs
             if LABELS not in outputs:
                 raise no_answer_of_tf_serving(self.address, f"no output '{LABELS}'")
             try:
@@ -126,13 +127,13 @@ class GrpcConnection:
             request.model_spec.version.value = self._version
         return request
 
-    def _ask(self, method: Any, request: Any, deadline: Deadline, showing: Showing = iter) -> Any:
-        """Make a request; `showing` is passed a mark now and then while it waits."""
+    def _ask(self, method: Any, request: Any, deadline: Deadline, progress: Progress = iter) -> Any:
+        """Make a request; `progress` is passed a mark now and then while it waits."""
         import grpc
 
         call = method.future(request, timeout=deadline.left())
         try:
-            for _ in showing(_marks(call.add_done_callback)):
+            for _ in progress(_marks(call.add_done_callback)):
                 pass
             return call.result()
         except grpc.RpcError as error:

@@ -22,10 +22,11 @@ from kseg.client.address import Address
 from kseg.client.connection import Prediction
 from kseg.client.errors import broken, no_answer_of_tf_serving, server_error, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
-from kseg.client.signatures import LABELS, SPACING, VOXELS, Signature
+from kseg.client.signatures import Signature
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
-from kseg.inference.predictor import Showing
+from kseg.deployment.tensor_names import LABELS, SPACING, VOXELS
+from kseg.inference.predictor import Progress
 
 PORT = 8501
 MAX_REQUEST_VOXELS = 2**31 - 1
@@ -87,7 +88,7 @@ class RestConnection:
             )
 
     def prediction(
-        self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, showing: Showing
+        self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, progress: Progress
     ) -> Prediction:
         """Return a request for labels; see `Connection`."""
 
@@ -95,7 +96,7 @@ class RestConnection:
             # In the other format, of 'inputs', TF Serving would answer with a line for each voxel, some 25 bytes.
             yield b'{"signature_name":"%s","instances":[{' % signature.name.encode()
             yield b'"%s":%s,"%s":[' % (SPACING.encode(), self._list(spacing_mm[0]), VOXELS.encode())
-            for number, plane in enumerate(showing(voxels[0])):
+            for number, plane in enumerate(progress(voxels[0])):
                 yield b"," * (number > 0) + self._list(plane)
             yield b"]}]}"
 

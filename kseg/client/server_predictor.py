@@ -12,7 +12,7 @@ from kseg.client.errors import Busy, Missing, no_answer_of_tf_serving
 from kseg.client.retry import Deadline, with_retries
 from kseg.client.signatures import Signature, choose_signature, signatures_of
 from kseg.console.errors import InputError
-from kseg.inference.predictor import Showing
+from kseg.inference.predictor import Progress
 from kseg.recipe.types import Spacing
 from kseg.volumes.channels import check_channels
 from kseg.volumes.volume_stream import VolumeStream, gather
@@ -59,7 +59,7 @@ class ServerPredictor:
         names = ", ".join(signature.name for signature in self._signatures)
         return f"model '{self._model}' at {self._connection.address} segments scans (signatures {names})"
 
-    def segment(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, progress: Progress) -> np.ndarray:
         """Send a scan, and return the label map that comes back; see `Predictor`."""
         if self.channels is not None:
             check_channels(scan, f"'{name}'", "the model takes", self.channels)
@@ -67,7 +67,7 @@ class ServerPredictor:
         try:
             signature = choose_signature(self._signatures, scan.dtype, self._connection.types)
             self._connection.check_size(signature, scan.shape, scan.channels)
-            predict = self._prediction(scan, name, signature, showing)
+            predict = self._prediction(scan, name, signature, progress)
             labels = with_retries(predict, Deadline.within(seconds))
             if labels.shape != (1, *scan.shape) or labels.dtype.kind not in "iu":
                 raise no_answer_of_tf_serving(
@@ -78,11 +78,11 @@ class ServerPredictor:
             raise InputError(f"'{name}': {error}") from None
         return labels[0]
 
-    def _prediction(self, scan: VolumeStream, name: str, signature: Signature, showing: Showing) -> Prediction:
+    def _prediction(self, scan: VolumeStream, name: str, signature: Signature, progress: Progress) -> Prediction:
         """Return the request, which alone holds the scan's voxels."""
         voxels = gather(scan, f"image '{name}'").array[np.newaxis].astype(signature.dtype, copy=False)
         spacing_mm = np.array([scan.spacing_mm], np.float32)
-        return self._connection.prediction(signature, voxels, spacing_mm, showing)
+        return self._connection.prediction(signature, voxels, spacing_mm, progress)
 
     def _metadata(self, deadline: Deadline) -> Mapping[str, Any]:
         """Ask for the model's signatures; where there are none to be had, say what the server has of it instead."""

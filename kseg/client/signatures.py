@@ -7,10 +7,8 @@ import numpy as np
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.deployment.tensor_names import LABELS, SEGMENT, SPACING, VOXELS, segment_signature
 
-SIGNATURE = "segment"
-"""The signature for float32; others, `segment_uint8` and so on, are the same for types that take less on the wire."""
-VOXELS, SPACING, LABELS = "voxels", "spacing_mm", "labels"
 VOXEL_AXES = 5
 """(batch, x, y, z, channels)"""
 
@@ -51,12 +49,12 @@ def signatures_of(described: Mapping[str, Any], model: str) -> list[Signature]:
     Raises:
         InputError: it has none, or one that takes or returns something else than kseg's models do.
     """
-    known = {SIGNATURE, *(f"{SIGNATURE}_{np.dtype(dtype)}" for dtype in DTYPES.values())}
+    known = {SEGMENT, *(segment_signature(np.dtype(dtype)) for dtype in DTYPES.values())}
     names = sorted(known & set(described))
     if not names:
         others = ", ".join(sorted(name for name in described if not name.startswith("__"))) or "none"
         raise InputError(
-            f"model '{model}' has no signature '{SIGNATURE}' (it has {others}): export it with {command_line('export')}"
+            f"model '{model}' has no signature '{SEGMENT}' (it has {others}): export it with {command_line('export')}"
         )
     return [_signature(name, described[name], f"signature '{name}' of model '{model}'") for name in names]
 
@@ -76,7 +74,7 @@ def choose_signature(signatures: list[Signature], dtype: np.dtype, types: Set[np
     exact = [one for one in possible if np.can_cast(dtype, one.dtype, "safe")]
     if exact:
         return min(exact, key=lambda one: one.dtype.itemsize)
-    plain = [one for one in possible if one.name == SIGNATURE]
+    plain = [one for one in possible if one.name == SEGMENT]
     if not plain:
         offered = ", ".join(f"{one.name} from {one.dtype} to {one.labels_dtype}" for one in signatures)
         raise InputError(

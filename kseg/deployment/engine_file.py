@@ -8,7 +8,7 @@ loaded only if all of that holds.
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
@@ -17,6 +17,7 @@ from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
 from kseg.deployment.cuda import Cuda, GpuPlatform
 from kseg.deployment.tensorrt_engine import Engine, build_engine, load_tensorrt
+from kseg.deployment.tolerances import MAX_DIFFERENCES, Precision
 from kseg.inference.ensemble import Predict
 from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
@@ -26,9 +27,6 @@ from kseg.storage.listing import list_files
 if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
 
-Precision = Literal["fp32", "tf32", "fp16"]
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "tf32": 0.02, "fp16": 0.02}
-"""Largest difference in a probability from the Keras model with which an engine is kept."""
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -80,8 +78,8 @@ def write_engine(
         timings: file of TensorRT's timing cache; it makes the next build faster.
 
     Raises:
-        InputError: TensorRT builds no engine, or the engine differs from the Keras model by more than `TOLERANCES`;
-            nothing is kept.
+        InputError: TensorRT builds no engine, or the engine differs from the Keras model by more than
+            `MAX_DIFFERENCES`; nothing is kept.
     """
     from kseg.deployment.check_patches import expected_probabilities, largest_difference
     from kseg.deployment.onnx_file import describe_model
@@ -99,10 +97,10 @@ def write_engine(
     batches = list(check)
     engine = Engine(plan, input_shape, classes, batch)
     difference = largest_difference(engine, batches, expected_probabilities(model, batches))
-    if not difference <= TOLERANCES[precision]:
+    if not difference <= MAX_DIFFERENCES[precision]:
         raise InputError(
             f"the engine of '{member.path}' differs from the Keras model by {difference:.1e} in a probability, "
-            f"{precision} may by {TOLERANCES[precision]:g}: it is not kept; try another --precision"
+            f"{precision} may by {MAX_DIFFERENCES[precision]:g}: it is not kept; try another --precision"
         )
     member.engine_description.unlink(missing_ok=True)  # of another engine
     _write(member.engine_onnx, onnx_bytes)

@@ -10,6 +10,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.console.text import first_line
+from kseg.deployment.tolerances import MAX_DIFFERENCE
 from kseg.inference.ensemble import Predict
 from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
 
 LIBRARIES = ("onnx", "onnxruntime")
-TOLERANCE = 1e-4
 MODEL_HASH = "model_sha256"
 
 
@@ -58,7 +58,7 @@ def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | N
     with whole_file(member.onnx) as path:
         onnx.save(onnx_model(model.network, size, metadata=describe_model(member)), path)
         difference = largest_difference(open_onnx(path), batches, expected_probabilities(model, batches))
-        if not difference <= TOLERANCE:
+        if not difference <= MAX_DIFFERENCE:
             raise InputError(
                 f"the ONNX model of '{member.path}' differs from the Keras model by {difference:.1e} in a probability: "
                 "it is not kept; try other versions of onnx and onnxruntime"

@@ -16,12 +16,12 @@ from keras import ops
 from onnx import helper, numpy_helper
 
 import kseg
+from kseg.deployment.tensor_names import PROBABILITIES, VOXELS
 from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
 from kseg.nn.size_layers import CropLike, MaxPool3D, PadToMultiple
 
 OPERATOR_SET = 17
 IR_VERSION = 8
-INPUT, OUTPUT = "voxels", "probabilities"
 AXES = ("x", "y", "z")
 
 
@@ -83,7 +83,7 @@ def onnx_model(
         TypeError: a layer is none of kseg's networks.
     """
     graph = _Graph(None if size is None else tuple(size), np.dtype(dtype))
-    channels_first = graph.node("Transpose", [INPUT], "channels_first", perm=(0, 4, 1, 2, 3))
+    channels_first = graph.node("Transpose", [VOXELS], "channels_first", perm=(0, 4, 1, 2, 3))
     values = {id(network.input): graph.cast(channels_first, dtype, "input_cast")}
     for layer in network.layers:
         if isinstance(layer, keras.layers.InputLayer):
@@ -95,11 +95,11 @@ def onnx_model(
             )
         inputs = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
         values[id(layer.output)] = write(graph, layer, *(values[id(tensor)] for tensor in inputs))
-    graph.node("Transpose", [values[id(network.output)]], OUTPUT, perm=(0, 2, 3, 4, 1))
+    graph.node("Transpose", [values[id(network.output)]], PROBABILITIES, perm=(0, 2, 3, 4, 1))
     space = AXES if size is None else tuple(size)
     ends = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("batch", *space, tensor.shape[-1]))
-        for name, tensor in ((INPUT, network.input), (OUTPUT, network.output))
+        for name, tensor in ((VOXELS, network.input), (PROBABILITIES, network.output))
     ]
     model = helper.make_model(
         helper.make_graph(graph.nodes, network.name, ends[:1], ends[1:], graph.constants),

@@ -10,8 +10,10 @@ import tensorflow as tf
 from kseg.deployment.serving.check_volume import check_volume
 from kseg.deployment.serving.model_info import MODEL_INFO, model_info_text
 from kseg.deployment.serving.pipeline import Pipeline
-from kseg.deployment.serving.served_model import PATCH, SEGMENT, VOXEL_TYPES, ServedModel
+from kseg.deployment.serving.served_model import VOXEL_TYPES, ServedModel
 from kseg.deployment.serving.warmup import write_warmup
+from kseg.deployment.tensor_names import LABELS, PATCH, PROBABILITIES, SEGMENT, SPACING, VOXELS, segment_signature
+from kseg.deployment.tolerances import MAX_DIFFERENCE
 from kseg.inference.segment_volumes import segment_scan, volume_segmenter
 from kseg.nn.segmenter import Segmenter
 from kseg.runs.owned_files import SAVED_MODEL
@@ -23,8 +25,7 @@ from kseg.volumes.volume_stream import stream_of_volume
 
 MAX_DIFFERING = 1e-4
 """Share of voxels whose label may differ: computed in another order, probabilities differ in their last digits."""
-TOLERANCE = 1e-4
-COMPARED = (SEGMENT, "segment_int16")
+COMPARED = (SEGMENT, segment_signature("int16"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def write_saved_model(run: TrainedRun, pipeline: Pipeline, path: Path, name: str
         (extra / MODEL_INFO).write_text(model_info_text(run, pipeline), encoding="utf-8")
         write_warmup(extra, name, pipeline)
         difference = _compare(run, folder, models, pipeline)
-        if difference.differing_labels > MAX_DIFFERING or difference.largest_difference > TOLERANCE:
+        if difference.differing_labels > MAX_DIFFERING or difference.largest_difference > MAX_DIFFERENCE:
             raise RuntimeError(f"the SavedModel does not segment as kseg.predict does ({difference}): it is not kept")
     return difference
 
@@ -84,12 +85,12 @@ def _compare(run: TrainedRun, path: Path, models: Sequence[Segmenter], pipeline:
         voxels = check.array.astype(VOXEL_TYPES[name].as_numpy_dtype)
         scan = stream_of_volume(replace(check, array=voxels))
         expected = pipeline.label_map.to_values(segment_scan(scan, "check", segment_volume, pipeline.spacing_mm, iter))
-        labels = signatures[name](voxels=tf.constant(voxels[np.newaxis]), spacing_mm=spacing_mm)["labels"].numpy()[0]
+        labels = signatures[name](**{VOXELS: tf.constant(voxels[np.newaxis]), SPACING: spacing_mm})[LABELS].numpy()[0]
         if labels.dtype != expected.dtype:
             raise RuntimeError(f"'{name}' returns labels of type {labels.dtype}, not {expected.dtype}: it is not kept")
         differing = max(differing, float(np.mean(labels != expected)))
     crop = check.array[tuple(slice(0, extent) for extent in pipeline.patch_size)].astype(np.float32)
     normalised = normalise(crop, intensity_statistics(crop), pipeline.scales).astype(np.float32)[np.newaxis]
     means = np.mean([model.predict_on_batch(normalised) for model in models], axis=0)
-    probabilities = signatures[PATCH](voxels=tf.constant(crop[np.newaxis]))["probabilities"].numpy()
+    probabilities = signatures[PATCH](**{VOXELS: tf.constant(crop[np.newaxis])})[PROBABILITIES].numpy()
     return Difference(check.shape, differing, float(np.abs(probabilities - means).max()))

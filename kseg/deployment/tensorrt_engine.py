@@ -14,8 +14,7 @@ from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import first_line
 from kseg.deployment.cuda import Cuda
-
-INPUT, OUTPUT = "voxels", "probabilities"
+from kseg.deployment.tensor_names import PROBABILITIES, VOXELS
 
 
 def load_tensorrt() -> Any:
@@ -64,7 +63,7 @@ def build_engine(
     else:
         config.clear_flag(trt.BuilderFlag.TF32)  # it is set unless one says otherwise
     profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT, (1, *input_shape), (batch, *input_shape), (batch, *input_shape))
+    profile.set_shape(VOXELS, (1, *input_shape), (batch, *input_shape), (batch, *input_shape))
     config.add_optimization_profile(profile)
     cache = config.create_timing_cache(timings)
     if not config.set_timing_cache(cache, False):
@@ -98,7 +97,7 @@ class Engine:
         trt = load_tensorrt()
         errors: list[str] = []
         self._cuda = Cuda()
-        self._shapes = {INPUT: tuple(input_shape), OUTPUT: (*input_shape[:3], classes)}
+        self._shapes = {VOXELS: tuple(input_shape), PROBABILITIES: (*input_shape[:3], classes)}
         self._batch = batch
         self._errors = errors
         self._logger = _logger(trt, errors)  # the runtime, and the runtime the engine: each must outlive the next
@@ -125,13 +124,13 @@ class Engine:
 
     def _run(self, patches: np.ndarray) -> np.ndarray:
         voxels = np.ascontiguousarray(patches, np.float32)
-        probabilities = np.empty((len(voxels), *self._shapes[OUTPUT]), np.float32)
-        if not self._context.set_input_shape(INPUT, voxels.shape):
+        probabilities = np.empty((len(voxels), *self._shapes[PROBABILITIES]), np.float32)
+        if not self._context.set_input_shape(VOXELS, voxels.shape):
             raise InputError(f"the engine takes no patches of {voxels.shape} ({_first_line(self._errors)})")
-        self._cuda.upload(voxels, self._addresses[INPUT])
+        self._cuda.upload(voxels, self._addresses[VOXELS])
         runs = self._context.execute_async_v3(self._cuda.stream)
         if runs:
-            self._cuda.download(self._addresses[OUTPUT], probabilities)
+            self._cuda.download(self._addresses[PROBABILITIES], probabilities)
         self._cuda.wait()  # in any case: until then the copies read and write the arrays
         if not runs:
             raise InputError(f"the engine failed ({_first_line(self._errors)})")

@@ -1,13 +1,12 @@
 """A trained run, loaded here, on this machine's processor or GPU."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from kseg.console.tensorflow_start import start_tensorflow
-from kseg.inference.ensemble import Predict
-from kseg.inference.predictor import Showing
-from kseg.runs.run_folder import RunFolder
+from kseg.inference.load_network import LoadNetwork, load_keras
+from kseg.inference.predictor import Progress
 from kseg.runs.trained_run import open_trained
 from kseg.volumes.channels import check_channels
 from kseg.volumes.volume_stream import VolumeStream
@@ -26,7 +25,7 @@ class LocalPredictor:
         InputError: as `open_trained` does.
     """
 
-    def __init__(self, run: str, changes: Sequence[str] = (), load: Callable[[RunFolder], Predict] | None = None):
+    def __init__(self, run: str, changes: Sequence[str] = (), load: LoadNetwork | None = None):
         self._trained = open_trained(run, changes)
         self._load = load
         description = self._trained.description
@@ -40,16 +39,19 @@ class LocalPredictor:
         """Load the models, or the engines; return what a user should know of how volumes are segmented."""
         if self._load is None:
             start_tensorflow()
-        from kseg.inference.segment_volumes import chosen_postprocessing, describe, load_keras, volume_segmenter
+        from kseg.inference.postprocessing_choice import chosen_postprocessing
+        from kseg.inference.segment_volumes import describe_segmentation, volume_segmenter
 
         chosen = chosen_postprocessing(self._trained)
         self._segment = volume_segmenter(self._trained, postprocessing=chosen, load=self._load or load_keras)
-        return describe(self._trained, chosen)
+        return describe_segmentation(self._trained, chosen)
 
-    def segment(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, progress: Progress) -> np.ndarray:
         """Segment a scan, window by window; see `Predictor`."""
         from kseg.inference.segment_volumes import segment_scan
 
         description = self._trained.description
         check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
-        return description.label_map.to_values(segment_scan(scan, name, self._segment, description.spacing_mm, showing))
+        return description.label_map.to_values(
+            segment_scan(scan, name, self._segment, description.spacing_mm, progress)
+        )

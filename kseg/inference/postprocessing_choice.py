@@ -18,6 +18,7 @@ from kseg.console.text import counted
 from kseg.console.validation_errors import first_invalid
 from kseg.inference.postprocessing import OPERATIONS, Operation, class_box, postprocess
 from kseg.runs.owned_files import POSTPROCESSING_FILE
+from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_file
 
 Operations = tuple[Operation, ...]
@@ -118,6 +119,17 @@ def load_postprocessing(run_folder: Path, class_names: Sequence[str], models: Se
     if tuple(choice.classes) != tuple(class_names):
         raise InputError(f"'{path}' is for the classes {', '.join(choice.classes)}, not the run's: delete it")
     return choice if choice.models == tuple(models) else None
+
+
+def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
+    """Return the post-processing that the run's validation cases chose; None before, or where the recipe wants none.
+
+    Raises:
+        InputError: the run's `postprocessing.json` is damaged.
+    """
+    if run.recipe.evaluation.postprocessing == "none":
+        return None
+    return load_postprocessing(run.folder.path, run.description.label_map.names[1:], run.model_hashes())
 
 
 def _try_class(truth: np.ndarray, prediction: np.ndarray, index: int) -> Trial:

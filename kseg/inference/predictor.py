@@ -8,7 +8,7 @@ import numpy as np
 from kseg.recipe.types import Spacing
 from kseg.volumes.volume_stream import VolumeStream
 
-Showing = Callable[[Iterable[Any]], Iterable[Any]]
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 """Passes the parts of a job on, one by one, while a user sees how many are done."""
 
 
@@ -41,10 +41,10 @@ class Predictor(Protocol):
     def start(self) -> str:
         """Load what is needed, and return a line on how scans are segmented. Raises `InputError` if it is damaged."""
 
-    def segment(self, scan: VolumeStream, name: str, showing: Showing) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, progress: Progress) -> np.ndarray:
         """Segment a scan, not read yet, and return label values, integers `(x, y, z)`, on its own grid.
 
-        `name` stands for the scan in messages, `showing` wraps what is done one after another.
+        `name` stands for the scan in messages, `progress` wraps what is done one after another.
 
         Raises:
             InputError: the scan is damaged, has other channels, or does not fit into memory; or it cannot be segmented.

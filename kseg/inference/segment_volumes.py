@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from kseg.console.command_names import command_line
-from kseg.inference.ensemble import Predict, mean_of, mean_over_flips
-from kseg.inference.postprocessing_choice import PostProcessing, load_postprocessing
-from kseg.inference.sliding_window import BYTES_PER_MB, Progress, segment
+from kseg.inference.ensemble import mean_of, mean_over_flips
+from kseg.inference.load_network import LoadNetwork, load_keras
+from kseg.inference.postprocessing_choice import PostProcessing
+from kseg.inference.predictor import Progress
+from kseg.inference.sliding_window import segment
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
 from kseg.records.prepared_case import PreparedCase, read_cases
@@ -22,20 +24,13 @@ from kseg.volumes.volume import Volume
 from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_volume
 
 Segment = Callable[[np.ndarray, Progress], np.ndarray]
-Load = Callable[[RunFolder], Predict]
-"""How a member of a run becomes a function from normalised patches to their probabilities."""
-
-
-def load_keras(member: RunFolder) -> Predict:
-    """Return the prediction of a member's Keras model."""
-    return member.load_model().predict_on_batch
 
 
 def volume_segmenter(
     run: TrainedRun,
     members: Sequence[RunFolder] | None = None,
     postprocessing: PostProcessing | None = None,
-    load: Load = load_keras,
+    load: LoadNetwork = load_keras,
 ) -> Segment:
     """Return a function from a volume `(x, y, z, channels)` of any size to its class indices `(x, y, z)`.
 
@@ -61,7 +56,7 @@ def volume_segmenter(
             overlap=options.overlap,
             normalise=lambda window: normalise(window, statistics, description.scales),
             batch_size=options.batch_size,
-            buffer_bytes=options.buffer_mb * BYTES_PER_MB,
+            buffer_bytes=options.buffer_bytes,
             progress=progress,
         )
         if postprocessing:
@@ -120,7 +115,7 @@ def segment_cases(
                 yield case, segment_volume(case.image.array, iter)
 
 
-def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
+def describe_segmentation(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
     """Say in a line what a user should know of how volumes are segmented."""
     how = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
     if spacing_mm := run.description.spacing_mm:
@@ -131,14 +126,3 @@ def describe(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
         return f"{how}no post-processing, as evaluation.postprocessing says"
     command = f"{command_line('evaluate')} {run.folder.path} --split val"
     return f"{how}no post-processing was chosen for this run: {command} does it"
-
-
-def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
-    """Return the post-processing that the run's validation cases chose; None before, or where the recipe wants none.
-
-    Raises:
-        InputError: the run's `postprocessing.json` is damaged.
-    """
-    if run.recipe.evaluation.postprocessing == "none":
-        return None
-    return load_postprocessing(run.folder.path, run.description.label_map.names[1:], run.model_hashes())

@@ -12,7 +12,7 @@ handed out and their memory is used again, so that probabilities exist for one p
 another. Tiles keep their places; those that lie in two columns are predicted twice, with the same result.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,15 +20,11 @@ import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
 from kseg.inference.ensemble import Predict
+from kseg.inference.predictor import Progress
 from kseg.inference.window_columns import cut_columns, touches
 from kseg.inference.windows import Start, window_starts, windows
-from kseg.recipe.sections import Evaluation
 from kseg.volumes.geometry import Box
 from kseg.volumes.labels import index_dtype
-
-BYTES_PER_MB = 10**6
-BUFFER_BYTES = Evaluation().buffer_mb * BYTES_PER_MB
-"""What a recipe without `evaluation.buffer_mb` says."""
 
 Normalise = Callable[[np.ndarray], np.ndarray]
 
@@ -41,9 +37,6 @@ class Batch:
     starts: tuple[Start, ...]
 
 
-Progress = Callable[[Sequence[Batch]], Iterable[Batch]]
-
-
 def segment(
     predict: Predict,
     image: np.ndarray,
@@ -52,8 +45,8 @@ def segment(
     *,
     overlap: float = 0.5,
     normalise: Normalise,
+    buffer_bytes: int,
     batch_size: int = 1,
-    buffer_bytes: int = BUFFER_BYTES,
     progress: Progress = iter,
 ) -> np.ndarray:
     """Most probable class index of every voxel, (x, y, z), of the type `index_dtype`.
@@ -85,8 +78,8 @@ def probability_planes(
     *,
     overlap: float = 0.5,
     normalise: Normalise,
+    buffer_bytes: int,
     batch_size: int = 1,
-    buffer_bytes: int = BUFFER_BYTES,
     progress: Progress = iter,
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """Blended probabilities in planes across the longest axis that together make up the volume.

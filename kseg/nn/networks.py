@@ -12,6 +12,7 @@ from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
 from kseg.nn.size_layers import CropLike, MaxPool3D, PadToMultiple, triple
 
 STEM_FILTERS_PER_FILTER = 2
+SKIPS = ("none", "add")
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Al Chanti et al., Efficient Strategies for Better Imbalance Image Segmentation, section 2 and figure 1.
@@ -111,8 +112,8 @@ def encoder_decoder(
     Raises:
         ValueError: an argument is out of range.
     """
-    if skip not in ("none", "add"):
-        raise ValueError(f"`skip` must be 'none' or 'add'. Received {skip!r}.")
+    if skip not in SKIPS:
+        raise ValueError(f"`skip` must be {' or '.join(map(repr, SKIPS))}. Received {skip!r}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a share below 1. Received {dropout!r}.")
     pools, stride = _pools(pooling, len(filters)), triple(stem_stride, "stem_stride")

@@ -1,6 +1,6 @@
 """The Tversky loss whose penalties are learned, as in the paper, and four ways to keep them from running away."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 from keras import KerasTensor, ops
@@ -64,8 +64,8 @@ class ParametricTversky(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if mode not in ("joint", "adversarial"):
-            raise ValueError(f"mode must be 'joint' or 'adversarial'. Received {mode!r}")
+        if mode not in get_args(Mode):
+            raise ValueError(f"mode must be {' or '.join(map(repr, get_args(Mode)))}. Received {mode!r}")
         if not learning_rate_multiplier > 0:
             raise ValueError(f"learning_rate_multiplier must be above 0. Received {learning_rate_multiplier!r}")
         if not 0 <= min_weight < 0.5:

@@ -10,6 +10,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from kseg.recipe.augmentation import Augmentation
 from kseg.recipe.types import (
+    MAX_MUSCLE_SCALE,
+    MIN_MUSCLE_SCALE,
     PLANNED,
     LabelValue,
     Name,
@@ -70,8 +72,9 @@ class Phantom(Section):
 
     subjects: Annotated[int, Field(ge=3)] = Field(12, description="number of synthetic subjects")
     shape: Sizes = Field((64, 64, 96), description="voxels along x, y, z")
+    # Below the 0.5 of `kseg.phantom`: a recipe that says nothing is as easy as that of the demo.
     difficulty: ZeroToOne = Field(0.3, description="0 clear, 1 as hard as freehand ultrasound gets")
-    muscle_scale: Annotated[float, Field(ge=0.1, le=1.2)] = Field(
+    muscle_scale: Annotated[float, Field(ge=MIN_MUSCLE_SCALE, le=MAX_MUSCLE_SCALE)] = Field(
         1.0, description="size of the muscles along each axis; 1 is natural, their share of the volume is its cube"
     )
 
@@ -207,6 +210,11 @@ class Evaluation(Section):
         "validated", description="apply to each class what kseg.evaluate --split val found to help it, or nothing"
     )
     surface_tolerance_mm: PositiveFloat = Field(1.0, description="tolerance of the normalised surface Dice")
+
+    @property
+    def buffer_bytes(self) -> int:
+        """`buffer_mb` in bytes."""
+        return self.buffer_mb * 10**6
 
 
 class Recipe(Section):

@@ -79,6 +79,9 @@ Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_i
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]
 Factors = Annotated[tuple[Factor, Factor], AfterValidator(_in_order)]
 
+MIN_MUSCLE_SCALE, MAX_MUSCLE_SCALE = 0.1, 1.2
+"""Of the phantom's muscles along each axis; 1 is natural."""
+
 PLANNED: dict[str, Any] = {"planned": True}
 """Marks a key whose value, where the recipe gives none, is planned from the dataset (`kseg.runs.planned_recipe`)."""
 

@@ -15,11 +15,10 @@ from kseg.records.schema import VERSION
 from kseg.storage.disk import check_writable
 from kseg.storage.files import lock, replace_folder, whole_file
 from kseg.storage.locations import Location
-from kseg.storage.ownership import Kind, check_replaceable, mark, partial_of, remove, replaced
+from kseg.storage.ownership import WRITING, Kind, check_replaceable, mark, partial_of, remove, replaced
 
 FINISHED = ".finished"
 """Folder, within that of a dataset that is not done, of the files that say which cases are finished."""
-WRITING = ".writing-"
 
 
 def _read_json(path: Location) -> Any:

@@ -13,6 +13,7 @@ from kseg.console.validation_errors import first_invalid
 from kseg.recipe.types import Spacing, Split
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
+from kseg.records.remedy import PREPARE_AGAIN
 from kseg.records.schema import VERSION
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
@@ -140,18 +141,20 @@ def _parsed(folder: Location) -> Manifest:
             f"'{folder}' holds no prepared dataset (no {MANIFEST}): run {command_line('prepare')}, or set data.records"
         ) from None
     except ValidationError as error:
-        raise InputError(f"'{path}' is not a manifest of this kseg ({first_invalid(error)}): prepare again") from None
+        raise InputError(f"'{path}' is not a manifest of this kseg ({first_invalid(error)}): {PREPARE_AGAIN}") from None
     for name, count in Counter(case.file.casefold() for case in manifest.cases).items():
         if count > 1:
-            raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: prepare again")
+            raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: {PREPARE_AGAIN}")
     for case in manifest.cases:
         if any(rows and len(rows) != len(manifest.channels) for rows in (case.inside, case.outside)):
             raise InputError(
                 f"'{path}': case '{case.case}' has other channels than the dataset ({', '.join(manifest.channels)}): "
-                "prepare again with --force, which says what to fix"
+                f"{PREPARE_AGAIN} with --force, which says what to fix"
             )
         if len(case.class_voxels) != labels.num_classes:
-            raise InputError(f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: prepare again")
+            raise InputError(
+                f"'{path}': case '{case.case}' does not count {labels.num_classes} classes: {PREPARE_AGAIN}"
+            )
     return manifest
 
 
@@ -159,6 +162,6 @@ def _check_size(path: Location, entry: CaseEntry) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise InputError(f"shard '{path}' is missing: prepare the dataset again") from None
+        raise InputError(f"shard '{path}' is missing: {PREPARE_AGAIN}") from None
     if size != entry.bytes:
-        raise InputError(f"shard '{path}' has {size} bytes, its manifest says {entry.bytes}: prepare the dataset again")
+        raise InputError(f"shard '{path}' has {size} bytes, its manifest says {entry.bytes}: {PREPARE_AGAIN}")

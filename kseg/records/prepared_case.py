@@ -11,6 +11,7 @@ from kseg.console.text import first_line
 from kseg.records.ground_truth import decode_truth
 from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.packed_labels import BACKGROUND, class_indices
+from kseg.records.remedy import PREPARE_AGAIN
 from kseg.records.schema import NO_TRUTH, decode_brick, decode_head
 from kseg.records.tfrecord import RecordReader
 from kseg.storage.files import sha256_of
@@ -59,7 +60,7 @@ def read_case(path: Location, entry: CaseEntry, num_classes: int) -> PreparedCas
             raise
         except (ValueError, zlib.error, MemoryError) as error:
             said = first_line(error)
-            raise InputError(f"shard '{path}' holds what kseg cannot read ({said}): prepare again") from None
+            raise InputError(f"shard '{path}' holds what kseg cannot read ({said}): {PREPARE_AGAIN}") from None
 
 
 def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> PreparedCase:
@@ -89,7 +90,7 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Prepa
 
 def damaged_shard(shard: Location) -> InputError:
     """Return the error about a shard whose checksum is not the manifest's."""
-    return InputError(f"shard '{shard}' is damaged (its checksum differs): prepare the dataset again")
+    return InputError(f"shard '{shard}' is damaged (its checksum differs): {PREPARE_AGAIN}")
 
 
 def check_shards(folder: Location, manifest: Manifest) -> None:

@@ -12,6 +12,7 @@ from types import TracebackType
 import google_crc32c
 
 from kseg.console.errors import InputError
+from kseg.records.remedy import PREPARE_AGAIN
 from kseg.storage.locations import Location
 
 HEADER = struct.Struct("<QI")
@@ -63,14 +64,14 @@ class RecordReader:
             self._file = path.open("rb")
         except OSError as error:
             reason = error.strerror or error
-            raise InputError(f"shard '{path}' cannot be opened ({reason}): prepare the dataset again") from None
+            raise InputError(f"shard '{path}' cannot be opened ({reason}): {PREPARE_AGAIN}") from None
         self._size = self._file.seek(0, os.SEEK_END)
 
     def read(self, place: int) -> bytes:
         """Return the content of the record that begins at byte `place`."""
         content = self._read(place)
         if content is None:
-            raise InputError(f"shard '{self._path}' is damaged at byte {place}: prepare the dataset again")
+            raise InputError(f"shard '{self._path}' is damaged at byte {place}: {PREPARE_AGAIN}")
         return content
 
     def _read(self, place: int) -> bytes | None:

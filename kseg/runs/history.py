@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg.console.errors import InputError
+from kseg.runs.owned_files import unusable
 from kseg.storage.files import whole_file
 
 
@@ -22,9 +22,9 @@ def read_history(path: Path) -> dict[str, list[float]]:
                 int(row["epoch"]): {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
             }
     except FileNotFoundError:
-        raise InputError(f"'{path}' is missing: train the run anew with --force") from None
+        raise unusable(path) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"'{path}' is damaged ({error}): train the run anew with --force") from None
+        raise unusable(path, error) from None
     in_order = [rows[epoch] for epoch in sorted(rows)]
     return {key: [row[key] for row in in_order] for key in in_order[0]} if in_order else {}
 

@@ -30,7 +30,9 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
         model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, zipfile.BadZipFile) as error:
         said = first_line(error)
-        raise InputError(f"model '{path}' cannot be loaded ({said}): train again or restore the file") from None
+        raise InputError(
+            f"model '{path}' cannot be loaded ({said}): train the run anew with --force, or restore the file"
+        ) from None
     if not isinstance(model, Segmenter):
         raise InputError(f"model '{path}' is a {type(model).__name__}, not one that kseg.train wrote")
     channels, classes = model.network.input_shape[-1], model.network.output_shape[-1]

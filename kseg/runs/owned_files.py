@@ -56,6 +56,12 @@ FILES = (
 NAME_ANOTHER = "choose another name=..."
 
 
+def unusable(path: Path, damage: object = None) -> InputError:
+    """Return the error about a file of a run that is missing, or in which there is some damage."""
+    what = "is missing" if damage is None else f"is damaged ({damage})"
+    return InputError(f"'{path}' {what}: train the run anew with --force")
+
+
 def _was_a_run(folder: Location) -> bool:
     """Whether a folder without a marker is a run of an earlier version, whose recipe may not be read any more."""
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.console.errors import InputError
+from kseg.runs.owned_files import unusable
 from kseg.storage.files import whole_file
 
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -85,8 +85,8 @@ def read_precision_recall(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 shares.setdefault(row["class"], []).append((float(row["precision"]), float(row["recall"])))
         curves = np.array([shares[name] for name in shares]).reshape(-1, len(THRESHOLDS), 2)
     except FileNotFoundError:
-        raise InputError(f"'{path}' is missing: train the run anew with --force") from None
+        raise unusable(path) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"'{path}' is damaged ({error}): train the run anew with --force") from None
+        raise unusable(path, error) from None
     precision, recall = curves.mean(axis=0).T
     return precision, recall

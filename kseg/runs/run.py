@@ -10,6 +10,7 @@ from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
 from kseg.runs.data_description import DataDescription
+from kseg.runs.owned_files import NAME_ANOTHER
 from kseg.runs.planned_recipe import scales_of
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_file
@@ -103,7 +104,7 @@ def check_resumable(run: Run) -> None:
         if before[section] != value:
             raise InputError(
                 f"'{section}' of the recipe differs from that of run '{folder.path}', {folder.recipe}: resume with the "
-                f"same recipe (of 'train', {', '.join(MAY_CHANGE)} may change), or choose another name=..."
+                f"same recipe (of 'train', {', '.join(MAY_CHANGE)} may change), or {NAME_ANOTHER}"
             )
 
 

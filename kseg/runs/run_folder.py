@@ -37,6 +37,7 @@ from kseg.runs.owned_files import (
     TIMINGS_FILE,
     picture_file,
     split_files,
+    unusable,
 )
 from kseg.storage.files import whole_folder
 from kseg.storage.ownership import mark
@@ -170,9 +171,9 @@ class RunFolder:
             description = DataDescription.model_validate_json(self.data_description.read_bytes())
             description.label_map  # noqa: B018 - checks the labels
         except FileNotFoundError:
-            raise InputError(f"'{self.data_description}' is missing: train the run anew with --force") from None
+            raise unusable(self.data_description) from None
         except ValidationError as error:
-            raise InputError(f"'{self.data_description}' is damaged ({first_invalid(error)}): train again") from None
+            raise unusable(self.data_description, first_invalid(error)) from None
         return description
 
     def load_model(self) -> "Segmenter":

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from kseg.console.errors import InputError
+from kseg.recipe.types import MAX_MUSCLE_SCALE, MIN_MUSCLE_SCALE
 from kseg.simulation.calf import APONEUROSIS_MM, LATERALIS, MEDIALIS, SOLEUS, Leg, Section, bright_line
 from kseg.simulation.phantom_shape import FIELD_MM, FULL_SHAPE
 from kseg.simulation.ultrasound import bone_echo, draw_sweeps, speckle, view_section
@@ -91,10 +92,10 @@ class Phantom:
                 f"a phantom's difficulty must lie between 0, easy, and 1, hard: received {self.difficulty}; "
                 "choose one between."
             )
-        if not 0.1 <= self.muscle_scale <= 1.2:
+        if not MIN_MUSCLE_SCALE <= self.muscle_scale <= MAX_MUSCLE_SCALE:
             raise InputError(
-                f"a phantom's muscle_scale must lie between 0.1 and 1.2: received {self.muscle_scale}; choose one "
-                "between."
+                f"a phantom's muscle_scale must lie between {MIN_MUSCLE_SCALE:g} and {MAX_MUSCLE_SCALE:g}: received "
+                f"{self.muscle_scale}; choose one between."
             )
         if min(self.subject, self.seed) < 0:
             raise InputError(

@@ -11,11 +11,22 @@ from typing import TextIO
 from kseg.console.disk_errors import naming
 from kseg.console.errors import InputError
 from kseg.storage.locations import Location
-from kseg.storage.ownership import Kind, check_ours, check_replaceable, mark, partial_of, remove, remove_own, replaced
+from kseg.storage.ownership import (
+    PARTIAL,
+    WRITING,
+    Kind,
+    check_ours,
+    check_replaceable,
+    mark,
+    partial_of,
+    remove,
+    remove_own,
+    replaced,
+)
 
 
 @contextmanager
-def whole_file(path: Path, prefix: str = ".partial-", on_disk: bool = False) -> Iterator[Path]:
+def whole_file(path: Path, prefix: str = PARTIAL, on_disk: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there takes its place at the end, if nothing failed.
 
     The temporary name is the file's after a `prefix`: it keeps the extension, because libraries choose the format by
@@ -41,7 +52,7 @@ def whole_files(folder: Path, last: str) -> Iterator[Path]:
     The one called `last` is moved last: it is not there before those that it names.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".writing-") as place:
+    with TemporaryDirectory(dir=folder, prefix=WRITING) as place:
         with naming(folder / last):
             yield Path(place)
         for file in sorted(Path(place).iterdir(), key=lambda path: path.name == last):

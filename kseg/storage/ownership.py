@@ -26,6 +26,8 @@ BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Files that file browsers leave in every folder; nobody misses them."""
 PARTIAL, REPLACED = ".partial-", ".old-"
 """How names begin under which a file or folder is written, and put aside."""
+WRITING = ".writing-"
+"""The same, of a file or folder that is one process's own: several may write at once."""
 LEFT_OVER = re.compile(f"{re.escape(PARTIAL)}|{re.escape(REPLACED)}")
 
 L = TypeVar("L", "Path", "UPath")

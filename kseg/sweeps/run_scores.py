@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNe
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sweep import SweepRun
-from kseg.runs.owned_files import SWEEP_SCORES_FILE
+from kseg.runs.owned_files import NAME_ANOTHER, SWEEP_SCORES_FILE
 from kseg.storage.files import whole_file
 
 
@@ -91,6 +91,6 @@ def finished_scores(run: SweepRun, made_from: str) -> RunScores | None:
         raise InputError(f"'{path}' is damaged: delete the folder '{path.parent}', and the run is made anew") from None
     if scores.made_from != made_from:
         raise InputError(
-            f"'{path.parent}' was made from another recipe or dataset: choose another name=..., or delete that folder"
+            f"'{path.parent}' was made from another recipe or dataset: {NAME_ANOTHER}, or delete that folder"
         )
     return scores

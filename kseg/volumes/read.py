@@ -123,11 +123,6 @@ def read_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()
     return gather(open_image(paths, case, assume_spacing_mm), f"image '{paths[0]}'")
 
 
-def read_labels(path: Path, label_map: LabelMap, image: Volume, case: str) -> np.ndarray:
-    """Class indices of a case, whole, (x, y, z). Raises `InputError` as `open_labels` does."""
-    return gather(open_labels(path, label_map, image, case), f"label '{path}'").array[..., 0]
-
-
 def _open_channel(path: Path, assume_spacing_mm: Spacing, like: np.ndarray | None = None) -> VolumeStream:
     stream = stream_of_file(open_stored(path, assume_spacing_mm), like)
     dtype = _narrowest(stream.dtype)

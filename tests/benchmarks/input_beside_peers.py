@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from kseg import prepare
-from kseg.benchmark.step import start_worker
+from kseg.benchmark.worker_process import start_worker
 
 HERE = Path(__file__).parent
 PEERS = ("monai", "monai-indices", "torchio")

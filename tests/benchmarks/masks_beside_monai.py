@@ -34,7 +34,8 @@ from kseg.simulation.phantom import LABELS
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.formats.extensions import NIFTI_EXTENSIONS
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.read import read_image, read_labels
+from kseg.volumes.read import open_labels, read_image
+from kseg.volumes.volume_stream import gather
 
 PEER = Path(__file__).parent / "monai_unet.py"
 
@@ -193,8 +194,10 @@ def score(tests, folder, labels, tolerance_mm):
     scores = {}
     for case in tests:
         image = read_image(case.images, case.case)
-        truth = read_labels(case.label, labels, image, case.case)
-        predicted = read_labels(folder / case.images[0].name, labels, image, case.case)
+        truth, predicted = (
+            gather(open_labels(path, labels, image, case.case), f"label '{path}'").array[..., 0]
+            for path in (case.label, folder / case.images[0].name)
+        )
         scores[case.case] = score_case(truth, predicted, image.spacing_mm, names, tolerance_mm)
     of_class = {name: [row for rows in scores.values() for row in rows if row.class_name == name] for name in names}
     return {

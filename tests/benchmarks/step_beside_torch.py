@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from kseg.benchmark.step import start_worker
+from kseg.benchmark.worker_process import start_worker
 
 HERE = Path(__file__).parent
 

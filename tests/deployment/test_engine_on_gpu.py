@@ -10,7 +10,8 @@ from kseg import export, phantom, predict
 from kseg.console.errors import InputError
 from kseg.deployment.check_patches import expected_probabilities
 from kseg.deployment.cuda import leave_gpus
-from kseg.deployment.engine_file import TOLERANCES, open_engine, this_platform
+from kseg.deployment.engine_file import open_engine, this_platform
+from kseg.deployment.tolerances import MAX_DIFFERENCES
 
 
 def what_is_missing():
@@ -34,7 +35,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("precision", MAX_DIFFERENCES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_probabilities_are_those_of_keras_within_the_precision(name, precision, untrained_run, capsys):
     folder = untrained_run("leg", *NETWORKS[name])
@@ -46,7 +47,7 @@ def test_probabilities_are_those_of_keras_within_the_precision(name, precision, 
     for count in (1, 2, 5):
         voxels = np.random.default_rng(count).normal(size=(count, *size, 1)).astype(np.float32)
         (expected,) = expected_probabilities(model, [voxels])
-        np.testing.assert_allclose(engine(voxels), expected, atol=2 * TOLERANCES[precision])
+        np.testing.assert_allclose(engine(voxels), expected, atol=2 * MAX_DIFFERENCES[precision])
 
 
 def test_a_scan_is_segmented_by_the_engine_as_by_keras(untrained_run, tmp_path):

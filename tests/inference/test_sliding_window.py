@@ -4,15 +4,19 @@ import inspect
 import itertools
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
 from kseg.inference import sliding_window
-from kseg.inference.sliding_window import blend_shares, probability_planes, segment
+from kseg.inference.sliding_window import blend_shares
 from kseg.inference.windows import window_starts, windows
-from kseg.recipe.sections import Evaluation
 from kseg.volumes.labels import index_dtype
+
+ENOUGH_BYTES = 10**9
+segment = partial(sliding_window.segment, buffer_bytes=ENOUGH_BYTES)
+probability_planes = partial(sliding_window.probability_planes, buffer_bytes=ENOUGH_BYTES)
 
 SHAPES = [
     ((30, 14, 11), (8, 8, 8)),
@@ -206,10 +210,10 @@ def test_progress_sees_every_batch_once() -> None:
     assert seen == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
 
 
-def test_the_buffer_is_the_recipes_where_nothing_is_said() -> None:
-    for function in (segment, probability_planes):
-        default = inspect.signature(function).parameters["buffer_bytes"].default
-        assert default == Evaluation().buffer_mb * 10**6
+def test_how_much_memory_there_is_must_be_said() -> None:
+    """It is the recipe's `evaluation.buffer_mb` wherever a run segments."""
+    for function in (sliding_window.segment, sliding_window.probability_planes):
+        assert inspect.signature(function).parameters["buffer_bytes"].default is inspect.Parameter.empty
 
 
 BUFFER = 4 * 10**5

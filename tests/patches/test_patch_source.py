@@ -141,11 +141,11 @@ def test_a_batch_mixes_volumes(prepared: tuple[Path, Manifest]) -> None:
 
 
 def test_patches_are_pieces_of_their_case_normalised_by_its_statistics(prepared: tuple[Path, Manifest]) -> None:
-    records = {record.case: record for record in read_cases(*prepared, "train")}
+    cases = {case.case: case for case in read_cases(*prepared, "train")}
     found = batches(source(prepared, flip_axes=(), foreground_oversampling=0), [0], 4)
     for image, case in zip(np.concatenate([image for image, _ in found]), cases_of(found), strict=True):
-        record = records[f"case_{case}"]
-        whole = normalise(record.image.array.astype(np.float32), record.statistics)
+        cut_from = cases[f"case_{case}"]
+        whole = normalise(cut_from.image.array.astype(np.float32), cut_from.statistics)
         windows = np.lib.stride_tricks.sliding_window_view(whole, image.shape).reshape(-1, *image.shape)
         assert np.isclose(windows, image, atol=1e-5).all(axis=(1, 2, 3, 4)).any()
 

@@ -56,8 +56,8 @@ def test_one_file_with_all_channels_gives_each_a_name(tmp_path, capsys):
     assert manifest.channels == ("image_0", "image_1")
     assert len(manifest.plan.normalisation) == 2
     assert "note: each image of" in capsys.readouterr().err
-    (record,) = read_cases(tmp_path / "records", manifest, "test")
-    np.testing.assert_array_equal(record.image.array, cases[2][0])
+    (case,) = read_cases(tmp_path / "records", manifest, "test")
+    np.testing.assert_array_equal(case.image.array, cases[2][0])
 
 
 @pytest.mark.parametrize(("odd", "first", "other"), [(0, 2, 1), (1, 1, 2), (2, 1, 2)])

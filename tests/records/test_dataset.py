@@ -45,19 +45,19 @@ def test_shards_hold_what_the_sources_held(
     assert manifest == written
     read = {}
     for split in ("train", "val", "test"):
-        records = list(read_cases(folder, manifest, split))
-        for record, case in zip(records, manifest.of_split(split), strict=True):
-            assert (record.case, record.subject, split) == (case.case, case.subject, case.split)
-            assert (record.image.shape, record.image.spacing_mm) == (case.shape, case.spacing_mm)
-            assert tuple(np.bincount(record.labels.ravel(), minlength=2)) == case.class_voxels
-        read |= {record.case: record for record in records}
+        cases = list(read_cases(folder, manifest, split))
+        for prepared, case in zip(cases, manifest.of_split(split), strict=True):
+            assert (prepared.case, prepared.subject, split) == (case.case, case.subject, case.split)
+            assert (prepared.image.shape, prepared.image.spacing_mm) == (case.shape, case.spacing_mm)
+            assert tuple(np.bincount(prepared.labels.ravel(), minlength=2)) == case.class_voxels
+        read |= {prepared.case: prepared for prepared in cases}
     assert len(read) == 10
-    for case, record in read.items():
+    for case, prepared in read.items():
         image, labels = case_volumes(int(case[5:]))
-        np.testing.assert_array_equal(record.image.array, image.array)
-        np.testing.assert_array_equal(record.labels, labels)
-        np.testing.assert_array_equal(record.image.affine, image.affine)
-        np.testing.assert_array_equal(record.statistics, intensity_statistics(image.array))
+        np.testing.assert_array_equal(prepared.image.array, image.array)
+        np.testing.assert_array_equal(prepared.labels, labels)
+        np.testing.assert_array_equal(prepared.image.affine, image.affine)
+        np.testing.assert_array_equal(prepared.statistics, intensity_statistics(image.array))
     check_shards(folder, manifest)
 
 
@@ -157,8 +157,8 @@ def damaged(tmp_path: Path, scans: Scans) -> tuple[Path, Manifest]:
 def test_reading_names_the_damaged_shard_and_place(damaged: tuple[Path, Manifest]) -> None:
     seen = []
     with pytest.raises(InputError, match=r"case_1.tfrecord' is damaged at byte 0"):
-        seen += [record.case for record in read_cases(*damaged, "train")]
-    assert [record.case for record in read_cases(*damaged, "val")] == ["case_7"]
+        seen += [prepared.case for prepared in read_cases(*damaged, "train")]
+    assert [prepared.case for prepared in read_cases(*damaged, "val")] == ["case_7"]
 
 
 def test_checking_names_the_damaged_shard(damaged: tuple[Path, Manifest]) -> None:
@@ -194,10 +194,10 @@ def test_phantom_subjects_are_split_as_named_and_follow_from_the_seed(tiny_datas
     }
     recipe = load_recipe(None, ["phantom.subjects=5", "phantom.shape=[24, 24, 32]"])
     drawn = {scan.case: scan for scan in find_scans(recipe).scans}
-    for record in read_cases(tiny_dataset, manifest, "train"):
-        image, labels = (gather(stream, "it").array for stream in drawn[record.case].open())
-        np.testing.assert_array_equal(record.image.array, image)
-        np.testing.assert_array_equal(record.labels, labels[..., 0])
+    for prepared in read_cases(tiny_dataset, manifest, "train"):
+        image, labels = (gather(stream, "it").array for stream in drawn[prepared.case].open())
+        np.testing.assert_array_equal(prepared.image.array, image)
+        np.testing.assert_array_equal(prepared.labels, labels[..., 0])
 
 
 def test_a_source_without_label_names_says_how_to_give_them(tmp_path: Path) -> None:

@@ -61,6 +61,6 @@ def test_a_folds_cases_are_read_from_where_they_are(dataset: tuple[Path, Manifes
     for subjects in validation_folds(manifest, 3, seed=1):
         view = manifest.with_validation(subjects)
         for split in ("train", "val", "test"):
-            found = [record.case for record in read_cases(folder, view, split)]
+            found = [case.case for case in read_cases(folder, view, split)]
             assert found == [case.case for case in view.of_split(split)]
-        assert {record.subject for record in read_cases(folder, view, "val")} == set(subjects)
+        assert {case.subject for case in read_cases(folder, view, "val")} == set(subjects)

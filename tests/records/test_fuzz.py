@@ -49,9 +49,9 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
 
 def voxels(folder: Path, manifest: Manifest) -> dict[str, tuple[bytes, ...]]:
     return {
-        record.case: (record.image.array.tobytes(), record.labels.tobytes(), record.truth.array.tobytes())
+        case.case: (case.image.array.tobytes(), case.labels.tobytes(), case.truth.array.tobytes())
         for split in ("train", "val", "test")
-        for record in read_cases(folder, manifest, split)
+        for case in read_cases(folder, manifest, split)
     }
 
 

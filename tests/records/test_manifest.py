@@ -90,7 +90,7 @@ def put(value: Any, *path: Any) -> Callable[[dict], None]:
 
 
 BAD_MANIFESTS = {
-    "the version before": (put(2, "schema_version"), "schema_version.*prepare again"),
+    "the version before": (put(2, "schema_version"), "schema_version.*prepare the dataset again"),
     "no plan": (put({}, "plan"), "plan"),
     "a key too many": (put(2, "extra"), "extra"),
     "a shard elsewhere": (put("../a.tfrecord", "cases", 0, "file"), "file"),

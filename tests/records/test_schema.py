@@ -217,7 +217,9 @@ BAD_BRICKS = {
 @pytest.mark.parametrize(("part", "kind"), [*((1, kind) for kind in BAD_HEADS), *((0, kind) for kind in BAD_BRICKS)])
 def test_contradictions_are_told_in_one_line(part: int, kind: str, tmp_path: Path) -> None:
     path, entry = rewritten(tmp_path, (BAD_HEADS if part else BAD_BRICKS)[kind], part)
-    with pytest.raises(InputError, match=r"^shard '.*' holds what kseg cannot read \([^\n]+\): prepare again$"):
+    with pytest.raises(
+        InputError, match=r"^shard '.*' holds what kseg cannot read \([^\n]+\): prepare the dataset again$"
+    ):
         read_case(path, entry, 3)
 
 

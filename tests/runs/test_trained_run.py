@@ -7,8 +7,13 @@ import pytest
 from descriptions import described
 
 from kseg.console.errors import InputError
-from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing, try_operations
-from kseg.inference.segment_volumes import chosen_postprocessing, segment_cases, volume_segmenter
+from kseg.inference.postprocessing_choice import (
+    choose_operations,
+    chosen_postprocessing,
+    save_postprocessing,
+    try_operations,
+)
+from kseg.inference.segment_volumes import segment_cases, volume_segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.records.manifest import load_manifest
 from kseg.runs.data_description import DataDescription
@@ -148,11 +153,11 @@ def test_postprocessing_is_chosen_by_predictions_of_folds_that_did_not_see_the_c
         subject: fold for fold, m in enumerate(run.members) for subject in m.load_data_description().val_subjects
     }
     seen, trials = [], []
-    for record, labels in segment_cases(run, records, manifest, "val"):
-        expected = probabilities(models[fold_of[record.subject]], record.image.array).argmax(axis=-1)
+    for case, labels in segment_cases(run, records, manifest, "val"):
+        expected = probabilities(models[fold_of[case.subject]], case.image.array).argmax(axis=-1)
         assert np.mean(labels == expected) > 0.99
-        seen.append(record.subject)
-        trials.append(try_operations(record.labels, labels, run.description.label_map.num_classes))
+        seen.append(case.subject)
+        trials.append(try_operations(case.labels, labels, run.description.label_map.num_classes))
     assert sorted(seen) == sorted(fold_of)
     choice = choose_operations(trials, run.description.label_map.names[1:], run.model_hashes())
     assert choice.cases == len(seen)

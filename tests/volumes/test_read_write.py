@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 from kseg.console.errors import InputError
 from kseg.volumes.geometry import corners_mm
 from kseg.volumes.labels import LabelMap
-from kseg.volumes.read import read_image, read_labels, read_volume
+from kseg.volumes.read import open_labels, read_image, read_volume
 from kseg.volumes.volume import Volume
-from kseg.volumes.volume_stream import GATHERED_PLANES
+from kseg.volumes.volume_stream import GATHERED_PLANES, gather
 from kseg.volumes.write import mask_files, write_label_map
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -109,6 +109,11 @@ def test_real_files_have_their_voxels_where_simpleitk_has_them(name):
     np.testing.assert_allclose(found, found.round(), atol=1e-3)
     x, y, z = found.round().astype(int).T
     np.testing.assert_array_equal(volume.array[x, y, z], [image[voxel] for voxel in voxels])
+
+
+def read_labels(path: Path, label_map: LabelMap, image: Volume, case: str) -> np.ndarray:
+    """Class indices of a case, whole, (x, y, z)."""
+    return gather(open_labels(path, label_map, image, case), f"label '{path}'").array[..., 0]
 
 
 @real_scans

@@ -194,12 +194,12 @@ def assert_prepared(written: Written, volume: Volume | None, folder: Path, label
     (case,) = manifest.cases
     assert list(case.class_voxels) == [int((values == value).sum()) for value in LABELS.values()]
     np.testing.assert_allclose(case.spacing_mm, volume.spacing_mm, rtol=1e-6)
-    (record,) = read_cases(folder / "records", manifest, "train")
-    array = in_order_of(written, record.image.array, record.image.affine, "the shard", 0.0)
+    (prepared,) = read_cases(folder / "records", manifest, "train")
+    array = in_order_of(written, prepared.image.array, prepared.image.affine, "the shard", 0.0)
     assert_values(array[..., : written.channels].reshape(written.values.shape), written, "the shard")
     if two:
         np.testing.assert_array_equal(array[..., -1].round(3), more)
-    indices = in_order_of(written, record.labels, record.image.affine, "the shard", 0.0)
+    indices = in_order_of(written, prepared.labels, prepared.image.affine, "the shard", 0.0)
     np.testing.assert_array_equal(np.array(list(LABELS.values()))[indices], values)
     assert_change_is_seen(words, files[len(files) * int(values.sum()) % 997 % len(files)], written)
 

@@ -15,19 +15,24 @@ from kseg.deployment.serving.graph_resampling import GraphGrid, grid_at_spacing,
 from kseg.deployment.serving.graph_statistics import graph_statistics
 from kseg.deployment.serving.graph_windows import PredictPatch, mean_over_flips_and_members, sweep
 from kseg.deployment.serving.pipeline import Pipeline
+from kseg.deployment.tensor_names import (
+    LABELS,
+    PATCH,
+    PROBABILITIES,
+    SEGMENT,
+    SEGMENT_PROBABILITIES,
+    SPACING,
+    VOXELS,
+    segment_signature,
+)
 from kseg.nn.networks import with_options
 from kseg.volumes.intensity_normalisation import normalise
 from kseg.volumes.labels import index_dtype
 
-SEGMENT = "segment"
-PROBABILITIES = "segment_probabilities"
-PATCH = "patch"
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 VOXEL_TYPES = {
     SEGMENT: tf.float32,
-    "segment_uint8": tf.uint8,
-    "segment_int16": tf.int16,
-    "segment_uint16": tf.uint16,
+    **{segment_signature(dtype.name): dtype for dtype in (tf.uint8, tf.int16, tf.uint16)},
 }
 """The signatures from a volume to its label map, and the type of voxels that each takes."""
 GRID = GraphGrid(tf.TensorSpec([3], tf.int32), tf.TensorSpec([3], tf.float64))
@@ -71,16 +76,16 @@ class ServedModel(tf.Module):
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Return all signatures by name."""
-        traced = {name: self.signature(name) for name in (*VOXEL_TYPES, PROBABILITIES, PATCH)}
+        traced = {name: self.signature(name) for name in (*VOXEL_TYPES, SEGMENT_PROBABILITIES, PATCH)}
         return traced | {DEFAULT: traced[PATCH]}
 
     def signature(self, name: str) -> tf.types.experimental.ConcreteFunction:
         """Trace one of the signatures."""
-        functions = {PROBABILITIES: self._segment_with_probabilities, PATCH: self._patch}
+        functions = {SEGMENT_PROBABILITIES: self._segment_with_probabilities, PATCH: self._patch}
         dtype = VOXEL_TYPES.get(name, tf.float32)
-        specs = [tf.TensorSpec((None, None, None, None, len(self._pipeline.channels)), dtype, name="voxels")]
+        specs = [tf.TensorSpec((None, None, None, None, len(self._pipeline.channels)), dtype, name=VOXELS)]
         if name != PATCH:
-            specs.append(tf.TensorSpec((None, 3), tf.float32, name="spacing_mm"))
+            specs.append(tf.TensorSpec((None, 3), tf.float32, name=SPACING))
         function = tf.function(functions.get(name, self._segment), autograph=False)
         return function.get_concrete_function(*specs)
 
@@ -89,7 +94,7 @@ class ServedModel(tf.Module):
             image, own, used = self._resampled(*volume)
             return self._values(self._sweep(image, _most_probable, self._index_dtype), *own, *used)
 
-        return {"labels": _each_volume(of_volume, (voxels, spacing_mm), self._value_dtype)}
+        return {LABELS: _each_volume(of_volume, (voxels, spacing_mm), self._value_dtype)}
 
     def _segment_with_probabilities(self, voxels: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
         def of_volume(volume: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -105,7 +110,7 @@ class ServedModel(tf.Module):
 
         dtypes = self._value_dtype, tf.float32
         labels, probabilities = _each_volume(of_volume, (voxels, spacing_mm), dtypes)
-        return {"labels": labels, "probabilities": probabilities}
+        return {LABELS: labels, PROBABILITIES: probabilities}
 
     def _patch(self, voxels: tf.Tensor) -> dict[str, tf.Tensor]:
         normalised = _each_volume(lambda volume: self._normalised(volume, self._statistics(volume)), voxels, tf.float32)
@@ -114,7 +119,7 @@ class ServedModel(tf.Module):
         for member in self._members[1:]:
             with tf.control_dependencies([total]):  # one after another: side by side they need more memory
                 total += member(tf.identity(normalised))
-        return {"probabilities": total / len(self._members)}
+        return {PROBABILITIES: total / len(self._members)}
 
     def _resampled(self, voxels: tf.Tensor, spacing_mm: tf.Tensor) -> tuple[tf.Tensor, GraphGrid, GraphGrid]:
         """The volume that windows travel over, the grid that it came on, and that which it is on."""

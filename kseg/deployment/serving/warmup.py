@@ -11,7 +11,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from kseg.deployment.serving.pipeline import Pipeline
-from kseg.deployment.serving.served_model import PATCH, PROBABILITIES, VOXEL_TYPES
+from kseg.deployment.serving.served_model import VOXEL_TYPES
+from kseg.deployment.tensor_names import PATCH, SEGMENT_PROBABILITIES, SPACING, VOXELS
 from kseg.records.tfrecord import RecordWriter
 
 FILE = "tf_serving_warmup_requests"
@@ -27,12 +28,12 @@ def write_warmup(folder: Path, name: str, pipeline: Pipeline) -> None:
     """
     shape = [1, *pipeline.patch_size, len(pipeline.channels)]
     spacing_mm = tf.make_tensor_proto([pipeline.spacing_mm or (1.0, 1.0, 1.0)], tf.float32)
-    types = VOXEL_TYPES | {PROBABILITIES: tf.float32, PATCH: tf.float32}
+    types = VOXEL_TYPES | {SEGMENT_PROBABILITIES: tf.float32, PATCH: tf.float32}
     with RecordWriter(folder / FILE) as records:
         for signature, dtype in types.items():
-            inputs = {"voxels": tf.make_tensor_proto(0, dtype, shape)}  # one value stands for all: a few bytes
+            inputs = {VOXELS: tf.make_tensor_proto(0, dtype, shape)}  # one value stands for all: a few bytes
             if signature != PATCH:
-                inputs["spacing_mm"] = spacing_mm
+                inputs[SPACING] = spacing_mm
             records.write(_prediction_log(name, signature, inputs).SerializeToString(deterministic=True))
 
 

@@ -61,7 +61,9 @@ def test_probabilities_are_those_of_the_sliding_window(
     volume = np.random.default_rng(2).normal(size=(*shape, 2)).astype(np.float32)
     expected = np.empty((*shape, CLASSES), np.float32)
     predict = mean_over_flips(mean_of([of_numpy(slope) for slope in slopes]), flip_axes)
-    for box, plane in probability_planes(predict, volume, PATCH, CLASSES, normalise=lambda window: window + 1):
+    for box, plane in probability_planes(
+        predict, volume, PATCH, CLASSES, normalise=lambda window: window + 1, buffer_bytes=10**9
+    ):
         expected[box] = plane
 
     served = mean_over_flips_and_members([of_graph(slope) for slope in slopes], flip_axes)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from kseg.deployment import saved_model
 from kseg.deployment.saved_model import write_saved_model
-from kseg.deployment.serving.served_model import PATCH, PROBABILITIES, VOXEL_TYPES, ServedModel
+from kseg.deployment.serving.served_model import VOXEL_TYPES, ServedModel
+from kseg.deployment.tensor_names import PATCH, SEGMENT_PROBABILITIES
 from kseg.inference.ensemble import mean_of, mean_over_flips
 from kseg.inference.segment_volumes import segment_scan, volume_segmenter
 from kseg.inference.sliding_window import probability_planes
@@ -92,12 +93,13 @@ def test_probabilities_are_blended_and_brought_back_linearly(exported) -> None: 
         3,
         overlap=exported.pipeline.overlap,
         normalise=lambda tile: normalise(tile, statistics, exported.pipeline.scales),
+        buffer_bytes=exported.run.recipe.evaluation.buffer_bytes,
     ):
         blended[window] = plane
     volume = stream_of_volume(replace(image, array=blended))
     expected = gather(on_grid(volume, scan.shape, scan.spacing_mm, linear), "probabilities").array
 
-    found = served(exported, PROBABILITIES, scan)
+    found = served(exported, SEGMENT_PROBABILITIES, scan)
     np.testing.assert_allclose(found["probabilities"][0], expected, atol=1e-5)
     np.testing.assert_array_equal(found["labels"], served(exported, "segment", scan)["labels"])
 
@@ -114,14 +116,14 @@ def test_a_patch_is_normalised_by_itself_and_seen_in_one_piece(exported) -> None
 
 
 def test_names_and_types_are_those_that_clients_are_built_on(exported) -> None:  # type: ignore[no-untyped-def]
-    for name, dtype in (VOXEL_TYPES | {PROBABILITIES: tf.float32}).items():
+    for name, dtype in (VOXEL_TYPES | {SEGMENT_PROBABILITIES: tf.float32}).items():
         _, inputs = exported.signatures[name].structured_input_signature
         assert inputs["voxels"].dtype == dtype
         assert inputs["voxels"].shape.as_list() == [None, None, None, None, 2]
         assert inputs["spacing_mm"].dtype == tf.float32
         assert inputs["spacing_mm"].shape.as_list() == [None, 3]
         assert exported.signatures[name].structured_outputs["labels"].dtype == tf.int16
-    assert set(exported.signatures) == {*VOXEL_TYPES, PROBABILITIES, PATCH, "serving_default"}
+    assert set(exported.signatures) == {*VOXEL_TYPES, SEGMENT_PROBABILITIES, PATCH, "serving_default"}
 
 
 def test_what_is_compared_at_export_is_larger_than_a_patch(exported) -> None:  # type: ignore[no-untyped-def]
@@ -163,7 +165,7 @@ def test_the_last_of_many_classes_comes_out_with_its_value(exported, num_classes
     label_map = LabelMap(("background", *map(str, range(1, num_classes))), tuple(range(0, 3 * num_classes, 3)))
     pipeline = replace(exported.pipeline, label_map=label_map, postprocessing=None, flip_axes=())
     scan = scan_of((10, 14, 12), (1.0, 0.9, 1.5), np.uint8)
-    for name in ("segment_uint8", PROBABILITIES):
+    for name in ("segment_uint8", SEGMENT_PROBABILITIES):
         signature = ServedModel([network], pipeline).signature(name)
         voxels = tf.constant(scan.array[np.newaxis], VOXEL_TYPES.get(name, tf.float32))
         found = signature(voxels=voxels, spacing_mm=tf.constant([scan.spacing_mm], tf.float32))["labels"].numpy()

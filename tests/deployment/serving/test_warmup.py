@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.deployment.serving.served_model import PATCH, PROBABILITIES, VOXEL_TYPES
+from kseg.deployment.serving.served_model import VOXEL_TYPES
+from kseg.deployment.tensor_names import PATCH, SEGMENT_PROBABILITIES
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
-NAMES = (*VOXEL_TYPES, PROBABILITIES, PATCH)
+NAMES = (*VOXEL_TYPES, SEGMENT_PROBABILITIES, PATCH)
 TENSOR = type(tf.make_tensor_proto(0))
 
 
