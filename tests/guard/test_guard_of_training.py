@@ -9,7 +9,7 @@ from refusal import TINY, link, prepared_already, refused
 from kseg import sweep, train
 from kseg.runs.owned_files import RUN
 from kseg.storage.ownership import claim
-from kseg.sweeps.sweep import SWEEP
+from kseg.sweeps.run_sweep import SWEEP
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_grid_and_a_run_do_not_replace_each_other(prepared: None) -> None:
 
 
 def test_a_place_in_a_grid_that_is_taken_is_told_before_the_work(prepared: None, monkeypatch) -> None:
-    monkeypatch.setattr("kseg.sweeps.sweep.prepare", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr("kseg.sweeps.run_sweep.prepare", lambda *_: pytest.fail("the work has begun"))
     claim(Path("saved_models/leg"), SWEEP)
     named("leg/batch/seed-1", "thesis.txt")
     refused(sweep.main, ["tiny.toml"], r"batch/seed-1' is not a run that kseg made \(it holds 'thesis\.txt'\)")
