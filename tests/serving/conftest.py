@@ -6,23 +6,31 @@ from pathlib import Path
 import pytest
 from running import Server
 
+MODELS = {
+    "leg": {},
+    "plain": {"types": ["float32"]},
+    "two": {"channels": 2},
+    "signed": {"labels_type": "int16", "bright": -300},
+    "wide": {"labels_type": "uint16", "bright": 65000},
+    "flat": {"voxel_axes": 4},
+    "turned": {"turned": True},
+    "real": {"labels_type": "float32"},
+    "old": {"types": ["float32"], "name": "serving_default"},
+}
+
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    from stand_in import write_model
+def models(made_once: Callable[[str, Callable[[Path], None]], Path]) -> dict[str, Path]:
+    """Their folders by name; not to change."""
 
-    folder = tmp_path_factory.mktemp("models")
-    return {
-        "leg": write_model(folder / "leg"),
-        "plain": write_model(folder / "plain", types=["float32"]),
-        "two": write_model(folder / "two", channels=2),
-        "signed": write_model(folder / "signed", labels_type="int16", bright=-300),
-        "wide": write_model(folder / "wide", labels_type="uint16", bright=65000),
-        "flat": write_model(folder / "flat", voxel_axes=4),
-        "turned": write_model(folder / "turned", turned=True),
-        "real": write_model(folder / "real", labels_type="float32"),
-        "old": write_model(folder / "old", types=["float32"], name="serving_default"),
-    }
+    def write(folder: Path) -> None:
+        from stand_in import write_model
+
+        for name, options in MODELS.items():
+            write_model(folder / name, **options)
+
+    folder = made_once("models", write)
+    return {name: folder / name for name in MODELS}
 
 
 @pytest.fixture(scope="session")

@@ -12,35 +12,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from running import Server
+from served_scans import SPACING_MM, read, save, segment, volume
 from stand_in import REFUSED, expected
 
 from kseg import predict
 from kseg.client import retry
 from kseg.console.errors import InputError
 
-SPACING_MM = (1.1, 0.9, 0.5)
 PROTOCOLS = pytest.mark.parametrize("protocol", ["grpc", "rest"])
 GENEROUS_SECONDS = 60
 """What a request that is over within seconds may take on a machine that is busy."""
-
-
-def volume(*shape: int, dtype: str = "uint8", seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(dtype)
-
-
-def save(path: Path, array: np.ndarray, spacing_mm: tuple[float, ...] = SPACING_MM) -> Path:
-    nib.save(nib.Nifti1Image(array, np.diag([*spacing_mm, 1])), path)
-    return path
-
-
-def read(path: Path) -> np.ndarray:
-    return np.asarray(nib.load(path).dataobj)
-
-
-def segment(server: Server | str, protocol: str, model: str, *words: object, out: Path) -> None:
-    address = server if isinstance(server, str) else server.address(protocol)
-    options = ["--server", address, "--protocol", protocol, "--out", str(out)]
-    predict.main([model, *map(str, words), *options])
 
 
 def complaint_of(run: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> str:
@@ -239,14 +220,6 @@ def test_limits_of_a_server_are_told_with_the_flags_that_raise_them(
     with narrow.held():
         line = complaint_of(lambda: segment(narrow, "rest", "leg", scan, out=tmp_path / "out"), capsys)
     assert "gave up (Timed out waiting for notification): start it with a longer --rest_api_timeout_in_ms" in line
-
-
-def test_100_megabytes_by_grpc(server: Server, tmp_path: Path) -> None:
-    array = np.tile(volume(64, 64, 50), (8, 8, 8))
-    assert array.nbytes > 100e6
-    segment(server, "grpc", "leg", save(tmp_path / "scan.nii", array), out=tmp_path / "out")
-    for labels in np.split(read(tmp_path / "out" / "scan.nii"), 8):  # along x, where all eight are alike
-        np.testing.assert_array_equal(labels, expected(array[:64], SPACING_MM, "uint8"))
 
 
 @pytest.mark.parametrize(

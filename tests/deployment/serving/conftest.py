@@ -1,5 +1,7 @@
 """A run of two folds whose SavedModel does all that one can do: odd sizes, spacing, flips, scales, post-processing."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,15 +58,27 @@ def write_run(path: Path, folds: int, description: DataDescription) -> TrainedRu
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    description = DataDescription(channels=("CT", "MR"), labels=LABELS, scales=SCALES, spacing_mm=(1.0, 0.8, 1.5))
-    run = write_run(tmp_path_factory.mktemp("served") / "abdomen", 2, description)
+def exported(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Exported:
+    """Not to change."""
     choices = {
         "organ": ClassChoice(operations=("fill_holes", "largest_component"), dice_before=0.5, dice_after=0.6),
         "vessel": ClassChoice(operations=("fill_holes",), dice_before=0.5, dice_after=0.6),
     }
-    chosen = PostProcessing(cases=1, models=tuple(run.model_hashes()), classes=choices)
-    pipeline = Pipeline.of(run, chosen)
+
+    def pipeline_of(run: TrainedRun) -> Pipeline:
+        return Pipeline.of(run, PostProcessing(cases=1, models=tuple(run.model_hashes()), classes=choices))
+
+    def export(folder: Path) -> None:
+        description = DataDescription(channels=("CT", "MR"), labels=LABELS, scales=SCALES, spacing_mm=(1.0, 0.8, 1.5))
+        run = write_run(folder / "abdomen", 2, description)
+        difference = write_saved_model(run, pipeline_of(run), run.folder.path / "1", "abdomen")
+        numbers = [difference.shape, difference.differing_labels, difference.largest_difference]
+        (folder / "difference.json").write_text(json.dumps(numbers), encoding="utf-8")
+
+    folder = made_once("exported", export)
+    run = open_trained(str(folder / "abdomen"))
+    shape, *numbers = json.loads((folder / "difference.json").read_text(encoding="utf-8"))
     path = run.folder.path / "1"
-    difference = write_saved_model(run, pipeline, path, "abdomen")
-    return Exported(run, pipeline, path, difference, tf.saved_model.load(str(path)).signatures)
+    return Exported(
+        run, pipeline_of(run), path, Difference(tuple(shape), *numbers), tf.saved_model.load(str(path)).signatures
+    )

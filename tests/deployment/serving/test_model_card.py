@@ -1,10 +1,21 @@
 """The model card of an ensemble whose dataset is gone, and of names that a table must survive."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from kseg.report.model_card import NO_LICENCE, write_model_card
+from kseg.runs.trained_run import open_trained
 from kseg.volumes.labels import LabelMap
+
+
+@pytest.fixture
+def exported(exported, tmp_path):  # type: ignore[no-untyped-def]
+    """A copy, to which a card may be added."""
+    run = open_trained(str(shutil.copytree(exported.run.folder.path, tmp_path / "abdomen")))
+    return exported._replace(run=run, path=run.folder.path / "1")
 
 
 def card_of(exported, **changes) -> str:  # type: ignore[no-untyped-def]
