@@ -28,7 +28,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
     from kseg.console.terminal import progress, stdout
     from kseg.report.sweep_report import write_sweep_report, write_tables
-    from kseg.sweeps.sweep import claim_folders, prepare, run_sweep
+    from kseg.sweeps.run_sweep import claim_folders, prepare, run_sweep
     from kseg.sweeps.table import terminal_table
     from kseg.sweeps.tensorboard_hparams import write_hparams_config
 

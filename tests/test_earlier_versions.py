@@ -19,7 +19,7 @@ from kseg.records.manifest import load_manifest
 from kseg.records.prepared_case import check_shards
 from kseg.runs.owned_files import FOLDS, RUN
 from kseg.storage.ownership import check_replaceable, is_kind
-from kseg.sweeps.sweep import SWEEP
+from kseg.sweeps.run_sweep import SWEEP
 
 WORK = Path(__file__).parent / "fixtures" / "kseg-0.1.0" / "work.zip"
 RECORDS, LEGS = Path("tfrecords/legs"), Path("saved_models/legs")

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
 
-from kseg.console import progress
+from kseg.console import terminal
 from kseg.console.command import run
 from kseg.console.errors import InputError
 from kseg.console.messages import say
@@ -79,20 +79,20 @@ def scored(names: tuple[str, ...]) -> dict:
 
 def test_tables_show_names_and_no_markup(monkeypatch):
     output = io.StringIO()
-    monkeypatch.setattr(progress.stdout, "file", output)
-    monkeypatch.setattr(progress.stdout, "_width", 400)
+    monkeypatch.setattr(terminal.stdout, "file", output)
+    monkeypatch.setattr(terminal.stdout, "_width", 400)
     scores = scored(NAMES)
-    progress.stdout.print(score_table(summarise(scores)))
+    terminal.stdout.print(score_table(summarise(scores)))
     for name in NAMES:
         assert f" {name} " in output.getvalue()
 
 
 def test_bars_show_names_and_no_markup(monkeypatch):
     output = io.StringIO()
-    terminal = Console(file=output, force_terminal=True, markup=False, emoji=False, width=200, color_system=None)
-    monkeypatch.setattr(progress, "stderr", terminal)
+    console = Console(file=output, force_terminal=True, markup=False, emoji=False, width=200, color_system=None)
+    monkeypatch.setattr(terminal, "stderr", console)
     for name in NAMES:
-        list(progress.progress([1, 2], name))
+        list(terminal.progress([1, 2], name))
         assert name in output.getvalue()
 
 

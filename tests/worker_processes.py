@@ -1,8 +1,8 @@
 """A pytest plugin: files of tests run in processes, several at once, and one that has grown gives way to a new one.
 
 TensorFlow keeps what it has compiled until its process ends: all tests in one process come to more than 10 GB. A file
-runs in one process, so a fixture of a module or a session is made once for it. Whoever names a file or a test, or wants
-to look inside (--pdb), gets it in pytest's own process.
+runs in one process, so a fixture of a module or a session is made once for it. Whoever names files or tests alone, or
+wants to look inside (--pdb), gets them in pytest's own process.
 """
 
 import json
@@ -39,7 +39,9 @@ class Controller:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.files = [str(file) for folder in config.args for file in sorted(Path(folder).rglob("test_*.py"))]
+        named = [Path(word) for word in config.args]
+        found = [sorted(path.rglob("test_*.py")) if path.is_dir() else [path] for path in named]
+        self.files = [str(file) for files in found for file in files]
         self.options = [word for word in config.invocation_params.args if word not in config.args]
         self.jobs = min(config.option.jobs, len(self.files))
         self.replies: queue.Queue[Reply] = queue.Queue()
@@ -219,19 +221,16 @@ def add_option(parser: pytest.Parser) -> None:
         type=int,
         default=2,
         metavar="N",
-        help="run whole folders of tests by files in N processes at once, which end once they have grown; "
+        help="run folders of tests by files in N processes at once, which end once they have grown; "
         "0: all in this process, as what is named by file or test always is",
     )
 
 
 def configure(config: pytest.Config) -> None:
     """Give the work to processes, unless one is to look inside."""
-    whole_folders = all(Path(word).is_dir() for word in config.args)
-    if (
-        config.option.jobs > 0
-        and whole_folders
-        and not any(getattr(config.option, name, False) for name in LOOK_INSIDE)
-    ):
+    folders = any(Path(word).is_dir() for word in config.args)
+    look_inside = any(getattr(config.option, name, False) for name in LOOK_INSIDE)
+    if config.option.jobs > 0 and folders and not look_inside:
         config.pluginmanager.register(Controller(config), "worker_processes")
 
 

@@ -13,8 +13,8 @@ from kseg.console.validation_errors import first_invalid
 from kseg.recipe.types import Spacing, Split
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
-from kseg.records.remedy import PREPARE_AGAIN
 from kseg.records.schema import VERSION
+from kseg.records.tfrecord import PREPARE_AGAIN
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
 

@@ -11,9 +11,8 @@ from kseg.console.text import first_line
 from kseg.records.ground_truth import decode_truth
 from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.packed_labels import BACKGROUND, class_indices
-from kseg.records.remedy import PREPARE_AGAIN
 from kseg.records.schema import NO_TRUTH, decode_brick, decode_head
-from kseg.records.tfrecord import RecordReader
+from kseg.records.tfrecord import PREPARE_AGAIN, RecordReader
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import index_dtype

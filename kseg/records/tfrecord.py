@@ -12,9 +12,10 @@ from types import TracebackType
 import google_crc32c
 
 from kseg.console.errors import InputError
-from kseg.records.remedy import PREPARE_AGAIN
 from kseg.storage.locations import Location
 
+PREPARE_AGAIN = "prepare the dataset again"
+"""What helps where a shard or its dataset cannot be used, as errors say it."""
 HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
 MASK = 0xA282EAD8

@@ -17,7 +17,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
 from kseg.storage.listing import list_files
 from kseg.storage.ownership import MARKER, Kind, check_replaceable, check_spared, claim, mark, remove
-from kseg.sweeps.sweep import SWEEP
+from kseg.sweeps.run_sweep import SWEEP
 
 OF_A_RUN = (
     *("model.keras", "history.csv", "report.json", "cell.json", "model.onnx", "postprocessing.json", "MODEL_CARD.md"),

@@ -11,7 +11,7 @@ from kseg.volumes.cases.case import Case, CaseList
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.labels import LabelMap
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 real_scans = pytest.mark.skipif(not SHARED.is_dir(), reason="real scans absent: ../shared/data")
 LABELS = LabelMap(("background", "soleus"), (0, 100))
 NNUNET = {
