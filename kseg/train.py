@@ -19,7 +19,6 @@ from kseg.storage.disk import check_writable
 from kseg.storage.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 
 if TYPE_CHECKING:
-    from kseg.records.manifest import Manifest
     from kseg.runs.run import Run
     from kseg.training.workers import Workers
 
@@ -36,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Termination, began: float) -> None:
     from kseg.records.folds import validation_folds
-    from kseg.records.manifest import load_manifest
+    from kseg.records.manifest import check_splits, load_manifest
     from kseg.records.staging import staged
 
     manifest = load_manifest(recipe.records_folder)
     if arguments.folds is None:
-        _check_splits(recipe, manifest)
+        check_splits(manifest, recipe.records_folder)
     else:
         validation_folds(manifest, arguments.folds, recipe.seed)  # an impossible number is refused at once
     _check_target(recipe, arguments)
@@ -107,14 +106,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="replace a run of the same name")
     add_json_option(parser)
     return parser.parse(argv)
-
-
-def _check_splits(recipe: Recipe, manifest: "Manifest") -> None:
-    for split in ("train", "val"):
-        if not manifest.of_split(split):
-            raise InputError(
-                f"'{recipe.records_folder}' has no {split} cases: prepare it with data.{split}_fraction above 0"
-            )
 
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:

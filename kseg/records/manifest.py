@@ -131,6 +131,17 @@ def load_manifest(folder: Location) -> Manifest:
         return manifest
 
 
+def check_splits(manifest: Manifest, folder: Location) -> None:
+    """A training needs cases to train on, and others to validate on.
+
+    Raises:
+        InputError: the dataset in `folder` has none of a kind.
+    """
+    for split in ("train", "val"):
+        if not manifest.of_split(split):
+            raise InputError(f"'{folder}' has no {split} cases: prepare it with data.{split}_fraction above 0")
+
+
 def _parsed(folder: Location) -> Manifest:
     path = folder / MANIFEST
     try:
