@@ -1,9 +1,11 @@
 """A training run: model, patches, budget and callbacks brought together."""
 
 import time
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kseg.console.disk_errors import naming, refusals_told
@@ -32,6 +34,7 @@ def fit(
     began: float,
     workers: Workers | None = None,
     termination: Termination | None = None,
+    watch: Callable[[Sequence[keras.callbacks.Callback]], Sequence[keras.callbacks.Callback]] = list,
 ) -> dict[str, Any]:
     """Train a run through Keras' `fit`; return what came of it, nothing on workers but the chief.
 
@@ -42,6 +45,8 @@ def fit(
         began: `time.monotonic()` when the command began; the time budget counts from there.
         workers: who trains; by default those that the environment names (`start_workers`).
         termination: whether the run is asked to end before its end.
+        watch: is given the callbacks and returns them in the same order, with others between them that only look on;
+            `kseg.benchmark` measures so.
 
     Raises:
         InputError: a shard is damaged, a disk refuses what is to be written, or see `start_run`.
@@ -83,7 +88,7 @@ def fit(
                     epochs=state.epochs_done if nothing_left else options.epochs,
                     validation_data=workers.feed(val_batches),
                     validation_steps=len(to_validate),
-                    callbacks=callbacks,
+                    callbacks=watch(callbacks),
                     shuffle=False,
                     verbose=0,
                 )
