@@ -17,11 +17,14 @@ BENCHES = {
     "input": "the patches of a recipe: their rate, waiting for them, each transform",
     "prepare": "the scans of a recipe: preparing them, beside reading and writing",
     "predict": "segmenting with a run: Keras, SavedModel, ONNX and TensorRT",
+    "train": "a short training by the clock: where its minutes go",
 }
 """What can be measured: the line of each in `kseg.bench --help`, with which its own help begins."""
 
-OF_RECIPE = ("input", "prepare")
+OF_RECIPE = ("input", "prepare", "train")
 """Those whose help lists the keys of a recipe."""
+ONCE = ("train",)
+"""Those that measure one thing, once."""
 
 Measured = tuple[dict[str, Any], Any]
 """A report for programs, and the table of it for people."""
@@ -31,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for, print a table, and with `--json` the numbers."""
     bench, rest = choose_command("bench", COMMANDS["bench"], BENCHES, argv)
     parser = CommandParser(f"bench {bench}", f"Measure {BENCHES[bench]}.", keys_help() if bench in OF_RECIPE else None)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
+    if bench not in ONCE:
+        parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     add_json_option(parser)
     arguments, (report, table) = MEASURE[bench](parser, rest)
 
@@ -94,6 +98,25 @@ def _predict(parser: CommandParser, argv: Sequence[str]) -> tuple[argparse.Names
     return arguments, bench_predict(arguments.run, arguments.shape, arguments.threads, arguments.repeats)
 
 
+def _train(parser: CommandParser, argv: Sequence[str]) -> tuple[argparse.Namespace, Measured]:
+    _add_recipe(parser)
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=[cores()],
+        metavar="N",
+        help="cores that the training may use; several numbers train once on each; all cores there are",
+    )
+    arguments = parser.parse(argv)
+    if min(arguments.threads) < 1 or max(arguments.threads) > cores():
+        raise InputError(f"--threads must be from 1 to {cores()}, the cores that kseg may use here")
+
+    from kseg.benchmark.train import bench_train
+
+    return arguments, bench_train(arguments.words, arguments.threads)
+
+
 def _add_recipe(parser: CommandParser) -> None:
     parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
 
@@ -103,6 +126,7 @@ MEASURE: dict[str, Callable[[CommandParser, Sequence[str]], tuple[argparse.Names
     "input": _input,
     "prepare": _prepare,
     "predict": _predict,
+    "train": _train,
 }
 
 
