@@ -1,6 +1,7 @@
 """`kseg.bench train`: where the minutes of a training go, from the start of its process to its end."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -55,7 +56,8 @@ def measure_training(words: Sequence[str], threads: int) -> dict[str, Any]:
         options = {"words": list(words), "threads": threads, "folder": str(folder), "result": str(result)}
         started = time.monotonic()  # of the system, the same in all processes
         command = [sys.executable, "-m", "kseg.benchmark.train_worker", json.dumps(options | {"started": started})]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        environment = os.environ | {"TMPDIR": place}  # TensorFlow has temporary files, too, which a kill would leave
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment) as process:
             try:
                 status = process.wait()
             finally:
