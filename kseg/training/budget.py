@@ -36,6 +36,7 @@ class Budget(keras.callbacks.Callback):
         self.limit_seconds = 60.0 * options.max_minutes or math.inf
         self._clock = clock or time.monotonic
         self._origin = self._clock() - spent_seconds
+        self._has_compiled = False
         self._validations: list[float] = []
         self._step_began = self._test_began = self._clock()
 
@@ -62,9 +63,13 @@ class Budget(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = learning_rate(self.options, self.progress)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """End the run when another step and its validation would not fit."""
+        """End the run when another step and its validation would not fit.
+
+        The first step, which compiles, says nothing of how long the next one takes.
+        """
         self.steps += 1
-        another_step = self._clock() - self._step_began
+        another_step = self._clock() - self._step_began if self._has_compiled else 0.0
+        self._has_compiled = True
         if self.spent_seconds + another_step + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
 

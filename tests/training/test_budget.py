@@ -78,6 +78,17 @@ def test_it_stops_while_there_is_time_for_the_validation_that_follows(clock: Clo
     assert made.spent_seconds + 20 <= 60
 
 
+def test_the_time_to_compile_the_first_step_is_not_kept_for_the_next(clock: Clock) -> None:
+    made = budget(max_minutes=1)
+    step(made, clock, 31)
+    assert not made.model.stop_training
+    for _ in range(28):
+        step(made, clock, 1)
+    assert not made.model.stop_training  # 59 s are spent, and the next step takes one
+    step(made, clock, 1)
+    assert made.model.stop_training
+
+
 def test_without_a_limit_time_stops_nothing(clock: Clock) -> None:
     made = budget()
     step(made, clock, 1e9)
