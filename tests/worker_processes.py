@@ -22,6 +22,8 @@ import pytest
 
 MAX_RESIDENT_MB = 900
 """A process that holds more after a file of tests takes no further file: TensorFlow alone takes 600."""
+ALONE = ("test_large_volume.py",)
+"""Files of tests that need 3 GB by themselves: they run last, one at a time."""
 SHARED_FOLDER = "KSEG_TESTS_SHARED_FOLDER"
 """Environment variable: a folder for what the processes make once for all of them."""
 LOOK_INSIDE = ("collectonly", "usepdb", "trace", "lf", "failedfirst", "stepwise", "showfixtures", "setupplan")
@@ -43,8 +45,9 @@ class Controller:
         found = [sorted(path.rglob("test_*.py")) if path.is_dir() else [path] for path in named]
         self.files = [str(file) for files in found for file in files]
         self.options = [word for word in config.invocation_params.args if word not in config.args]
-        self.jobs = min(config.option.jobs, len(self.files))
-        self.replies: queue.Queue[Reply] = queue.Queue()
+        self.jobs = config.option.jobs
+        self.files_done = 0
+        self.replies: queue.Queue[Reply | Exception] = queue.Queue()
         self.workers: list[Worker] = []
         self.stopped = False
         self.tests = 0
@@ -59,53 +62,69 @@ class Controller:
         # As pytest-xdist does it: each process has its own folder in that of pytest.
         folder = self.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         (folder / "shared").mkdir()
-        waiting = iter(list(enumerate(self.files)))
-        lock = threading.Lock()
-        threads = [threading.Thread(target=self._work, args=(waiting, lock, folder)) for _ in range(self.jobs)]
+        numbered = list(enumerate(self.files))
+        together = [(number, file) for number, file in numbered if Path(file).name not in ALONE]
+        alone = [(number, file) for number, file in numbered if Path(file).name in ALONE]
+        self._run(session, together, self.jobs, folder)
+        self._run(session, alone, 1, folder)
+        return True
+
+    def _run(self, session: pytest.Session, files: list[tuple[int, str]], jobs: int, folder: Path) -> None:
+        """Have files run, so many at once, and report each when it is done."""
+        waiting, lock = iter(files), threading.Lock()
+        threads = [threading.Thread(target=self._work, args=(waiting, lock, folder)) for _ in range(jobs)]
         try:
             for thread in threads:
                 thread.start()
-            for done in range(1, len(self.files) + 1):
-                self._report(session, self.replies.get(), done)
+            for _ in files:
+                reply = self.replies.get()
+                if isinstance(reply, Exception):
+                    raise reply
+                self._report(session, reply)
                 if session.shouldfail:
                     raise session.Failed(session.shouldfail)
                 if session.shouldstop:
                     raise session.Interrupted(session.shouldstop)
-        finally:
+        except BaseException:
             self.stopped = True
             for worker in self.workers:
                 worker.kill()
+            raise
+        finally:
             for thread in threads:
                 thread.join()
-        return True
 
     def _work(self, waiting: Iterator[tuple[int, str]], lock: threading.Lock, folder: Path) -> None:
         """Have files run one after another, by a new worker where the last has grown."""
-        worker = None
-        while not self.stopped:
-            with lock:
-                number, file = next(waiting, (-1, ""))
-            if number < 0:
-                break
-            if worker is None:
-                worker = Worker(self.options, folder, f"worker-{number}")
-                self.workers.append(worker)
-            own = folder / f"file-{number}"
-            reply = worker.run(file, own)
-            self.replies.put(reply)
-            if reply["status"] == pytest.ExitCode.OK:
-                shutil.rmtree(own, ignore_errors=True)
-            if reply["resident_mb"] > MAX_RESIDENT_MB:
+        try:
+            worker = None
+            while not self.stopped:
+                with lock:
+                    number, file = next(waiting, (-1, ""))
+                if number < 0:
+                    break
+                if worker is None:
+                    worker = Worker(self.options, folder / f"worker-{number}.log", folder / "shared")
+                    self.workers.append(worker)
+                own = folder / f"file-{number}"
+                reply = worker.run(file, own)
+                self.replies.put(reply)
+                if reply["status"] == pytest.ExitCode.OK:
+                    shutil.rmtree(own, ignore_errors=True)
+                if reply["resident_mb"] > MAX_RESIDENT_MB:
+                    worker.end()
+                    worker = None
+            if worker is not None:
                 worker.end()
-                worker = None
-        if worker is not None:
-            worker.end()
+        except Exception as error:  # the main thread waits for replies: it raises this
+            self.replies.put(error)
 
-    def _report(self, session: pytest.Session, reply: Reply, files_done: int) -> None:
+    def _report(self, session: pytest.Session, reply: Reply) -> None:
         """Pass on what happened in a file, as the hooks of pytest would have said it."""
         hook = self.config.hook
         self.tests += sum(name == "report" and words.get("when") == "setup" for name, words in reply["events"])
-        session.testscollected = self.tests * len(self.files) // files_done  # a guess, until the last file
+        self.files_done += 1
+        session.testscollected = self.tests * len(self.files) // self.files_done  # a guess, until the last file
         for name, words in reply["events"]:
             if name == "warning":
                 said = warnings.WarningMessage(UserWarning(words["text"]), UserWarning, words["file"], words["line"])
@@ -132,10 +151,10 @@ class Controller:
 class Worker:
     """A process that runs files of tests, one at a time."""
 
-    def __init__(self, options: list[str], folder: Path, name: str) -> None:
-        self.log = folder / f"{name}.log"
+    def __init__(self, options: list[str], log: Path, shared: Path) -> None:
+        self.log = log
         command = [sys.executable, __file__, str(self.log), *options]
-        environment = os.environ | {SHARED_FOLDER: str(folder / "shared")}
+        environment = os.environ | {SHARED_FOLDER: str(shared)}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
 
