@@ -79,7 +79,7 @@ def scored(names: tuple[str, ...]) -> dict:
 
 def test_tables_show_names_and_no_markup(monkeypatch):
     output = io.StringIO()
-    monkeypatch.setattr(terminal.stdout, "file", output)
+    monkeypatch.setattr(terminal.stdout, "_file", output)  # `file` would be put back as what it is now
     monkeypatch.setattr(terminal.stdout, "_width", 400)
     scores = scored(NAMES)
     terminal.stdout.print(score_table(summarise(scores)))

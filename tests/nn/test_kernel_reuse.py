@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from backend_gradients import value_and_gradients
 from keras import ops
 
 from kseg import SegmentationLoss, Segmenter, SharedDilatedConv3D, build_network
@@ -72,22 +73,6 @@ def reference(x, kernel, rates, factors):
         return x_gradient, kernel_gradient
 
     return np.concatenate(branches, axis=-1), gradients
-
-
-def value_and_gradients(function, arrays, upstream):
-    """A function's value and its gradients for an upstream gradient, by the backend's own differentiation."""
-    tensors = [ops.convert_to_tensor(array) for array in arrays]
-    if keras.backend.backend() == "jax":
-        import jax
-
-        value, backward = jax.vjp(function, *tensors)
-        return value, *backward(ops.convert_to_tensor(upstream))
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        tape.watch(tensors)
-        value = function(*tensors)
-    return value, *tape.gradient(value, tensors, output_gradients=ops.convert_to_tensor(upstream))
 
 
 def assert_close(found, expected, relative):

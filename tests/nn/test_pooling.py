@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from backend_gradients import value_and_gradients
 from keras import ops
 
 from kseg.nn.size_layers import MaxPool3D
-from tests.nn.test_kernel_reuse import value_and_gradients
 
 SIZES = [(2, 2, 2), (1, 2, 3), (1, 1, 1)]
 
