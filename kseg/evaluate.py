@@ -97,6 +97,11 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split
             f"'{records}' has {difference}, as run '{trained.folder.path}' was trained on: choose other --records"
         )
     trained.check_split(manifest, records, split, choosing)
+    if split != "train" and not trained.description.learned_from.train:
+        say(
+            f"note: run '{trained.folder.path}' is of an earlier kseg and does not say whose scans it was trained on: "
+            f"nobody checks that the {split} cases of '{records}' are of others"
+        )
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
