@@ -34,12 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, recipe, description = trained.folder, trained.recipe, trained.description
     records = location_of(arguments.records) if arguments.records else recipe.records_folder
     manifest = load_manifest(records)
-    _check(manifest, trained, records)
+    validating = arguments.split == "val"
+    choosing = validating and arguments.records is None and recipe.evaluation.postprocessing == "validated"
+    _check(manifest, trained, records, arguments.split, choosing)
     cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
     if not cases:
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
-    validating = arguments.split == "val"
-    choosing = validating and arguments.records is None and recipe.evaluation.postprocessing == "validated"
 
     start_tensorflow()
     from kseg.console.terminal import progress, stdout
@@ -89,12 +89,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})
 
 
-def _check(manifest: "Manifest", trained: "TrainedRun", records: Location) -> None:
-    """The dataset must be like the run's, and the disk must take the scores."""
+def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split: str, choosing: bool) -> None:
+    """The dataset must be like the run's, its split must hold what the run has not seen, the disk take the scores."""
     check_writable(trained.folder.evaluation)
     if difference := trained.description.difference(manifest):
         raise InputError(
             f"'{records}' has {difference}, as run '{trained.folder.path}' was trained on: choose other --records"
+        )
+    trained.check_split(manifest, records, split, choosing)
+    if split != "train" and not trained.description.learned_from.train:
+        say(
+            f"note: run '{trained.folder.path}' is of an earlier kseg and does not say whose scans it was trained on: "
+            f"nobody checks that the {split} cases of '{records}' are of others"
         )
 
 

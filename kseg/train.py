@@ -19,6 +19,7 @@ from kseg.storage.disk import check_writable
 from kseg.storage.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 
 if TYPE_CHECKING:
+    from kseg.records.manifest import Manifest
     from kseg.runs.run import Run
     from kseg.training.workers import Workers
 
@@ -34,15 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Termination, began: float) -> None:
-    from kseg.records.folds import validation_folds
-    from kseg.records.manifest import check_splits, load_manifest
     from kseg.records.staging import staged
 
-    manifest = load_manifest(recipe.records_folder)
-    if arguments.folds is None:
-        check_splits(manifest, recipe.records_folder)
-    else:
-        validation_folds(manifest, arguments.folds, recipe.seed)  # an impossible number is refused at once
+    manifest = _dataset(recipe, arguments.folds)
     _check_target(recipe, arguments)
     records, manifest = staged(recipe, manifest)
 
@@ -106,6 +101,21 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="replace a run of the same name")
     add_json_option(parser)
     return parser.parse(argv)
+
+
+def _dataset(recipe: Recipe, folds: int | None) -> "Manifest":
+    """Return the manifest of the prepared dataset; it must be what the recipe says, and have who is needed."""
+    from kseg.records.folds import validation_folds
+    from kseg.records.manifest import check_splits, load_manifest
+    from kseg.records.preparation_keys import check_preparation_keys
+
+    manifest = load_manifest(recipe.records_folder)
+    check_preparation_keys(recipe, manifest)
+    if folds is None:
+        check_splits(manifest, recipe.records_folder)
+    else:
+        validation_folds(manifest, folds, recipe.seed)  # an impossible number is refused at once
+    return manifest
 
 
 def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:

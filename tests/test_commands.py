@@ -17,6 +17,7 @@ from recipes import recipe_text
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.records.destinations import DATASET
+from kseg.records.manifest import load_manifest
 from kseg.runs.owned_files import RUN
 from kseg.storage.ownership import check_replaceable
 from kseg.volumes.read import read_volume
@@ -111,6 +112,34 @@ def test_training_goes_on_where_it_stopped(capsys):
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
 
 
+def test_a_split_that_is_not_the_runs_is_neither_scored_nor_gone_on_with(monkeypatch, capsys):
+    learned_from = json.loads(Path("saved_models/leg/data.json").read_text(encoding="utf-8"))["learned_from"]
+    assert [len(learned_from[split]) for split in ("train", "val")] == [2, 1]
+    prepare.main(["leg.toml", "data.test_fraction=0.5", "--force"])
+    now = {case.subject: case.split for case in load_manifest(Path("tfrecords/leg")).cases}
+    (validated,), (trained, _) = learned_from["val"], sorted(learned_from["train"], key=now.get, reverse=True)
+    assert (now[validated], now[trained]) == ("test", "val")
+    monkeypatch.setattr(evaluate, "start_tensorflow", lambda: pytest.fail("the work has begun"))
+    with pytest.raises(InputError, match=f"run '.*leg' chose its best model by subject '{validated}', in the test"):
+        evaluate.main(["leg"])
+    with pytest.raises(InputError, match=f"run '.*leg' was trained on subject '{trained}', in the val split"):
+        evaluate.main(["leg", "--split", "val"])
+    changes = [f"subject '{name}' was {was}, is {now[name]}" for name, was in ((validated, "val"), (trained, "train"))]
+    with pytest.raises(InputError, match=rf"another split than that of '.*leg' \({', '.join(sorted(changes))}\)"):
+        train.main(["leg.toml", "train.epochs=3", "--resume"])
+    assert not list(Path("saved_models/leg").glob("evaluation/*"))
+    assert len(Path("saved_models/leg/history.csv").read_text(encoding="utf-8").splitlines()) == 3
+    prepare.main(["leg.toml", "--force"])
+    train.main(["leg.toml", "--resume", "--json"])
+    assert report(capsys)["epochs"] == 2
+
+
+def test_a_recipe_that_says_what_the_dataset_is_not_is_not_trained():
+    with pytest.raises(InputError, match=r"'tfrecords/leg' was prepared with data\.spacing_mm = \[\], .* \[5, 5, 8\]"):
+        train.main(["leg.toml", "data.spacing_mm=[5,5,8]", "name=other"])
+    assert not Path("saved_models/other").exists()
+
+
 def test_time_bounds_training(capsys):
     train.main(["leg.toml", "name=brief", "train.epochs=100000", "train.max_minutes=0.05", "--json"])
     numbers = report(capsys)
@@ -127,7 +156,9 @@ def test_training_ends_where_validation_no_longer_gains(capsys):
 
 def test_evaluation_scores_whole_volumes(capsys):
     evaluate.main(["leg", "--json"])
-    summary = report(capsys)["summary"]
+    out, err = capsys.readouterr()
+    assert "earlier kseg" not in err
+    summary = last_json(out)["summary"]
     assert summary["cases"] == 1
     assert set(summary["classes"]) == {"soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"}
     written = json.loads(Path("saved_models/leg/evaluation/test.json").read_text(encoding="utf-8"))

@@ -106,6 +106,7 @@ def test_its_run_is_evaluated_and_exported_in_place(capsys: pytest.CaptureFixtur
     before = json.loads(scores.read_text(encoding="utf-8"))
     scores.unlink()
     evaluate.main(["legs"])
+    assert "'saved_models/legs' is of an earlier kseg and does not say whose scans" in capsys.readouterr().err
     now = json.loads(scores.read_text(encoding="utf-8"))
     assert now["cases"].keys() == before["cases"].keys()
     assert now["summary"]["foreground"]["dice"] == pytest.approx(before["summary"]["foreground"]["dice"])

@@ -17,6 +17,7 @@ from kseg.console.messages import say
 from kseg.console.termination import exit_on_sigterm
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.records.manifest import check_splits, load_manifest
+from kseg.records.preparation_keys import check_preparation_keys
 
 
 def bench_train(words: Sequence[str], threads: Sequence[int]) -> tuple[dict[str, Any], Any]:
@@ -30,7 +31,9 @@ def bench_train(words: Sequence[str], threads: Sequence[int]) -> tuple[dict[str,
         InputError: the recipe, or its dataset, cannot be trained on.
     """
     recipe = load_recipe(*split_arguments(words))
-    check_splits(load_manifest(recipe.records_folder), recipe.records_folder)
+    manifest = load_manifest(recipe.records_folder)
+    check_preparation_keys(recipe, manifest)
+    check_splits(manifest, recipe.records_folder)
     if not recipe.train.max_minutes:
         say(f"train.max_minutes=0: trains {recipe.train.epochs} epochs; train.max_minutes=1 makes it short")
     runs = [measure_training(words, number) for number in threads]

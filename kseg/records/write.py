@@ -5,7 +5,7 @@ A `kseg.prepare` that is killed leaves the folder `.partial-<dataset>`; the next
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kseg import __version__
 from kseg.console.errors import InputError
@@ -13,7 +13,7 @@ from kseg.console.messages import say
 from kseg.console.terminal import progress
 from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
-from kseg.recipe.types import SPLITS
+from kseg.recipe.types import SPLITS, Spacing
 from kseg.records.bricks import MAX_EDGE
 from kseg.records.destinations import destination
 from kseg.records.manifest import CaseEntry, LeftOut, Manifest, manifest_text
@@ -64,17 +64,24 @@ def case_jobs(recipe: Recipe, found: ScanList, folder: Location) -> list[CaseJob
     """Return the jobs of all scans: those to train on first, then those to validate and to test on."""
     splits = splits_of(recipe, found)
     in_order = sorted(found.scans, key=lambda scan: SPLITS.index(splits[scan.subject]))
+    digest = preparation_hash(found.labels.to_json(), found.channels, found.spacing_mm, recipe.data.assume_spacing_mm)
+    return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
+
+
+def preparation_hash(
+    labels: Mapping[str, int], channels: Sequence[str], spacing_mm: Spacing, assume_spacing_mm: Spacing
+) -> str:
+    """Return the SHA-256 of how this kseg prepares a case, whatever it is made from."""
     choices = {
         "schema": VERSION,
-        "labels": found.labels.to_json(),
-        "channels": found.channels,
+        "labels": labels,
+        "channels": channels,
         "brick": MAX_EDGE,
-        "spacing_mm": found.spacing_mm,
-        "assume_spacing_mm": recipe.data.assume_spacing_mm,
+        "spacing_mm": spacing_mm,
+        "assume_spacing_mm": assume_spacing_mm,
         "reading": READING,
     }
-    digest = hashlib.sha256(json.dumps(choices).encode()).hexdigest()
-    return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
+    return hashlib.sha256(json.dumps(choices).encode()).hexdigest()
 
 
 def _run(jobs: Sequence[CaseJob], engine: RunJobs, skip_bad: bool) -> list[Outcome]:

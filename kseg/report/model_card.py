@@ -57,8 +57,11 @@ def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:
         manifest = load_manifest(run.recipe.records_folder)
     except InputError as error:
         return None, str(error)
-    difference = run.description.difference(manifest)
-    return (None, f"'{run.recipe.data.records}' holds another one") if difference else (manifest, "")
+    if run.description.difference(manifest):
+        return None, f"'{run.recipe.data.records}' holds another one"
+    if not run.has_split_of(manifest):
+        return None, f"'{run.recipe.data.records}' has another split now"
+    return manifest, ""
 
 
 def _splits(manifest: Manifest, members: int) -> dict[str, tuple[int, int]]:

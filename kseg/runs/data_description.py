@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
 
 
+class LearnedFrom(BaseModel):
+    """Subjects whose scans a run learned from: `train` to fit its weights, `val` to choose its best model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+
+    @classmethod
+    def of_split(cls, manifest: "Manifest") -> "LearnedFrom":
+        """Return what a run learns from that is trained and validated on a dataset's split."""
+        train, val = (tuple(sorted({case.subject for case in manifest.of_split(split)})) for split in ("train", "val"))
+        return cls(train=train, val=val)
+
+
 class DataDescription(BaseModel):
     """`data.json`: what a volume must have to be segmented by this run's model, and what comes out."""
 
@@ -25,11 +40,23 @@ class DataDescription(BaseModel):
     """To which a volume is resampled first; empty where it keeps its own."""
     val_subjects: tuple[str, ...] = ()
     """Subjects on whom a fold validated, instead of the dataset's own; empty where the run is no fold."""
+    learned_from: LearnedFrom = LearnedFrom()
+    """Empty where a run of an earlier version does not say whose scans it learned from."""
 
     @property
     def label_map(self) -> LabelMap:
         """Names and original values of the classes, background first."""
         return LabelMap(tuple(self.labels), tuple(self.labels.values()))
+
+    @property
+    def of_scans(self) -> "DataDescription":
+        """The same without whose scans the run learned from."""
+        return self.model_copy(update={"val_subjects": (), "learned_from": LearnedFrom()})
+
+    @property
+    def chosen_by(self) -> tuple[str, ...]:
+        """Subjects who chose the run's best model, as far as it says."""
+        return self.learned_from.val or self.val_subjects
 
     def difference(self, manifest: "Manifest") -> str:
         """Say in what a prepared dataset's channels, labels or spacing are not the run's; empty where they are."""
@@ -43,3 +70,20 @@ class DataDescription(BaseModel):
         )
         differing = (f"{key} '{theirs[key]}' instead of '{ours[key]}'" for key in ours if theirs[key] != ours[key])
         return next(differing, "")
+
+    def split_changes(self, manifest: "Manifest") -> list[str]:
+        """Return in what a dataset's split is not the run's, a phrase for each subject; none where nobody knows.
+
+        Subjects to test on count only where the run learned from them. A fold shares out the others by itself.
+        """
+        if not self.learned_from.train:
+            return []
+        if self.val_subjects:
+            manifest = manifest.with_validation(self.val_subjects)
+        was = dict.fromkeys(self.learned_from.train, "train") | dict.fromkeys(self.learned_from.val, "val")
+        now = {case.subject: case.split for case in manifest.cases if case.split != "test" or case.subject in was}
+        return [
+            f"subject '{subject}' was {was.get(subject, 'not there, or test')}, is {now.get(subject, 'gone')}"
+            for subject in sorted(was.keys() | now.keys())
+            if was.get(subject) != now.get(subject)
+        ]

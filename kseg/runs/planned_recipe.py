@@ -15,10 +15,14 @@ from kseg.volumes.intensity_normalisation import Scale
 def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
     """Return the recipe with the plan's values for the keys that neither it nor its preset gives.
 
+    `data.spacing_mm` is the dataset's (`kseg.records.preparation_keys`), where the recipe leaves it out, too.
+
     Raises:
         InputError: see `planned`.
     """
-    return planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+    complete = planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+    data = complete.data.model_copy(update={"spacing_mm": manifest.spacing_mm})
+    return complete.model_copy(update={"data": data})
 
 
 def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:

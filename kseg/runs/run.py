@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseg.console.errors import InputError
+from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
 from kseg.records.folds import validation_folds
 from kseg.records.manifest import Manifest
-from kseg.runs.data_description import DataDescription
+from kseg.runs.data_description import DataDescription, LearnedFrom
 from kseg.runs.owned_files import NAME_ANOTHER
 from kseg.runs.planned_recipe import scales_of
 from kseg.runs.run_folder import RunFolder
@@ -20,6 +21,7 @@ BOUNDS = ("epochs", "max_minutes")
 """Keys of the section 'train' that say how long to learn."""
 MAY_CHANGE = (*BOUNDS, "cache_dir")
 """Keys of the section 'train' that may change when a run goes on."""
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,13 @@ class Run:
 
 
 def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
-    """Return what a model trained on a dataset expects; the recipe is `planned_recipe`'s."""
-    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
+    """Return what a model trained on a dataset expects, and learns from; the recipe is `planned_recipe`'s."""
     return DataDescription(
-        channels=manifest.channels, labels=manifest.labels, scales=scales, spacing_mm=manifest.spacing_mm
+        channels=manifest.channels,
+        labels=manifest.labels,
+        scales=scales_of(recipe.data.normalisation or (), manifest.plan),
+        spacing_mm=manifest.spacing_mm,
+        learned_from=LearnedFrom.of_split(manifest),
     )
 
 
@@ -63,26 +68,22 @@ def make_runs(recipe: Recipe, records: Location, manifest: Manifest, folds: int)
     Raises:
         InputError: `folds` does not suit the number of subjects.
     """
-    description = describe_data(recipe, manifest)
+    folder = RunFolder(recipe.run_folder)
     if not folds:
-        return [Run(recipe, RunFolder(recipe.run_folder), records, manifest, description)]
-    return [
-        Run(
-            recipe,
-            RunFolder(recipe.run_folder).fold(number),
-            records,
-            manifest.with_validation(subjects),
-            description.model_copy(update={"val_subjects": tuple(subjects)}),
-        )
-        for number, subjects in enumerate(validation_folds(manifest, folds, recipe.seed), start=1)
-    ]
+        return [Run(recipe, folder, records, manifest, describe_data(recipe, manifest))]
+    runs = []
+    for number, subjects in enumerate(validation_folds(manifest, folds, recipe.seed), start=1):
+        of_fold = manifest.with_validation(subjects)
+        description = describe_data(recipe, of_fold).model_copy(update={"val_subjects": tuple(subjects)})
+        runs.append(Run(recipe, folder.fold(number), records, of_fold, description))
+    return runs
 
 
 def check_resumable(run: Run) -> None:
     """A run goes on only as what it was; how long it trains, and from where, may change.
 
     Raises:
-        InputError: there is nothing to go on with, or it was another dataset, fold or recipe.
+        InputError: there is nothing to go on with, or it was another dataset, split, fold or recipe.
     """
     folder, recipe = run.folder, run.recipe
     if not folder.recipe.is_file():
@@ -92,7 +93,12 @@ def check_resumable(run: Run) -> None:
         raise InputError(
             f"run '{folder.path}' validated on other subjects: resume with the same --folds, seed and dataset"
         )
-    if description != run.description:
+    if changes := description.split_changes(run.manifest):
+        raise InputError(
+            f"run '{folder.path}' began with another split than that of '{recipe.data.records}' "
+            f"({some_of(changes, MAX_NAMED)}): prepare that as it was, or train anew and {NAME_ANOTHER}"
+        )
+    if description.of_scans != run.description.of_scans:
         raise InputError(
             f"run '{folder.path}' was trained on other channels, labels, intensities or voxels than those of "
             f"'{recipe.data.records}'"
@@ -100,6 +106,7 @@ def check_resumable(run: Run) -> None:
     before, now = folder.load_recipe().model_dump(), recipe.model_dump()
     for key in MAY_CHANGE:
         before["train"].pop(key), now["train"].pop(key)
+    before["data"].pop("spacing_mm"), now["data"].pop("spacing_mm")  # compared above; earlier versions kept it wrong
     for section, value in now.items():
         if before[section] != value:
             raise InputError(

@@ -1,16 +1,21 @@
 """A trained run as it is used: one model, or the models of a cross-validation's folds as an ensemble."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kseg.console.errors import InputError
+from kseg.console.text import some_of
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.records.manifest import Manifest
 from kseg.runs.data_description import DataDescription
+from kseg.runs.owned_files import NAME_ANOTHER
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
+from kseg.storage.locations import Location
+
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,44 @@ class TrainedRun:
             ((member,), manifest.with_validation(of_fold) if of_fold else manifest)
             for member, of_fold in zip(self.members, subjects, strict=True)
         ]
+
+    def check_split(self, manifest: Manifest, records: Location, split: str, choosing: bool = False) -> None:
+        """Refuse to score as unseen what the run has learned from; a run of an earlier version may not know.
+
+        Args:
+            manifest: of the dataset.
+            records: its folder.
+            split: to be scored; cases to train on are scored as what they are.
+            choosing: whether the cases choose the post-processing: then they must be the run's own to validate on.
+
+        Raises:
+            InputError: a subject to test on trained the run or chose its best model, or one to validate on trained it
+                or, with `choosing`, is none of the run's.
+        """
+        if split == "train":
+            return
+        where = f"in the {split} split of '{records}'"
+        fix = f"prepare that with the run's split again, or train anew and {NAME_ANOTHER}"
+        if str(records) != str(self.recipe.records_folder):
+            fix = "choose other --records, or give people who only share a name other subject names"
+        for members, cases in self.share_out(manifest, split):
+            scored = {case.subject for case in cases.of_split(split)}
+            known = [member.load_data_description() for member in members]
+            trained_on = {subject for one in known for subject in one.learned_from.train}
+            chosen_by = {subject for one in known for subject in one.chosen_by}
+            if found := scored & trained_on:
+                raise InputError(f"run '{self.folder.path}' was trained on {_named(found)}, {where}: {fix}")
+            if split == "test" and (found := scored & chosen_by):
+                raise InputError(f"run '{self.folder.path}' chose its best model by {_named(found)}, {where}: {fix}")
+            if choosing and trained_on and (found := scored - chosen_by):
+                raise InputError(
+                    f"run '{self.folder.path}' was not validated on {_named(found)}, {where}: {fix}; "
+                    "evaluation.postprocessing=none scores without choosing the post-processing"
+                )
+
+    def has_split_of(self, manifest: Manifest) -> bool:
+        """Whether the run learned from a dataset's subjects to train and to validate on, as far as it says."""
+        return not any(member.load_data_description().split_changes(manifest) for member in self.members)
 
 
 def open_trained(run: str, changes: Sequence[str] = ()) -> TrainedRun:
@@ -86,4 +129,9 @@ def _folds(path: Path) -> list[Path]:
 
 def _uses(recipe: Recipe, description: DataDescription) -> tuple[object, ...]:
     """What members of an ensemble must have in common."""
-    return recipe.patches.size, recipe.evaluation, description.model_copy(update={"val_subjects": ()})
+    return recipe.patches.size, recipe.evaluation, description.of_scans
+
+
+def _named(subjects: Collection[str]) -> str:
+    quoted = [f"'{subject}'" for subject in sorted(subjects)]
+    return f"subject{'s' if len(quoted) > 1 else ''} {some_of(quoted, MAX_NAMED)}"

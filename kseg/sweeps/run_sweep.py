@@ -15,6 +15,7 @@ from kseg.recipe.sections import Recipe
 from kseg.recipe.sweep import SweepRun
 from kseg.recipe.types import EVALUATED
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
+from kseg.records.preparation_keys import check_preparation_keys
 from kseg.runs.owned_files import NAME_ANOTHER, RECIPE_FILE, RUN, SWEEP_SCORES_FILE
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.disk import check_writable
@@ -50,11 +51,17 @@ def claim_folders(recipe: Recipe, runs: Sequence[SweepRun]) -> None:
 
 
 def prepare(path: Path, overrides: Sequence[str], recipe: Recipe) -> Manifest:
-    """Prepare the sweep's dataset, unless it is there, and return its manifest."""
+    """Prepare the sweep's dataset, unless it is there, and return its manifest.
+
+    Raises:
+        InputError: it cannot be prepared, or was prepared otherwise than the recipe says.
+    """
     folder = recipe.records_folder
     if not is_prepared(folder):
         Commands(recipe.run_folder / "prepare.log")("prepare", str(path), *overrides)
-    return load_manifest(folder)
+    manifest = load_manifest(folder)
+    check_preparation_keys(recipe, manifest)
+    return manifest
 
 
 def run_sweep(

@@ -15,8 +15,8 @@ from kseg.inference.postprocessing_choice import (
 )
 from kseg.inference.segment_volumes import segment_cases, volume_segmenter
 from kseg.recipe.load import dump_recipe
-from kseg.records.manifest import load_manifest
-from kseg.runs.data_description import DataDescription
+from kseg.records.manifest import Manifest, load_manifest
+from kseg.runs.data_description import DataDescription, LearnedFrom
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.trained_run import open_trained
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
@@ -88,6 +88,86 @@ def test_every_fold_validates_on_its_own_subjects_and_all_segment_the_others(tin
     assert run.share_out(manifest, "test") == [(run.members, manifest)]
     ((_, cases),) = open_trained("legs/fold-2").share_out(manifest, "train")
     assert sorted(case.subject for case in cases.of_split("train")) == subjects[:2]
+
+
+def in_splits(manifest: Manifest, **splits: str) -> Manifest:
+    """The manifest with subjects in other splits."""
+    cases = (case.model_copy(update={"split": splits.get(case.subject, case.split)}) for case in manifest.cases)
+    return manifest.model_copy(update={"cases": tuple(cases)})
+
+
+@pytest.fixture
+def learned(tiny_recipe):  # type: ignore[no-untyped-def]
+    """A run that knows whose scans it learned from, the dataset, and who trained, validated and tests."""
+    recipe = tiny_recipe()
+    manifest = load_manifest(recipe.records_folder)
+    learned_from = LearnedFrom.of_split(manifest)
+    write_run(Path("saved_models/leg"), recipe, DESCRIPTION.model_copy(update={"learned_from": learned_from}))
+    tests = sorted({case.subject for case in manifest.of_split("test")})
+    return open_trained("leg"), manifest, learned_from.train[0], learned_from.val[0], tests[0]
+
+
+def test_the_splits_of_the_run_are_scored(learned) -> None:  # type: ignore[no-untyped-def]
+    run, manifest, *_ = learned
+    for split in ("train", "val", "test"):
+        run.check_split(manifest, run.recipe.records_folder, split, choosing=split == "val")
+    assert run.has_split_of(manifest)
+
+
+def test_no_subject_that_the_run_learned_from_is_scored_as_unseen(learned) -> None:  # type: ignore[no-untyped-def]
+    run, manifest, trained, validated, tested = learned
+    records = run.recipe.records_folder
+    for split in ("test", "val"):
+        changed = in_splits(manifest, **{trained: split})
+        said = (
+            f"run 'saved_models/leg' was trained on subject '{trained}', in the {split} split of '{records}': prepare"
+        )
+        with pytest.raises(InputError, match=said):
+            run.check_split(changed, records, split)
+        run.check_split(changed, records, "train")
+        assert not run.has_split_of(changed)
+    swapped = in_splits(manifest, **{validated: "test", tested: "val"})
+    with pytest.raises(InputError, match=f"chose its best model by subject '{validated}', in the test split"):
+        run.check_split(swapped, records, "test")
+    with pytest.raises(InputError, match=f"not validated on subject '{tested}', .*evaluation.postprocessing=none"):
+        run.check_split(swapped, records, "val", choosing=True)
+    run.check_split(swapped, records, "val")
+    everybody = in_splits(manifest, **{case.subject: "test" for case in manifest.cases})
+    with pytest.raises(InputError, match=r"was trained on subjects '[^']*', '[^']*', '[^']*', in the test split"):
+        run.check_split(everybody, records, "test")
+
+
+def test_another_dataset_is_scored_unless_subjects_have_the_same_names(learned) -> None:  # type: ignore[no-untyped-def]
+    run, manifest, trained, *_ = learned
+    renamed = (case.model_copy(update={"subject": f"other {case.subject}"}) for case in manifest.cases)
+    for split in ("val", "test"):
+        run.check_split(manifest.model_copy(update={"cases": tuple(renamed)}), Path("tfrecords/others"), split)
+    with pytest.raises(InputError, match=r"'tfrecords/others': choose other --records, or give people"):
+        run.check_split(in_splits(manifest, **{trained: "test"}), Path("tfrecords/others"), "test")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_ensemble_is_tested_on_nobody_from_whom_a_fold_learned(tiny_recipe, earlier: bool) -> None:  # type: ignore[no-untyped-def]
+    recipe = tiny_recipe()
+    manifest = load_manifest(recipe.records_folder)
+    records, subjects = recipe.records_folder, sorted({one.subject for one in manifest.cases if one.split != "test"})
+    for number, of_fold in enumerate((subjects[:2], subjects[2:]), start=1):
+        learned_from = LearnedFrom() if earlier else LearnedFrom.of_split(manifest.with_validation(of_fold))
+        values = {"val_subjects": tuple(of_fold), "learned_from": learned_from}
+        write_run(Path(f"saved_models/legs/fold-{number}"), recipe, DESCRIPTION.model_copy(update=values))
+    run = open_trained("legs")
+    for split in ("train", "val", "test"):
+        run.check_split(manifest, records, split, choosing=split == "val")
+    changed = in_splits(manifest, **{subjects[0]: "test"})
+    how = "chose its best model by" if earlier else "was trained on"
+    with pytest.raises(InputError, match=f"run 'saved_models/legs' {how} subject '{subjects[0]}'"):
+        run.check_split(changed, records, "test")
+    run.check_split(changed, records, "val", choosing=True)
+    assert run.has_split_of(manifest)
+    assert run.has_split_of(changed) is earlier
+    if not earlier:
+        with pytest.raises(InputError, match=f"fold-2' was trained on subject '{subjects[0]}'"):
+            open_trained("legs/fold-2").check_split(changed, records, "test")
 
 
 def test_a_choice_holds_until_the_model_changes_or_the_recipe_wants_none(tiny_recipe) -> None:  # type: ignore[no-untyped-def]

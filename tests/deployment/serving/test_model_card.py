@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kseg.report import model_card
 from kseg.report.model_card import NO_LICENCE, write_model_card
+from kseg.runs.data_description import DataDescription
 from kseg.runs.trained_run import open_trained
 from kseg.volumes.labels import LabelMap
 
@@ -47,3 +49,10 @@ def test_names_do_not_break_its_tables(exported) -> None:  # type: ignore[no-unt
     label_map = LabelMap(("background", "a | b", "[x] <b>"), (0, -100, 300))
     rows = [line for line in card_of(exported, label_map=label_map).splitlines() if line.startswith("| labels |")]
     assert rows == [r"| labels | `int16`: 0 background, -100 a \| b, 300 \[x\] \<b> |"]
+
+
+def test_the_split_of_a_dataset_that_changed_is_not_told_as_the_runs(exported, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(model_card, "load_manifest", lambda folder: None)
+    monkeypatch.setattr(DataDescription, "difference", lambda description, manifest: "")
+    monkeypatch.setattr(DataDescription, "split_changes", lambda description, manifest: ["subject 'a' was train"])
+    assert "not at hand any more: 'tfrecords/phantom' has another split now." in card_of(exported)

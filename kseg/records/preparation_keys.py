@@ -1,0 +1,74 @@
+"""Keys of the recipe that decide how cases are prepared: a recipe may not say of a dataset what it is not."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kseg.console.errors import InputError
+from kseg.recipe.sections import Data, Recipe
+from kseg.recipe.types import Spacing
+from kseg.records.manifest import Manifest
+from kseg.records.scans import PHANTOM
+from kseg.records.write import preparation_hash
+from kseg.simulation.phantom import LABELS
+from kseg.volumes.labels import LabelMap
+
+
+def check_preparation_keys(recipe: Recipe, manifest: Manifest) -> None:
+    """A run's recipe must be true of the dataset that the run is trained on, as far as the manifest lets one know.
+
+    What the manifest does not hold is not compared: `data.val_fraction` and `data.test_fraction`, the folder or file of
+    `data.source`, `data.assume_spacing_mm` where cases were prepared with some, and the section 'phantom'.
+
+    Args:
+        recipe: as the user wrote it, before the plan's values are in it (`kseg.runs.planned_recipe`).
+        manifest: of the dataset in `data.records`.
+
+    Raises:
+        InputError: a key of the section 'data' contradicts the manifest.
+    """
+    for key, prepared, said in _contradictions(recipe.data, manifest):
+        raise InputError(
+            f"'{recipe.data.records}' was prepared with data.{key} = {_shown(prepared)}, the recipe says "
+            f"{_shown(said)}: prepare it again with --force, or give the recipe what it was prepared with"
+        )
+
+
+def _contradictions(data: Data, manifest: Manifest) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each key with its value when the dataset was prepared, and that of the recipe."""
+    given = data.model_fields_set
+    if "source" in given and (data.source == PHANTOM) != (manifest.source == PHANTOM):
+        yield "source", manifest.source, data.source  # the same files may well have another path now
+    if "spacing_mm" in given and data.spacing_mm != manifest.spacing_mm:
+        yield "spacing_mm", manifest.spacing_mm, data.spacing_mm
+    classes = tuple(manifest.labels)[1:]
+    if data.classes and set(data.classes) != set(classes):
+        yield "classes", classes, data.classes
+    elif all_labels := _all_labels(data, manifest):
+        wanted = {name: value for name, value in all_labels.items() if not data.classes or name in manifest.labels}
+        if wanted != manifest.labels and manifest.source == PHANTOM:
+            yield "classes", classes, data.classes
+        elif wanted != manifest.labels:
+            yield "labels", manifest.labels, wanted
+    hashes = {case.recipe for case in manifest.cases}
+    if hashes == {_hash(manifest, ())} != {_hash(manifest, data.assume_spacing_mm)}:
+        yield "assume_spacing_mm", (), data.assume_spacing_mm
+
+
+def _all_labels(data: Data, manifest: Manifest) -> dict[str, int]:
+    """All labels of the source, where one knows them without it."""
+    if manifest.source == PHANTOM:
+        return LABELS.to_json()
+    return LabelMap.from_json(data.labels).to_json() if data.labels else {}
+
+
+def _hash(manifest: Manifest, assume_spacing_mm: Spacing) -> str:
+    return preparation_hash(manifest.labels, manifest.channels, manifest.spacing_mm, assume_spacing_mm)
+
+
+def _shown(value: Any) -> str:
+    """A value much as TOML writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {number}" for name, number in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else f"'{value}'"

@@ -1,0 +1,102 @@
+"""A run knows whose scans it learned from, and tells a dataset's split that is another."""
+
+import json
+
+import pytest
+from made_plans import fingerprint
+from pydantic import ValidationError
+
+from kseg.records.manifest import CaseEntry, Manifest
+from kseg.records.plan import make_plan
+from kseg.runs.data_description import DataDescription, LearnedFrom
+
+SPLIT = {"a": "train", "b": "train", "c": "val", "d": "test"}
+DESCRIPTION = DataDescription(channels=("MRI",), labels={"background": 0, "muscle": 100})
+OF_SPLIT = DESCRIPTION.model_copy(update={"learned_from": LearnedFrom(train=("a", "b"), val=("c",))})
+
+
+def split_manifest(**splits: str) -> Manifest:
+    """A manifest with two cases of each subject."""
+    cases = tuple(
+        CaseEntry(
+            case=f"{subject}{number}",
+            subject=subject,
+            split=split,
+            file=f"{subject}{number}.tfrecord",
+            head=0,
+            bytes=1,
+            sha256="0" * 64,
+            source="1" * 64,
+            recipe="2" * 64,
+            **dict(fingerprint()),
+        )
+        for subject, split in splits.items()
+        for number in (1, 2)
+    )
+    plan = make_plan(cases, ("MRI",), ("background", "muscle"), memory_gb=4)
+    return Manifest(
+        kseg_version="1.0",
+        source="legs",
+        seed=1,
+        channels=DESCRIPTION.channels,
+        labels=DESCRIPTION.labels,
+        plan=plan,
+        cases=cases,
+    )
+
+
+def test_it_learns_from_the_subjects_to_train_and_to_validate_on() -> None:
+    assert LearnedFrom.of_split(split_manifest(**SPLIT)) == OF_SPLIT.learned_from
+
+
+def test_it_comes_back_from_json() -> None:
+    text = json.dumps(OF_SPLIT.model_dump(mode="json"))
+    assert DataDescription.model_validate_json(text) == OF_SPLIT
+    with pytest.raises(ValidationError):
+        DataDescription.model_validate_json(text.replace('"train"', '"trains"'))
+
+
+def test_the_same_split_is_no_change() -> None:
+    assert OF_SPLIT.split_changes(split_manifest(**SPLIT)) == []
+    assert OF_SPLIT.split_changes(split_manifest(**SPLIT, e="test")) == []  # of whom it has learned nothing
+    assert OF_SPLIT.split_changes(split_manifest(a="train", b="train", c="val")) == []
+
+
+@pytest.mark.parametrize(
+    ("splits", "changes"),
+    [
+        ({"a": "test"}, ["subject 'a' was train, is test"]),
+        (
+            {"b": "val", "c": "train"},
+            ["subject 'b' was train, is val", "subject 'c' was val, is train"],
+        ),
+        ({"d": "val"}, ["subject 'd' was not there, or test, is val"]),
+        ({"e": "train"}, ["subject 'e' was not there, or test, is train"]),
+    ],
+)
+def test_each_subject_that_is_elsewhere_is_named(splits: dict[str, str], changes: list[str]) -> None:
+    assert OF_SPLIT.split_changes(split_manifest(**(SPLIT | splits))) == changes
+
+
+def test_a_subject_that_is_gone_is_named() -> None:
+    assert OF_SPLIT.split_changes(split_manifest(a="train", c="val", d="test")) == ["subject 'b' was train, is gone"]
+
+
+def test_a_fold_shares_out_who_is_not_to_test() -> None:
+    fold = DESCRIPTION.model_copy(
+        update={"val_subjects": ("a",), "learned_from": LearnedFrom(train=("b", "c"), val=("a",))}
+    )
+    assert fold.split_changes(split_manifest(**SPLIT)) == []
+    assert fold.split_changes(split_manifest(**(SPLIT | {"b": "val", "c": "train"}))) == []
+    changed = fold.split_changes(split_manifest(**(SPLIT | {"c": "test", "d": "train"})))
+    assert changed == ["subject 'c' was train, is test", "subject 'd' was not there, or test, is train"]
+
+
+def test_a_run_of_an_earlier_version_knows_of_no_change() -> None:
+    assert DESCRIPTION.split_changes(split_manifest(**(SPLIT | {"a": "test"}))) == []
+
+
+def test_who_chose_the_model_is_known_of_folds_of_earlier_versions_too() -> None:
+    assert OF_SPLIT.chosen_by == ("c",)
+    assert DESCRIPTION.model_copy(update={"val_subjects": ("a",)}).chosen_by == ("a",)
+    assert OF_SPLIT.of_scans == DESCRIPTION
