@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.text import some_of
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
@@ -51,6 +52,8 @@ class TrainedRun:
     def check_split(self, manifest: Manifest, records: Location, split: str, choosing: bool = False) -> None:
         """Refuse to score as unseen what the run has learned from; a run of an earlier version may not know.
 
+        In another dataset than the run's own the same name may be another person's: a note says so.
+
         Args:
             manifest: of the dataset.
             records: its folder.
@@ -58,24 +61,28 @@ class TrainedRun:
             choosing: whether the cases choose the post-processing: then they must be the run's own to validate on.
 
         Raises:
-            InputError: a subject to test on trained the run or chose its best model, or one to validate on trained it
-                or, with `choosing`, is none of the run's.
+            InputError: in the run's own dataset a subject to test on trained the run or chose its best model, or one to
+                validate on trained it; or, with `choosing`, one to validate on is none of the run's.
         """
         if split == "train":
             return
         where = f"in the {split} split of '{records}'"
         fix = f"prepare that with the run's split again, or train anew and {NAME_ANOTHER}"
-        if str(records) != str(self.recipe.records_folder):
-            fix = "choose other --records, or give people who only share a name other subject names"
+        elsewhere = str(records) != str(self.recipe.records_folder)
         for members, cases in self.share_out(manifest, split):
             scored = {case.subject for case in cases.of_split(split)}
             known = [member.load_data_description() for member in members]
             trained_on = {subject for one in known for subject in one.learned_from.train}
             chosen_by = {subject for one in known for subject in one.chosen_by}
+            problem = ""
             if found := scored & trained_on:
-                raise InputError(f"run '{self.folder.path}' was trained on {_named(found)}, {where}: {fix}")
-            if split == "test" and (found := scored & chosen_by):
-                raise InputError(f"run '{self.folder.path}' chose its best model by {_named(found)}, {where}: {fix}")
+                problem = f"run '{self.folder.path}' was trained on {_named(found)}, {where}"
+            elif split == "test" and (found := scored & chosen_by):
+                problem = f"run '{self.folder.path}' chose its best model by {_named(found)}, {where}"
+            if problem and elsewhere:
+                say(f"note: {problem}: the scores are of scans that it has not seen only if these are other people")
+            elif problem:
+                raise InputError(f"{problem}: {fix}")
             if choosing and trained_on and (found := scored - chosen_by):
                 raise InputError(
                     f"run '{self.folder.path}' was not validated on {_named(found)}, {where}: {fix}; "
