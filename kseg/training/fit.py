@@ -103,10 +103,8 @@ def fit(
 
 
 def _patches_of(run: Run, split: str) -> PatchSource:
-    recipe = run.recipe
-    augmentation = {"augmentation": recipe.augmentation} if split == "train" else {}
-    scales = run.description.scales
-    return PatchSource(run.records, run.manifest, split, recipe.patches, recipe.seed, scales, **augmentation)
+    recipe, scales = run.recipe, run.description.scales
+    return PatchSource(run.records, run.manifest, split, recipe.patches, recipe.seed, scales, recipe.augmentation)
 
 
 def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, best_dice: float) -> dict[str, Any]:
