@@ -14,6 +14,7 @@ from kseg.storage.disk import check_writable
 from kseg.storage.listing import check_unchanged, list_files
 
 if TYPE_CHECKING:
+    from kseg.deployment.check_patches import CheckPatches
     from kseg.runs.trained_run import TrainedRun
 
 OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
@@ -109,13 +110,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
     require_onnx()
     trained = open_trained(arguments.run, arguments.changes)
     _check_takes(trained, (ONNX_FILE,))
-
-    start_tensorflow()
-    from kseg.deployment.check_patches import draw_check_patches
-    from kseg.deployment.cuda import leave_gpus
-
-    leave_gpus()
-    check = draw_check_patches(trained.recipe, trained.description)
+    check = _draw_check_patches(trained)
     say(f"compared on {check.origin}")
     size = trained.recipe.patches.size if arguments.size == "fixed" else None
     written = []
@@ -138,13 +133,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     require_onnx()
     platform = this_platform()
     _check_takes(trained, ENGINE_FILES)
-
-    start_tensorflow()
-    from kseg.deployment.check_patches import draw_check_patches
-    from kseg.deployment.cuda import leave_gpus
-
-    leave_gpus()
-    check = draw_check_patches(trained.recipe, trained.description)
+    check = _draw_check_patches(trained)
     say(f"for {platform.gpu}, TensorRT {platform.tensorrt}; compared on {check.origin}")
     batch = arguments.batch or trained.recipe.evaluation.batch_size
     written = []
@@ -153,6 +142,16 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
         say(f"{member.engine}: differs from the Keras model by {engine.largest_difference:.1e} at most")
         written.append({"path": str(member.engine), **engine.model_dump(mode="json")})
     return {"written": written}
+
+
+def _draw_check_patches(trained: "TrainedRun") -> "CheckPatches":
+    """Start TensorFlow, which leaves the GPUs to others, and draw what the exported model is compared on."""
+    start_tensorflow()
+    from kseg.deployment.check_patches import draw_check_patches
+    from kseg.deployment.cuda import leave_gpus
+
+    leave_gpus()
+    return draw_check_patches(trained.recipe, trained.description)
 
 
 def _check_takes(trained: "TrainedRun", files: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ TF Serving's errors have the codes of gRPC, and the same ones as statuses of HTT
 """
 
 from kseg.client.address import Address
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 
 MAX_SHOWN = 300
@@ -74,6 +75,11 @@ def broken(address: Address, reason: str) -> Unreachable:
 def too_late(address: Address, seconds: float) -> TooLate:
     """Return the error for a request that was not answered within its deadline, in seconds."""
     return TooLate(f"no answer from {address} within {seconds:g} s: give it longer with --deadline")
+
+
+def too_large(what: str) -> InputError:
+    """Return the error for a volume that a protocol cannot take; `what` says why not."""
+    return InputError(f"{what}: crop the scan, or segment it with {command_line('predict')} without --server")
 
 
 def no_answer_of_tf_serving(address: Address, text: str) -> InputError:

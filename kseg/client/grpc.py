@@ -10,11 +10,17 @@ import numpy as np
 
 from kseg.client.address import Address
 from kseg.client.connection import Prediction
-from kseg.client.errors import broken, is_of_a_queue, no_answer_of_tf_serving, server_error, too_late, unreachable
+from kseg.client.errors import (
+    broken,
+    is_of_a_queue,
+    no_answer_of_tf_serving,
+    server_error,
+    too_large,
+    too_late,
+    unreachable,
+)
 from kseg.client.retry import Deadline, not_installed
 from kseg.client.signatures import DTYPES, Signature
-from kseg.console.command_names import command_line
-from kseg.console.errors import InputError
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.deployment.tensor_names import LABELS, SPACING, VOXELS
 from kseg.inference.predictor import Progress
@@ -92,9 +98,8 @@ class GrpcConnection:
         """Refuse what fits into no message; see `Connection`."""
         voxel_bytes = max(channels * signature.dtype.itemsize, signature.labels_dtype.itemsize)
         if (nbytes := math.prod(shape) * voxel_bytes) > MAX_BYTES:
-            raise InputError(
-                f"{nbytes / 2**30:.1f} GiB of voxels or labels do not fit into a message of gRPC, which ends at 2 GiB: "
-                f"crop the scan, or segment it with {command_line('predict')} without --server"
+            raise too_large(
+                f"{nbytes / 2**30:.1f} GiB of voxels or labels do not fit into a message of gRPC, which ends at 2 GiB"
             )
 
     def prediction(

@@ -20,11 +20,9 @@ import numpy as np
 
 from kseg.client.address import Address
 from kseg.client.connection import Prediction
-from kseg.client.errors import broken, no_answer_of_tf_serving, server_error, too_late, unreachable
+from kseg.client.errors import broken, no_answer_of_tf_serving, server_error, too_large, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
 from kseg.client.signatures import Signature
-from kseg.console.command_names import command_line
-from kseg.console.errors import InputError
 from kseg.deployment.tensor_names import LABELS, SPACING, VOXELS
 from kseg.inference.predictor import Progress
 
@@ -82,10 +80,7 @@ class RestConnection:
     def check_size(self, signature: Signature, shape: Sequence[int], channels: int) -> None:
         """Refuse what TF Serving cannot count; see `Connection`."""
         if (voxels := math.prod(shape) * channels) > MAX_REQUEST_VOXELS:
-            raise InputError(
-                f"{voxels} voxels are more than TF Serving takes by REST, {MAX_REQUEST_VOXELS}: crop the scan, or "
-                f"segment it with {command_line('predict')} without --server"
-            )
+            raise too_large(f"{voxels} voxels are more than TF Serving takes by REST, {MAX_REQUEST_VOXELS}")
 
     def prediction(
         self, signature: Signature, voxels: np.ndarray, spacing_mm: np.ndarray, progress: Progress
