@@ -74,7 +74,7 @@ def write_engine(
         check: patches on which it is compared.
         precision: of weights and maps.
         batch: largest batch.
-        machine: from `this_platform`.
+        platform: from `this_platform`.
         timings: file of TensorRT's timing cache; it makes the next build faster.
 
     Raises:
