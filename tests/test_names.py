@@ -49,7 +49,7 @@ def texts_of(figure: Figure) -> list[str]:
 def test_pictures_show_names_and_no_mathematics(tmp_path):
     labels = np.zeros((6, 5, 4), np.uint8)
     labels[2:4, 2:4, 2] = 1
-    history = {"val_loss": [1.0, 0.5], "val_dice": [0.1, 0.2], "alpha": [0.5, 0.4], "beta": [0.5, 0.6]}
+    history = {"epoch": [0, 1], "val_loss": [1.0, 0.5], "val_dice": [0.1, 0.2], "alpha": [0.5, 0.4], "beta": [0.5, 0.6]}
     curves = RunCurves(history, np.array([0.5, 1]), np.array([1, 0.5]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

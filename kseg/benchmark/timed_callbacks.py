@@ -23,6 +23,7 @@ from kseg.benchmark.lap_timer import (
     VALIDATIONS,
     LapTimer,
 )
+from kseg.training.callbacks import HistoryWriter
 from kseg.training.checkpoints import Checkpoint
 from kseg.training.step_times import StepTimes
 from kseg.training.tensorboard_summaries import TensorBoardSummaries
@@ -31,7 +32,7 @@ ROW_OF = {
     TensorBoardSummaries: PICTURES,
     Checkpoint: CHECKPOINTS,
     keras.callbacks.TensorBoard: LOGS,
-    keras.callbacks.CSVLogger: LOGS,
+    HistoryWriter: LOGS,
 }
 """Callbacks that have a row of their own; the others share one."""
 

@@ -1,4 +1,4 @@
-"""Where a training patch lies: at random in the volume, or centred on a voxel of a foreground class.
+"""Where a training patch lies: at random in the volume, or about a voxel of a foreground class.
 
 Everything is drawn with stateless random numbers from a seed of two integers: same seed, same patch. These are
 tf.data graphs over the head of a case (`kseg.patches.shards.read_head`).
@@ -18,20 +18,26 @@ def draw_start(
     label_dtype: str,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Return the voxel `(x, y, z)`, int64, at which a patch starts; it may lie outside the volume.
+    """Return the voxel `(x, y, z)`, int64, at which a patch starts.
 
     With probability `foreground_oversampling` the patch is centred on a voxel of a foreground class: each class
     that the volume holds is equally likely, and so is each voxel of the class. Else, and in a volume without
-    foreground, the patch lies anywhere inside the volume (or the volume inside the patch, where it is smaller).
+    foreground, the patch lies anywhere.
+
+    Either lies inside the volume (or the volume inside the patch, where it is smaller), as the windows do in which a
+    volume is segmented: near a border a patch is moved inwards, so that it holds its voxel but is not centred on it.
+    A patch half of which is padding would teach a network, and its norms, what it never meets again.
     """
     size = tf.constant(patch_size, tf.int64)
     seeds = tf.random.experimental.stateless_split(seed, 3)
     wanted = tf.random.stateless_uniform([], seeds[0]) < foreground_oversampling
     possible = tf.reduce_sum(head["foreground"]) > 0
+    room = head["shape"][:3] - size
+    first, last = tf.minimum(room, 0), tf.maximum(room, 0)
     return tf.cond(
         wanted & possible,
-        lambda: draw_foreground_voxel(head, label_dtype, seeds[1]) - size // 2,
-        lambda: _draw_anywhere(head["shape"][:3], size, seeds[2]),
+        lambda: tf.clip_by_value(draw_foreground_voxel(head, label_dtype, seeds[1]) - size // 2, first, last),
+        lambda: _draw_between(first, last, seeds[2]),
     )
 
 
@@ -54,7 +60,6 @@ def draw_foreground_voxel(head: Head, label_dtype: str, seed: tf.Tensor) -> tf.T
     return tf.unravel_index(number, grid_of(head)) * head["brick_size"] + voxel
 
 
-def _draw_anywhere(shape: tf.Tensor, size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    first, last = tf.minimum(shape - size, 0), tf.maximum(shape - size, 0)
+def _draw_between(first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     share = tf.random.stateless_uniform([3], seed, dtype=tf.float64)
     return first + tf.cast(share * tf.cast(last - first + 1, tf.float64), tf.int64)

@@ -13,7 +13,7 @@ from kseg.pictures.three_planes import colour_of
 
 @dataclass(frozen=True)
 class RunCurves:
-    """A run's history, a list for each column and a value for each epoch; precision and recall by threshold."""
+    """A run's history (`kseg.runs.history`), a list for each column; precision and recall by threshold."""
 
     history: Mapping[str, Sequence[float]]
     precision: np.ndarray
@@ -33,14 +33,14 @@ def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
     learned = False
     for index, (title, seeds) in enumerate(runs.items(), start=1):
         colour = colour_of(index)
-        _line(loss, [run.history["val_loss"] for run in seeds], colour, title)
-        _line(dice, [run.history["val_dice"] for run in seeds], colour, title)
+        _line(loss, seeds, "val_loss", colour, title)
+        _line(dice, seeds, "val_dice", colour, title)
         recall = np.mean([run.recall for run in seeds], axis=0)
         precision.plot(recall, np.mean([run.precision for run in seeds], axis=0), color=colour, label=title)
         if all("alpha" in run.history for run in seeds):
             learned = True
-            _line(penalties, [run.history["alpha"] for run in seeds], colour, f"alpha, {title}".rstrip(", "))
-            _line(penalties, [run.history["beta"] for run in seeds], colour, f"beta, {title}".rstrip(", "), "--")
+            _line(penalties, seeds, "alpha", colour, f"alpha, {title}".rstrip(", "))
+            _line(penalties, seeds, "beta", colour, f"beta, {title}".rstrip(", "), "--")
     loss.set(title="validation loss", xlabel="epoch")
     dice.set(title="validation Dice", xlabel="epoch", ylim=(0, 1))
     precision.set(title="precision over recall, validation patches", xlabel="recall", ylabel="precision")
@@ -55,11 +55,17 @@ def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
     return figure
 
 
-def _line(panel: Axes, seeds: Sequence[Sequence[float]], colour: str, label: str, style: str = "-") -> None:
-    """Draw the mean over seeds, as far as all of them go, and their range."""
-    epochs = min(len(values) for values in seeds)
-    values = np.array([one[:epochs] for one in seeds])
-    numbers = np.arange(1, epochs + 1)
-    panel.plot(numbers, values.mean(axis=0), style, color=colour, label=label, marker="." if epochs < 3 else None)
+def _line(panel: Axes, seeds: Sequence[RunCurves], column: str, colour: str, label: str, style: str = "-") -> None:
+    """Draw the mean over seeds, as far as all of them go, and their range.
+
+    What `train.max_minutes` bounds is not validated after the same epochs each time: between them lines are straight.
+    """
+    epochs = [np.asarray(run.history["epoch"]) for run in seeds]
+    numbers = np.unique(np.concatenate(epochs))
+    numbers = numbers[numbers <= min(one[-1] for one in epochs)]
+    values = np.array([np.interp(numbers, one, run.history[column]) for one, run in zip(epochs, seeds, strict=True)])
+    numbers = numbers + 1
+    marker = "." if len(numbers) < 3 else None
+    panel.plot(numbers, values.mean(axis=0), style, color=colour, label=label, marker=marker)
     if len(seeds) > 1:
         panel.fill_between(numbers, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)

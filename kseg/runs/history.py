@@ -1,7 +1,7 @@
 """A run's `history.csv` read back: its curves, and what they say in a number."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kseg.runs.owned_files import unusable
@@ -9,7 +9,7 @@ from kseg.storage.files import whole_file
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
-    """Return each column with a value for each epoch, `epoch` counted from 0.
+    """Return each column with a value for each epoch that was validated; `epoch` is counted from 0.
 
     Of several rows of an epoch the last counts.
 
@@ -40,6 +40,8 @@ def cut_history(path: Path, epochs: int) -> None:
         file.writelines([heading, *kept] if kept else [])
 
 
-def epochs_to_share(values: Sequence[float], share: float) -> int:
-    """Return after how many epochs a score first reaches `share` of its last value."""
-    return next(epoch for epoch, value in enumerate(values, start=1) if value >= share * values[-1])
+def epochs_to_share(history: Mapping[str, Sequence[float]], share: float) -> int:
+    """Return after how many epochs the validation's Dice first reaches `share` of its last value."""
+    dice = history["val_dice"]
+    reached = next(row for row, value in enumerate(dice) if value >= share * dice[-1])
+    return int(history["epoch"][reached]) + 1

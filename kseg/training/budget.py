@@ -38,6 +38,7 @@ class Budget(keras.callbacks.Callback):
         self._origin = self._clock() - spent_seconds
         self._has_compiled = False
         self._validations: list[float] = []
+        self._looks: list[float] = []
         self._step_began = self._test_began = self._clock()
 
     @property
@@ -47,8 +48,12 @@ class Budget(keras.callbacks.Callback):
 
     @property
     def validation_seconds(self) -> float:
-        """Time to keep for the next validation: the longest so far but the first, which compiles."""
-        return max(self._validations[1:] or self._validations, default=0.0)
+        """Time to keep for the last validation and look: the longest of each so far but the first, which compiles."""
+        return sum(max(times[1:] or times, default=0.0) for times in (self._validations, self._looks))
+
+    def count_look(self, seconds: float) -> None:
+        """Remember how long a look at a validation takes (`TensorBoardSummaries`); the last one has one, too."""
+        self._looks.append(seconds)
 
     @property
     def progress(self) -> float:

@@ -16,7 +16,17 @@ from kseg.training.step_times import StepTimes
 from kseg.training.stop_on_signal import StopOnSignal
 from kseg.training.sync_workers import SyncWorkers
 from kseg.training.tensorboard_summaries import TensorBoardSummaries
+from kseg.training.validation_times import ValidationTimes, is_validated
 from kseg.training.workers import Workers
+
+
+class HistoryWriter(keras.callbacks.CSVLogger):
+    """Writes a row of `history.csv` for each epoch that is validated (`kseg.runs.history`)."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the row."""
+        if is_validated(logs):
+            super().on_epoch_end(epoch, logs)
 
 
 def make_callbacks(
@@ -26,6 +36,7 @@ def make_callbacks(
     sync: SyncWorkers,
     times: StepTimes,
     budget: Budget,
+    validation_times: ValidationTimes,
     checkpoint: Checkpoint,
     display: Display,
     validation_patches: tf.data.Dataset,
@@ -37,9 +48,9 @@ def make_callbacks(
     1. `SyncWorkers`: the others ask it what time it is and whether the run is to end.
     2. `ResumeWithinEpoch` restores what the epoch under way had counted before anything is counted.
     3. `StepTimes` puts its figures into the epoch's logs before these are written.
-    4. `TensorBoardSummaries` looks at the end of a validation, when the averaged weights are still in place.
-    5. `Budget` comes after it, so that a validation's time includes the look.
-    6. `TensorBoard` and `CSVLogger` write an epoch's logs before its checkpoint says that the epoch is done: a row
+    4. `Budget` comes next, so that a validation's time is without the look, and each is counted apart.
+    5. `TensorBoardSummaries` looks at the end of a validation, when the averaged weights are still in place.
+    6. `TensorBoard` and `HistoryWriter` write an epoch's logs before its checkpoint says that the epoch is done: a row
        without a checkpoint is cut when the run goes on, a checkpoint without its row would leave a gap.
     7. `Checkpoint` writes the trained weights; validation has put them back.
     8. `Display` and `PenaltyMonitor` tell of an epoch once all of it is on disk.
@@ -52,7 +63,8 @@ def make_callbacks(
         workers: who trains; the chief alone writes and shows.
         sync: see 1.
         times: see 3.
-        budget: see 5.
+        budget: see 4.
+        validation_times: counts what a validation, and all that follows it, costs.
         checkpoint: see 7.
         display: see 8.
         validation_patches: batches of image `(batch, x, y, z, channels)` and labels `(batch, x, y, z)`.
@@ -64,15 +76,16 @@ def make_callbacks(
         summaries = [TensorBoardSummaries(run, budget, validation_patches, lambda: sync.ends)]
         logs = [
             keras.callbacks.TensorBoard(run.folder.logs, write_graph=False),
-            keras.callbacks.CSVLogger(run.folder.history, append=True),
+            HistoryWriter(run.folder.history, append=True),
         ]
         shown = [display, PenaltyMonitor()]
     return [
         sync,
         ResumeWithinEpoch(state),
         times,
-        *summaries,
+        validation_times,
         budget,
+        *summaries,
         *logs,
         checkpoint,
         *shown,

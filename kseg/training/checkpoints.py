@@ -1,4 +1,4 @@
-"""Checkpoints: written whole after each epoch and when a run is stopped, two kept, the newest sound one resumed.
+"""Checkpoints: written whole after each validation and when a run is stopped, two kept, the newest sound one resumed.
 
 One holds Keras' model file, which has weights, learned penalties and optimiser, and beside it all else that a run needs
 to go on as if nothing had happened.
@@ -28,6 +28,7 @@ from kseg.storage.ownership import remove
 from kseg.training.averaged_weights import averaged_weights
 from kseg.training.budget import Budget
 from kseg.training.step_times import Timing
+from kseg.training.validation_times import is_validated
 from kseg.training.workers import Workers
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class State(BaseModel):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch keeps the best model by validation Dice, and a checkpoint; ends a run that gains no more.
+    """After each epoch that is validated keeps the best model by validation Dice, and a checkpoint.
+
+    It ends a run that gains no more.
 
     Args:
         folder: the run's folder, in which the chief alone writes.
@@ -86,6 +89,8 @@ class Checkpoint(keras.callbacks.Callback):
         """Write what is new, unless the run's folder is gone: it would come back without all that it began with."""
         if self.workers.is_chief and not self.folder.recipe.is_file():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder.recipe))
+        if not is_validated(logs):
+            return
         dice = float((logs or {})["val_dice"])
         self.epochs_without_gain += 1
         if dice > self.best_dice:

@@ -1,10 +1,11 @@
-"""What a person sees of a training run: a bar for the epoch under way, a line for each that is done."""
+"""What a person sees of a training run: a bar for the epoch under way, a line for each that is validated."""
 
 import keras
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kseg.console.terminal import stderr
 from kseg.training.budget import Budget
+from kseg.training.validation_times import is_validated
 
 Logs = dict[str, float]
 
@@ -43,8 +44,10 @@ class Display(keras.callbacks.Callback):
         self._bar.update(self._task, advance=1, loss=float((logs or {})["loss"]), refresh=True)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Close the bar and print the epoch's line."""
+        """Close the bar and print the epoch's line, if it was validated."""
         self.close()
+        if not is_validated(logs):
+            return
         logs = logs or {}
         dice = ", ".join(f"{name} {logs[f'val_dice_{name}']:.3f}" for name in self.class_names)
         penalties = f"  alpha {logs['alpha']:.3f}" if "alpha" in logs else ""

@@ -25,6 +25,7 @@ from kseg.training.display import Display
 from kseg.training.start_run import start_run, tell_start
 from kseg.training.step_times import StepTimes
 from kseg.training.sync_workers import SyncWorkers
+from kseg.training.validation_times import ValidationTimes
 from kseg.training.workers import Workers, start_workers
 
 
@@ -77,7 +78,10 @@ def fit(
     times = StepTimes(stopwatch, state.timing, state.steps_done)
     checkpoint = Checkpoint(run.folder, budget, workers, state, options.patience)
     display = Display(budget, model.class_names)
-    callbacks = make_callbacks(run, state, workers, sync, times, budget, checkpoint, display, whole_val)
+    validation_times = ValidationTimes(options, sync.clock)
+    callbacks = make_callbacks(
+        run, state, workers, sync, times, budget, validation_times, checkpoint, display, whole_val
+    )
     with refusals_told("go on with --resume"), naming(run.folder.path):
         try:
             with workers.missed():
@@ -88,6 +92,7 @@ def fit(
                     epochs=state.epochs_done if nothing_left else options.epochs,
                     validation_data=workers.feed(val_batches),
                     validation_steps=len(to_validate),
+                    validation_freq=validation_times.frequency,
                     callbacks=watch(callbacks),
                     shuffle=False,
                     verbose=0,
@@ -114,7 +119,7 @@ def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, be
         "parameters": trainable_parameters(model.network),
         "epochs": epochs,
         "best_val_dice": best_dice,
-        "epochs_to_90": epochs_to_share(curves["val_dice"], 0.9),
+        "epochs_to_90": epochs_to_share(curves, 0.9),
         "alpha": curves["alpha"][-1] if "alpha" in curves else None,
         "step_seconds": median(curves["step_seconds"]),
         "minutes": budget.spent_seconds / 60,

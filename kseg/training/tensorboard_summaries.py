@@ -19,7 +19,9 @@ from kseg.runs.run import Run
 from kseg.training.budget import Budget
 
 LOOKS = 10
-"""A run is looked at so many times, evenly, besides once at its end."""
+"""A run is looked at so many times at most, evenly, besides once at its end."""
+SHARE = 0.02
+"""Of a bounded time that looks may take."""
 PICTURES = 2
 
 
@@ -28,7 +30,7 @@ class TensorBoardSummaries(keras.callbacks.Callback):
 
     A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these
     that hold foreground: truth and prediction outlined in three planes. It takes place with the weights that are
-    validated, within the validation's time. The newest curves are kept as CSV too.
+    validated, and, where `train.max_minutes` counts, as rarely as `SHARE` says. The newest curves are kept as CSV too.
 
     Args:
         run: whose recipe is shown, and in whose folder it is shown.
@@ -73,7 +75,14 @@ class TensorBoardSummaries(keras.callbacks.Callback):
         last = self._epoch + 1 == self.recipe.train.epochs or self.model.stop_training
         if self.ends() or (progress < self._next_look and not last):
             return
-        self._next_look = (np.floor(progress * LOOKS) + 1) / LOOKS
+        began = self.budget.spent_seconds
+        self._look()
+        took = self.budget.spent_seconds - began
+        self.budget.count_look(took)
+        apart = took / self.budget.limit_seconds / SHARE
+        self._next_look = max((np.floor(progress * LOOKS) + 1) / LOOKS, self.budget.progress + apart)
+
+    def _look(self) -> None:
         counts = ThresholdCounts(len(self.class_names))
         with self._writer.as_default(step=self._epoch):
             shown = 0

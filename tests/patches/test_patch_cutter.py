@@ -85,12 +85,13 @@ def test_a_warped_patch_shows_real_voxels_up_to_its_corners_and_nothing_beyond_t
         example = without_normalisation(parsed(image, labels, 2), 3)
         return cut(example, seed, WARPED, 3, foreground_oversampling=1.0)[0]
 
-    middle, corner = (50, 52, 30), (3, 99, 30)
+    middle, corner, half = (50, 52, 30), (3, 99, 30), np.array(SIZE) // 2
+    moved = np.clip(corner - half, 0, shape - SIZE) + half  # inwards, until the patch lies inside
     for seed in range(4):
         found = around(middle, seed)
         assert found.min() >= 100  # all of it real, though a turned patch reaches beyond its box
         assert np.any(np.ptp(found, axis=(0, 1, 2)) > SIZE)
-        there = found - 100 - middle + corner
+        there = found - 100 - middle + moved
         inside = np.all((there >= 0) & (there <= shape - 1), axis=-1)
         beyond = np.any((there <= -1) | (there >= shape), axis=-1)
         assert beyond.any()

@@ -178,7 +178,7 @@ def test_patches_of_bricks_are_those_of_whole_volumes(
     assert equal(batches(source(prepared, **anywhere), [0], 20), batches(source(cut, **anywhere), [0], 20))
     # Centred on foreground, which fills these volumes, voxels are drawn brick by brick: other ones, as often.
     means = [
-        np.mean([image for image, _ in batches(source(which, foreground_oversampling=1), [0], 200)], axis=(0, 1))
+        np.mean([image for image, _ in batches(source(which, foreground_oversampling=1), [0], 800)], axis=(0, 1))
         for which in (prepared, cut)
     ]
     np.testing.assert_allclose(*means, atol=0.2)

@@ -37,18 +37,29 @@ def image_for(labels: np.ndarray) -> np.ndarray:
     return np.arange(labels.size, dtype=np.int32).reshape(*labels.shape, 1)
 
 
-@pytest.fixture
-def corner(parsed: Parsed) -> dict[str, Any]:
-    """One labelled voxel, so far in the corner that no patch inside the volume is centred on it."""
+def one_voxel(parsed: Parsed, *voxel: int) -> dict[str, Any]:
+    """A volume of 12 x 11 x 10 voxels, in which a patch has 10 x 8 x 6 places; one voxel is labelled."""
     labels = np.zeros((12, 11, 10), np.uint8)
-    labels[0, 10, 0] = 1
+    labels[voxel] = 1
     return parsed(image_for(labels), labels, 2)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_the_asked_share_of_patches_is_centred_on_foreground(share: float, corner: dict[str, Any]) -> None:
-    centres = starts(corner, share, 600) + np.array(SIZE) // 2
-    assert within(int(np.all(centres == (0, 10, 0), axis=1).sum()), 600, share)
+def test_the_asked_share_of_patches_is_centred_on_foreground(share: float, parsed: Parsed) -> None:
+    centres = starts(one_voxel(parsed, 6, 5, 4), share, 600) + np.array(SIZE) // 2
+    by_chance = (1 - share) / 480
+    assert within(int(np.all(centres == (6, 5, 4), axis=1).sum()), 600, share + by_chance)
+
+
+def test_about_a_voxel_near_a_border_a_patch_is_moved_inwards_and_no_further(parsed: Parsed) -> None:
+    assert set(map(tuple, starts(one_voxel(parsed, 0, 10, 0), 1.0, 20).tolist())) == {(0, 7, 0)}
+    assert set(map(tuple, starts(one_voxel(parsed, 11, 0, 4), 1.0, 20).tolist())) == {(9, 0, 2)}
+
+
+def test_a_volume_smaller_than_the_patch_is_whole_in_it_wherever_its_foreground_is(parsed: Parsed) -> None:
+    example = one_voxel(parsed, 0, 10, 5)
+    found = starts(example, 1.0, 20, (14, 13, 7))
+    assert set(map(tuple, found.tolist())) == {(-2, 0, 2)}  # centred: (-7, 4, 2)
 
 
 def test_each_class_is_drawn_equally_often_and_each_of_its_voxels_too(parsed: Parsed) -> None:
@@ -104,7 +115,8 @@ def test_a_volume_smaller_than_the_patch_lies_anywhere_inside_it(parsed: Parsed)
     assert set(found[:, 2].tolist()) == {-1, 0}
 
 
-def test_the_same_seed_draws_the_same_voxel(corner: dict[str, Any]) -> None:
+def test_the_same_seed_draws_the_same_voxel(parsed: Parsed) -> None:
+    corner = one_voxel(parsed, 0, 10, 0)
     one, again, other = (
         drawn(lambda seed: draw_start(corner, SIZE, 0.5, "uint8", seed), 30, number) for number in (1, 1, 2)
     )

@@ -5,8 +5,8 @@ import numpy as np
 from kseg.pictures.curves import RunCurves, four_panels
 
 
-def run(dice, **more):
-    history = {"val_loss": [1 - value for value in dice], "val_dice": dice, **more}
+def run(dice, epochs=(0, 1, 2), **more):
+    history = {"epoch": epochs[: len(dice)], "val_loss": [1 - value for value in dice], "val_dice": dice, **more}
     return RunCurves(history, precision=np.array([0.2, 1.0]), recall=np.array([1.0, 0.4]))
 
 
@@ -19,6 +19,12 @@ def test_lines_are_means_and_bands_go_from_least_to_greatest():
     assert {tuple(point) for point in band.round(6)} >= {(1, 0.2), (1, 0.4), (2, 0.4), (2, 0.8)}
     np.testing.assert_allclose(precision.lines[0].get_xydata(), [(1.0, 0.2), (0.4, 1.0)])
     assert [text.get_text() for text in penalties.texts] == ["no penalties were learned"]
+
+
+def test_runs_that_were_validated_after_other_epochs_are_compared_at_the_same_ones():
+    seeds = [run([0.2, 0.4, 0.8], epochs=(0, 2, 4)), run([0.2, 0.6], epochs=(0, 4))]
+    line = four_panels({"a": seeds}).axes[1].lines[0]
+    np.testing.assert_allclose(line.get_xydata(), [(1, 0.2), (3, (0.4 + 0.4) / 2), (5, (0.8 + 0.6) / 2)])
 
 
 def test_alpha_and_beta_are_drawn_where_they_are_learned():

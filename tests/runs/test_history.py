@@ -25,6 +25,7 @@ def test_a_damaged_history_is_named(text: str, tmp_path: Path) -> None:
 
 
 def test_epochs_to_a_share_of_the_last_value() -> None:
-    assert epochs_to_share([0.1, 0.73, 0.6, 0.8], 0.9) == 2  # above 0.9 * 0.8 = 0.72
-    assert epochs_to_share([0.1, 0.71, 0.6, 0.8], 0.9) == 4
-    assert epochs_to_share([0.0, 0.0], 0.9) == 1
+    epochs = [0, 2, 5, 6]  # that were validated
+    assert epochs_to_share({"epoch": epochs, "val_dice": [0.1, 0.73, 0.6, 0.8]}, 0.9) == 3  # above 0.9 * 0.8 = 0.72
+    assert epochs_to_share({"epoch": epochs, "val_dice": [0.1, 0.71, 0.6, 0.8]}, 0.9) == 7
+    assert epochs_to_share({"epoch": [0, 1], "val_dice": [0.0, 0.0]}, 0.9) == 1

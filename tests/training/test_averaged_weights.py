@@ -44,10 +44,10 @@ def trained(**options):
 
 
 def test_the_average_is_validated_and_training_goes_on_with_the_weights():
-    model, recorder = trained(ema=0.5)
+    model, recorder = trained(ema=0.3)
     average = recorder.steps[0]
-    for weight in recorder.steps[1:]:
-        average = 0.5 * average + 0.5 * weight
+    for weight, momentum in zip(recorder.steps[1:], (2 / 11, 3 / 12, 0.3, 0.3), strict=True):
+        average = momentum * average + (1 - momentum) * weight
     assert recorder.validated == pytest.approx([average], rel=1e-5)
     assert average != pytest.approx(recorder.steps[-1], rel=1e-3)
     assert recorder.after == recorder.steps[-1]
@@ -56,6 +56,21 @@ def test_the_average_is_validated_and_training_goes_on_with_the_weights():
     with averaged_weights(model):
         assert float(kernel.numpy()[0, 0]) == pytest.approx(average, rel=1e-5)
     assert float(kernel.numpy()[0, 0]) == 7.0
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_an_average_leaves_the_first_steps_behind_whatever_the_optimiser(name):
+    optimizer = build_optimizer(Train(optimizer=name, ema=0.999))
+    weight = keras.Variable([0.0])
+    optimizer.build([weight])
+    for step in range(1, 101):
+        weight.assign([float(step)])
+        optimizer.apply([keras.ops.zeros(1)])
+    optimizer.finalize_variable_values([weight])
+    assert 85 < float(weight.numpy()[0]) < 95  # with 0.999 throughout it were 5
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert (type(again), again.get_config()) == (type(optimizer), optimizer.get_config())
+    assert optimizer.get_config()["ema_momentum"] == 0.999
 
 
 def test_without_an_average_the_weights_are_validated():
