@@ -1,6 +1,6 @@
 """Keras' optimisers as a recipe asks for them, with an average of the weights that is right from the first steps on."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import KerasTensor, ops
@@ -8,7 +8,7 @@ from keras import KerasTensor, ops
 from kseg.recipe.sections import Train
 
 
-class _RampedAverage(keras.optimizers.Optimizer if TYPE_CHECKING else object):
+class _RampedAverage(keras.optimizers.Optimizer):
     """Averages the weights over no more than a ninth of the steps done: `ema_momentum` is reached later.
 
     An average over 200 steps still holds what the network was at its first ones when 500 are done, and is the worse

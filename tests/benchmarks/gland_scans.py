@@ -60,8 +60,8 @@ def gland(rng):
 
 def image_of(distance, rng):
     """What the probe, below the first row of y, makes of a gland; the dynamic range is that of 8 bits."""
-    around = 0.6 + 0.15 * smooth(rng, 9) + 0.15 * smooth(rng, 4)
-    within = 0.35 + 0.08 * rng.standard_normal() + 0.1 * smooth(rng, 6) + 0.08 * smooth(rng, 3)
+    around = 0.65 + 0.12 * smooth(rng, 9) + 0.12 * smooth(rng, 4)
+    within = 0.3 + 0.06 * rng.standard_normal() + 0.08 * smooth(rng, 6) + 0.06 * smooth(rng, 3)
     sharpness = rng.uniform(1.0, 2.5) * np.exp(0.4 * smooth(rng, 8))
     share = 1 / (1 + np.exp(distance / sharpness))
     echo = share * within + (1 - share) * around
@@ -76,7 +76,7 @@ def image_of(distance, rng):
         from_z = rng.uniform(-10, SHAPE[2])
         z = np.arange(SHAPE[2])[None, None, :]
         beam = np.exp(-0.5 * ((x - at) / width) ** 2) * np.exp(-0.5 * ((z - from_z) / 8) ** 2)
-        echo = echo - rng.uniform(0.2, 0.5) * beam * (depth > rng.uniform(0, 0.5))
+        echo = echo - rng.uniform(0.1, 0.4) * beam * (depth > rng.uniform(0, 0.5))
     amplitude = np.exp(2.2 * echo)
     speckle = [gaussian_filter(rng.standard_normal(SHAPE), (1.1, 0.6, 0.8)) for _ in range(2)]
     speckle = np.hypot(*(part / part.std() for part in speckle)) / np.sqrt(2)
