@@ -67,7 +67,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The best model by validation Dice, in Keras' format."""
+        """The model that training has kept (`kseg.training.checkpoints`), in Keras' format."""
         return self.path / MODEL_FILE
 
     @property
@@ -177,7 +177,7 @@ class RunFolder:
         return description
 
     def load_model(self) -> "Segmenter":
-        """Load the best model in Keras' safe mode, in float32, and check it against the description.
+        """Load the kept model in Keras' safe mode, in float32, and check it against the description.
 
         Raises:
             InputError: the file is damaged, or is not a model of kseg's for these channels and labels.

@@ -9,6 +9,9 @@ import keras
 from kseg.recipe.sections import Train
 from kseg.training.schedule import learning_rate
 
+UNKNOWN = 0.05
+"""Of a bounded time that is kept at most for the first validation, of which nothing is known yet."""
+
 
 class Budget(keras.callbacks.Callback):
     """Sets the learning rate before each step, and ends the run in time.
@@ -36,7 +39,7 @@ class Budget(keras.callbacks.Callback):
         self.limit_seconds = 60.0 * options.max_minutes or math.inf
         self._clock = clock or time.monotonic
         self._origin = self._clock() - spent_seconds
-        self._has_compiled = False
+        self._first_step: float | None = None
         self._validations: list[float] = []
         self._looks: list[float] = []
         self._step_began = self._test_began = self._clock()
@@ -48,7 +51,12 @@ class Budget(keras.callbacks.Callback):
 
     @property
     def validation_seconds(self) -> float:
-        """Time to keep for the last validation and look: the longest of each so far but the first, which compiles."""
+        """Time to keep for the last validation and look: the longest of each so far but the first, which compiles.
+
+        Before there is any: what the first step took, which compiled too, `UNKNOWN` of the limit at most.
+        """
+        if not self._validations and math.isfinite(self.limit_seconds):
+            return min(self._first_step or 0.0, UNKNOWN * self.limit_seconds)
         return sum(max(times[1:] or times, default=0.0) for times in (self._validations, self._looks))
 
     def count_look(self, seconds: float) -> None:
@@ -73,8 +81,9 @@ class Budget(keras.callbacks.Callback):
         The first step, which compiles, says nothing of how long the next one takes.
         """
         self.steps += 1
-        another_step = self._clock() - self._step_began if self._has_compiled else 0.0
-        self._has_compiled = True
+        took = self._clock() - self._step_began
+        another_step = 0.0 if self._first_step is None else took
+        self._first_step = took if self._first_step is None else self._first_step
         if self.spent_seconds + another_step + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
 

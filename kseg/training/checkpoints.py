@@ -15,10 +15,12 @@ import numpy as np
 from keras import ops
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
+import kseg.training.optimizer  # noqa: F401 - registers the optimisers that checkpoints hold
 from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import first_line
 from kseg.console.validation_errors import first_invalid
+from kseg.recipe.sections import Train
 from kseg.runs.data_description import DataDescription
 from kseg.runs.model_file import load_segmenter
 from kseg.runs.owned_files import CHECKPOINT, CHECKPOINT_FILES
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from kseg.nn.segmenter import Segmenter
 
 KEPT = 2
+NOISE = 0.02
+"""Of a validation Dice, over the usual sixteen patches: a difference that says nothing of whole scans."""
 NO_STEPS = Timing()
 MODEL, STATE, CHECKSUMS = CHECKPOINT_FILES
 
@@ -52,6 +56,8 @@ class State(BaseModel):
     """Of the epoch under way, where the run was stopped within one; all of them while it was validated."""
     spent_seconds: NonNegativeFloat = 0.0
     best_dice: float = -1.0
+    kept_dice: float = -1.0
+    """Of the model that is kept; -1 where an earlier version wrote the checkpoint."""
     epochs_without_gain: NonNegativeInt = 0
     """Validations since the best one."""
     seeds: Values = ()
@@ -63,25 +69,29 @@ class State(BaseModel):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch that is validated keeps the best model by validation Dice, and a checkpoint.
+    """After each epoch that is validated keeps the model, unless it has become worse, and a checkpoint.
 
-    It ends a run that gains no more.
+    Few patches validate: the best of several such Dice scores is the luckiest, and an early one, while weights get
+    better until the learning rate has come to its end. So the newest model is kept whose Dice is within `NOISE` of the
+    best; with a constant rate, the best. It ends a run that gains no more.
 
     Args:
         folder: the run's folder, in which the chief alone writes.
         budget: knows how much time is spent.
         workers: who trains.
         state: where the run stands when it begins, or goes on.
-        patience: validations without a gain that end the run; 0 for any number.
+        options: the recipe's section: its `patience`, and how the learning rate falls.
     """
 
-    def __init__(self, folder: RunFolder, budget: Budget, workers: Workers, state: State, patience: int = 0):
+    def __init__(self, folder: RunFolder, budget: Budget, workers: Workers, state: State, options: Train):
         super().__init__()
         self.folder = folder
         self.budget = budget
         self.workers = workers
-        self.patience = patience
+        self.patience = options.patience
+        self.noise = 0.0 if options.schedule == "constant" else NOISE
         self.best_dice = state.best_dice
+        self.kept_dice = state.best_dice if state.kept_dice < 0 else state.kept_dice
         self.epochs_without_gain = state.epochs_without_gain
         self._epochs_done = state.epochs_done
 
@@ -95,6 +105,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.epochs_without_gain += 1
         if dice > self.best_dice:
             self.best_dice, self.epochs_without_gain = dice, 0
+        if dice >= self.best_dice - self.noise:
+            self.kept_dice = dice
             if self.workers.is_chief:
                 with averaged_weights(self.model), whole_file(self.folder.model) as path:
                     self.model.save(path)
@@ -110,6 +122,7 @@ class Checkpoint(keras.callbacks.Callback):
             steps_done=steps_done,
             spent_seconds=self.budget.spent_seconds,
             best_dice=self.best_dice,
+            kept_dice=self.kept_dice,
             epochs_without_gain=self.epochs_without_gain,
             seeds=values_of(random_seeds(self.model)),
             metrics=metrics,

@@ -76,7 +76,7 @@ def fit(
 
     stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)
     times = StepTimes(stopwatch, state.timing, state.steps_done)
-    checkpoint = Checkpoint(run.folder, budget, workers, state, options.patience)
+    checkpoint = Checkpoint(run.folder, budget, workers, state, options)
     display = Display(budget, model.class_names)
     validation_times = ValidationTimes(options, sync.clock)
     callbacks = make_callbacks(
@@ -104,7 +104,7 @@ def fit(
             display.close()
     if not workers.is_chief:
         return {}
-    return _report(run.folder, model, budget, state.epochs_done + len(done.epoch), checkpoint.best_dice)
+    return _report(run.folder, model, budget, state.epochs_done + len(done.epoch), checkpoint)
 
 
 def _patches_of(run: Run, split: str) -> PatchSource:
@@ -112,13 +112,14 @@ def _patches_of(run: Run, split: str) -> PatchSource:
     return PatchSource(run.records, run.manifest, split, recipe.patches, recipe.seed, scales, recipe.augmentation)
 
 
-def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, best_dice: float) -> dict[str, Any]:
+def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, checkpoint: Checkpoint) -> dict[str, Any]:
     curves = read_history(folder.history)
     return {
         "run": str(folder.path),
         "parameters": trainable_parameters(model.network),
         "epochs": epochs,
-        "best_val_dice": best_dice,
+        "best_val_dice": checkpoint.best_dice,
+        "val_dice": checkpoint.kept_dice,
         "epochs_to_90": epochs_to_share(curves, 0.9),
         "alpha": curves["alpha"][-1] if "alpha" in curves else None,
         "step_seconds": median(curves["step_seconds"]),

@@ -75,4 +75,4 @@ class _AskedEpochs(list[int]):
 
 def is_validated(logs: dict[str, float] | None) -> bool:
     """Say whether an epoch's logs are those of one that was validated."""
-    return "val_loss" in (logs or {})
+    return "val_dice" in (logs or {})

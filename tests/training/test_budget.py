@@ -44,7 +44,7 @@ def test_progress_is_the_larger_share_of_steps_and_time(clock: Clock) -> None:
         step(made, clock, 0.5)
     assert made.progress == pytest.approx(0.1)  # 4 of 40 steps, 2 of 60 s
     clock.now += 28
-    assert made.progress == pytest.approx(0.5)
+    assert made.progress == pytest.approx(30 / 59.5)  # half a second, that of the first step, is kept
     clock.now += 1000
     assert made.progress == 1.0
 
@@ -82,11 +82,30 @@ def test_the_time_to_compile_the_first_step_is_not_kept_for_the_next(clock: Cloc
     made = budget(max_minutes=1)
     step(made, clock, 31)
     assert not made.model.stop_training
-    for _ in range(28):
+    for _ in range(25):
         step(made, clock, 1)
-    assert not made.model.stop_training  # 59 s are spent, and the next step takes one
+    assert not made.model.stop_training  # 56 s are spent, the next step takes one, and 3 are kept for a validation
     step(made, clock, 1)
     assert made.model.stop_training
+
+
+def test_before_the_first_validation_no_more_is_kept_for_it_than_the_first_step_took(clock: Clock) -> None:
+    made = budget(max_minutes=1)
+    for _ in range(58):
+        step(made, clock, 1)
+    assert not made.model.stop_training
+    step(made, clock, 1)  # 59 s are spent: another step leaves none for the validation
+    assert made.model.stop_training
+
+
+def test_a_look_is_kept_time_for_beside_the_validation(clock: Clock) -> None:
+    made = budget(max_minutes=1)
+    for validation, look in ((10, 8), (5, 4)):
+        made.on_test_begin()
+        clock.now += validation
+        made.on_test_end()
+        made.count_look(look)
+    assert made.validation_seconds == 9
 
 
 def test_without_a_limit_time_stops_nothing(clock: Clock) -> None:
