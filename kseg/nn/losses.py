@@ -1,7 +1,7 @@
-"""Losses for badly imbalanced classes, on soft sums over the whole batch or over each patch; pure functions.
+"""Losses for badly imbalanced classes, on soft sums over the whole batch; pure functions.
 
-Labels are indices `(batch, x, y, z)`, 0 the background; probabilities `(batch, x, y, z, classes)`. Sums, or means of
-the patches, run over all replicas, so that N replicas of batch 1 give what one replica of batch N gives.
+Labels are indices `(batch, x, y, z)`, 0 the background; probabilities `(batch, x, y, z, classes)`. Sums run over
+batch and space and over all replicas, so that N replicas of batch 1 give what one replica of batch N gives.
 """
 
 import keras
@@ -21,18 +21,14 @@ def soft_counts(labels: KerasTensor, probabilities: KerasTensor) -> tuple[KerasT
     return overlap, predicted_sum - overlap, truth_sum - overlap
 
 
-def overlap_and_sums(
-    labels: KerasTensor, probabilities: KerasTensor, axes: tuple[int, ...] = (0, 1, 2, 3)
-) -> KerasTensor:
+def overlap_and_sums(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     """Return, of each foreground class, the sums of truth x prediction, prediction and truth: `(3, classes - 1)`.
-
-    Over the `axes` of space alone, those of each patch: `(3, batch, classes - 1)`.
 
     To be compiled: with few classes TensorFlow's own operations take a fifth of a small network's training step.
     """
     truth = _truth(labels, probabilities.shape[-1])[..., 1:]
     predicted = ops.cast(probabilities, "float32")[..., 1:]
-    return ops.stack([ops.sum(maps, axis=axes) for maps in (truth * predicted, predicted, truth)])
+    return ops.stack([ops.sum(maps, axis=(0, 1, 2, 3)) for maps in (truth * predicted, predicted, truth)])
 
 
 def tversky_index(
@@ -70,22 +66,15 @@ def tversky_index(
 
 
 def tversky_loss(
-    labels: KerasTensor,
-    probabilities: KerasTensor,
-    alpha: KerasTensor | float,
-    beta: KerasTensor | float,
-    batch_dice: bool = True,
+    labels: KerasTensor, probabilities: KerasTensor, alpha: KerasTensor | float, beta: KerasTensor | float
 ) -> KerasTensor:
     """Return `1 - TI`, the mean over the foreground classes that the batch holds.
 
     A class that is absent from the batch takes no part: it neither rewards nor punishes. With no foreground
     at all the loss is 0.
-
-    Without `batch_dice` (nnU-Net's word) each patch has indices of its own, of the classes that it holds, and the loss
-    is the mean over all of them: a small structure counts as much as a large one in another patch.
     """
-    index, present = _index_of_present(labels, probabilities, alpha, beta, batch_dice)
-    return _mean_of_present(1.0 - index, present, batch_dice)
+    index, present = _index_of_present(labels, probabilities, alpha, beta)
+    return mean_of_counted(1.0 - index, present)
 
 
 def focal_tversky_loss(
@@ -94,16 +83,14 @@ def focal_tversky_loss(
     alpha: KerasTensor | float,
     beta: KerasTensor | float,
     gamma: float = 4 / 3,
-    batch_dice: bool = True,
 ) -> KerasTensor:
     """Return `(1 - TI)^(1 / gamma)`, the mean over the foreground classes that the batch holds.
 
     With gamma above 1 classes that are segmented well keep pulling (Abraham and Khan, ISBI 2019, equation 4; gamma 4/3
-    there). Its slope is infinite at a perfect class, and bounded here below a loss of 1e-4. `batch_dice` is that of
-    `tversky_loss`.
+    there). Its slope is infinite at a perfect class, and bounded here below a loss of 1e-4.
     """
-    index, present = _index_of_present(labels, probabilities, alpha, beta, batch_dice)
-    return _mean_of_present(ops.maximum(1.0 - index, 1e-4) ** (1.0 / gamma), present, batch_dice)
+    index, present = _index_of_present(labels, probabilities, alpha, beta)
+    return mean_of_counted(ops.maximum(1.0 - index, 1e-4) ** (1.0 / gamma), present)
 
 
 def mean_of_counted(values: KerasTensor, counted: KerasTensor) -> KerasTensor:
@@ -112,29 +99,12 @@ def mean_of_counted(values: KerasTensor, counted: KerasTensor) -> KerasTensor:
 
 
 def _index_of_present(
-    labels: KerasTensor,
-    probabilities: KerasTensor,
-    alpha: KerasTensor | float,
-    beta: KerasTensor | float,
-    batch_dice: bool,
+    labels: KerasTensor, probabilities: KerasTensor, alpha: KerasTensor | float, beta: KerasTensor | float
 ) -> tuple[KerasTensor, KerasTensor]:
-    """The Tversky index of each foreground class, and 1 for those that the batch, or the patch, holds, else 0."""
-    if batch_dice:
-        tp, fp, fn = soft_counts(labels, probabilities)
-    else:
-        sums = compiled(overlap_and_sums, axes=(1, 2, 3))(labels, probabilities)
-        tp, predicted_sum, truth_sum = ops.unstack(sums, num=3)
-        fp, fn = predicted_sum - tp, truth_sum - tp
+    """The Tversky index of each foreground class, and 1 for those that the batch holds, 0 for the others."""
+    tp, fp, fn = soft_counts(labels, probabilities)
     present = ops.cast(tp + fn > 0.5, "float32")  # tp + fn counts whole voxels
     return tversky_index(tp, fp, fn, alpha, beta), present
-
-
-def _mean_of_present(values: KerasTensor, present: KerasTensor, batch_dice: bool) -> KerasTensor:
-    """The mean of the values that are present: of the whole batch already, or of the patches of all replicas."""
-    if batch_dice:
-        return mean_of_counted(values, present)
-    total, count = ops.unstack(sum_over_replicas(ops.stack([ops.sum(present * values), ops.sum(present)])), num=2)
-    return total / ops.maximum(count, 1.0)
 
 
 def cross_entropy(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:

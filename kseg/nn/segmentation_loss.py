@@ -22,7 +22,6 @@ class SegmentationLoss(keras.layers.Layer):
         cross_entropy: weight of the cross-entropy.
         alpha: penalty of false positives in `tversky` and `focal_tversky`; false negatives get `1 - alpha`.
         gamma: of `focal_tversky`: its exponent is `1 / gamma`.
-        batch_dice: `tversky`, `focal_tversky` and `dice` sum over all patches of a step; else each patch has its own.
         mode, learning_rate_multiplier, min_weight, prior: of `ParametricTversky`.
 
     Call it with labels `(batch, x, y, z)`, class indices, and probabilities `(batch, x, y, z, classes)`; it returns
@@ -59,7 +58,6 @@ class SegmentationLoss(keras.layers.Layer):
         learning_rate_multiplier: float = 1.0,
         min_weight: float = 0.0,
         prior: float = 0.0,
-        batch_dice: bool = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -72,7 +70,6 @@ class SegmentationLoss(keras.layers.Layer):
         }
         self.alpha = alpha
         self.gamma = gamma
-        self.batch_dice = batch_dice
         self.learning: dict[str, Any] = {
             "mode": mode,
             "learning_rate_multiplier": learning_rate_multiplier,
@@ -90,11 +87,9 @@ class SegmentationLoss(keras.layers.Layer):
         """Return the loss, a scalar, for labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`."""
         terms: dict[str, Callable[[KerasTensor, KerasTensor], KerasTensor] | None] = {
             "parametric_tversky": self.learned,
-            "tversky": lambda y, p: tversky_loss(y, p, self.alpha, 1.0 - self.alpha, self.batch_dice),
-            "focal_tversky": lambda y, p: focal_tversky_loss(
-                y, p, self.alpha, 1.0 - self.alpha, self.gamma, self.batch_dice
-            ),
-            "dice": lambda y, p: tversky_loss(y, p, 0.5, 0.5, self.batch_dice),
+            "tversky": lambda y, p: tversky_loss(y, p, self.alpha, 1.0 - self.alpha),
+            "focal_tversky": lambda y, p: focal_tversky_loss(y, p, self.alpha, 1.0 - self.alpha, self.gamma),
+            "dice": lambda y, p: tversky_loss(y, p, 0.5, 0.5),
             "cross_entropy": cross_entropy,
         }
         weighted = [(weight, terms[name]) for name, weight in self.weights_of_terms.items()]
@@ -102,5 +97,5 @@ class SegmentationLoss(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        fixed = {"alpha": self.alpha, "gamma": self.gamma, "batch_dice": self.batch_dice}
+        fixed = {"alpha": self.alpha, "gamma": self.gamma}
         return {**super().get_config(), **self.weights_of_terms, **fixed, **self.learning}

@@ -36,9 +36,14 @@ def draw_start(
     first, last = tf.minimum(room, 0), tf.maximum(room, 0)
     return tf.cond(
         wanted & possible,
-        lambda: tf.clip_by_value(draw_foreground_voxel(head, label_dtype, seeds[1]) - size // 2, first, last),
+        lambda: move_inside(draw_foreground_voxel(head, label_dtype, seeds[1]) - size // 2, first, last),
         lambda: _draw_between(first, last, seeds[2]),
     )
+
+
+def move_inside(start: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+    """Return the place nearest to `start` that is neither before `first` nor behind `last`, each `(x, y, z)`."""
+    return tf.clip_by_value(start, first, last)
 
 
 def draw_foreground_voxel(head: Head, label_dtype: str, seed: tf.Tensor) -> tf.Tensor:

@@ -146,10 +146,6 @@ class Loss(Section):
     gamma: Annotated[float, Field(ge=1, le=10)] = Field(
         4 / 3, description="of `focal_tversky`: 1 - index is raised to 1 / gamma"
     )
-    batch_dice: bool = Field(
-        True,
-        description="sums of `tversky`, `focal_tversky` and `dice` over all patches of a step; false: of each patch",
-    )
     mode: Literal["joint", "adversarial"] = Field(
         "joint", description="alpha and beta are learned by descent with the network, or by ascent against it"
     )

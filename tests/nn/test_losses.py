@@ -74,22 +74,6 @@ def test_soft_sums_run_over_the_batch_not_the_volume(random_case, number):
     assert together != pytest.approx(apart, abs=1e-6)
 
 
-def test_without_batch_dice_each_patch_and_class_that_it_holds_counts_alike(random_case, number):
-    labels, probabilities = random_case()
-    labels[0][labels[0] == 1] = 0  # the first patch lacks a class
-    for loss in (tversky_loss, focal_tversky_loss):
-        of_patches = []
-        for label, likely in zip(labels, probabilities, strict=True):
-            for name in sorted(set(label.ravel()) - {0}):
-                alone = np.where(label == name, label, 0)[None]
-                of_patches.append(number(loss(alone, likely[None], 0.3, 0.7)))
-        mean = number(loss(labels, probabilities, 0.3, 0.7, batch_dice=False))
-        assert mean == pytest.approx(np.mean(of_patches), rel=1e-5)
-        assert mean != pytest.approx(number(loss(labels, probabilities, 0.3, 0.7)), rel=1e-3)
-    nothing = np.zeros_like(labels)
-    assert number(tversky_loss(nothing, probabilities, 0.3, 0.7, batch_dice=False)) == 0
-
-
 def test_cross_entropy_by_hand(four_voxels, number):
     expected = -np.mean(np.log([0.9, 0.4, 0.7, 0.8]))
     assert number(cross_entropy(*four_voxels)) == pytest.approx(expected, abs=1e-6)

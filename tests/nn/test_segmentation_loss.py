@@ -23,19 +23,6 @@ def test_the_sum_of_terms_is_weighted(random_case, number):
     assert number(twin(labels, probabilities)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_batch_dice_reaches_the_terms(random_case, number):
-    labels, probabilities = random_case()
-    loss = SegmentationLoss(0.0, tversky=0.5, dice=2.0, focal_tversky=0.7, alpha=0.3, batch_dice=False)
-    expected = (
-        0.5 * number(tversky_loss(labels, probabilities, 0.3, 0.7, False))
-        + 2.0 * number(tversky_loss(labels, probabilities, 0.5, 0.5, False))
-        + 0.7 * number(focal_tversky_loss(labels, probabilities, 0.3, 0.7, batch_dice=False))
-    )
-    twin = SegmentationLoss.from_config(loss.get_config())
-    assert number(twin(labels, probabilities)) == number(loss(labels, probabilities))
-    assert number(loss(labels, probabilities)) == pytest.approx(expected, rel=1e-5)
-
-
 def test_options_reach_the_learned_penalties(random_case, number):
     options = {"mode": "adversarial", "learning_rate_multiplier": 3.0, "min_weight": 0.05, "prior": 0.2}
     loss = SegmentationLoss(**options, dice=1.0)
