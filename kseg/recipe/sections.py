@@ -170,7 +170,9 @@ class Train(Section):
     """How long and how fast to learn."""
 
     epochs: PositiveInt = Field(100, description="epochs at most")
-    steps_per_epoch: PositiveInt = Field(50, description="steps of an epoch; validation and checkpoint follow each")
+    steps_per_epoch: PositiveInt = Field(
+        50, description="steps of an epoch; validation and checkpoint follow each, or some if max_minutes counts"
+    )
     max_minutes: NonNegativeFloat = Field(0.0, description="wall-clock bound of the whole command; 0 for none")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Keras optimiser (sgd: Nesterov 0.9)")
     learning_rate: PositiveFloat = Field(1e-3, description="learning rate at its peak")
@@ -185,7 +187,9 @@ class Train(Section):
     patience: NonNegativeInt = Field(0, description="epochs without a better validation that end the run; 0 for all")
     deep_supervision: bool = Field(False, description="ask the decoder's lower levels for the labels too")
     warmup: ZeroToBelowOne = Field(0.02, description="share of the run in which the learning rate rises")
-    validation_patches: PositiveInt = Field(16, description="patches, always the same, that choose the best model")
+    validation_patches: PositiveInt = Field(
+        16, description="patches, always the same, by which the kept model is chosen"
+    )
     cache_dir: str = Field("", description="folder of a local disk to copy shards to before training; empty for none")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "float32", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
