@@ -99,6 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Write what is new, unless the run's folder is gone: it would come back without all that it began with."""
         if self.workers.is_chief and not self.folder.recipe.is_file():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder.recipe))
+        self._epochs_done = epoch + 1
         if not is_validated(logs):
             return
         dice = float((logs or {})["val_dice"])
@@ -110,7 +111,6 @@ class Checkpoint(keras.callbacks.Callback):
             if self.workers.is_chief:
                 with averaged_weights(self.model), whole_file(self.folder.model) as path:
                     self.model.save(path)
-        self._epochs_done = epoch + 1
         self.write()
         if in_vain(self.patience, self.epochs_without_gain):
             self.model.stop_training = True

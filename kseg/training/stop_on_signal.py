@@ -7,6 +7,7 @@ import keras
 from kseg.training.checkpoints import Checkpoint, Values, values_of
 from kseg.training.step_times import StepTimes
 from kseg.training.sync_workers import SyncWorkers
+from kseg.training.validation_times import is_validated
 
 
 class Stopped(Exception):
@@ -59,9 +60,11 @@ class StopOnSignal(keras.callbacks.Callback):
             self._end(self._metrics)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """End between epochs: a checkpoint is written."""
+        """End between epochs, with a checkpoint; one that was validated has it already."""
         self._steps_done = 0
         if self.sync.ends:
+            if not is_validated(logs):
+                self.checkpoint.write()
             raise Stopped(f"after epoch {epoch + 1}")
 
     def _counted(self) -> Values:

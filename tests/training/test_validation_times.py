@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from kseg.console.termination import Termination
 from kseg.recipe.sections import Recipe, Train
 from kseg.runs.history import read_history
 from kseg.runs.run_folder import RunFolder
+from kseg.training.display import Display
+from kseg.training.stop_on_signal import Stopped
 from kseg.training.validation_times import SHARE, ValidationTimes
 
 
@@ -81,3 +84,33 @@ def test_a_run_of_minutes_has_a_row_and_a_checkpoint_where_it_is_validated(
     assert report["epochs"] == 4
     assert report["best_val_dice"] == max(history["val_dice"])
     assert [path.name for path in folder.saved_checkpoints] == [folder.checkpoint(n, 0).name for n in (3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("event", "steps", "reached"),
+    [("on_train_batch_end", 7, "epoch-000002-step-000001"), ("on_epoch_end", 6, "epoch-000002")],
+)
+def test_epochs_that_were_not_validated_count_where_a_run_is_stopped(
+    event: str,
+    steps: int,
+    reached: str,
+    train: Callable[..., Any],
+    tiny_recipe: Callable[..., Recipe],
+    smallest: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ValidationTimes, "is_due", lambda self, epoch: epoch in (1, 4))
+    recipe, termination = tiny_recipe(*smallest, "train.epochs=4", "train.max_minutes=9"), Termination()
+    original = getattr(Display, event)
+
+    def ask(display: Display, number: int, logs: Any = None) -> None:
+        original(display, number, logs)
+        termination.asked = termination.asked or display.budget.steps == steps
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, event, ask)
+        with pytest.raises(Stopped):
+            train(recipe, termination=termination)
+    folder = RunFolder(recipe.run_folder)
+    assert folder.saved_checkpoints[-1].name == reached
+    assert train(recipe, resume=True)["epochs"] == 4
