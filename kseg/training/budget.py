@@ -55,7 +55,7 @@ class Budget(keras.callbacks.Callback):
 
         Before there is any: what the first step took, which compiled too, `UNKNOWN` of the limit at most.
         """
-        if not self._validations and math.isfinite(self.limit_seconds):
+        if not self._validations:
             return min(self._first_step or 0.0, UNKNOWN * self.limit_seconds)
         return sum(max(times[1:] or times, default=0.0) for times in (self._validations, self._looks))
 
@@ -82,9 +82,9 @@ class Budget(keras.callbacks.Callback):
         """
         self.steps += 1
         took = self._clock() - self._step_began
-        another_step = 0.0 if self._first_step is None else took
-        self._first_step = took if self._first_step is None else self._first_step
-        if self.spent_seconds + another_step + self.validation_seconds > self.limit_seconds:
+        if self._first_step is None:
+            self._first_step, took = took, 0.0
+        if self.spent_seconds + took + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
 
     def on_test_begin(self, logs: dict | None = None) -> None:

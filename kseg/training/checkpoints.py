@@ -20,7 +20,6 @@ from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import first_line
 from kseg.console.validation_errors import first_invalid
-from kseg.recipe.sections import Train
 from kseg.runs.data_description import DataDescription
 from kseg.runs.model_file import load_segmenter
 from kseg.runs.owned_files import CHECKPOINT, CHECKPOINT_FILES
@@ -77,19 +76,18 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: the run's folder, in which the chief alone writes.
-        budget: knows how much time is spent.
+        budget: knows how much time is spent, the `patience`, and how the learning rate falls.
         workers: who trains.
         state: where the run stands when it begins, or goes on.
-        options: the recipe's section: its `patience`, and how the learning rate falls.
     """
 
-    def __init__(self, folder: RunFolder, budget: Budget, workers: Workers, state: State, options: Train):
+    def __init__(self, folder: RunFolder, budget: Budget, workers: Workers, state: State):
         super().__init__()
         self.folder = folder
         self.budget = budget
         self.workers = workers
-        self.patience = options.patience
-        self.noise = 0.0 if options.schedule == "constant" else NOISE
+        self.patience = budget.options.patience
+        self.noise = 0.0 if budget.options.schedule == "constant" else NOISE
         self.best_dice = state.best_dice
         self.kept_dice = state.best_dice if state.kept_dice < 0 else state.kept_dice
         self.epochs_without_gain = state.epochs_without_gain

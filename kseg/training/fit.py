@@ -76,7 +76,7 @@ def fit(
 
     stopwatch = Stopwatch(python_timestamp if options.deterministic else tf.timestamp)
     times = StepTimes(stopwatch, state.timing, state.steps_done)
-    checkpoint = Checkpoint(run.folder, budget, workers, state, options)
+    checkpoint = Checkpoint(run.folder, budget, workers, state)
     display = Display(budget, model.class_names)
     validation_times = ValidationTimes(options, sync.clock)
     callbacks = make_callbacks(

@@ -9,7 +9,7 @@ import keras
 from kseg.recipe.sections import Train
 
 SHARE = 0.04
-"""Of a bounded time that validations, and the checkpoints that follow them, may take."""
+"""Of a bounded time that validations may take, with the looks at them and the checkpoints that follow."""
 
 
 class ValidationTimes(keras.callbacks.Callback):
@@ -47,7 +47,7 @@ class ValidationTimes(keras.callbacks.Callback):
 
     @property
     def _cost(self) -> float:
-        """Seconds of a validation and its checkpoint: the last, or half of the first, which compiles."""
+        """Seconds of a validation and what follows it: of the last, or half of the first's, which compiles."""
         return self._costs[-1] if len(self._costs) > 1 else self._costs[0] / 2
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:

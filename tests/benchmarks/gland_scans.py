@@ -14,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
 
 SHAPE, SPACING_MM = (47, 63, 44), 1.5
 SHARE = 0.13
@@ -52,7 +53,7 @@ def gland(rng):
     volume = SHARE * np.prod(SHAPE) * np.exp(0.3 * rng.standard_normal())
     axes *= (volume / (4 / 3 * np.pi * np.prod(axes))) ** (1 / 3)
     places = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1) - centre
-    places = places @ rotation(0.25 * rng.standard_normal(3))
+    places = places @ Rotation.from_euler("XYZ", 0.25 * rng.standard_normal(3) * (1, -1, 1)).as_matrix()
     distance = (np.linalg.norm(places / axes, axis=-1) - 1) * axes.mean()
     distance += 1.6 * smooth(rng, 7) + 0.7 * smooth(rng, 4)
     return distance, distance + 0.5 * smooth(rng, 5) + 0.2 * rng.standard_normal()
@@ -90,18 +91,6 @@ def smooth(rng, sigma):
     """Noise of unit variance, smooth over `sigma` voxels."""
     noise = gaussian_filter(rng.standard_normal(SHAPE), sigma, mode="wrap")
     return noise / noise.std()
-
-
-def rotation(angles):
-    """Rotations about x, y and z, one after another."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(angles):
-        turn = np.eye(3)
-        one, other = [number for number in range(3) if number != axis]
-        turn[[one, other], [one, other]] = np.cos(angle)
-        turn[one, other], turn[other, one] = -np.sin(angle), np.sin(angle)
-        matrix = matrix @ turn
-    return matrix
 
 
 if __name__ == "__main__":

@@ -4,19 +4,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from turned_clock import Clock
 
 from kseg.recipe.sections import Train
 from kseg.training.budget import Budget
-
-
-class Clock:
-    """Stands in for `time.monotonic`."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def checkpointed(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, keras.M
     folder.create(dump_recipe(recipe), MUSCLE)
     model = compiled_model(recipe, MUSCLE)
     model.optimizer.build(model.trainable_variables)
-    checkpoint = Checkpoint(folder, Budget(recipe.train), ALONE, State(), recipe.train)
+    checkpoint = Checkpoint(folder, Budget(recipe.train), ALONE, State())
     checkpoint.set_model(model)
     for epoch, dice in enumerate((0.1, 0.5, 0.3, 0.6, 0.2)):
         model.segmentation_loss.learned.logits.assign([epoch, 0.0])
@@ -95,7 +95,7 @@ def test_a_resumed_run_keeps_its_model_until_one_is_as_good_but_for_noise(
 ) -> None:
     folder, model = checkpointed
     state = load_checkpoint(folder, folder.load_data_description())[1]
-    resumed = Checkpoint(folder, Budget(tiny_recipe().train), ALONE, state, tiny_recipe().train)
+    resumed = Checkpoint(folder, Budget(tiny_recipe().train), ALONE, state)
     resumed.set_model(model)
     for epoch, dice, best in ((5, 0.579, 3), (6, 0.581, 6), (7, 0.7, 7), (8, 0.679, 7)):
         model.segmentation_loss.learned.logits.assign([epoch, 0.0])
@@ -109,8 +109,7 @@ def test_with_a_constant_learning_rate_the_best_model_is_kept(
 ) -> None:
     folder, model = checkpointed
     state = load_checkpoint(folder, folder.load_data_description())[1]
-    options = tiny_recipe("train.schedule=constant").train
-    constant = Checkpoint(folder, Budget(options), ALONE, state, options)
+    constant = Checkpoint(folder, Budget(tiny_recipe("train.schedule=constant").train), ALONE, state)
     constant.set_model(model)
     for epoch, dice, best in ((5, 0.599, 3), (6, 0.601, 6)):
         model.segmentation_loss.learned.logits.assign([epoch, 0.0])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from turned_clock import Clock
 
 from kseg.console.termination import Termination
 from kseg.recipe.sections import Recipe, Train
@@ -14,13 +15,6 @@ from kseg.runs.run_folder import RunFolder
 from kseg.training.display import Display
 from kseg.training.stop_on_signal import Stopped
 from kseg.training.validation_times import SHARE, ValidationTimes
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def times(clock: Clock, **options: float) -> ValidationTimes:
