@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import keras
 
-from kseg.nn.implementation_choice import adds_shifted_inputs, reuses
+from kseg.nn.implementation_choice import adds_shifted_inputs, reuses, transposes
 from kseg.nn.layers import SharedDilatedConv3D
 from kseg.nn.size_layers import MaxPool3D, PadToMultiple
 
@@ -48,7 +48,7 @@ def cost_of(layer: SharedDilatedConv3D, shape: Sequence[int], implementation: st
     taps, rates = math.prod(layer.kernel_size), len(layer.dilation_rates)
     high = voxels * math.prod(layer.upsample)
     kernel_shape = (*layer.kernel_size, channels, layer.filters)
-    if not reuses(implementation, kernel_shape, layer.upsample):
+    if not reuses(implementation, kernel_shape, layer.dilation_rates, layer.upsample):
         flop = 2 * high * taps * channels * layer.filters * rates
         upsampling = voxels * channels + high * channels if high > voxels else 0
         passes = rates * high * (channels + layer.filters) + 2 * high * rates * layer.filters
@@ -56,6 +56,10 @@ def cost_of(layer: SharedDilatedConv3D, shape: Sequence[int], implementation: st
     if adds_shifted_inputs(kernel_shape, layer.upsample):
         flop = 2 * voxels * taps * channels * layer.filters * rates
         return Cost(flop, FLOAT_BYTES * voxels * (channels + 3 * rates * layer.filters))
+    if transposes(kernel_shape, layer.dilation_rates, layer.upsample, "float32"):
+        taps = math.prod(size + factor - 1 for size, factor in zip(layer.kernel_size, layer.upsample, strict=True))
+        flop = 2 * voxels * taps * channels * layer.filters
+        return Cost(flop, FLOAT_BYTES * (voxels * channels + high * layer.filters))
     products = taps * layer.filters
     flop = 2 * voxels * channels * products
     floats = voxels * (channels + products)

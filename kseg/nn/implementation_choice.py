@@ -1,22 +1,28 @@
 """Which implementation of a convolution is faster where: what `implementation="auto"` goes by.
 
 Measured on CPUs (see docs/results.md). Up-sampling decides: products at the low resolution are `ux uy uz` times
-fewer. Without it reuse saves a factor of the number of rates at most, and pays with sums that go through memory. That
-is worth it with many channels on few voxels; with so few channels that a map is a short sum of shifted inputs; and
-wherever TensorFlow runs without oneDNN, which it uses by default on CPUs with VNNI, AMX or the like: its own gradients
-of 3D convolutions are many times slower than its products. Where the processor multiplies bfloat16 by tiles, plain
-convolutions of that are so fast that sums through memory save nothing: only the many voxels of an up-sampled output
-with few maps are still cheaper by reuse.
+fewer. Where nothing dilates, and the kernel is not so large that widening it costs more than it saves, one transposed
+convolution makes them and puts them in their places (`kseg.nn.transposed_convolution`). Without up-sampling reuse
+saves a factor of the number of rates at most, and pays with sums that go through memory. That is worth it with many
+channels on few voxels; with so few channels that a map is a short sum of shifted inputs; and wherever TensorFlow runs
+without oneDNN, which it uses by default on CPUs with VNNI, AMX or the like: its own gradients of 3D convolutions are
+many times slower than its products. Where the processor multiplies bfloat16 by tiles, plain convolutions of that are
+so fast that sums through memory save nothing: only the transposed convolution and the many voxels of an up-sampled
+output with few maps are still cheaper by reuse.
 """
 
 import math
 from collections.abc import Sequence
+
+from keras import backend
 
 from kseg.nn.cpu_features import bfloat16_is_faster, convolutions_are_fast, on_tensorflows_cpu
 
 IMPLEMENTATIONS = ("auto", "direct", "reuse")
 MANY_CHANNELS = 64
 FEW_FILTERS = 8
+MAX_WIDENED = 64 * 32
+"""Channels times filters of a kernel that a transposed convolution widens: with more, on few voxels, it is slower."""
 MAX_TERMS = 128
 """Shifted inputs that one compiled loop may add: with more, compiling takes longer than the loop is worth."""
 
@@ -28,17 +34,24 @@ def check_implementation(implementation: str) -> None:
 
 
 def reuses(
-    implementation: str, kernel_shape: Sequence[int], upsample: Sequence[int] = (1, 1, 1), dtype: str = "float32"
+    implementation: str,
+    kernel_shape: Sequence[int],
+    rates: Sequence[int],
+    upsample: Sequence[int] = (1, 1, 1),
+    dtype: str = "float32",
 ) -> bool:
     """Say whether a convolution reuses its multiplications: told to, or because it is faster.
 
     Args:
         implementation: one of `IMPLEMENTATIONS`.
         kernel_shape: `(kx, ky, kz, channels, filters)`.
+        rates: dilation rates.
         upsample: factors along x, y, z.
         dtype: of the maps.
     """
-    return implementation == "reuse" or (implementation == "auto" and _reuse_is_faster(kernel_shape, upsample, dtype))
+    return implementation == "reuse" or (
+        implementation == "auto" and _reuse_is_faster(kernel_shape, rates, upsample, dtype)
+    )
 
 
 def adds_shifted_inputs(kernel_shape: Sequence[int], upsample: Sequence[int]) -> bool:
@@ -47,10 +60,19 @@ def adds_shifted_inputs(kernel_shape: Sequence[int], upsample: Sequence[int]) ->
     return channels < filters and math.prod(taps) * channels <= MAX_TERMS and max(upsample) == 1
 
 
-def _reuse_is_faster(kernel_shape: Sequence[int], upsample: Sequence[int], dtype: str) -> bool:
+def transposes(kernel_shape: Sequence[int], rates: Sequence[int], upsample: Sequence[int], dtype: str) -> bool:
+    """Say whether reuse is one transposed convolution: an up-sampled layer that does not dilate, of TensorFlow."""
+    *_, channels, filters = kernel_shape
+    fits = max(upsample) > 1 and tuple(rates) == (1,) and filters >= FEW_FILTERS and channels * filters <= MAX_WIDENED
+    if not fits or backend.backend() != "tensorflow" or not convolutions_are_fast():
+        return False
+    return dtype == "float32" or not on_tensorflows_cpu() or (dtype == "bfloat16" and bfloat16_is_faster())
+
+
+def _reuse_is_faster(kernel_shape: Sequence[int], rates: Sequence[int], upsample: Sequence[int], dtype: str) -> bool:
     *_, channels, filters = kernel_shape
     if dtype == "bfloat16" and bfloat16_is_faster():
-        return max(upsample) > 1 and filters < FEW_FILTERS
+        return max(upsample) > 1 and (filters < FEW_FILTERS or transposes(kernel_shape, rates, upsample, dtype))
     if max(upsample) > 1 or channels >= MANY_CHANNELS or not convolutions_are_fast():
         return True
     return adds_shifted_inputs(kernel_shape, upsample) and on_tensorflows_cpu()

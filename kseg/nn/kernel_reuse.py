@@ -6,7 +6,8 @@ up-sampling by `u` commutes with the products: voxel `u n + p` of the up-sampled
 `n + floor((p + d o) / u)`, so that products are made at the low resolution, and where `u` divides `d` all phases `p`
 coincide. Zeros outside the volume stay zeros. The adjoint has the same shape, with one matrix product for the gradient
 of the volume and one for that of the kernel. Where there are fewer channels than filters, and nothing to up-sample, the
-shifted copies of the input are added instead (`kseg.nn.few_channel_convolution`).
+shifted copies of the input are added instead (`kseg.nn.few_channel_convolution`). Up-sampled without dilation, products
+and sums are one transposed convolution (`kseg.nn.transposed_convolution`).
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from keras import KerasTensor, backend, ops
 from kseg.nn import few_channel_convolution
 from kseg.nn.cpu_features import on_tensorflows_cpu
 from kseg.nn.depth_to_space import depth_to_space, space_to_depth
-from kseg.nn.implementation_choice import adds_shifted_inputs
+from kseg.nn.implementation_choice import adds_shifted_inputs, transposes
+from kseg.nn.transposed_convolution import transposed_convolution
 from kseg.nn.xla_compiled import compiled
 
 Sizes = Sequence[int]
@@ -44,6 +46,8 @@ def reused_convolutions(
     rates, factors = tuple(dilation_rates), tuple(upsample)
     few = adds_shifted_inputs(kernel.shape, factors)
     dtype = backend.standardize_dtype(x.dtype)
+    if transposes(kernel.shape, rates, factors, dtype):
+        return transposed_convolution(x, kernel, factors)
     if dtype in HALVES and on_tensorflows_cpu():  # which has no fast loops of halves
         x, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
 

@@ -123,22 +123,26 @@ class SharedDilatedConv3D(keras.layers.Layer):
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
-    def call(self, x: KerasTensor, training: bool = False) -> KerasTensor:
-        """Return the concatenated maps of all branches, `(batch, u x, u y, u z, branches * filters)`."""
+    def call(self, x: KerasTensor, summand: KerasTensor | None = None, training: bool = False) -> KerasTensor:
+        """Return the concatenated maps of all branches, `(batch, u x, u y, u z, branches * filters)`.
+
+        `summand`, of the same shape, is added to them: a residual or a skip connection, in the pass that activates.
+        """
         maps = self._convolve(x)
         bias, scale, shift = (self._per_map(weight) for weight in (self.bias, self.scale, self.shift))
         constants = {"epsilon": self.norm_epsilon, "negative_slope": self.negative_slope}
         if self.norm != "batch":
             groups = len(self.dilation_rates) * (self.filters if self.norm == "instance" else 1)
-            return group_norm(maps, bias, scale, shift, groups, **constants)
+            return group_norm(maps, bias, scale, shift, groups, **constants, summand=summand)
         if not training:
             mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
             mean = mean - ops.cast(bias, mean.dtype)
             if self.implementation == "direct":
-                return scale_and_shift(maps, mean, variance, scale, shift, **constants)
-            return compiled(scale_and_shift, **constants)(maps, mean, variance, scale, shift)  # one pass over the maps
+                return scale_and_shift(maps, mean, variance, scale, shift, **constants, summand=summand)
+            one_pass = compiled(scale_and_shift, **constants)
+            return one_pass(maps, mean, variance, scale, shift, summand=summand)
         norm = plain_batch_norm if self.implementation == "direct" else fast_batch_norm
-        maps, mean, variance = norm(maps, bias, scale, shift, **constants)
+        maps, mean, variance = norm(maps, bias, scale, shift, **constants, summand=summand)
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)
         return maps
@@ -152,7 +156,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
     def _convolve(self, x: KerasTensor) -> KerasTensor:
         kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables
         own = [] if self.share_kernel else ops.unstack(kernel, axis=0)
-        if reuses(self.implementation, self.kernel.shape[-5:], self.upsample, self.compute_dtype):
+        if reuses(self.implementation, self.kernel.shape[-5:], rates, self.upsample, self.compute_dtype):
             if self.share_kernel:
                 return reused_convolutions(x, kernel, rates, self.upsample)
             branches = zip(own, rates, strict=True)
@@ -213,7 +217,7 @@ class OutputConv3D(keras.layers.Conv3D):
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """Return the convolution of `inputs` `(batch, x, y, z, channels)`, without bias."""
-        if reuses(self.implementation, kernel.shape, self.upsample, self.compute_dtype):
+        if reuses(self.implementation, kernel.shape, (1,), self.upsample, self.compute_dtype):
             return reused_convolutions(inputs, ops.copy(kernel), (1,), self.upsample)
         return super().convolution_op(upsample_nearest(inputs, self.upsample), kernel)
 

@@ -119,7 +119,13 @@ def encoder_decoder(
     pools, stride = _pools(pooling, len(filters)), triple(stem_stride, "stem_stride")
     rates = _rates(dilation_rates, len(filters))
 
-    def layer(x: KerasTensor, level: int, stage: str, upsample: Sequence[int] = (1, 1, 1)) -> KerasTensor:
+    def layer(
+        x: KerasTensor,
+        level: int,
+        stage: str,
+        upsample: Sequence[int] = (1, 1, 1),
+        summand: KerasTensor | None = None,
+    ) -> KerasTensor:
         return SharedDilatedConv3D(
             filters[level],
             dilation_rates=rates[level],
@@ -130,12 +136,10 @@ def encoder_decoder(
             norm_momentum=norm_momentum,
             negative_slope=negative_slope,
             name=f"{stage}_{level + 1}",
-        )(x)
+        )(x, summand)
 
     def refine(x: KerasTensor, level: int, stage: str) -> KerasTensor:
-        if not residual:
-            return x
-        return keras.layers.Add(name=f"{stage}_{level + 1}_sum")([x, layer(x, level, f"{stage}_residual")])
+        return layer(x, level, f"{stage}_residual", summand=x) if residual else x
 
     def drop(x: KerasTensor, name: str) -> KerasTensor:
         return keras.layers.SpatialDropout3D(dropout, name=name)(x) if dropout else x
@@ -153,9 +157,7 @@ def encoder_decoder(
         x = MaxPool3D(pool, implementation=implementation, name=f"pool_{level + 1}")(x)
     x = drop(x, "dropout")
     for level in reversed(range(len(pools))):
-        x = layer(x, level, "decoder", upsample=pools[level])
-        if skip == "add":
-            x = keras.layers.Add(name=f"skip_{level + 1}")([skips[level], x])
+        x = layer(x, level, "decoder", upsample=pools[level], summand=skips[level] if skip == "add" else None)
         x = drop(refine(x, level, "decoder"), f"dropout_{level + 1}")
         x = keras.layers.Identity(name=f"level_{level + 1}")(x)  # found by `kseg.nn.deep_supervision`
     x = OutputConv3D(num_classes, 3, upsample=stride, implementation=implementation, name="output")(x)

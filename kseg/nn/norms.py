@@ -1,4 +1,4 @@
-"""Bias, norm and ReLU of all branches at once, in few passes over memory.
+"""Bias, norm, ReLU and what is added to them, of all branches at once, in few passes over memory.
 
 The maps of a layer are large and each pass over them costs as much as a small convolution. Batch norm of the
 concatenated branches, with the shared scale and shift repeated, is the same function as branch by branch. In training
@@ -7,6 +7,7 @@ the bias cancels against the batch's mean, so that it is never added to the maps
 
 from keras import KerasTensor, backend, ops
 
+from kseg.nn.activation import activate, fast_activate
 from kseg.nn.replicas import replica_count, sum_over_replicas
 
 
@@ -17,8 +18,11 @@ def plain_batch_norm(
     shift: KerasTensor,
     epsilon: float,
     negative_slope: float = 0.0,
+    summand: KerasTensor | None = None,
 ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
-    """Return `activate(batch_norm(maps + bias))`, and mean and (biased) variance of `maps + bias`, over all replicas.
+    """Return `activate(batch_norm(maps + bias)) + summand`, and mean and (biased) variance of `maps + bias`.
+
+    The statistics are those of all replicas.
 
     Args:
         maps: `(batch, x, y, z, channels)`.
@@ -26,11 +30,12 @@ def plain_batch_norm(
         scale: the norm's gain.
         shift: the norm's offset.
         epsilon: added to the variance.
-        negative_slope: see `activate`.
+        negative_slope: see `kseg.nn.activation`.
+        summand: of the maps' shape, or none.
     """
     maps = maps + bias
     mean, variance = moments_over_replicas(maps)
-    return scale_and_shift(maps, mean, variance, scale, shift, epsilon, negative_slope), mean, variance
+    return scale_and_shift(maps, mean, variance, scale, shift, epsilon, negative_slope, summand), mean, variance
 
 
 def fast_batch_norm(
@@ -40,18 +45,20 @@ def fast_batch_norm(
     shift: KerasTensor,
     epsilon: float,
     negative_slope: float = 0.0,
+    summand: KerasTensor | None = None,
 ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
     """Return what `plain_batch_norm` returns, by the backend's fused operation where there is one."""
     if backend.backend() != "tensorflow":
-        return plain_batch_norm(maps, bias, scale, shift, epsilon, negative_slope)
+        return plain_batch_norm(maps, bias, scale, shift, epsilon, negative_slope, summand)
     # The bias has no influence on the result; with a factor of zero its gradient is zero instead of missing.
     bias = ops.cast(bias, "float32")
     if replica_count() > 1:
         mean, variance = moments_over_replicas(maps)
-        normalised = scale_and_shift(maps, mean, variance, scale, shift + 0.0 * bias, epsilon, negative_slope)
-        return normalised, mean + bias, variance
+        shift = shift + 0.0 * bias
+        maps = scale_and_shift(maps, mean, variance, scale, shift, epsilon, negative_slope, summand)
+        return maps, mean + bias, variance
     maps, mean, variance = _tensorflow_norm(maps, scale, shift + 0.0 * bias, epsilon)
-    return activate(maps, negative_slope), mean + bias, variance
+    return fast_activate(maps, negative_slope, summand), mean + bias, variance
 
 
 def moments_over_replicas(maps: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
@@ -76,11 +83,12 @@ def scale_and_shift(
     shift: KerasTensor,
     epsilon: float,
     negative_slope: float = 0.0,
+    summand: KerasTensor | None = None,
 ) -> KerasTensor:
-    """Return `activate((maps - mean) / sqrt(variance + epsilon) * scale + shift)` as one product and one sum."""
+    """Return `activate((maps - mean) / sqrt(variance + epsilon) * scale + shift) + summand`: one product, one sum."""
     gain = scale * ops.rsqrt(variance + epsilon)
     offset = shift - mean * gain
-    return activate(maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype), negative_slope)
+    return activate(maps * ops.cast(gain, maps.dtype) + ops.cast(offset, maps.dtype), negative_slope, summand)
 
 
 def group_norm(
@@ -91,10 +99,12 @@ def group_norm(
     groups: int,
     epsilon: float,
     negative_slope: float = 0.0,
+    summand: KerasTensor | None = None,
 ) -> KerasTensor:
-    """Return `activate(group_norm(maps + bias))`: statistics of each sample's `groups` equal shares of the maps.
+    """Return `activate(group_norm(maps + bias)) + summand`.
 
-    Wu and He, Group Normalization, ECCV 2018; as many groups as maps make it the instance norm.
+    The statistics are those of each sample's `groups` equal shares of the maps. Wu and He, Group Normalization, ECCV
+    2018; as many groups as maps make it the instance norm.
     """
     mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(1, 2, 3))
     shares = (-1, groups, maps.shape[-1] // groups)
@@ -104,12 +114,7 @@ def group_norm(
     one_each = (-1, 1, 1, 1, maps.shape[-1])
     middle = ops.reshape(ops.broadcast_to(middle, ops.shape(means)), one_each) - ops.cast(bias, mean.dtype)
     spread = ops.reshape(ops.broadcast_to(spread, ops.shape(means)), one_each)
-    return scale_and_shift(maps, middle, spread, scale, shift, epsilon, negative_slope)
-
-
-def activate(maps: KerasTensor, negative_slope: float) -> KerasTensor:
-    """Return ReLU of `maps`, or with a `negative_slope` above 0 the leaky one."""
-    return ops.leaky_relu(maps, negative_slope) if negative_slope else ops.relu(maps)
+    return scale_and_shift(maps, middle, spread, scale, shift, epsilon, negative_slope, summand)
 
 
 def _tensorflow_norm(

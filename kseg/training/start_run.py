@@ -18,6 +18,7 @@ from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import whole_folder
 from kseg.training.checkpoints import State, load_checkpoint, random_seeds, values_of, write_checkpoint
+from kseg.training.huge_pages import use_huge_pages
 from kseg.training.optimizer import build_optimizer
 from kseg.training.workers import Workers
 
@@ -34,6 +35,7 @@ def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, Stat
     """
     recipe, folder, description = run.recipe, run.folder, run.description
     workers.check_batch(recipe.patches.batch_size)
+    use_huge_pages()
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(choose_precision(recipe.train.precision))
     if recipe.train.deterministic:

@@ -1,10 +1,13 @@
 """What `implementation="auto"` and `train.precision = "auto"` go by, on processors that this machine need not be."""
 
+import keras
 import pytest
 
 from kseg.nn import cpu_features, implementation_choice
 from kseg.nn.cpu_features import choose_precision
 
+RATE, RATES = (1,), (1, 2)
+DEEP = (3, 3, 3, 64, 64)
 LEVEL, STEM, OUTPUT = (3, 3, 3, 32, 16), (3, 3, 3, 1, 16), (3, 3, 3, 32, 3)  # kernels
 HIGHER = (2, 2, 2)
 
@@ -18,33 +21,50 @@ def on(monkeypatch, bfloat16, fast=True):
 
 def test_in_float32_up_sampling_and_few_channels_decide(monkeypatch):
     on(monkeypatch, bfloat16=True)
-    assert implementation_choice.reuses("auto", LEVEL, HIGHER)
-    assert implementation_choice.reuses("auto", STEM)
-    assert not implementation_choice.reuses("auto", LEVEL)
+    assert implementation_choice.reuses("auto", LEVEL, RATE, HIGHER)
+    assert implementation_choice.reuses("auto", STEM, RATE)
+    assert not implementation_choice.reuses("auto", LEVEL, RATE)
 
 
 def test_fast_bfloat16_leaves_reuse_the_up_sampled_output(monkeypatch):
     on(monkeypatch, bfloat16=True)
-    assert not implementation_choice.reuses("auto", LEVEL, HIGHER, "bfloat16")
-    assert not implementation_choice.reuses("auto", STEM, dtype="bfloat16")
-    assert implementation_choice.reuses("auto", OUTPUT, HIGHER, "bfloat16")
-    assert not implementation_choice.reuses("auto", OUTPUT, dtype="bfloat16")
+    assert not implementation_choice.reuses("auto", LEVEL, RATES, HIGHER, "bfloat16")
+    assert not implementation_choice.reuses("auto", DEEP, RATE, HIGHER, "bfloat16")
+    assert not implementation_choice.reuses("auto", STEM, RATE, dtype="bfloat16")
+    assert implementation_choice.reuses("auto", OUTPUT, RATE, HIGHER, "bfloat16")
+    assert not implementation_choice.reuses("auto", OUTPUT, RATE, dtype="bfloat16")
+
+
+def test_without_dilation_the_up_sampled_convolution_is_a_transposed_one(monkeypatch):
+    on(monkeypatch, bfloat16=True)
+    tensorflow = keras.backend.backend() == "tensorflow"
+    for dtype in ("float32", "bfloat16"):
+        assert implementation_choice.transposes(LEVEL, RATE, HIGHER, dtype) == tensorflow
+        assert implementation_choice.reuses("auto", LEVEL, RATE, HIGHER, dtype) or not tensorflow
+    for kernel, rates, upsample in [(LEVEL, RATES, HIGHER), (LEVEL, RATE, (1, 1, 1)), (OUTPUT, RATE, HIGHER)]:
+        assert not implementation_choice.transposes(kernel, rates, upsample, "float32")
+    assert not implementation_choice.transposes(DEEP, RATE, HIGHER, "float32")
+    assert not implementation_choice.transposes(LEVEL, RATE, HIGHER, "float16")
+    on(monkeypatch, bfloat16=False)
+    assert not implementation_choice.transposes(LEVEL, RATE, HIGHER, "bfloat16")
+    on(monkeypatch, bfloat16=False, fast=False)
+    assert not implementation_choice.transposes(LEVEL, RATE, HIGHER, "float32")
 
 
 def test_bfloat16_that_is_not_fast_changes_nothing(monkeypatch):
     on(monkeypatch, bfloat16=False)
-    assert implementation_choice.reuses("auto", LEVEL, HIGHER, "bfloat16")
+    assert implementation_choice.reuses("auto", LEVEL, RATE, HIGHER, "bfloat16")
 
 
 def test_without_onednn_everything_is_reused(monkeypatch):
     on(monkeypatch, bfloat16=False, fast=False)
-    assert implementation_choice.reuses("auto", LEVEL)
+    assert implementation_choice.reuses("auto", LEVEL, RATE)
 
 
 def test_told_is_told(monkeypatch):
     on(monkeypatch, bfloat16=True)
-    assert implementation_choice.reuses("reuse", LEVEL, dtype="bfloat16")
-    assert not implementation_choice.reuses("direct", OUTPUT, HIGHER)
+    assert implementation_choice.reuses("reuse", LEVEL, RATE, dtype="bfloat16")
+    assert not implementation_choice.reuses("direct", OUTPUT, RATE, HIGHER)
 
 
 @pytest.fixture
