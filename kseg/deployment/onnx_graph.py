@@ -113,8 +113,8 @@ def onnx_model(
     return model
 
 
-def _dilated(graph: _Graph, layer: SharedDilatedConv3D, x: str) -> str:
-    """One convolution, norm and activation for each rate, concatenated."""
+def _dilated(graph: _Graph, layer: SharedDilatedConv3D, x: str, summand: str | None = None) -> str:
+    """One convolution, norm and activation for each rate, concatenated; to these the summand, where there is one."""
     x = _upsampled(graph, layer, x)
     branches = len(layer.dilation_rates)
     weights = {name: _numpy(getattr(layer, name)) for name in ("kernel", "bias", "scale", "shift")}
@@ -138,7 +138,8 @@ def _dilated(graph: _Graph, layer: SharedDilatedConv3D, x: str) -> str:
         slope = layer.negative_slope
         activation = {"operator": "LeakyRelu", "alpha": slope} if slope else {"operator": "Relu"}
         maps.append(graph.node(inputs=[normed], name=f"{name}/maps", **activation))
-    return maps[0] if branches == 1 else graph.node("Concat", maps, f"{layer.name}/maps", axis=1)
+    joined = maps[0] if branches == 1 else graph.node("Concat", maps, f"{layer.name}/maps", axis=1)
+    return joined if summand is None else graph.node("Add", [joined, summand], f"{layer.name}/sum")
 
 
 def _normed(
@@ -262,7 +263,7 @@ def _numpy(weight: Any) -> np.ndarray:
 _WRITERS: dict[type, Callable[..., str]] = {
     SharedDilatedConv3D: _dilated,
     keras.layers.Conv3D: _plain_convolution,
-    keras.layers.Add: _sum,
+    keras.layers.Add: _sum,  # of networks trained before `SharedDilatedConv3D` took a summand
     keras.layers.SpatialDropout3D: _same,
     keras.layers.Identity: _same,
     MaxPool3D: _pool,

@@ -10,6 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from kseg import build_network
 from kseg.deployment.onnx_graph import onnx_model
+from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
 from kseg.nn.networks import with_options
 from kseg.simulation.phantom import phantom_volume, phantoms
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
@@ -74,6 +75,17 @@ def test_probabilities_are_those_of_the_keras_network(name, patches):
     dynamic, fixed = (run(onnx_model(network, size), divided) for size in (None, divided.shape[1:4]))
     np.testing.assert_array_equal(dynamic, fixed)
     np.testing.assert_allclose(dynamic, keras_predict(divided), atol=1e-4)
+
+
+def test_a_network_that_adds_by_a_layer_of_its_own_is_exported_as_before(patches):
+    """So networks were built until their layers took a summand; runs of that time have them."""
+    voxels = keras.Input((None, None, None, 1), name="voxels")
+    first = SharedDilatedConv3D(2, dilation_rates=(1, 2), name="encoder_1")(voxels)
+    second = SharedDilatedConv3D(2, dilation_rates=(1, 2), name="encoder_residual_1")(first)
+    maps = OutputConv3D(3, 3, name="output")(keras.layers.Add(name="encoder_1_sum")([first, second]))
+    network = keras.Model(voxels, Probabilities(name="probabilities")(maps))
+    expected = with_options(network, implementation="direct").predict_on_batch(patches)
+    np.testing.assert_allclose(run(onnx_model(network), patches), expected, atol=1e-4)
 
 
 def test_half_precision_is_in_weights_and_maps_and_not_at_the_ends(patches):

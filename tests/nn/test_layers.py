@@ -94,6 +94,20 @@ def test_layer_equals_numpy_with_zero_inflated_kernels(shape, options, share_ker
     assert layer.compute_output_shape(shape) == expected.shape
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+@pytest.mark.parametrize("implementation", ["direct", "reuse"])
+def test_a_summand_is_added_to_the_activated_maps(implementation, norm, training):
+    x, summand = volume(2, 4, 3, 5, 2), volume(2, 4, 3, 5, 6, seed=2)
+    options = {"dilation_rates": (1, 2), "negative_slope": 0.1, "norm": norm, "implementation": implementation}
+    layer = randomised(SharedDilatedConv3D(3, **options), x)
+    state = layer.get_weights()
+    alone = ops.convert_to_numpy(layer(x, training=training))
+    layer.set_weights(state)
+    summed = ops.convert_to_numpy(layer(x, summand, training=training))
+    np.testing.assert_allclose(summed, alone + summand, atol=1e-5)
+
+
 @pytest.mark.parametrize(("share_kernel", "expected"), [(True, 27 * 5 * 7 + 3 * 7), (False, 4 * (27 * 5 * 7 + 3 * 7))])
 def test_trainable_parameters(share_kernel, expected):
     layer = SharedDilatedConv3D(7, share_kernel=share_kernel)
