@@ -30,7 +30,7 @@ def transposed_convolution(x: KerasTensor, kernel: KerasTensor, upsample: Sequen
         margins = [
             [(0, 0)] * axis + [(before, factor - 1 - before)] + [(0, 0)] * (4 - axis) for before in range(factor)
         ]
-        shifted = [ops.pad(widened, margin) for margin in margins] if factor > 1 else [widened]
+        shifted = [ops.pad(widened, margin) for margin in margins]
         widened = sum(shifted[1:], start=shifted[0])
     maps = ops.conv_transpose(x, widened, strides=tuple(upsample), padding="same", data_format="channels_last")
     return ops.reshape(maps, (-1, *space, kernel.shape[-1]))

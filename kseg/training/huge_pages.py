@@ -1,6 +1,6 @@
 """Large memory pages for TensorFlow's maps on a CPU: a step goes through gigabytes, 4 KiB at a time without them.
 
-A seventh of a step of preset `kseg` went into finding pages (docs/results.md). Linux gives pages of 2 MiB to memory
+A seventh of a step of preset `kseg` went into finding pages (docs/decisions.md). Linux gives pages of 2 MiB to memory
 for which a program asks for them, the common setting ("madvise"), or to all or none of it. TensorFlow does not ask.
 Its allocator (`TF_CPU_ALLOCATOR_USE_BFC`, see `kseg.console.tensorflow_start`) keeps every piece of memory that it once
 had from the system, so it is enough to make it have a large piece at the start, and to ask for that one. Untouched

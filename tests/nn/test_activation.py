@@ -45,7 +45,7 @@ def test_gradients_are_those_of_the_plain_functions(negative_slope, sums):
         np.testing.assert_allclose(as_floats(other), as_floats(one), rtol=2**-7, atol=2**-6)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its loops are TensorFlow's")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow: the loops are for its CPU")
 def test_rounding_is_that_of_a_conversion():
     rng = np.random.default_rng(3)
     numbers = rng.integers(0, 2**32, 10_000, dtype=np.uint32).view("float32")

@@ -26,7 +26,7 @@ print(asked, "hg" in flags.split(), use_huge_pages() == asked)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has madvise for large pages")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: its madvise alone gives large pages")
 def test_maps_lie_in_memory_for_which_large_pages_were_asked():
     """In a process of its own: the allocator keeps what it has, and so does this one."""
     answer = subprocess.run([sys.executable, "-c", ASK_AND_LOOK], capture_output=True, text=True, check=True).stdout
