@@ -4,6 +4,7 @@ import pytest
 from printed import last_json
 
 from kseg import bench, build_network
+from kseg.benchmark import cost
 from kseg.benchmark.cost import cost_of, dilated_layers, network_cost
 from kseg.nn.layers import SharedDilatedConv3D
 
@@ -16,18 +17,26 @@ def layer(implementation="auto", channels=2, **options):
 
 def test_direct_cost_by_hand():
     # 2 x 3 x 4 voxels become 4 x 6 x 8 = 192; 27 taps, 2 channels, 3 filters, 2 rates; a product and a sum each.
-    cost = cost_of(layer(dilation_rates=(1, 2), upsample=2), (1, 2, 3, 4, 2), "direct")
-    assert cost.flop == 2 * 192 * 27 * 2 * 3 * 2
+    counted = cost_of(layer(dilation_rates=(1, 2), upsample=2), (1, 2, 3, 4, 2), "direct")
+    assert counted.flop == 2 * 192 * 27 * 2 * 3 * 2
     # Up-sampling reads 24 x 2, writes 192 x 2; each rate reads 192 x 2, writes 192 x 3; joining moves 192 x 6 twice.
-    assert cost.bytes == 4 * (24 * 2 + 192 * 2 + 2 * (192 * 2 + 192 * 3) + 2 * 192 * 6)
+    assert counted.bytes == 4 * (24 * 2 + 192 * 2 + 2 * (192 * 2 + 192 * 3) + 2 * 192 * 6)
 
 
 def test_reuse_cost_by_hand():
     # A rate that coincides with the up-sampling: products of 81 maps on 8 voxels, then 27, 9, 3 maps, each sum once.
-    cost = cost_of(layer(channels=5, dilation_rates=(2,), upsample=2), (1, 2, 2, 2, 5), "reuse")
+    counted = cost_of(layer(channels=5, dilation_rates=(2,), upsample=2), (1, 2, 2, 2, 5), "reuse")
     sums = 8 * 27 * 2 + 16 * 9 * 2 + 32 * 3 * 2
-    assert cost.flop == 2 * 8 * 5 * 81 + sums
-    assert cost.bytes == 4 * (8 * (5 + 81) + 8 * (81 + 2 * 27) + 16 * (27 + 2 * 9) + 32 * (9 + 2 * 3))
+    assert counted.flop == 2 * 8 * 5 * 81 + sums
+    assert counted.bytes == 4 * (8 * (5 + 81) + 8 * (81 + 2 * 27) + 16 * (27 + 2 * 9) + 32 * (9 + 2 * 3))
+
+
+def test_transposed_cost_by_hand(monkeypatch):
+    monkeypatch.setattr(cost, "transposes", lambda *arguments: True)  # as where TensorFlow runs oneDNN
+    # Each of 2 x 3 x 4 voxels of 2 channels reaches 4 x 4 x 4 places, of 8 x 24 voxels, by 3 filters.
+    counted = cost_of(layer(dilation_rates=(1,), upsample=2), (1, 2, 3, 4, 2), "reuse")
+    assert counted.flop == 2 * 24 * 64 * 2 * 3
+    assert counted.bytes == 4 * (24 * 2 + 192 * 3)
 
 
 def test_layers_get_the_shapes_of_the_network():
