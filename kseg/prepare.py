@@ -13,7 +13,8 @@ from kseg.console.messages import print_json, say
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
-from kseg.recipe.types import SPLITS, fit_name
+from kseg.recipe.source_name import fit_name, source_name
+from kseg.recipe.types import SPLITS
 from kseg.storage.locations import Location
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
     say(f"prepared {target}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
     say("class fractions: " + ", ".join(f"{name} {fraction:.2%}" for name, fraction in fractions.items()))
     stdout.print(class_table(manifest))
-    stdout.print(plan_table(manifest.plan, recipe))
+    stdout.print(plan_table(manifest, recipe))
     for warning in manifest.plan.warnings:
         say(f"note: {warning}")
     for left_out in manifest.left_out:
@@ -148,13 +149,13 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
 def _recipe(words: Sequence[str]) -> Recipe:
     path, overrides = split_arguments(words)
     if path is None or path.suffix == ".toml":
-        return load_recipe(path, overrides)
-    folder = path.resolve().parent if path.suffix and not path.is_dir() else path.resolve()
-    name = fit_name(folder.name)
-    if name != folder.name and not any(word.startswith("data.records=") for word in overrides):
-        say(f"'{folder.name}' is prepared as '{name}': name=... and data.records=... choose others")
-    source = [f'name="{name}"', f'data.records="tfrecords/{name}"']
-    return load_recipe(None, [f"data.source={json.dumps(str(path), ensure_ascii=False)}", *source, *overrides])
+        recipe = load_recipe(path, overrides)
+    else:
+        recipe = load_recipe(None, [f"data.source={json.dumps(str(path), ensure_ascii=False)}", *overrides])
+    name = source_name(recipe.data.source)
+    if recipe.data.records == f"tfrecords/{fit_name(name)}" and fit_name(name) != name:
+        say(f"'{name}' is prepared as '{fit_name(name)}': name=... and data.records=... choose others")
+    return recipe
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from kseg.storage.ownership import check_replaceable, check_spared, claim, is_em
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
     from kseg.runs.run import Run
+    from kseg.runs.run_folder import RunFolder
     from kseg.training.workers import Workers
 
 
@@ -46,14 +47,17 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
 
     from kseg.patches.file_systems import open_file_system
     from kseg.runs.owned_files import FOLDS, RUN
-    from kseg.runs.planned_recipe import planned_recipe
+    from kseg.runs.planned_recipe import as_begun, planned_recipe
     from kseg.runs.run import check_resumable, make_runs, summarise_folds
+    from kseg.runs.run_folder import RunFolder
     from kseg.training.stop_on_signal import Stopped
     from kseg.training.workers import start_workers
 
     workers = start_workers()
     termination.listen_again()  # TensorFlow listens too where there are several workers
     open_file_system(records)
+    if arguments.resume and (begun := _begun(RunFolder(recipe.run_folder))):
+        recipe = as_begun(recipe, begun)
     recipe = planned_recipe(recipe, manifest)
     runs = make_runs(recipe, records, manifest, arguments.folds or 0)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
@@ -144,6 +148,12 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     check_replaceable(folder, RUN, FOLDS)
     read = [path for path in (split_arguments(arguments.words)[0], recipe.records_folder) if isinstance(path, Path)]
     check_spared(read, folder)
+
+
+def _begun(folder: "RunFolder") -> Recipe | None:
+    """Return the recipe with which a run, or the first of its folds, began."""
+    runs = [folder, *map(folder.fold, folder.fold_numbers)]
+    return next((one.load_recipe() for one in runs if one.recipe.is_file()), None)
 
 
 def _train(

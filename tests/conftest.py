@@ -21,8 +21,15 @@ TINY = (
     "phantom.subjects=5",
     "phantom.shape=[24, 24, 32]",
     "patches.size=[16, 16, 16]",
+    "patches.flip_axes=[]",
+    *(f"augmentation.{transform}=0" for transform in ("affine", "gamma", "noise", "speckle", "depth_gain")),
+    "network.preset=midl2021",
     "network.filters=[2, 4]",
     "network.dilation_rates=[1, 2]",
+    "loss.parametric_tversky=1",
+    "train.optimizer=adam",
+    "train.ema=0",
+    "train.precision=float32",
 )
 
 

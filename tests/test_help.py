@@ -34,7 +34,7 @@ def run(*words):
 
 
 def test_the_commands_are_those_of_the_design():
-    assert MODULES == ["bench", "evaluate", "export", "phantom", "predict", "prepare", "run", "sweep", "train"]
+    assert MODULES == ["bench", "evaluate", "export", "init", "phantom", "predict", "prepare", "run", "sweep", "train"]
     assert sorted(COMMANDS) == [name for name in MODULES if name not in RENAMED]
 
 

@@ -13,7 +13,7 @@ from kseg.nn.parametric_tversky import Mode
 from kseg.recipe.keys import keys_help, recipe_keys
 from kseg.recipe.load import dump_recipe, load_recipe, split_arguments
 from kseg.recipe.sections import Loss, Network, Recipe
-from kseg.recipe.types import fit_name
+from kseg.recipe.source_name import fit_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "pipelines").glob("*.toml"))

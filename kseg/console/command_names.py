@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 COMMANDS = {
+    "init": "Look at a folder of scans, and write a list of them and a recipe.",
     "prepare": "Bring scans into the form that training reads.",
     "train": "Train a network on a prepared dataset.",
     "evaluate": "Score a run, or the folds of one together, on whole volumes.",

@@ -66,9 +66,11 @@ def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     """
     table = read_toml(path) if path is not None else {}
     table.pop("grid", None)  # `kseg.recipe.grid` reads it
-    changes = [_parse_override(override) for override in overrides]
-    for change in changes:
-        _merge(table, change)
+    changes = []
+    for override in overrides:
+        keys, value = _parse_override(override)
+        _set(table, keys, value)
+        changes.append(_nested(keys, value))
     with explained("the recipe" if path is None else f"recipe '{path}'", changes):
         return Recipe.model_validate(table)
 
@@ -131,25 +133,40 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"recipe '{path}' is not valid TOML: {error}") from None
 
 
-def _parse_override(override: str) -> dict[str, Any]:
+def _parse_override(override: str) -> tuple[list[str], Any]:
+    """Return the keys that lead to a value, and the value."""
     key, equals, value = override.partition("=")
     if not equals or key.startswith("-"):
         raise InputError(f"override '{override}' is not understood: write section.key=value, e.g. train.max_minutes=20")
     try:
-        return tomllib.loads(f"{key} = {value}")
+        table = tomllib.loads(f"{key} = 0")
+        value = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):
-        table: Any = value  # not a TOML value: an unquoted string, such as a path
-    for part in reversed(key.strip().split(".")):
-        table = {part: table}
-    return table
+        return key.strip().split("."), value  # not a TOML value: an unquoted string, such as a path
+    keys = []
+    while isinstance(table, dict):
+        ((name, table),) = table.items()
+        keys.append(name)
+    return keys, value
 
 
-def _merge(table: dict[str, Any], changes: dict[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(table.get(key), dict):
-            _merge(table[key], value)
-        else:
-            table[key] = value
+def _set(table: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Give a key its value: a table such as labels is replaced; a section keeps its other keys."""
+    *path, last = keys
+    for name in path:
+        if not isinstance(table.get(name), dict):
+            table[name] = {}
+        table = table[name]
+    if not path and isinstance(value, dict) and isinstance(table.get(last), dict):
+        table[last] = table[last] | value
+    else:
+        table[last] = value
+
+
+def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
 
 
 def _sets(change: Any, key: Sequence[int | str]) -> bool:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from kseg.recipe.augmentation import Augmentation
+from kseg.recipe.source_name import fit_name, source_name
 from kseg.recipe.types import (
     MAX_MUSCLE_SCALE,
     MIN_MUSCLE_SCALE,
     PLANNED,
+    Axis,
     LabelValue,
     Name,
     Normalisation,
@@ -26,6 +28,8 @@ from kseg.recipe.types import (
 )
 from kseg.storage.locations import Location, location_of
 
+TERMS = ("parametric_tversky", "tversky", "focal_tversky", "dice", "cross_entropy")
+"""Of the loss: the keys of its section that are weights."""
 SAVED_MODELS = Path("saved_models")
 """Folder of all runs, in the current folder."""
 
@@ -38,7 +42,8 @@ class Data(Section):
     )
     records: str = Field(
         "tfrecords/phantom",
-        description="folder of the prepared shards and their manifest.json, or of an object store, s3://bucket/folder",
+        description="folder of the prepared shards and their manifest.json, or of an object store, s3://bucket/folder; "
+        "by default tfrecords/ and the source's name",
     )
     labels: dict[str, LabelValue] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
     classes: tuple[str, ...] = Field(
@@ -89,8 +94,10 @@ class Patches(Section):
     foreground_oversampling: ZeroToOne = Field(
         0.5, description="share of the patches centred on a foreground voxel", json_schema_extra=PLANNED
     )
-    flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
-        (), description="axes flipped at random; none whose two sides differ"
+    flip_axes: tuple[Axis, ...] = Field(
+        (),
+        description="axes flipped at random; none whose two sides differ; planned: x, unless labels name sides",
+        json_schema_extra=PLANNED,
     )
 
 
@@ -98,7 +105,7 @@ class Network(Section):
     """The network; what a preset sets may be changed key by key."""
 
     preset: Literal["midl2021", "kseg"] = Field(
-        "midl2021", description="'midl2021', the paper's network, or 'kseg', better masks in the same time"
+        "kseg", description="'kseg', the best masks in a given time, or 'midl2021', the paper's network"
     )
     filters: tuple[PositiveInt, ...] | None = Field(None, description="filters per level; its length is the depth")
     dilation_rates: Rates | None = Field(
@@ -131,15 +138,21 @@ class Network(Section):
 
 
 class Loss(Section):
-    """The loss is the sum of the terms below, each times its weight; a weight of 0 leaves a term out."""
+    """The loss is the sum of the terms below, each times its weight; a weight of 0 leaves a term out.
+
+    The first five are the terms. Where a recipe gives a weight above 0 to any, those that it does not name are left
+    out: the defaults are those of a recipe that says nothing.
+    """
 
     parametric_tversky: NonNegativeFloat = Field(
-        1.0, description="weight of the Tversky loss with learned alpha and beta"
+        0.0, description="weight of the Tversky loss with learned alpha and beta"
     )
     tversky: NonNegativeFloat = Field(0.0, description="weight of the Tversky loss with fixed alpha and beta")
     focal_tversky: NonNegativeFloat = Field(0.0, description="weight of the focal Tversky loss, alpha and beta fixed")
-    dice: NonNegativeFloat = Field(0.0, description="weight of the Dice loss")
-    cross_entropy: NonNegativeFloat = Field(0.0, description="weight of the cross-entropy")
+    dice: NonNegativeFloat = Field(1.0, description="weight of the Dice loss; 0 where another term is given")
+    cross_entropy: NonNegativeFloat = Field(
+        1.0, description="weight of the cross-entropy; 0 where another term is given"
+    )
     alpha: ZeroToOne = Field(
         0.5, description="penalty of false positives in `tversky` and `focal_tversky`; beta is 1 - alpha"
     )
@@ -159,9 +172,16 @@ class Loss(Section):
         0.0, description="pull of the learned alpha and beta to 0.5: times -log(4 alpha beta)"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_given_terms(cls, given: Any) -> Any:
+        if isinstance(given, dict) and any(given.get(term) for term in TERMS):
+            return dict.fromkeys(TERMS, 0.0) | given
+        return given
+
     @model_validator(mode="after")
     def _some_term(self) -> "Loss":
-        if not any((self.parametric_tversky, self.tversky, self.focal_tversky, self.dice, self.cross_entropy)):
+        if not any(getattr(self, term) for term in TERMS):
             raise ValueError("at least one term must have a weight above 0")
         return self
 
@@ -169,12 +189,16 @@ class Loss(Section):
 class Train(Section):
     """How long and how fast to learn."""
 
-    epochs: PositiveInt = Field(100, description="epochs at most")
+    epochs: PositiveInt = Field(
+        100,
+        description="epochs at most; planned: 100, or as many as fit into max_minutes",
+        json_schema_extra=PLANNED,
+    )
     steps_per_epoch: PositiveInt = Field(
         50, description="steps of an epoch; validation and checkpoint follow each, or some if max_minutes counts"
     )
     max_minutes: NonNegativeFloat = Field(0.0, description="wall-clock bound of the whole command; 0 for none")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Keras optimiser (sgd: Nesterov 0.9)")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Keras optimiser (sgd: Nesterov 0.9)")
     learning_rate: PositiveFloat = Field(1e-3, description="learning rate at its peak")
     schedule: Literal["constant", "cosine", "polynomial"] = Field(
         "cosine", description="decay over the run, by steps or time"
@@ -182,7 +206,7 @@ class Train(Section):
     weight_decay: NonNegativeFloat = Field(0.004, description="decay of the weights, times the learning rate (adamw)")
     clip_norm: NonNegativeFloat = Field(0.0, description="norm to which a step's gradients are clipped; 0 for never")
     ema: ZeroToBelowOne = Field(
-        0.0, description="memory of the averaged weights that are validated and kept; 0 for none"
+        0.995, description="share of the averaged weights that a step keeps; they validate and are saved; 0 for none"
     )
     patience: NonNegativeInt = Field(0, description="epochs without a better validation that end the run; 0 for all")
     deep_supervision: bool = Field(False, description="ask the decoder's lower levels for the labels too")
@@ -192,7 +216,7 @@ class Train(Section):
     )
     cache_dir: str = Field("", description="folder of a local disk to copy shards to before training; empty for none")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
-        "float32", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
+        "auto", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
     )
     deterministic: bool = Field(
         False, description="ask TensorFlow for the same bits each time on GPUs too, slower; on one CPU device they are"
@@ -207,7 +231,7 @@ class Evaluation(Section):
     buffer_mb: PositiveInt = Field(
         210, description="memory for overlapping windows; what needs more is cut, and windows at a cut run twice"
     )
-    flip_axes: tuple[Literal["x", "y", "z"], ...] = Field(
+    flip_axes: tuple[Axis, ...] = Field(
         (), description="axes along which windows are flipped too: the mean over 2, 4 or 8 flips"
     )
     postprocessing: Literal["validated", "none"] = Field(
@@ -222,9 +246,15 @@ class Evaluation(Section):
 
 
 class Recipe(Section):
-    """All choices of a run."""
+    """All choices of a run.
 
-    name: Name = Field("phantom", description="the run: everything of it goes to saved_models/<name>")
+    A recipe without a `name` or `data.records` has those of its `data.source`: what is made of one never lands where
+    that of another lies.
+    """
+
+    name: Name = Field(
+        "phantom", description="the run: everything of it goes to saved_models/<name>; by default the source's name"
+    )
     seed: Seed = Field(1, description="splits, patches and weights follow from it")
     data: Data = Data()
     phantom: Phantom = Phantom()
@@ -234,6 +264,16 @@ class Recipe(Section):
     loss: Loss = Loss()
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_its_source(cls, given: Any) -> Any:
+        data = given.get("data") if isinstance(given, dict) else None
+        source = data.get("source") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(source, str) or not source or "\0" in source:
+            return given
+        name = fit_name(source_name(source))
+        return {"name": name} | given | {"data": {"records": f"tfrecords/{name}"} | data}
 
     @property
     def records_folder(self) -> Location:

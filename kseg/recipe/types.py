@@ -1,7 +1,5 @@
 """What a value of a recipe may be, and the table that holds values."""
 
-import re
-import unicodedata
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -17,6 +15,7 @@ from pydantic import (
     Tag,
 )
 
+Axis = Literal["x", "y", "z"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 EVALUATED: tuple[Split, ...] = ("val", "test")
@@ -35,14 +34,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Word = Annotated[str, Field(pattern=WORD)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
-
-
-def fit_name(text: str) -> str:
-    """Return a name that a run may have, as near to `text` as can be: Beinmuskeln_a for Beinmuskeln=ä."""
-    if re.fullmatch(WORD, text):
-        return text
-    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-") or "dataset"
 
 
 def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:

@@ -116,12 +116,19 @@ def fit_patch(extent: Sequence[int], spacing_mm: Sequence[float], memory_gb: flo
     The patch holds the whole extent, rounded up to what pooling divides, if `MIN_BATCH` of it fit into the memory;
     else the axis that is longest in mm gives way until they do.
     """
+    return fit_patch_to(extent, spacing_mm, _voxels_in(memory_gb) / MIN_BATCH)
+
+
+def fit_patch_to(
+    extent: Sequence[int], spacing_mm: Sequence[float], most_voxels: float
+) -> tuple[Sizes, tuple[Sizes, ...]]:
+    """The same for a patch of `most_voxels`."""
     extent = list(extent)
     while True:
         pooling = plan_pooling(extent, spacing_mm)
         multiples = [math.prod(level[axis] for level in pooling) for axis in range(3)]
         x, y, z = (-(-voxels // multiple) * multiple for voxels, multiple in zip(extent, multiples, strict=True))
-        if x * y * z * MIN_BATCH <= _voxels_in(memory_gb):
+        if x * y * z <= most_voxels:
             return (x, y, z), pooling
         longest = int(np.argmax(np.multiply((x, y, z), spacing_mm)))
         extent[longest] = (x, y, z)[longest] - multiples[longest]

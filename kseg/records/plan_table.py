@@ -1,14 +1,15 @@
 """The plan as a table on the terminal, beside what the recipe says otherwise."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from rich.table import Table
 
+from kseg.recipe.augmentation import PROBABILITIES
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
-from kseg.records.plan import Plan
+from kseg.records.training_plan import planned_augmentation, planned_flips, sided
 
 
 def class_table(manifest: Manifest) -> Table:
@@ -28,16 +29,21 @@ def class_table(manifest: Manifest) -> Table:
     return table
 
 
-def plan_table(plan: Plan, recipe: Recipe) -> Table:
+def plan_table(manifest: Manifest, recipe: Recipe) -> Table:
     """The plan's values, and the recipe's where it overrides them."""
+    plan, class_names = manifest.plan, list(manifest.labels)[1:]
     table = Table(title="Plan")
     for heading in ("", "planned", "the recipe's own"):
         table.add_column(heading)
     patches, network = recipe.patches.model_dump(exclude_unset=True), recipe.network.model_dump(exclude_unset=True)
+    augmentation = recipe.augmentation.model_dump(exclude_unset=True)
+    own_augmentation = {key: augmentation[key] for key in sorted(augmentation) if key in PROBABILITIES}
     rows = {
         "patches.size": (plan.patch_size, patches.get("size")),
         "patches.batch_size": (plan.batch_size, patches.get("batch_size")),
         "patches.foreground_oversampling": (plan.foreground_oversampling, patches.get("foreground_oversampling")),
+        "patches.flip_axes": (_flips(class_names), _listed(patches.get("flip_axes"))),
+        "augmentation": (_shares(planned_augmentation(manifest.channels)), _shares(own_augmentation) or None),
         "network.pooling": (plan.pooling, network.get("pooling") or (network.get("filters") and "with filters")),
         "data.normalisation": (plan.normalisation, recipe.data.normalisation),
         "target spacing, mm": (plan.target_spacing_mm, None),
@@ -46,6 +52,20 @@ def plan_table(plan: Plan, recipe: Recipe) -> Table:
     for name, (value, own) in rows.items():
         table.add_row(name, _text(value), "" if own is None else _text(own))
     return table
+
+
+def _flips(class_names: Sequence[str]) -> str:
+    names = sided(class_names)
+    why = f" ('{names[0]}' names a side)" if names else ""
+    return f"{_listed(planned_flips(class_names))}{why}"
+
+
+def _listed(axes: Sequence[str] | None) -> str | None:
+    return None if axes is None else ", ".join(axes) or "none"
+
+
+def _shares(probabilities: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:g}" for name, share in probabilities.items())
 
 
 def _median(values: Iterable[float]) -> float:

@@ -2,12 +2,26 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from kseg.console.errors import InputError
-from kseg.records.scans import Scan
 
 
-def split_by_subject(scans: Sequence[Scan], val_fraction: float, test_fraction: float, seed: int) -> dict[str, str]:
+class OfSubject(Protocol):
+    """A scan or a case, as far as its split is concerned."""
+
+    @property
+    def subject(self) -> str:
+        """Whose it is."""
+
+    @property
+    def split(self) -> str:
+        """The split that the source names; empty where it names none."""
+
+
+def split_by_subject(
+    scans: Sequence[OfSubject], val_fraction: float, test_fraction: float, seed: int
+) -> dict[str, str]:
     """Return the split of every subject: the one its scans name, else one drawn from `seed` and the subject's name.
 
     Validation or test subjects that the source names get no others beside them. Else a split with a fraction above 0

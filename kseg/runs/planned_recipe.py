@@ -1,15 +1,30 @@
 """A recipe with the plan's values where it says nothing, and the scales of the channels that follow from both."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.nn.networks import PRESETS
+from kseg.nn.step_cost import voxels_of_a_step
 from kseg.recipe.sections import Recipe
-from kseg.recipe.types import Normalisation
+from kseg.recipe.types import Normalisation, Section
 from kseg.records.manifest import Manifest
-from kseg.records.plan import Plan, fit_batch
+from kseg.records.plan import MIN_BATCH, Plan, fit_batch, fit_patch_to
+from kseg.records.training_plan import planned_augmentation, planned_flips
 from kseg.volumes.intensity_normalisation import Scale
+
+ENOUGH_STEPS = 500
+"""That a time-bound training is planned to make: beyond, a patch that sees more teaches more."""
+SHARE_OF_STEPS = 0.85
+"""Of a time-bound training: the rest is starting, compiling and validating."""
+LEAST_PATCH = 32**3
+"""Voxels."""
+UNBOUNDED = 1_000_000
+"""Epochs of a run that its minutes bound."""
+
+SectionType = TypeVar("SectionType", bound=Section)
 
 
 def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
@@ -20,18 +35,38 @@ def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
     Raises:
         InputError: see `planned`.
     """
-    complete = planned(recipe, manifest.plan, PRESETS[recipe.network.preset] | recipe.network.overrides())
+    network = PRESETS[recipe.network.preset] | recipe.network.overrides()
+    plan = _within_the_time(recipe, manifest.plan)
+    complete = planned(recipe, plan, network, manifest.channels, tuple(manifest.labels)[1:])
     data = complete.data.model_copy(update={"spacing_mm": manifest.spacing_mm})
     return complete.model_copy(update={"data": data})
 
 
-def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:
+def as_begun(recipe: Recipe, begun: Recipe) -> Recipe:
+    """Return the recipe of a run that is gone on with: what the user does not give now is as it was when it began.
+
+    So a run keeps what was planned for it, and what an earlier version of kseg took where the recipe said nothing.
+    """
+    changes: dict[str, Any] = {"name": recipe.name}  # of the folder, which may have been renamed
+    for key in recipe.model_fields_set:
+        now, before = getattr(recipe, key), getattr(begun, key)
+        if isinstance(now, Section):
+            now = before.model_copy(update={name: getattr(now, name) for name in now.model_fields_set})
+        changes[key] = now
+    return begun.model_copy(update=changes)
+
+
+def planned(
+    recipe: Recipe, plan: Plan, network: dict[str, Any], channels: Sequence[str], class_names: Sequence[str]
+) -> Recipe:
     """Return the recipe with the plan's values for the keys that it does not give.
 
     Args:
         recipe: the recipe as the user wrote it.
         plan: of the dataset that it is trained on.
         network: arguments of the network that the preset and the recipe's section make: `filters`, `stem_stride`.
+        channels: of the dataset.
+        class_names: its foreground classes.
 
     Raises:
         InputError: `data.normalisation` does not fit the dataset.
@@ -40,9 +75,11 @@ def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:
     size = recipe.patches.size if "size" in given else plan.patch_size
     patches: dict[str, Any] = {
         "size": size,
-        "batch_size": fit_batch(size, recipe.data.memory_gb),
+        "batch_size": plan.batch_size if size == plan.patch_size else fit_batch(size, recipe.data.memory_gb),
         "foreground_oversampling": plan.foreground_oversampling,
+        "flip_axes": planned_flips(class_names),
     }
+    epochs = {"epochs": UNBOUNDED} if recipe.train.max_minutes else {}
     normalisation = recipe.data.normalisation or plan.normalisation
     if len(normalisation) != len(plan.normalisation):
         raise InputError(
@@ -54,7 +91,9 @@ def planned(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> Recipe:
     return recipe.model_copy(
         update={
             "data": recipe.data.model_copy(update={"normalisation": normalisation}),
-            "patches": recipe.patches.model_copy(update={k: v for k, v in patches.items() if k not in given}),
+            "patches": _completed(recipe.patches, patches),
+            "augmentation": _completed(recipe.augmentation, planned_augmentation(channels)),
+            "train": _completed(recipe.train, epochs),
             "network": recipe.network.model_copy(update=_planned_pooling(recipe, plan, network)),
         }
     )
@@ -66,6 +105,32 @@ def scales_of(normalisation: Sequence[Normalisation], plan: Plan) -> tuple[Scale
         Scale(kind=kind, statistics=plan.foreground[number] if kind == "ct" else None)
         for number, kind in enumerate(normalisation)
     )
+
+
+def _completed(section: SectionType, planned_values: Mapping[str, Any]) -> SectionType:
+    left_open = planned_values.keys() - section.model_fields_set
+    return section.model_copy(update={key: planned_values[key] for key in left_open})
+
+
+def _within_the_time(recipe: Recipe, plan: Plan) -> Plan:
+    """Return the plan, with smaller patches where so few steps would fit into the minutes that they teach little."""
+    given, minutes = recipe.patches.model_fields_set, recipe.train.max_minutes
+    batch = recipe.patches.batch_size if "batch_size" in given else fit_batch(plan.patch_size, recipe.data.memory_gb)
+    plan = plan.model_copy(update={"batch_size": batch})
+    if not minutes or "size" in given or recipe.network.model_fields_set - {"preset"}:
+        return plan
+    most = voxels_of_a_step(recipe.network.preset, recipe.train.precision, 60 * minutes * SHARE_OF_STEPS / ENOUGH_STEPS)
+    if math.prod(plan.patch_size) * batch <= most:
+        return plan
+    least = batch if "batch_size" in given else MIN_BATCH
+    size, pooling = fit_patch_to(plan.patch_size, plan.target_spacing_mm, max(most / least, LEAST_PATCH))
+    batch = max(least, min(batch, int(most // math.prod(size))))
+    shown = [" x ".join(map(str, sizes)) for sizes in ((*plan.patch_size, plan.batch_size), (*size, batch))]
+    say(
+        f"patches of {shown[1]} instead of the {shown[0]} planned, so that {minutes:g} minutes hold some "
+        f"{ENOUGH_STEPS} steps: more minutes, or patches.size, choose others"
+    )
+    return plan.model_copy(update={"patch_size": size, "batch_size": batch, "pooling": pooling})
 
 
 def _planned_pooling(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> dict[str, Any]:

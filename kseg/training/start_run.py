@@ -9,8 +9,9 @@ from kseg.nn.cpu_features import choose_precision
 from kseg.nn.networks import build_network, trainable_parameters
 from kseg.nn.segmentation_loss import SegmentationLoss
 from kseg.nn.segmenter import Segmenter
+from kseg.recipe.augmentation import PROBABILITIES
 from kseg.recipe.load import dump_recipe
-from kseg.recipe.sections import Recipe
+from kseg.recipe.sections import TERMS, Recipe
 from kseg.runs.data_description import DataDescription
 from kseg.runs.history import cut_history
 from kseg.runs.owned_files import FOLDS, RUN
@@ -84,6 +85,7 @@ def tell_start(recipe: Recipe, model: Segmenter, state: State, workers: Workers)
         f"{model.network.name}: {trainable_parameters(model.network):,} parameters, {precision} "
         f"on {workers.replicas} device(s), patches {size} x {batch}; from epoch {state.epochs_done + 1}{within}"
     )
+    say(_choices(recipe))
     if workers.replicas == 1:
         return
     own = batch // workers.count
@@ -95,4 +97,16 @@ def tell_start(recipe: Recipe, model: Segmenter, state: State, workers: Workers)
     say(
         f"the learning rate {recipe.train.learning_rate:g} goes with the step's {batch} patches, as in the recipe: "
         "it is not scaled with the number of workers"
+    )
+
+
+def _choices(recipe: Recipe) -> str:
+    """What else was chosen, by the recipe or for it: one line."""
+    loss, transforms = recipe.loss.model_dump(include=set(TERMS)), recipe.augmentation.model_dump()
+    terms = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in loss.items() if weight)
+    changes = ", ".join(f"{name} {transforms[name]:g}" for name in PROBABILITIES if transforms[name])
+    axes = ", ".join(recipe.patches.flip_axes)
+    return (
+        f"loss {terms}; {recipe.train.optimizer} at {recipe.train.learning_rate:g}; flips: {axes or 'none'}; "
+        f"augmentation: {changes or 'none'}"
     )

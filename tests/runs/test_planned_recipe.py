@@ -7,10 +7,18 @@ from made_plans import fingerprint, plan_of
 
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
-from kseg.runs.planned_recipe import planned, scales_of
+from kseg.recipe.sections import Recipe
+from kseg.records.plan import Plan
+from kseg.runs.planned_recipe import UNBOUNDED, as_begun, planned, scales_of
 from kseg.volumes.intensity_normalisation import Scale
 
 NETWORK: dict[str, Any] = {"filters": (4, 8, 16, 32, 64)}
+
+
+def complete(
+    recipe: Recipe, plan: Plan, network: dict[str, Any] = NETWORK, channel: str = "MRI", muscle: str = "muscle"
+) -> Recipe:
+    return planned(recipe, plan, network, (channel,), (muscle,))
 
 
 def test_the_scale_of_ct_is_the_median_case() -> None:
@@ -22,7 +30,7 @@ def test_the_scale_of_ct_is_the_median_case() -> None:
 
 def test_the_recipe_has_the_last_word_and_the_plan_the_rest() -> None:
     plan = plan_of(fingerprint())
-    recipe = planned(load_recipe(None), plan, NETWORK)
+    recipe = complete(load_recipe(None), plan)
     assert (recipe.patches.size, recipe.patches.batch_size) == ((48, 64, 48), 4)
     assert recipe.patches.foreground_oversampling == plan.foreground_oversampling
     assert recipe.network.pooling == (*[(2, 2, 2)] * 4, (1, 1, 1))
@@ -32,32 +40,61 @@ def test_the_recipe_has_the_last_word_and_the_plan_the_rest() -> None:
         "patches.batch_size=3",
         "patches.foreground_oversampling=0.1",
         "network.pooling=[[2, 2, 2], [1, 1, 2]]",
+        "patches.flip_axes=['z']",
+        "augmentation={affine = 0.1, gamma = 0, noise = 0, speckle = 0, depth_gain = 0}",
         "data.normalisation=['ct']",
     ]
     given = load_recipe(None, own)
-    assert planned(given, plan, NETWORK) == given
+    assert complete(given, plan) == given
 
 
 def test_the_batch_is_that_of_the_recipes_own_patch() -> None:
     recipe = load_recipe(None, ["patches.size=[96, 96, 96]"])
-    assert planned(recipe, plan_of(fingerprint()), NETWORK).patches.batch_size == 2
+    assert complete(recipe, plan_of(fingerprint())).patches.batch_size == 2
 
 
 def test_a_stem_takes_the_first_of_the_poolings() -> None:
     plan = plan_of(fingerprint(shape=(192, 192, 24), spacing_mm=(0.8, 0.8, 5.0), class_voxels=(800_000, 84_736)))
-    network = planned(load_recipe(None), plan, {"filters": (8, 16, 32), "stem_stride": 2}).network
+    network = complete(load_recipe(None), plan, {"filters": (8, 16, 32), "stem_stride": 2}).network
     assert network.stem_stride == (2, 2, 1)
     assert network.pooling == plan.pooling[1:4] == ((2, 2, 1), (2, 2, 2), (2, 2, 2))
 
 
 def test_a_network_of_the_recipes_own_depth_pools_as_it_says() -> None:
     recipe = load_recipe(None, ["network.filters=[4, 8]"])
-    assert planned(recipe, plan_of(fingerprint()), {"filters": (4, 8)}).network.pooling is None
+    assert complete(recipe, plan_of(fingerprint()), {"filters": (4, 8)}).network.pooling is None
 
 
 def test_normalisation_must_suit_the_dataset() -> None:
     with pytest.raises(InputError, match=r"names 2 channels, .* has 1"):
-        planned(load_recipe(None, ["data.normalisation=['ct', 'ct']"]), plan_of(fingerprint()), NETWORK)
+        complete(load_recipe(None, ["data.normalisation=['ct', 'ct']"]), plan_of(fingerprint()))
     without = plan_of(fingerprint(class_voxels=(63_000, 0), inside=()))
     with pytest.raises(InputError, match="'ct' needs foreground"):
-        planned(load_recipe(None, ["data.normalisation=['ct']"]), without, NETWORK)
+        complete(load_recipe(None, ["data.normalisation=['ct']"]), without)
+
+
+def test_patches_are_mirrored_and_changed_as_the_dataset_allows() -> None:
+    mr, ultrasound = (complete(load_recipe(None), plan_of(fingerprint()), channel=name) for name in ("T1", "US"))
+    assert mr.patches.flip_axes == ("x",)
+    assert (mr.augmentation.affine, mr.augmentation.noise, mr.augmentation.speckle) == (0.5, 0.2, 0.0)
+    assert (ultrasound.augmentation.affine, ultrasound.augmentation.noise) == (0.5, 0.0)
+    assert ultrasound.augmentation.speckle == 0.2
+    sided = complete(load_recipe(None, ["augmentation.affine=0"]), plan_of(fingerprint()), muscle="femur_left")
+    assert (sided.patches.flip_axes, sided.augmentation.affine, sided.augmentation.gamma) == ((), 0.0, 0.3)
+
+
+def test_minutes_bound_a_run_where_epochs_are_not_given() -> None:
+    assert complete(load_recipe(None), plan_of(fingerprint())).train.epochs == 100
+    bounded = load_recipe(None, ["train.max_minutes=5"])
+    assert complete(bounded, plan_of(fingerprint())).train.epochs == UNBOUNDED
+    own = load_recipe(None, ["train.max_minutes=5", "train.epochs=7"])
+    assert complete(own, plan_of(fingerprint())).train.epochs == 7
+
+
+def test_a_run_goes_on_as_it_began_but_for_what_is_given_now() -> None:
+    begun = complete(load_recipe(None, ["name=old", "train.max_minutes=5", "seed=3"]), plan_of(fingerprint()))
+    words = ["name=renamed", "train.max_minutes=9", "network.skip=none"]
+    now = as_begun(load_recipe(None, words), begun)
+    assert (now.name, now.seed, now.train.max_minutes, now.network.skip) == ("renamed", 3, 9.0, "none")
+    assert now.patches == begun.patches
+    assert complete(now, plan_of(fingerprint(shape=(20, 20, 20)))) == now

@@ -1,0 +1,193 @@
+"""`python -m kseg.init`: looks at a folder of scans as it is, and writes the list of its cases and a short recipe."""
+
+import argparse
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from kseg.console.command import command_parser, run
+from kseg.console.command_names import command_line
+from kseg.console.errors import InputError
+from kseg.console.messages import say
+from kseg.console.text import counted, some_of
+from kseg.recipe.sections import Data
+from kseg.recipe.source_name import fit_name, source_name
+from kseg.recipe.types import SPLITS
+from kseg.storage.locations import local
+
+if TYPE_CHECKING:
+    from kseg.volumes.cases.pairing import FoundCase
+
+LAYOUT = "case, subject, split, image, label"
+FEWEST_SUBJECTS = 3
+MAX_SHOWN = 8
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write what `kseg.prepare` needs to know of a folder, as far as it can be seen."""
+    arguments = _parse(argv)
+    folder = local(arguments.folder)
+    if not folder.exists():
+        raise InputError(f"'{folder}' does not exist: correct the path")
+    name = arguments.name or fit_name(source_name(str(folder)))
+    recipe, table = Path(f"{name}.toml"), Path(f"{name}.csv")
+    for path in (recipe, table):
+        if os.path.lexists(path):
+            raise InputError(f"'{path}' is there already: move it away, or choose another --name")
+    source = _listed_source(folder)
+    if source is not None:
+        labels = _labels_of(source)
+    else:
+        cases = _found_cases(folder)
+        labels = _values_as_labels([folder / case.label for case in cases])
+        _write_table(table, folder, cases)
+        source = table
+    _write_recipe(recipe, name, source, labels)
+    names = "" if labels is None else ": give its labels their names"
+    print(f"{recipe}{names}\nnext: {command_line('prepare')} {shlex.quote(str(recipe))}")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command_parser("init", epilog="It overwrites nothing, and changes nothing in FOLDER.")
+    parser.add_argument("folder", metavar="FOLDER", help="where the scans and their label maps are")
+    parser.add_argument("--name", metavar="NAME", help="of the recipe, the dataset and the run (default: the folder's)")
+    arguments = parser.parse(argv)
+    if arguments.name and fit_name(arguments.name) != arguments.name:
+        raise InputError(f"--name {arguments.name!r} must be letters, digits, '.', '_' and '-': take another")
+    return arguments
+
+
+def _listed_source(folder: Path) -> Path | None:
+    """Return what lists the cases itself: a `dataset.json`, or the only CSV with the columns of a manifest."""
+    from kseg.volumes.cases.csv_manifest import read_csv
+    from kseg.volumes.cases.dataset_json import DATASET_FILE
+
+    if folder.is_file() or (folder / DATASET_FILE).is_file():
+        say(f"'{folder}' lists its cases itself" + ("" if folder.is_file() else f", in {DATASET_FILE}"))
+        return folder
+    tables = []
+    for path in sorted(folder.glob("*.csv")):
+        try:
+            read_csv(path)
+        except (InputError, OSError):
+            continue
+        tables.append(path)
+    if len(tables) > 1:
+        names = some_of([str(path) for path in tables], MAX_SHOWN)
+        raise InputError(f"{names} list cases: give the one to take")
+    if tables:
+        say(f"'{tables[0]}' lists the cases")
+    return tables[0] if tables else None
+
+
+def _labels_of(source: Path) -> dict[str, int] | None:
+    """Return the labels of a source that names its cases; nothing where it names those, too."""
+    from kseg.volumes.cases.find import find_cases
+
+    found = find_cases(source, missing_ok=True)
+    _tell_subjects({case.subject: case.split for case in found.cases}, len(found.cases))
+    missing = [case.case for case in found.cases if not all(path.exists() for path in (*case.images, case.label))]
+    if missing:
+        say(f"files are missing of {counted(len(missing), 'case')}: {some_of(missing, MAX_SHOWN)}")
+    if found.labels is not None:
+        named = ", ".join(f"{value} {name}" for name, value in found.labels.to_json().items())
+        say(f"labels: {named}")
+        return None
+    return _values_as_labels([case.label for case in found.cases if case.label.exists()])
+
+
+def _found_cases(folder: Path) -> Sequence["FoundCase"]:
+    from kseg.volumes.cases.folder import volumes_below
+    from kseg.volumes.cases.pairing import pair
+
+    volumes = volumes_below(folder)
+    pairing = pair(volumes)
+    for case in pairing.cases[:MAX_SHOWN]:
+        say(f"{case.case}: {', '.join(map(str, case.images.values()))} with {case.label}")
+    if len(pairing.cases) > MAX_SHOWN:
+        say(f"... and {len(pairing.cases) - MAX_SHOWN} more")
+    for path, reason in pairing.left.items():
+        say(f"left out: {path} {reason}")
+    if not pairing.cases:
+        raise InputError(
+            f"'{folder}' has no scan with a label map among {counted(len(volumes), 'volume')}: label maps are known by "
+            f"a word such as mask, label or seg in their names or folders; or list the cases in a CSV ({LAYOUT})"
+        )
+    _tell_subjects({case.subject: case.split for case in pairing.cases}, len(pairing.cases))
+    if len(pairing.cases) > 1 and all(case.subject == case.case for case in pairing.cases):
+        say("each case is taken for another subject: where several are of one, correct the column `subject`")
+    return pairing.cases
+
+
+def _tell_subjects(split_of: Mapping[str, str], cases: int) -> None:
+    from kseg.records.split_by_subject import split_by_subject
+    from kseg.volumes.cases.case import Case
+
+    say(f"{counted(cases, 'case')} of {counted(len(split_of), 'subject')}")
+    if len(split_of) < FEWEST_SUBJECTS:
+        say(
+            f"note: three subjects are needed, one each to train, to validate and to test: with {len(split_of)} the "
+            "recipe will be refused until there are more, or data.val_fraction and data.test_fraction are set to 0"
+        )
+        return
+    everyone = [Case(subject, subject, split, (), Path()) for subject, split in split_of.items()]
+    counts = Counter(split_by_subject(everyone, Data().val_fraction, Data().test_fraction, 1).values())
+    say("subjects: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS))
+
+
+def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
+    from kseg.console.terminal import progress
+    from kseg.volumes.cases.folder import values_in
+
+    cases_with: Counter[int] = Counter()
+    for path in progress(paths, "values of label maps", total=len(paths)):
+        try:
+            cases_with.update(values_in(path))
+        except InputError as error:
+            say(f"note: {error}")
+    say("values: " + ", ".join(f"{value} in {counted(count, 'case')}" for value, count in sorted(cases_with.items())))
+    values = sorted(cases_with, key=lambda value: (value != 0, value))
+    return {"background" if value == 0 else f"label_{value}".replace("-", "minus_"): value for value in values}
+
+
+def _write_table(path: Path, folder: Path, cases: Sequence["FoundCase"]) -> None:
+    import csv
+
+    from kseg.storage.files import whole_file
+
+    def beside(file: PurePath) -> str:
+        return Path(os.path.relpath(folder / file)).as_posix()
+
+    channels = list(cases[0].images)
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("case", "subject", "split", *channels, "label"))
+        for case in cases:
+            images = [beside(case.images[channel]) for channel in channels]
+            table.writerow((case.case, case.subject, case.split, *images, beside(case.label)))
+    say(f"wrote {path}: {counted(len(cases), 'line')}")
+
+
+def _write_recipe(path: Path, name: str, source: Path, labels: Mapping[str, int] | None) -> None:
+    import tomli_w
+
+    from kseg.storage.files import whole_file
+
+    lines = [
+        "# What kseg init saw. All else is chosen for the scans and the time; docs/recipe.md lists what may be set.",
+        tomli_w.dumps({"name": name}),
+        "[data]",
+        tomli_w.dumps({"source": source.as_posix()}).rstrip(),
+    ]
+    if labels is not None:
+        lines += ["", "[data.labels] # put your own names before the values", tomli_w.dumps(labels).rstrip()]
+    lines += ["", "[train]", "max_minutes = 60"]
+    with whole_file(path) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,41 @@
+"""What the names of a dataset's channels and classes say about training: how patches are flipped and changed.
+
+Like the plan (`kseg.records.plan`), proposals where the recipe says nothing. They need no measurement, and so are made
+anew from any manifest.
+"""
+
+import re
+from collections.abc import Sequence
+
+from kseg.recipe.types import Axis
+from kseg.records.modality import is_ultrasound
+
+SIDES = re.compile(
+    r"(?<![a-z0-9])(left|right|medial|lateral|sinist|dext|links|rechts|gauche|droit|izquierd|derech|[lr](?![a-z0-9]))"
+)
+"""Words, and single letters, in the name of a class that has a counterpart across the body."""
+
+ANY_MODALITY = {"affine": 0.5, "gamma": 0.3, "noise": 0.2}
+ULTRASOUND = {"affine": 0.5, "gamma": 0.2, "speckle": 0.2, "depth_gain": 0.2}
+"""Probabilities (`kseg.recipe.augmentation`): those of pipelines/hippocampus.toml, and of pipelines/phantom_hard.toml
+without what takes long or needs the direction of the beam to be known well."""
+
+
+def planned_flips(class_names: Sequence[str]) -> tuple[Axis, ...]:
+    """Return the axes along which patches are flipped: x, unless a class is named after a side of the body.
+
+    A mirrored body is one that could be. But where "left" and "right", or the medial and the lateral head of a muscle,
+    are classes, its labels would be wrong, or could be told from the other limb's only.
+    """
+    return () if sided(class_names) else ("x",)
+
+
+def sided(class_names: Sequence[str]) -> list[str]:
+    """Return the names that tell sides apart: "kidney_left", "FemurR", "gastrocnemius_medialis"; not "liver"."""
+    apart = [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold() for name in class_names]
+    return [name for name, words in zip(class_names, apart, strict=True) if SIDES.search(words)]
+
+
+def planned_augmentation(channels: Sequence[str]) -> dict[str, float]:
+    """Return the probability of each transform; where all channels are named as ultrasound, its own."""
+    return ULTRASOUND if all(map(is_ultrasound, channels)) else ANY_MODALITY

@@ -1,0 +1,125 @@
+"""`kseg.init`: a folder as people have it becomes a list and a recipe that `kseg.prepare` takes."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from kseg import init, prepare
+from kseg.console.errors import InputError
+from kseg.recipe.load import load_recipe
+from kseg.records.manifest import load_manifest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def volume(path: Path, values: tuple[int, ...] = ()) -> None:
+    """Write an image of noise, or a label map of these values."""
+    rng = np.random.default_rng(len(str(path)))
+    array = rng.integers(0, 200, (12, 10, 8)).astype(np.uint8)
+    if values:
+        array = np.zeros((12, 10, 8), np.uint8)
+        for place, value in enumerate(values):
+            array[3 * place : 3 * place + 2, 2:8, 2:6] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def tree() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path("scans").rglob("*") if path.is_file()}
+
+
+def legs(subjects: int = 4) -> None:
+    for subject in range(3, 3 + subjects):
+        volume(Path(f"scans/{subject}/x1.mha"))
+        volume(Path(f"scans/{subject}/masksX1.mha"), (100, 150))
+
+
+def test_a_folder_as_it_is_can_be_prepared_by_the_command_that_is_named(capsys: pytest.CaptureFixture) -> None:
+    legs()
+    volume(Path("scans/9/x1.mha"))
+    before = tree()
+    init.main(["scans"])
+    said = capsys.readouterr()
+    assert said.out == "scans.toml: give its labels their names\nnext: python -m kseg.prepare scans.toml\n"
+    assert "4 cases of 4 subjects" in said.err
+    assert "subjects: 2 train, 1 val, 1 test" in said.err
+    assert "left out: 9/x1.mha has no label map" in said.err
+    assert "100 in 4 cases" in said.err
+    assert "another subject" not in said.err
+    assert len(Path("scans.toml").read_text(encoding="utf-8").splitlines()) <= 13
+    recipe = load_recipe(Path("scans.toml"))
+    assert (recipe.name, recipe.data.records) == ("scans", "tfrecords/scans")
+    assert recipe.data.labels == {"background": 0, "label_100": 100, "label_150": 150}
+    prepare.main(["scans.toml"])
+    manifest = load_manifest(recipe.records_folder)
+    assert sorted(case.subject for case in manifest.cases) == ["3", "4", "5", "6"]
+    assert tree() == before
+
+
+def test_nothing_is_overwritten() -> None:
+    legs()
+    Path("scans.csv").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"'scans\.csv' is there already"):
+        init.main(["scans"])
+    init.main(["scans", "--name", "legs"])
+    assert Path("scans.csv").read_text(encoding="utf-8") == "mine"
+    assert load_recipe(Path("legs.toml")).data.source == "legs.csv"
+    with pytest.raises(InputError, match=r"--name 'a/b' must be letters, digits"):
+        init.main(["scans", "--name", "a/b"])
+
+
+def test_a_list_of_cases_is_taken_as_it_is(capsys: pytest.CaptureFixture) -> None:
+    legs()
+    rows = [f"leg{n},{n},,{n}/x1.mha,{n}/masksX1.mha" for n in range(3, 47)]
+    Path("scans/cases.csv").write_text("\n".join(["case,subject,split,image,label", *rows]) + "\n", encoding="utf-8")
+    for subject in range(7, 45):
+        shutil.copytree("scans/3", f"scans/{subject}")
+    init.main(["scans"])
+    said = capsys.readouterr().err
+    assert "'scans/cases.csv' lists the cases" in said
+    assert "44 cases of 44 subjects" in said
+    assert "files are missing of 2 cases: leg45, leg46" in said
+    assert not Path("scans.csv").exists()
+    assert load_recipe(Path("scans.toml")).data.source == "scans/cases.csv"
+
+
+def test_too_few_subjects_are_told_of(capsys: pytest.CaptureFixture) -> None:
+    legs(1)
+    init.main(["scans"])
+    assert "three subjects are needed" in capsys.readouterr().err
+
+
+def test_what_is_no_label_map_is_told_of(capsys: pytest.CaptureFixture) -> None:
+    legs()
+    shutil.copy("scans/3/x1.mha", "scans/3/masksX1.mha")
+    rng = np.random.default_rng(0)
+    sitk.WriteImage(sitk.GetImageFromArray(rng.random((12, 10, 8))), "scans/4/masksX1.mha")
+    init.main(["scans"])
+    assert "'scans/4/masksX1.mha' is no label map" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("folder", "message"), [("gone", "does not exist"), ("empty", "no scan with a label map")])
+def test_a_folder_without_scans(folder: str, message: str) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        init.main([folder])
+    assert not list(Path().glob("*.toml"))
+
+
+def test_the_real_scans() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the real scans are not here")
+    init.main([str(SHARED / "formats")])
+    lines = Path("formats.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["case", "brain1", "ct"]
+    init.main([str(SHARED / "msd_hippocampus")])
+    assert load_recipe(Path("msd_hippocampus.toml")).data.source == str(SHARED / "msd_hippocampus")
+    assert not Path("msd_hippocampus.csv").exists()
