@@ -12,7 +12,7 @@ from kseg.nn.networks import PRESETS, SKIPS
 from kseg.nn.parametric_tversky import Mode
 from kseg.recipe.keys import keys_help, recipe_keys
 from kseg.recipe.load import dump_recipe, load_recipe, split_arguments
-from kseg.recipe.sections import Loss, Network, Recipe
+from kseg.recipe.sections import TERMS, Loss, Network, Recipe
 from kseg.recipe.source_name import fit_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +49,44 @@ def test_quotes_around_a_string_may_be_left_out(override, value):
 def test_an_inline_table_names_labels():
     recipe = load_recipe(None, ["data.labels={background = 0, soleus = 100}", "data.labels.gl=200"])
     assert recipe.data.labels == {"background": 0, "soleus": 100, "gl": 200}
+
+
+def test_a_table_given_anew_replaces_that_of_the_recipe(tmp_path):
+    path = write(tmp_path, "[data]\nlabels = { background = 0, soleus = 100 }\nval_fraction = 0.2\n")
+    assert load_recipe(path, ["data.labels={background = 0, tibia = 5}"]).data.labels == {"background": 0, "tibia": 5}
+    assert load_recipe(path, ["data.labels={}"]).data.labels == {}
+    assert load_recipe(path, ["data={test_fraction = 0.3}"]).data.val_fraction == 0.2
+
+
+def test_a_term_of_the_loss_that_is_given_stands_alone():
+    def terms(*words):
+        loss = load_recipe(None, [f"loss.{word}" for word in words]).loss.model_dump(include=set(TERMS))
+        return {term: weight for term, weight in loss.items() if weight}
+
+    assert terms() == terms("alpha=0.3") == terms("parametric_tversky=0") == {"dice": 1.0, "cross_entropy": 1.0}
+    assert terms("tversky=1", "alpha=0.3") == {"tversky": 1.0}
+    assert terms("parametric_tversky=1", "cross_entropy=0.5") == {"parametric_tversky": 1.0, "cross_entropy": 0.5}
+    assert terms("dice=0") == {"cross_entropy": 1.0}
+    with pytest.raises(InputError, match="at least one term"):
+        terms("dice=0", "cross_entropy=0")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("my legs/legs.csv", "legs"),
+        ("legs/manifest.csv", "legs"),
+        ("raw/Dataset004_Hip/dataset.json", "Dataset004_Hip"),
+        ("raw/Dataset004_Hip", "Dataset004_Hip"),
+        ("my legs/", "my_legs"),
+        ("phantom", "phantom"),
+    ],
+)
+def test_run_and_dataset_are_named_after_their_source(source, name):
+    recipe = load_recipe(None, [f"data.source={source}"])
+    assert (recipe.name, recipe.data.records) == (name, f"tfrecords/{name}")
+    recipe = load_recipe(None, [f"data.source={source}", "name=mine", "data.records=there"])
+    assert (recipe.name, recipe.data.records) == ("mine", "there")
 
 
 @pytest.mark.parametrize("value", ["true", "1.5", "'one'"])

@@ -9,6 +9,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records.plan import Plan
+from kseg.runs import planned_recipe
 from kseg.runs.planned_recipe import UNBOUNDED, as_begun, planned, scales_of
 from kseg.volumes.intensity_normalisation import Scale
 
@@ -98,3 +99,40 @@ def test_a_run_goes_on_as_it_began_but_for_what_is_given_now() -> None:
     assert (now.name, now.seed, now.train.max_minutes, now.network.skip) == ("renamed", 3, 9.0, "none")
     assert now.patches == begun.patches
     assert complete(now, plan_of(fingerprint(shape=(20, 20, 20)))) == now
+
+
+@pytest.mark.parametrize(
+    ("words", "size", "batch"),
+    [
+        ([], (96, 96, 96), 2),
+        (["train.max_minutes=600"], (96, 96, 96), 2),
+        (["train.max_minutes=5", "patches.size=[96, 96, 96]"], (96, 96, 96), 2),
+        (["train.max_minutes=5", "network.filters=[8, 16]"], (96, 96, 96), 2),
+    ],
+)
+def test_patches_are_the_plans_where_the_time_is_long_or_they_are_the_users(
+    words: list[str], size: tuple[int, int, int], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned_recipe, "voxels_of_a_step", lambda preset, precision, seconds: seconds * 1e6)
+    patches = in_time(words).patches
+    assert (patches.size, patches.batch_size) == (size, batch)
+
+
+def test_little_time_means_smaller_patches_of_at_least_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """5 minutes hold 500 steps of 0.51 s, in which this machine computes 510,000 voxels."""
+    monkeypatch.setattr(planned_recipe, "voxels_of_a_step", lambda preset, precision, seconds: seconds * 1e6)
+    patches = in_time(["train.max_minutes=5"]).patches
+    assert (patches.size, patches.batch_size) == ((48, 64, 64), 2)
+    assert "48 x 64 x 64 x 2 instead of the 96 x 96 x 96 x 2 planned" in capsys.readouterr().err
+    assert in_time(["train.max_minutes=5", "patches.batch_size=1"]).patches.batch_size == 1
+    tiny = in_time(["train.max_minutes=0.01"]).patches
+    assert (tiny.size, tiny.batch_size) == ((32, 32, 32), 2)
+
+
+def in_time(words: list[str]) -> Recipe:
+    plan = plan_of(fingerprint(shape=(96, 96, 160), class_voxels=(1_400_000, 74_560)))
+    assert plan.patch_size == (96, 96, 96)
+    recipe = load_recipe(None, words)
+    return complete(recipe, planned_recipe._within_the_time(recipe, plan))
