@@ -93,7 +93,8 @@ MISTAKES = {
         None, train, ["tiny.toml", "patches.foreground_oversampling=1.5"], ["foreground_oversampling", "1.5"]),
     "patch has two axes": (None, train, ["tiny.toml", "patches.size=[8, 8]"], ["patches.size", "[8, 8]"]),
     "no loss is left": (
-        None, train, ["tiny.toml", "loss.parametric_tversky=0"], ["'loss'", "at least one term"]),
+        None, train, ["tiny.toml", "loss.parametric_tversky=0", "loss.dice=0", "loss.cross_entropy=0"],
+        ["'loss'", "at least one term"]),
     "name leaves the folder": (None, train, ["tiny.toml", "name=../elsewhere"], ["'name'", "../elsewhere"]),
     "pooling does not fit the depth": (
         None, train, [*AGAIN, "network.pooling=[[2, 2, 1], [2, 2, 2]]"], ["pooling", "filters"]),
@@ -220,7 +221,7 @@ def test_a_bad_case_is_left_out_when_asked(lost, sound, tmp_path, monkeypatch, c
     out, err = capsys.readouterr()
     assert last_json(out)["left_out"] == ["p2"]
     assert P2_LABEL in err
-    manifest = json.loads(Path("tfrecords/work/manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads(Path("tfrecords/cases/manifest.json").read_text(encoding="utf-8"))
     assert [entry["case"] for entry in manifest["left_out"]] == ["p2"]
     assert sorted(entry["case"] for entry in manifest["cases"]) == ["p1", "p3"]
 

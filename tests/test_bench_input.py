@@ -5,6 +5,7 @@ from printed import last_json
 
 from kseg import InputError, bench
 from kseg.patches.augmentation.chain import TRANSFORMS
+from kseg.records.training_plan import ULTRASOUND
 
 
 def test_every_transform_is_priced_and_rates_belong_together(tiny_recipe, capsys):
@@ -19,7 +20,7 @@ def test_every_transform_is_priced_and_rates_belong_together(tiny_recipe, capsys
     bench.main(["input", *words, "--repeats", "1", "--json"])
     report = last_json(capsys.readouterr().out)
     assert tuple(report["transforms_ms"]) == TRANSFORMS
-    assert report["probabilities"] == dict.fromkeys(TRANSFORMS, 0.0) | {"gamma": 0.25}
+    assert report["probabilities"] == dict.fromkeys(TRANSFORMS, 0.0) | ULTRASOUND | {"gamma": 0.25}
     patch_mb = 8 * 8 * 12 * (4 + 1) / 1e6  # a channel in float32, labels in bytes
     for side in ("plain", "augmented"):
         assert report["mb_per_s"][side] == pytest.approx(patch_mb * report["patches_per_s"][side])

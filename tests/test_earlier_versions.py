@@ -119,9 +119,24 @@ def test_its_run_is_evaluated_and_exported_in_place(capsys: pytest.CaptureFixtur
     assert last_json(capsys.readouterr().out)["written"][0]["largest_difference"] < 1e-4
 
 
+ITS_DEFAULTS = (
+    "network.preset=midl2021",
+    "loss.parametric_tversky=1",
+    "train.optimizer=adam",
+    "train.ema=0",
+    "train.precision=float32",
+    "augmentation.scaling=[0.8, 1.25]",
+)
+"""Of kseg 0.1.0, where they were others."""
+
+
 def test_its_sweep_is_finished_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     before = stamps(STUDY)
-    sweep.main(["study.toml", "--json"])
+    with pytest.raises(
+        InputError, match="where the recipe says nothing by another version of kseg: choose another name"
+    ):
+        sweep.main(["study.toml"])
+    sweep.main(["study.toml", *ITS_DEFAULTS, "--json"])
     assert last_json(capsys.readouterr().out)["runs"].keys() == {
         f"study/{choice}/seed-1" for choice in ("half", "none")
     }

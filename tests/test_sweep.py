@@ -165,4 +165,4 @@ def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) ->
     ]
     assert [run.trainer for run in runs] == [run.recipe.name for run in runs]
     found = [(run.recipe.seed, run.recipe.train.epochs, run.recipe.loss.dice) for run in runs]
-    assert found == [(3, 5, 2), (3, 5, 0), (3, 7, 2), (3, 7, 0), (4, 5, 2), (4, 5, 0), (4, 7, 2), (4, 7, 0)]
+    assert found == [(3, 5, 2), (3, 5, 1), (3, 7, 2), (3, 7, 1), (4, 5, 2), (4, 5, 1), (4, 7, 2), (4, 7, 1)]

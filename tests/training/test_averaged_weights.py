@@ -29,6 +29,7 @@ class Recorder(keras.callbacks.Callback):
 def trained(**options):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    options = {"ema": 0.0} | options
     model.compile(build_optimizer(Train(optimizer="sgd", learning_rate=0.1, **options)), "mse")
     x = np.ones((5, 1), np.float32)
     recorder = Recorder()

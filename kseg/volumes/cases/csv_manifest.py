@@ -1,36 +1,49 @@
 """A CSV manifest: a line for each case."""
 
+import codecs
 import csv
 import io
-import re
 from pathlib import Path
 
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 
-OTHER_SEPARATOR = re.compile(r"[;\t]")
+SEPARATORS = (",", ";", "\t")
+"""Which of them a spreadsheet writes depends on the country that it is set to."""
+NEEDED = ("case", "subject", "split", "label")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_csv(file: Path) -> CaseList:
     """Return the cases of a CSV manifest (`kseg.volumes.cases.find.find_cases` says what it holds).
 
+    Between its columns are commas, semicolons or tabs. It is UTF-8, UTF-16 with a byte order mark, or, with a note,
+    Windows-1252: whatever a spreadsheet writes. Lines without a field that is filled in are passed over.
+
     Raises:
-        InputError: it is no UTF-8 CSV, lacks a column, or a line has not a field for each.
+        InputError: it is no CSV, lacks a column, or a line has not a field for each.
     """
-    reader = csv.DictReader(io.StringIO(_text(file), newline=""), skipinitialspace=True, strict=True)
+    text = _text(file)
+    separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t", strict=True
+    )
     try:
         columns = [column.strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
         channels = tuple(column for column in columns if column.startswith("image"))
-        missing = [name for name in ("case", "subject", "split", "label") if name not in columns]
+        missing = [name for name in NEEDED if name not in columns]
         if missing or not channels or len(set(columns)) != len(columns):
-            apart = len(columns) == 1 and OTHER_SEPARATOR.search(columns[0])  # a spreadsheet's, in many countries
             raise InputError(
                 f"'{file}' needs the columns case, subject, split, image (one or more that begin so) and "
-                f"label, each once: received {', '.join(columns) or 'nothing'}; "
-                + ("save it with commas between its columns." if apart else "fix its first line.")
+                f"label, each once: received {', '.join(columns) or 'nothing'}; fix its first line."
             )
-        cases = [_from_row(row, channels, f"'{file}', line {reader.line_num}", file.parent) for row in reader]
+        cases = [
+            _from_row(row, channels, f"'{file}', line {reader.line_num}", file.parent)
+            for row in reader
+            if any(field and field.strip() for field in row.values() if isinstance(field, str | None))
+        ]
     except csv.Error as error:
         raise InputError(f"'{file}', line {reader.reader.line_num}: {error}; save it as UTF-8 CSV.") from error
     return CaseList(file.stem, channels, None, tuple(cases), channels_stated=len(channels) > 1)
@@ -39,10 +52,17 @@ def read_csv(file: Path) -> CaseList:
 def _text(file: Path) -> str:
     content = file.read_bytes()
     try:
+        if content.startswith(UTF_16):
+            return content.decode("utf-16")
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"'{file}', line {line}: {error.reason} in UTF-8; save it as UTF-8 CSV.") from None
+        try:
+            text = content.decode("ascii" if content.startswith(codecs.BOM_UTF8) else "cp1252")
+        except UnicodeDecodeError:
+            raise InputError(f"'{file}', line {line}: {error.reason} in UTF-8; save it as UTF-8 CSV.") from None
+        say(f"note: '{file}', line {line}, is not UTF-8: it is read as Windows-1252, as older spreadsheets save it")
+        return text
 
 
 def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path) -> Case:

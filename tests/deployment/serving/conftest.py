@@ -24,6 +24,7 @@ LABELS = {"background": 0, "organ": -100, "vessel": 300}
 SCALES = (Scale(kind="ct", statistics=(-150.0, 250.0, 40.0, 120.0)), Scale())
 RECIPE = (
     "patches.size=[8, 12, 10]",
+    "network.preset=midl2021",
     "network.filters=[3, 4]",
     "network.dilation_rates=[1, 2]",
     "network.pooling=[[2, 2, 2], [1, 1, 1]]",

@@ -119,14 +119,30 @@ def test_an_unknown_layout_is_told_what_was_looked_for(tmp_path):
 
 def test_what_a_spreadsheet_wrote_is_told_what_is_wrong_with_it_and_where(tmp_path):
     rows = "p_ä,p,,a.mha,b.mha,c.mha\n"
-    for other in ";", "\t":
-        assert_refused(
-            manifest(tmp_path, (HEADER + rows).replace(",", other)),
-            r"needs the columns .*; save it with commas between its columns\.$",
-        )
     assert_refused(manifest(tmp_path, HEADER.replace("split", "part") + rows), r"; fix its first line\.$")
     (tmp_path / "leg.csv").write_bytes(("\ufeff" + HEADER).encode() + rows.encode("cp1252"))
     assert_refused(tmp_path / "leg.csv", r"leg\.csv', line 2: .* in UTF-8; save it as UTF-8 CSV")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_csv_is_read_as_spreadsheets_write_it(tmp_path, capsys, separator, encoding, end):
+    lines = [
+        HEADER.strip().replace(",", separator),
+        separator.join(
+            ("p_ä", ' "Müller, B. ; 2"' if separator != "\t" else "Müller, B. ; 2", "", "a.mha", "b.mha", " c.mha ")
+        ),
+        separator * 5,
+        "",
+    ]
+    for name in "abc":
+        (tmp_path / f"{name}.mha").touch()
+    (tmp_path / "leg.csv").write_bytes((end.join(lines) + end).encode(encoding))
+    (case,) = find_cases(tmp_path / "leg.csv").cases
+    assert (case.case, case.subject, case.split) == ("p_ä", "Müller, B. ; 2", "")
+    assert (*case.images, case.label) == tuple(tmp_path / f"{name}.mha" for name in "abc")
+    assert ("line 2, is not UTF-8" in capsys.readouterr().err) == (encoding == "cp1252")
 
 
 def test_malformed_json_is_told_with_its_line(tmp_path):
