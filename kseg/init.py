@@ -16,6 +16,7 @@ from kseg.console.text import counted, some_of
 from kseg.recipe.sections import Data
 from kseg.recipe.source_name import fit_name, source_name
 from kseg.recipe.types import SPLITS
+from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in (recipe, table):
         if os.path.lexists(path):
             raise InputError(f"'{path}' is there already: move it away, or choose another --name")
+    check_writable(Path())
     source = _listed_source(folder)
     if source is not None:
         labels = _labels_of(source)

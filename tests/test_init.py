@@ -91,6 +91,20 @@ def test_a_list_of_cases_is_taken_as_it_is(capsys: pytest.CaptureFixture) -> Non
     assert load_recipe(Path("scans.toml")).data.source == "scans/cases.csv"
 
 
+def test_links_to_folders_are_followed_once_and_names_must_be_unicode(capsys: pytest.CaptureFixture) -> None:
+    legs(3)
+    Path("store").mkdir()
+    shutil.move("scans/3", "store/3")
+    Path("scans/3").symlink_to(Path("store/3").resolve())
+    Path("scans/4/all").symlink_to(Path("scans").resolve())
+    init.main(["scans"])
+    assert "3 cases of 3 subjects" in capsys.readouterr().err
+    volume(Path("bad/a.mha"))
+    shutil.move("bad/a.mha", b"bad/a\xe9.mha")
+    with pytest.raises(InputError, match=r"'a\\udce9\.mha' is a name that is not UTF-8"):
+        init.main(["bad"])
+
+
 def test_too_few_subjects_are_told_of(capsys: pytest.CaptureFixture) -> None:
     legs(1)
     init.main(["scans"])

@@ -9,7 +9,7 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.formats.dicom_magic import is_dicom
-from kseg.volumes.formats.extensions import EXTENSIONS, split_name
+from kseg.volumes.formats.extensions import EXTENSIONS, is_unicode, split_name
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.volume_stream import stream_of_file
 
@@ -20,12 +20,23 @@ MAX_VALUES = 256
 def volumes_below(folder: Path) -> dict[PurePath, str]:
     """Return each volume below a folder, by its path there, with its name without the file type; in order of names.
 
-    A folder of DICOM files is one volume. Hidden files and folders, and what is no volume, are passed over.
+    A folder of DICOM files is one volume. Hidden files and folders, and what is no volume, are passed over. Links to
+    folders are followed, each folder once.
+
+    Raises:
+        InputError: a volume's name is not Unicode.
     """
-    return {path.relative_to(folder): split_name(path)[0] for path in _volumes(folder)}
+    found: dict[PurePath, str] = {path.relative_to(folder): split_name(path)[0] for path in _volumes(folder, set())}
+    if unfit := [path for path in found if not is_unicode(str(path))]:
+        raise InputError(f"{str(unfit[0])!r} is a name that is not UTF-8: rename it")
+    return found
 
 
-def _volumes(folder: Path) -> Iterator[Path]:
+def _volumes(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    place = folder.resolve()
+    if place in seen:
+        return
+    seen.add(place)
     entries = sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
     if any(is_dicom(entry) for entry in entries if entry.is_file() and not entry.name.lower().endswith(EXTENSIONS)):
         yield folder
@@ -33,8 +44,8 @@ def _volumes(folder: Path) -> Iterator[Path]:
     parts = {part for file in files for part in files_of(file) if part != file}
     yield from (file for file in files if file not in parts)
     for entry in entries:
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _volumes(entry)
+        if entry.is_dir():
+            yield from _volumes(entry, seen)
 
 
 def values_in(label: Path) -> set[int]:
