@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, run
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.recipe.keys import keys_help
@@ -39,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         manifest = _written(recipe, arguments.skip_bad, _engine(arguments, runner_options))
     _report(manifest, recipe, arguments.json)
+    say(f"next: {command_line('train')} {_train_words(arguments.words)}")
 
 
 def _written(recipe: Recipe, skip_bad: bool, engine: "RunJobs") -> "Manifest":
@@ -118,6 +121,16 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
                 "left_out": left_out_cases,
             }
         )
+
+
+def _train_words(words: Sequence[str]) -> str:
+    """The arguments with which `kseg.train` trains what these words prepare."""
+    path, overrides = split_arguments(words)
+    given = path is None or path.suffix == ".toml"
+    first = (
+        [] if path is None else [str(path)] if given else [f"data.source={json.dumps(str(path), ensure_ascii=False)}"]
+    )
+    return shlex.join([*first, *overrides])
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:

@@ -12,6 +12,7 @@ from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.console.termination import Termination
+from kseg.console.text import counted
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
@@ -87,7 +88,8 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     else:
         report = summarise_folds(recipe, reports)
         say(f"mean of the folds' best validation Dice {report['best_val_dice']:.3f}")
-    say(f"next: {command_line('evaluate')} {recipe.name}")
+    split = "" if manifest.of_split("test") else " --split val"
+    say(f"next: {command_line('evaluate')} {recipe.name}{split}")
     if arguments.json:
         print_json(report)
 
@@ -174,7 +176,7 @@ def _train(
             write_report(one, report)
     if workers.is_chief:
         best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
-        say(f"best validation Dice {best:.3f} after {epochs} epochs, {minutes:.1f} minutes")
+        say(f"best validation Dice {best:.3f} after {counted(epochs, 'epoch')}, {minutes:.1f} minutes")
         say(f"model {one.folder.model}; curves: tensorboard --logdir {one.folder.logs}")
     return report
 

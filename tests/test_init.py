@@ -137,3 +137,14 @@ def test_the_real_scans() -> None:
     init.main([str(SHARED / "msd_hippocampus")])
     assert load_recipe(Path("msd_hippocampus.toml")).data.source == str(SHARED / "msd_hippocampus")
     assert not Path("msd_hippocampus.csv").exists()
+
+
+def test_preparing_names_the_command_that_trains(capsys: pytest.CaptureFixture) -> None:
+    legs()
+    init.main(["scans"])
+    prepare.main(["scans.toml", "data.val_fraction=0.25"])
+    assert capsys.readouterr().err.splitlines()[-1] == "next: python -m kseg.train scans.toml data.val_fraction=0.25"
+    prepare.main(["scans.csv", "data.labels={background = 0, a = 100, b = 150}", "name=other", "data.records=there"])
+    last = capsys.readouterr().err.splitlines()[-1]
+    words = "'data.source=\"scans.csv\"' 'data.labels={background = 0, a = 100, b = 150}' name=other data.records=there"
+    assert last == f"next: python -m kseg.train {words}"
