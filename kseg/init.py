@@ -13,7 +13,7 @@ from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import counted, some_of
-from kseg.recipe.sections import Data
+from kseg.recipe.sections import Recipe
 from kseg.recipe.source_name import fit_name, source_name
 from kseg.recipe.types import SPLITS
 from kseg.storage.disk import check_writable
@@ -136,7 +136,9 @@ def _tell_subjects(split_of: Mapping[str, str], cases: int) -> None:
         )
         return
     everyone = [Case(subject, subject, split, (), Path()) for subject, split in split_of.items()]
-    counts = Counter(split_by_subject(everyone, Data().val_fraction, Data().test_fraction, 1).values())
+    recipe = Recipe()
+    splits = split_by_subject(everyone, recipe.data.val_fraction, recipe.data.test_fraction, recipe.seed)
+    counts = Counter(splits.values())
     say("subjects: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS))
 
 
@@ -156,20 +158,16 @@ def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
 
 
 def _write_table(path: Path, folder: Path, cases: Sequence["FoundCase"]) -> None:
-    import csv
-
-    from kseg.storage.files import whole_file
+    from kseg.volumes.cases.csv_manifest import write_csv
 
     def beside(file: PurePath) -> str:
         return Path(os.path.relpath(folder / file)).as_posix()
 
-    channels = list(cases[0].images)
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("case", "subject", "split", *channels, "label"))
-        for case in cases:
-            images = [beside(case.images[channel]) for channel in channels]
-            table.writerow((case.case, case.subject, case.split, *images, beside(case.label)))
+    rows = []
+    for case in cases:
+        images = map(beside, case.images.values())
+        rows.append((case.case, case.subject, case.split, *images, beside(case.label)))
+    write_csv(path, rows, tuple(cases[0].images))
     say(f"wrote {path}: {counted(len(cases), 'line')}")
 
 

@@ -1,7 +1,6 @@
 """`python -m kseg.phantom`: made-up freehand-ultrasound calves and their labels, to try kseg on."""
 
 import argparse
-import csv
 import os
 import shlex
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
 from kseg.simulation.phantom_shape import FULL_SHAPE
 from kseg.storage.disk import check_writable
-from kseg.storage.files import whole_file
 from kseg.storage.listing import is_listed, list_files
 from kseg.storage.locations import local
 
@@ -60,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to replace phantoms.")
 
     from kseg.simulation.phantom import LABELS, phantoms
+    from kseg.volumes.cases.csv_manifest import write_csv
 
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, seed=options.seed, **look))
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         list_files(out, {name: out / name for name in (image, label)})
         rows.append((case, subject, "", image, label))
     # Last, so that a manifest is never there before all that it lists.
-    write_manifest(manifest, rows)
+    write_csv(manifest, rows)
     list_files(out, {MANIFEST: manifest})
     values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
     labels = f"data.labels={{{values}}}"
@@ -105,14 +104,6 @@ def write(phantom: "Phantom", image_path: Path, label_path: Path, case: str) -> 
         for image, labels in progress(phantom.slices(), case, total=phantom.shape[2]):
             image_file.write(image)
             label_file.write(labels)
-
-
-def write_manifest(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
-    """Write the CSV manifest that kseg.volumes.cases reads; paths are relative to it."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("case", "subject", "split", "image", "label"))
-        table.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, run
@@ -125,12 +126,8 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
 
 def _train_words(words: Sequence[str]) -> str:
     """The arguments with which `kseg.train` trains what these words prepare."""
-    path, overrides = split_arguments(words)
-    given = path is None or path.suffix == ".toml"
-    first = (
-        [] if path is None else [str(path)] if given else [f"data.source={json.dumps(str(path), ensure_ascii=False)}"]
-    )
-    return shlex.join([*first, *overrides])
+    path, overrides = _recipe_words(words)
+    return shlex.join([*([] if path is None else [str(path)]), *overrides])
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -159,12 +156,16 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     return arguments, runner_options
 
 
-def _recipe(words: Sequence[str]) -> Recipe:
+def _recipe_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The recipe's path and the changes to it; a source that is given itself is one of these."""
     path, overrides = split_arguments(words)
     if path is None or path.suffix == ".toml":
-        recipe = load_recipe(path, overrides)
-    else:
-        recipe = load_recipe(None, [f"data.source={json.dumps(str(path), ensure_ascii=False)}", *overrides])
+        return path, overrides
+    return None, [f"data.source={json.dumps(str(path), ensure_ascii=False)}", *overrides]
+
+
+def _recipe(words: Sequence[str]) -> Recipe:
+    recipe = load_recipe(*_recipe_words(words))
     name = source_name(recipe.data.source)
     if recipe.data.records == f"tfrecords/{fit_name(name)}" and fit_name(name) != name:
         say(f"'{name}' is prepared as '{fit_name(name)}': name=... and data.records=... choose others")

@@ -31,6 +31,7 @@ from kseg.recipe.types import SPLITS
 from kseg.records.scans import PHANTOM
 from kseg.records.split_by_subject import rank, split_by_subject
 from kseg.simulation.phantom import LABELS
+from kseg.volumes.cases.csv_manifest import write_csv
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.formats.extensions import NIFTI_EXTENSIONS
 from kseg.volumes.labels import LabelMap
@@ -140,7 +141,7 @@ def choose_subjects(cases, recipe, count):
 def write_manifest(path, cases, splits):
     """The CSV that both sides read."""
     rows = [(c.case, c.subject, splits[c.subject], str(c.images[0].resolve()), str(c.label.resolve())) for c in cases]
-    phantom.write_manifest(path, rows)
+    write_csv(path, rows)
 
 
 def run_kseg(words, minutes, manifest, labels, tests, out):

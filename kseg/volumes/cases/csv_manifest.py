@@ -3,10 +3,12 @@
 import codecs
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.console.messages import say
+from kseg.storage.files import whole_file
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 
 SEPARATORS = (",", ";", "\t")
@@ -47,6 +49,14 @@ def read_csv(file: Path) -> CaseList:
     except csv.Error as error:
         raise InputError(f"'{file}', line {reader.reader.line_num}: {error}; save it as UTF-8 CSV.") from error
     return CaseList(file.stem, channels, None, tuple(cases), channels_stated=len(channels) > 1)
+
+
+def write_csv(file: Path, rows: Iterable[Sequence[str]], channels: Sequence[str] = ("image",)) -> None:
+    """Write a CSV manifest that `read_csv` reads: for each case its name, subject, split, channels and label."""
+    with whole_file(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(("case", "subject", "split", *channels, "label"))
+        table.writerows(rows)
 
 
 def _text(file: Path) -> str:

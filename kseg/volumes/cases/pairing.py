@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from kseg.recipe.source_name import fit_name
@@ -52,6 +52,7 @@ IMAGE_WORDS = frozenset(
     )
 )
 """Words that tell nothing of which case a file is of."""
+KNOWN_WORDS = LABEL_WORDS | IMAGE_WORDS
 ENDINGS = frozenset(("tr", "ts"))
 """What nnU-Net and the Decathlon write after these words: imagesTr."""
 SPLIT_WORDS = {
@@ -157,8 +158,7 @@ def _telling(words: Key) -> Key:
     kept: list[str] = []
     before = ""
     for word in words:
-        is_ending = word in ENDINGS and before in LABEL_WORDS | IMAGE_WORDS
-        if word not in LABEL_WORDS | IMAGE_WORDS and not is_ending:
+        if word not in KNOWN_WORDS and not (word in ENDINGS and before in KNOWN_WORDS):
             kept.append(word)
         before = word
     return tuple(kept)
@@ -187,7 +187,9 @@ def _matches(images: Sequence[_File], labels: Sequence[_File]) -> tuple[dict[_Fi
         if exact:  # what merely begins alike is of other cases
             left |= {image.path: "has no label map" for image in found if image not in exact}
             images_of[label] = exact
-        if len(exact) > 1 or (len(found) > 1 and len(images_of) == 1 and not all(map(NUMBERED.search, _stems(found)))):
+        if len(exact) > 1 or (
+            len(found) > 1 and len(images_of) == 1 and not all(NUMBERED.search(image.stem) for image in found)
+        ):
             left |= {image.path: f"is one of {len(found)} images with one label map" for image in found}
             left[label.path] = f"has {len(found)} images"
             del images_of[label]
@@ -217,10 +219,6 @@ def _match_longer_labels(
 def _beginnings(key: Key) -> list[Key]:
     """Shorter keys with which one begins, the longest first; none that says nothing."""
     return [key[:length] for length in range(len(key) - 1, 0, -1)]
-
-
-def _stems(files: Sequence[_File]) -> list[str]:
-    return [file.stem for file in files]
 
 
 def _remainders(images: Sequence[_File], key: Key) -> list[str]:
@@ -261,5 +259,5 @@ def _named_apart(cases: Sequence[FoundCase]) -> list[FoundCase]:
         count = seen[case.case.casefold()]
         name = f"{case.case}-{count}" if count > 1 else case.case
         subject = name if case.subject == case.case else case.subject
-        named.append(FoundCase(name, subject, case.split, case.images, case.label))
+        named.append(replace(case, case=name, subject=subject))
     return named
