@@ -1,7 +1,8 @@
 """`python -m kseg.train`: prepared shards become a trained network, its checkpoints and its TensorBoard logs."""
 
 import argparse
-import time
+import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
     from kseg.runs.run import Run
     from kseg.runs.run_folder import RunFolder
+    from kseg.storage.locations import Location
     from kseg.training.workers import Workers
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the recipe's network on the prepared dataset, once or once for each fold."""
-    began = time.monotonic()
     arguments = _parse(argv)
     recipe = load_recipe(*split_arguments(arguments.words))
     termination = Termination(arguments.json)
     with termination.heard("before the run began: start it again as it was"):
-        _main(arguments, recipe, termination, began)
+        _main(arguments, recipe, termination)
 
 
-def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Termination, began: float) -> None:
+def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Termination) -> None:
     from kseg.records.staging import staged
 
     manifest = _dataset(recipe, arguments.folds)
@@ -47,10 +48,10 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     import keras
 
     from kseg.patches.file_systems import open_file_system
-    from kseg.runs.owned_files import FOLDS, RUN
-    from kseg.runs.planned_recipe import as_begun, planned_recipe
-    from kseg.runs.run import check_resumable, make_runs, summarise_folds
+    from kseg.runs.planned_recipe import as_begun, least_steps, planned_recipe
+    from kseg.runs.run import summarise_folds
     from kseg.runs.run_folder import RunFolder
+    from kseg.training.budget import TooFewSteps
     from kseg.training.stop_on_signal import Stopped
     from kseg.training.workers import start_workers
 
@@ -59,21 +60,19 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     open_file_system(records)
     if arguments.resume and (begun := _begun(RunFolder(recipe.run_folder))):
         recipe = as_begun(recipe, begun)
-    recipe = planned_recipe(recipe, manifest)
-    runs = make_runs(recipe, records, manifest, arguments.folds or 0)
-    resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
-    for one in resumed:
-        check_resumable(one)
-    if arguments.folds and not arguments.resume and workers.is_chief:
-        folder = recipe.run_folder.resolve()
-        remove(folder, RUN, FOLDS)  # folds of before would join the ensemble of these
-        claim(folder, FOLDS)
+    complete = planned_recipe(recipe, manifest)
+    least = 0 if arguments.resume else least_steps(recipe, complete)
     reports, stopped = [], None
     try:
-        for one in runs:
-            reports.append(_train(one, one in resumed, began, workers, termination))
+        try:
+            reports = _train_runs(arguments, complete, records, manifest, workers, termination, least)
+        except TooFewSteps as found:
             keras.utils.clear_session()
-            began = time.monotonic()
+            minutes = recipe.train.max_minutes
+            say(f"a step takes {found.step_seconds:.1f} s here, and {minutes:g} minutes hold too few of them")
+            voxels = math.prod(complete.patches.size) * complete.patches.batch_size
+            complete = planned_recipe(recipe, manifest, found.step_seconds / voxels)
+            reports = _train_runs(arguments, complete, records, manifest, workers, termination)
     except Stopped as end:
         stopped = end
     with workers.missed():
@@ -88,6 +87,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     else:
         report = summarise_folds(recipe, reports)
         say(f"mean of the folds' best validation Dice {report['best_val_dice']:.3f}")
+    _advise(reports, arguments.words, recipe, arguments.folds)
     split = "" if manifest.of_split("test") else " --split val"
     say(f"next: {command_line('evaluate')} {recipe.name}{split}")
     if arguments.json:
@@ -158,20 +158,69 @@ def _begun(folder: "RunFolder") -> Recipe | None:
     return next((one.load_recipe() for one in runs if one.recipe.is_file()), None)
 
 
-def _train(
-    one: "Run",
-    resume: bool,
-    began: float,
+def _train_runs(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    records: "Location",
+    manifest: "Manifest",
     workers: "Workers",
     termination: Termination,
-) -> dict[str, Any]:
+    least_steps: int = 0,
+) -> list[dict[str, Any]]:
+    """Train the run, or its folds one after the other, and return their reports; `least_steps` holds for the first."""
+    import keras
+
+    from kseg.runs.owned_files import FOLDS, RUN
+    from kseg.runs.run import check_resumable, make_runs
+
+    runs = make_runs(recipe, records, manifest, arguments.folds or 0)
+    resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
+    for one in resumed:
+        check_resumable(one)
+    if arguments.folds and not arguments.resume and workers.is_chief:
+        folder = recipe.run_folder.resolve()
+        remove(folder, RUN, FOLDS)  # folds of before would join the ensemble of these
+        claim(folder, FOLDS)
+    reports: list[dict[str, Any]] = []
+    for number, one in enumerate(runs, start=1):
+        if arguments.folds and workers.is_chief:
+            say(f"fold {number} of {arguments.folds}")
+        reports.append(_train(one, one in resumed, workers, termination, 0 if reports else least_steps))
+        keras.utils.clear_session()
+    return reports
+
+
+def _advise(reports: list[dict[str, Any]], words: Sequence[str], recipe: Recipe, folds: int | None) -> None:
+    """Say what the curves, of each fold where there are some, say of the time that was given; and what to do."""
+    from kseg.runs.history import read_history
+    from kseg.runs.planned_recipe import ENOUGH_STEPS
+    from kseg.runs.run_folder import RunFolder
+    from kseg.training.advice import advice
+
+    longer = 1.0
+    for number, report in enumerate(reports, start=1):
+        history = read_history(RunFolder(Path(report["run"])).history)
+        found = advice(history, report.get("steps", ENOUGH_STEPS))
+        if found:
+            longer = max(longer, found.longer)
+            say(f"fold {number}: {found.line}" if folds else found.line)
+    if longer == 1.0:
+        return
+    key = "max_minutes" if recipe.train.max_minutes else "epochs"
+    before = recipe.train.max_minutes or reports[0]["epochs"]
+    again = [word for word in words if not word.startswith(f"train.{key}=")]
+    again += [f"train.{key}={math.ceil(before * longer)}", *(["--folds", str(folds)] if folds else []), "--resume"]
+    say(f"to train it longer: {command_line('train')} {shlex.join(again)}")
+
+
+def _train(one: "Run", resume: bool, workers: "Workers", termination: Termination, least_steps: int) -> dict[str, Any]:
     """Train a run, or go on with it, and report; one that is finished is left as it is."""
     from kseg.runs.run import finished_report, write_report
     from kseg.training.fit import fit
 
     report = finished_report(one) if resume else None
     if report is None:
-        report = fit(one, resume, began, workers, termination)
+        report = fit(one, resume, workers, termination, least_steps=least_steps)
         if workers.is_chief:
             write_report(one, report)
     if workers.is_chief:

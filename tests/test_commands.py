@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -18,6 +19,7 @@ from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.records.destinations import DATASET
 from kseg.records.manifest import load_manifest
+from kseg.runs import planned_recipe
 from kseg.runs.owned_files import RUN
 from kseg.storage.ownership import check_replaceable
 from kseg.volumes.read import read_volume
@@ -145,6 +147,28 @@ def test_time_bounds_training(capsys):
     numbers = report(capsys)
     assert numbers["epochs"] < 1000
     assert Path("saved_models/brief/model.keras").is_file()
+
+
+def test_a_plan_that_the_first_steps_belie_is_made_again(monkeypatch, capsys):
+    monkeypatch.setattr(planned_recipe, "least_steps", lambda recipe, complete: 10**9)
+    train.main(["leg.toml", "name=slow", "train.epochs=5", "train.max_minutes=0.5", "--json"])
+    out, err = capsys.readouterr()
+    assert "s here, and 0.5 minutes hold too few of them\n" in err
+    assert err.count("compiling the first step") == 2
+    assert last_json(out)["epochs"] == 5
+
+
+def test_a_run_of_few_steps_says_so_and_names_the_command_that_goes_on(capsys):
+    train.main(["leg.toml", "name=brief", "train.epochs=3"])
+    err = capsys.readouterr().err
+    assert "hardly trained: it made" in err
+    command = next(line for line in err.splitlines() if line.startswith("to train it longer: "))
+    words = shlex.split(command.partition("kseg.train ")[2])
+    assert words[:2] == ["leg.toml", "name=brief"]
+    assert words[-1] == "--resume"
+    assert int(words[2].removeprefix("train.epochs=")) > 3
+    train.main([*words[:2], "train.epochs=4", "--resume", "--json"])
+    assert report(capsys)["epochs"] == 4
 
 
 def test_training_ends_where_validation_no_longer_gains(capsys):

@@ -8,7 +8,6 @@ started this one, when it did). What is imported when is as in `kseg.train`.
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ def train(words: Sequence[str], threads: int, folder: Path, started: float) -> d
     Raises:
         InputError: see `kseg.training.fit.fit`.
     """
-    began, timer = time.monotonic(), LapTimer(started)
+    timer = LapTimer(started)
     has_affinity = hasattr(os, "sched_setaffinity")
     if has_affinity:  # all threads of the process, of whatever library, share the cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -59,7 +58,7 @@ def train(words: Sequence[str], threads: int, folder: Path, started: float) -> d
     run = replace(make_runs(recipe, records, manifest, folds=0)[0], folder=RunFolder(folder))
     timer.lap(MODEL)
     outside = TimeOutsideCallbacks(timer)
-    report = fit(run, False, began, workers, watch=outside.around)
+    report = fit(run, False, workers, watch=outside.around)
     if workers.is_chief:
         write_report(run, report)
     keras.utils.clear_session()

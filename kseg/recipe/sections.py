@@ -197,7 +197,9 @@ class Train(Section):
     steps_per_epoch: PositiveInt = Field(
         50, description="steps of an epoch; validation and checkpoint follow each, or some if max_minutes counts"
     )
-    max_minutes: NonNegativeFloat = Field(0.0, description="wall-clock bound of the whole command; 0 for none")
+    max_minutes: NonNegativeFloat = Field(
+        0.0, description="wall-clock bound of the training, from the end of its first step, which compiles; 0 for none"
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Keras optimiser (sgd: Nesterov 0.9)")
     learning_rate: PositiveFloat = Field(1e-3, description="learning rate at its peak")
     schedule: Literal["constant", "cosine", "polynomial"] = Field(

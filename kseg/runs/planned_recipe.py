@@ -17,8 +17,10 @@ from kseg.volumes.intensity_normalisation import Scale
 
 ENOUGH_STEPS = 500
 """That a time-bound training is planned to make: beyond, a patch that sees more teaches more."""
-SHARE_OF_STEPS = 0.85
-"""Of a time-bound training: the rest is starting, compiling and validating."""
+TOO_FEW = 0.5
+"""Share of these with which a plan is made anew, once its step has been measured."""
+SHARE_OF_STEPS = 0.9
+"""Of a time-bound training: the rest is validating."""
 LEAST_PATCH = 32**3
 """Voxels."""
 UNBOUNDED = 1_000_000
@@ -27,19 +29,38 @@ UNBOUNDED = 1_000_000
 SectionType = TypeVar("SectionType", bound=Section)
 
 
-def planned_recipe(recipe: Recipe, manifest: Manifest) -> Recipe:
+def planned_recipe(recipe: Recipe, manifest: Manifest, step_seconds_per_voxel: float | None = None) -> Recipe:
     """Return the recipe with the plan's values for the keys that neither it nor its preset gives.
 
     `data.spacing_mm` is the dataset's (`kseg.records.preparation_keys`), where the recipe leaves it out, too.
+
+    Args:
+        recipe: as the user wrote it.
+        manifest: of the dataset that it is trained on.
+        step_seconds_per_voxel: measured seconds of a step by voxels of its patches; by default `kseg.nn.step_cost`'s.
 
     Raises:
         InputError: see `planned`.
     """
     network = PRESETS[recipe.network.preset] | recipe.network.overrides()
-    plan = _within_the_time(recipe, manifest.plan)
+    plan = _within_the_time(recipe, manifest.plan, step_seconds_per_voxel)
     complete = planned(recipe, plan, network, manifest.channels, tuple(manifest.labels)[1:])
     data = complete.data.model_copy(update={"spacing_mm": manifest.spacing_mm})
     return complete.model_copy(update={"data": data})
+
+
+def least_steps(recipe: Recipe, complete: Recipe) -> int:
+    """Return how many steps a run's minutes must hold, where smaller patches can be planned for them; 0 where not.
+
+    Args:
+        recipe: as the user wrote it.
+        complete: with the plan's values.
+    """
+    patches = complete.patches
+    smallest = math.prod(patches.size) <= LEAST_PATCH and patches.batch_size <= MIN_BATCH
+    if not recipe.train.max_minutes or "size" in recipe.patches.model_fields_set or smallest:
+        return 0
+    return round(TOO_FEW * ENOUGH_STEPS)
 
 
 def as_begun(recipe: Recipe, begun: Recipe) -> Recipe:
@@ -112,14 +133,20 @@ def _completed(section: SectionType, planned_values: Mapping[str, Any]) -> Secti
     return section.model_copy(update={key: planned_values[key] for key in left_open})
 
 
-def _within_the_time(recipe: Recipe, plan: Plan) -> Plan:
+def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float | None = None) -> Plan:
     """Return the plan, with smaller patches where so few steps would fit into the minutes that they teach little."""
     given, minutes = recipe.patches.model_fields_set, recipe.train.max_minutes
     batch = recipe.patches.batch_size if "batch_size" in given else fit_batch(plan.patch_size, recipe.data.memory_gb)
     plan = plan.model_copy(update={"batch_size": batch})
-    if not minutes or "size" in given or recipe.network.model_fields_set - {"preset"}:
+    if not minutes or "size" in given:
         return plan
-    most = voxels_of_a_step(recipe.network.preset, recipe.train.precision, 60 * minutes * SHARE_OF_STEPS / ENOUGH_STEPS)
+    seconds = 60 * minutes * SHARE_OF_STEPS / ENOUGH_STEPS
+    if step_seconds_per_voxel is not None:
+        most = seconds / step_seconds_per_voxel
+    elif recipe.network.model_fields_set - {"preset"}:
+        return plan
+    else:
+        most = voxels_of_a_step(recipe.network.preset, recipe.train.precision, seconds)
     if math.prod(plan.patch_size) * batch <= most:
         return plan
     least = batch if "batch_size" in given else MIN_BATCH

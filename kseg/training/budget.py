@@ -1,8 +1,12 @@
-"""A run that is bounded by steps and, if asked, by time: its learning rate follows what is spent of both."""
+"""A run that is bounded by steps and, if asked, by time: its learning rate follows what is spent of both.
+
+The time is that of training: starting, and the first step and first batch of a validation, which compile, come free.
+"""
 
 import math
 import time
 from collections.abc import Callable
+from statistics import median
 
 import keras
 
@@ -10,7 +14,21 @@ from kseg.recipe.sections import Train
 from kseg.training.schedule import learning_rate
 
 UNKNOWN = 0.05
-"""Of a bounded time that is kept at most for the first validation, of which nothing is known yet."""
+"""Of a bounded time that is kept for the first validation, of which nothing is known yet."""
+MEASURED = 4
+"""Steps after the first whose median tells how many will fit."""
+
+
+class TooFewSteps(Exception):
+    """So few steps fit into the time that smaller patches would teach more.
+
+    Args:
+        step_seconds: the median of the first steps, without the one that compiled.
+    """
+
+    def __init__(self, step_seconds: float):
+        super().__init__(f"steps take {step_seconds:.3g} s")
+        self.step_seconds = step_seconds
 
 
 class Budget(keras.callbacks.Callback):
@@ -22,8 +40,10 @@ class Budget(keras.callbacks.Callback):
     Args:
         options: the recipe's section.
         first_epoch: epochs done by the run before it was resumed.
-        spent_seconds: time spent before `fit` begins, by this command and by the ones it resumes.
+        spent_seconds: time of training that the commands have spent which this one resumes.
         clock: `time.monotonic`, or one that all workers agree on.
+        steps_done: of the first epoch, which are passed over.
+        least_steps: raise `TooFewSteps` once the first steps show that fewer would fit; 0 for never.
     """
 
     def __init__(
@@ -32,31 +52,41 @@ class Budget(keras.callbacks.Callback):
         first_epoch: int = 0,
         spent_seconds: float = 0.0,
         clock: Callable[[], float] | None = None,
+        steps_done: int = 0,
+        least_steps: int = 0,
     ):
         super().__init__()
         self.options = options
+        self.least_steps = least_steps
         self.steps = first_epoch * options.steps_per_epoch
+        self._done_before = self.steps + steps_done
         self.limit_seconds = 60.0 * options.max_minutes or math.inf
         self._clock = clock or time.monotonic
-        self._origin = self._clock() - spent_seconds
-        self._first_step: float | None = None
+        self._spent_before = spent_seconds
+        self._origin: float | None = None
+        self._first_steps: list[float] = []
         self._validations: list[float] = []
         self._looks: list[float] = []
         self._step_began = self._test_began = self._clock()
 
     @property
+    def has_compiled(self) -> bool:
+        """Whether a step is done, from which on the time counts."""
+        return self._origin is not None
+
+    @property
     def spent_seconds(self) -> float:
-        """Time spent by the run so far."""
-        return self._clock() - self._origin
+        """Time of training so far."""
+        return self._spent_before + (0.0 if self._origin is None else self._clock() - self._origin)
 
     @property
     def validation_seconds(self) -> float:
-        """Time to keep for the last validation and look: the longest of each so far but the first, which compiles.
+        """Time to keep for the last validation and look: the longest of each so far but the first.
 
-        Before there is any: what the first step took, which compiled too, `UNKNOWN` of the limit at most.
+        Before there is any: `UNKNOWN` of the limit.
         """
         if not self._validations:
-            return min(self._first_step or 0.0, UNKNOWN * self.limit_seconds)
+            return UNKNOWN * self.limit_seconds if self.has_compiled and self.options.max_minutes else 0.0
         return sum(max(times[1:] or times, default=0.0) for times in (self._validations, self._looks))
 
     def count_look(self, seconds: float) -> None:
@@ -76,20 +106,42 @@ class Budget(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = learning_rate(self.options, self.progress)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """End the run when another step and its validation would not fit.
+        """End the run when another step and its validation would not fit; the time begins after the first step.
 
-        The first step, which compiles, says nothing of how long the next one takes.
+        Raises:
+            TooFewSteps: see `least_steps`.
         """
         self.steps += 1
         took = self._clock() - self._step_began
-        if self._first_step is None:
-            self._first_step, took = took, 0.0
+        if self._origin is not None:
+            self._check_steps(took)
+        elif self.steps > self._done_before:
+            self._origin, took = self._clock(), 0.0
+        else:
+            took = 0.0
         if self.spent_seconds + took + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
+
+    def _check_steps(self, took: float) -> None:
+        if not self.least_steps or len(self._first_steps) == MEASURED:
+            return
+        self._first_steps.append(took)
+        if len(self._first_steps) == MEASURED:
+            seconds = median(self._first_steps)
+            if seconds * self.least_steps > self.limit_seconds:
+                raise TooFewSteps(seconds)
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         """Start the clock of a validation."""
         self._test_began = self._clock()
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Take the first validation's first batch, which compiles, out of the time."""
+        if self._origin is None or self._validations or batch > 0:
+            return
+        compiled = self._clock() - self._test_began
+        self._origin += compiled
+        self._test_began += compiled
 
     def on_test_end(self, logs: dict | None = None) -> None:
         """Remember how long a validation takes."""

@@ -1,6 +1,5 @@
 """A training run: model, patches, budget and callbacks brought together."""
 
-import time
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -32,10 +31,10 @@ from kseg.training.workers import Workers, start_workers
 def fit(
     run: Run,
     resume: bool,
-    began: float,
     workers: Workers | None = None,
     termination: Termination | None = None,
     watch: Callable[[Sequence[keras.callbacks.Callback]], Sequence[keras.callbacks.Callback]] = list,
+    least_steps: int = 0,
 ) -> dict[str, Any]:
     """Train a run through Keras' `fit`; return what came of it, nothing on workers but the chief.
 
@@ -43,13 +42,14 @@ def fit(
         run: what is trained; its dataset has training and validation cases. A run that is not resumed replaces what
             is in its folder, once its model is made.
         resume: go on from the newest checkpoint instead of starting with new weights.
-        began: `time.monotonic()` when the command began; the time budget counts from there.
         workers: who trains; by default those that the environment names (`start_workers`).
         termination: whether the run is asked to end before its end.
         watch: is given the callbacks and returns them in the same order, with others between them that only look on;
             `kseg.benchmark` measures so.
+        least_steps: how many steps the run's minutes should hold; 0 for any number.
 
     Raises:
+        TooFewSteps: they hold fewer.
         InputError: a shard is damaged, a disk refuses what is to be written, or see `start_run`.
         MachineError: another worker has ended.
         Stopped: the run was asked to end, and can be gone on with.
@@ -61,8 +61,7 @@ def fit(
         termination.parting_words = "before the first step: go on with --resume"
         tell_start(recipe, model, state, workers)
         sync = SyncWorkers(workers, termination)
-        spent = state.spent_seconds + workers.from_chief(time.monotonic() - began)
-    budget = Budget(options, state.epochs_done, spent, sync.clock)
+    budget = Budget(options, state.epochs_done, state.spent_seconds, sync.clock, state.steps_done, least_steps)
     out_of_time = state.epochs_done > 0 and state.steps_done == 0 and budget.progress == 1.0
     nothing_left = out_of_time or in_vain(options.patience, state.epochs_without_gain)
     train = _patches_of(run, "train")
@@ -124,4 +123,5 @@ def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, ch
         "alpha": curves["alpha"][-1] if "alpha" in curves else None,
         "step_seconds": median(curves["step_seconds"]),
         "minutes": budget.spent_seconds / 60,
+        "steps": budget.steps,
     }

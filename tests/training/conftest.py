@@ -1,6 +1,5 @@
 """What tests of whole trainings share: one as small as a network can be, and how two that ended are compared."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +45,7 @@ def train() -> Callable[..., Any]:
         manifest = load_manifest(recipe.records_folder)
         description = described(manifest)
         run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, description)
-        return fit(run, resume, time.monotonic(), termination=termination)
+        return fit(run, resume, termination=termination)
 
     return train
 

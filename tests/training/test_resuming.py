@@ -187,7 +187,7 @@ def train(name, resume=False, termination=None):
     manifest = load_manifest(recipe.records_folder)
     description = DataDescription(channels=manifest.channels, labels=manifest.labels)
     run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, description)
-    fit(run, resume, time.monotonic(), workers, termination)
+    fit(run, resume, workers, termination)
     return run.folder
 
 def values(folder):

@@ -1,0 +1,36 @@
+"""What a curve says of the time that its run was given."""
+
+import pytest
+
+from kseg.training.advice import advice
+
+
+def history(*dice: float) -> dict[str, list[float]]:
+    return {"epoch": [float(epoch) for epoch in range(len(dice))], "val_dice": list(dice)}
+
+
+def test_a_run_of_few_steps_is_hardly_trained_whatever_its_dice() -> None:
+    found = advice(history(0.9, 0.9, 0.9), 37)
+    assert found is not None
+    assert found.line == "hardly trained: it made 37 steps, and needs some 500"
+    assert found.longer == pytest.approx(500 / 37)
+    assert "1 step," in advice(history(0.9), 1).line
+
+
+def test_one_that_was_still_rising_wants_more_time() -> None:
+    found = advice(history(0.1, 0.3, 0.5, 0.6, 0.65, 0.7), 600)
+    assert found is not None
+    assert "still rising (0.600 to 0.700 in the last third)" in found.line
+    assert found.longer == 2
+
+
+def test_one_that_long_stopped_rising_wanted_less() -> None:
+    found = advice(history(0.1, 0.898, 0.9, 0.9, 0.899, 0.9), 600)
+    assert found is not None
+    assert "has not risen since epoch 2 of 6" in found.line
+    assert found.longer == 1
+
+
+@pytest.mark.parametrize("dice", [(0.5,), (0.5, 0.9), (0.5, 0.8, 0.85, 0.885, 0.89, 0.895)])
+def test_of_others_nothing_is_said(dice: tuple[float, ...]) -> None:
+    assert advice(history(*dice), 600) is None
