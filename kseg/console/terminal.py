@@ -1,7 +1,8 @@
-"""Progress bars for long jobs, on standard error so that `--json` owns standard output."""
+"""Progress of long jobs, on standard error so that `--json` owns standard output: bars, or in a file lines."""
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,8 +23,34 @@ stderr = Console(stderr=True, highlight=False, markup=False, emoji=False, width=
 stdout = Console(highlight=False, markup=False, emoji=False, width=WIDTH)
 
 
+EVERY = 30.0
+"""Seconds between two lines on the progress of a job, where no terminal shows a bar."""
+
+
+class Pace:
+    """Says when another line on a job's progress is due, in a file; on a terminal never."""
+
+    def __init__(self) -> None:
+        self.told()
+
+    def told(self) -> None:
+        """Start to count: a line has been written."""
+        self._since = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a line; whoever asks writes it."""
+        if stderr.is_terminal or time.monotonic() - self._since < EVERY:
+            return False
+        self.told()
+        return True
+
+
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` while a bar on the terminal shows how many are done and how long the rest will take."""
+    """Yield `items` while a bar on the terminal shows how many are done and how long the rest will take.
+
+    In a file there is a line each half minute, after the item under way.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -32,7 +59,12 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         TextColumn("left"),
         TimeRemainingColumn(),
     )
+    pace = Pace()
     # No refreshing thread: a job that fails leaves this generator to the garbage collector, which may come for it
     # while another bar holds the lock that the thread waits for. And no bar in a log file, where it cannot move.
     with Progress(*columns, console=stderr, auto_refresh=False, disable=not stderr.is_terminal) as bar:
-        yield from bar.track(items, description=description, total=total)
+        total = len(items) if total is None and isinstance(items, Sized) else total
+        for done, item in enumerate(bar.track(items, description=description, total=total), start=1):
+            yield item
+            if pace.is_due:
+                stderr.print(f"{description}: {done}" + (f" of {total}" if total is not None else ""), soft_wrap=True)

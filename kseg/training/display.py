@@ -6,14 +6,11 @@ import time
 import keras
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kseg.console.terminal import stderr
+from kseg.console.terminal import EVERY, Pace, stderr
 from kseg.training.budget import Budget
 from kseg.training.validation_times import is_validated
 
 Logs = dict[str, float]
-
-EVERY = 30.0
-"""Seconds between two lines where no terminal shows a bar."""
 
 
 class Display(keras.callbacks.Callback):
@@ -30,7 +27,7 @@ class Display(keras.callbacks.Callback):
         self.class_names = class_names
         self._compiling: _Compiling | None = None
         self._compiled = False
-        self._told = 0.0
+        self._pace = Pace()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -59,11 +56,11 @@ class Display(keras.callbacks.Callback):
             if not self.budget.has_compiled:  # a step that an earlier command has done
                 return
             self._compiling.end()
-            self._compiling, self._told = None, time.monotonic()
+            self._compiling = None
+            self._pace.told()
         now = f"loss {float((logs or {})['loss']):.4f}, {self.budget.progress:.0%} of the run"
         self._bar.update(self._task, completed=batch + 1, now=now, refresh=True)
-        if not stderr.is_terminal and time.monotonic() - self._told >= EVERY:
-            self._told = time.monotonic()
+        if self._pace.is_due:
             stderr.print(f"epoch {self._epoch:4d}  step {batch + 1} of {self.params['steps']}, {now}", soft_wrap=True)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -71,7 +68,7 @@ class Display(keras.callbacks.Callback):
         self.close()
         if not is_validated(logs):
             return
-        self._told = time.monotonic()
+        self._pace.told()
         logs = logs or {}
         dice = ", ".join(f"{name} {logs[f'val_dice_{name}']:.3f}" for name in self.class_names)
         penalties = f"  alpha {logs['alpha']:.3f}" if "alpha" in logs else ""

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from turned_clock import Clock
 
+from kseg.console import terminal
 from kseg.training import display as module
 from kseg.training.display import Display
 
@@ -22,7 +23,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def file(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     file = io.StringIO()
-    monkeypatch.setattr(module, "stderr", Console(file=file, width=120, highlight=False))
+    for one in (module, terminal):
+        monkeypatch.setattr(one, "stderr", Console(file=file, width=120, highlight=False))
     return file
 
 
