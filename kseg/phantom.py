@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kseg.console.command import command_parser, run
 from kseg.console.command_names import command_line, command_name
+from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
 from kseg.simulation.phantom_shape import FULL_SHAPE
 from kseg.storage.disk import check_writable
@@ -58,26 +59,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--out '{out}' holds files already: name another folder, or add --force to replace phantoms.")
 
     from kseg.simulation.phantom import LABELS, phantoms
-    from kseg.volumes.cases.csv_manifest import write_csv
 
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     cases = list(phantoms(options.subjects, options.shape, options.spacing_mm, seed=options.seed, **look))
     names = [(f"images/{case}.{options.format}", f"labels/{case}.{options.format}") for case, _, _ in cases]
     _check_targets(out, [MANIFEST, *(name for pair in names for name in pair)])
     manifest = out / MANIFEST
-    manifest.unlink(missing_ok=True)
+    with refusals_told("run the command again with --force"):
+        _write_all(cases, names, out)
+    values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
+    labels = f"data.labels={{{values}}}"
+    print(f"{manifest}\nnext: {command_line('prepare')} {shlex.quote(str(manifest))} {shlex.quote(labels)}")
 
+
+def _write_all(cases: "Sequence[tuple[str, str, Phantom]]", names: Sequence[tuple[str, str]], out: Path) -> None:
+    """Write images, labels and, when it can list them all, the manifest."""
+    from kseg.volumes.cases.csv_manifest import write_csv
+
+    manifest = out / MANIFEST
+    manifest.unlink(missing_ok=True)
     rows = []
     for (case, subject, phantom), (image, label) in zip(cases, names, strict=True):
         write(phantom, out / image, out / label, case)
         list_files(out, {name: out / name for name in (image, label)})
         rows.append((case, subject, "", image, label))
-    # Last, so that a manifest is never there before all that it lists.
     write_csv(manifest, rows)
     list_files(out, {MANIFEST: manifest})
-    values = ", ".join(f"{name} = {value}" for name, value in LABELS.to_json().items())
-    labels = f"data.labels={{{values}}}"
-    print(f"{manifest}\nnext: {command_line('prepare')} {shlex.quote(str(manifest))} {shlex.quote(labels)}")
 
 
 def _check_targets(out: Path, names: Sequence[str]) -> None:

@@ -28,6 +28,8 @@ MIN_VOXELS = 3  # along an axis after all pooling: the paper's 96 voxels, halved
 COARSE = 3.0  # an axis whose voxels are so many times longer than the others' is coarse
 COVERED = 95  # per cent of the volumes that a patch would hold whole, if memory allowed
 MIN_BATCH, MAX_BATCH = 2, 4  # beyond, more steps teach more than larger ones
+LEAST_SHARE = 0.001  # of a patch that the rarest class should fill; measured, docs/results.md
+LEAST_PATCH = 64**3  # voxels that a patch keeps for the sake of its context, however rare a class is
 EIGHT_BITS = 255
 
 # Measured: the paper's network, float32, batches of 96^3 patches, on two cores of a server (`kseg.bench step`).
@@ -66,7 +68,8 @@ def make_plan(
     spacings_mm = np.array([case.spacing_mm for case in cases])
     target_mm = target_spacing(spacings_mm)
     extent = np.percentile([case.shape for case in cases], COVERED, axis=0)
-    patch_size, pooling = fit_patch(np.ceil(extent).astype(int).tolist(), target_mm, memory_gb)
+    most_voxels = min(_voxels_in(memory_gb) / MIN_BATCH, max(_rarest_voxels(cases) / LEAST_SHARE, LEAST_PATCH))
+    patch_size, pooling = fit_patch(np.ceil(extent).astype(int).tolist(), target_mm, most_voxels)
     batch_size = fit_batch(patch_size, memory_gb)
     differing = [_range_ratio(cases, channel) for channel in range(len(channels))]
     shifts = [_shift(cases, channel) for channel in range(len(channels))]
@@ -110,19 +113,14 @@ def target_spacing(spacings_mm: np.ndarray) -> tuple[float, float, float]:
     return x, y, z
 
 
-def fit_patch(extent: Sequence[int], spacing_mm: Sequence[float], memory_gb: float) -> tuple[Sizes, tuple[Sizes, ...]]:
-    """Return patch size and pooling for volumes of `extent` voxels along x, y, z.
-
-    The patch holds the whole extent, rounded up to what pooling divides, if `MIN_BATCH` of it fit into the memory;
-    else the axis that is longest in mm gives way until they do.
-    """
-    return fit_patch_to(extent, spacing_mm, _voxels_in(memory_gb) / MIN_BATCH)
-
-
-def fit_patch_to(
+def fit_patch(
     extent: Sequence[int], spacing_mm: Sequence[float], most_voxels: float
 ) -> tuple[Sizes, tuple[Sizes, ...]]:
-    """The same for a patch of `most_voxels`."""
+    """Return patch size and pooling for volumes of `extent` voxels along x, y, z.
+
+    The patch holds the whole extent, rounded up to what pooling divides, if that is no more than `most_voxels`; else
+    the axis that is longest in mm gives way until it is.
+    """
     extent = list(extent)
     while True:
         pooling = plan_pooling(extent, spacing_mm)
@@ -217,5 +215,15 @@ def _fractions(cases: Sequence[Fingerprint]) -> np.ndarray:
 
 def _rarest_fraction(cases: Sequence[Fingerprint]) -> float:
     """Share of the voxels in the rarest foreground class, where it occurs: the median over the cases."""
-    present = [column[column > 0] for column in _fractions(cases)[:, 1:].T]
-    return min((float(np.median(column)) for column in present if len(column)), default=0.0)
+    return min(_medians_where_present(_fractions(cases)), default=0.0)
+
+
+def _rarest_voxels(cases: Sequence[Fingerprint]) -> float:
+    """Voxels of the smallest foreground class, where it occurs: the median over the cases; infinite where none does."""
+    return min(_medians_where_present(np.array([case.class_voxels for case in cases])), default=math.inf)
+
+
+def _medians_where_present(of_classes: np.ndarray) -> list[float]:
+    """Median over the cases, each a row, of each foreground class that occurs in some."""
+    present = [column[column > 0] for column in of_classes[:, 1:].T]
+    return [float(np.median(column)) for column in present if len(column)]

@@ -11,7 +11,7 @@ from kseg.nn.step_cost import voxels_of_a_step
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Normalisation, Section
 from kseg.records.manifest import Manifest
-from kseg.records.plan import MIN_BATCH, Plan, fit_batch, fit_patch_to
+from kseg.records.plan import MIN_BATCH, Plan, fit_batch, fit_patch
 from kseg.records.training_plan import planned_augmentation, planned_flips
 from kseg.volumes.intensity_normalisation import Scale
 
@@ -150,7 +150,7 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
     if math.prod(plan.patch_size) * batch <= most:
         return plan
     least = batch if "batch_size" in given else MIN_BATCH
-    size, pooling = fit_patch_to(plan.patch_size, plan.target_spacing_mm, max(most / least, LEAST_PATCH))
+    size, pooling = fit_patch(plan.patch_size, plan.target_spacing_mm, max(most / least, LEAST_PATCH))
     batch = max(least, min(batch, int(most // math.prod(size))))
     shown = [" x ".join(map(str, sizes)) for sizes in ((*plan.patch_size, plan.batch_size), (*size, batch))]
     say(

@@ -1,5 +1,6 @@
 """kseg.phantom replaces phantoms alone."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,11 @@ def test_phantoms_replace_phantoms_alone() -> None:
 @pytest.mark.parametrize("out", ["tiny.toml", "tiny.toml/legs", "/proc/kseg"])
 def test_phantoms_that_cannot_be_written_are_told_in_one_line(out: str) -> None:
     assert "\n" not in refused(phantom.main, [*PHANTOM, "--out", out], out)
+
+
+def test_phantoms_whose_disk_is_full_name_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(phantom, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full", "made/leg.mha")))
+        refused(phantom.main, PHANTOM, "then run the command again with --force$")
+    phantom.main([*PHANTOM, "--force"])
+    assert Path("made/manifest.csv").is_file()

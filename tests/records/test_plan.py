@@ -10,10 +10,16 @@ from kseg.records.plan import (
     MIN_VOXELS,
     fit_batch,
     fit_patch,
+    make_plan,
     oversampling,
     plan_pooling,
     target_spacing,
 )
+
+
+def most_voxels(memory_gb: float) -> float:
+    """Of a patch of which two fit into the memory."""
+    return (memory_gb * 1e9 - 0.5e9) / 1900 / 2
 
 
 def test_a_patch_covers_small_volumes_whole() -> None:
@@ -25,7 +31,7 @@ def test_a_patch_covers_small_volumes_whole() -> None:
 
 
 def test_the_papers_volumes_get_the_papers_patch_and_pooling() -> None:
-    assert fit_patch((564, 632, 1443), (0.277,) * 3, memory_gb=4) == ((96, 96, 96), ((2, 2, 2),) * 5)
+    assert fit_patch((564, 632, 1443), (0.277,) * 3, most_voxels(4)) == ((96, 96, 96), ((2, 2, 2),) * 5)
 
 
 def test_a_coarse_axis_is_pooled_when_the_others_have_caught_up() -> None:
@@ -39,7 +45,7 @@ def test_patches_are_multiples_of_their_pooling_leave_some_voxels_and_fit(memory
     for _ in range(50):
         extent = rng.integers(1, 600, 3).tolist()
         spacing_mm = rng.choice([0.3, 1.0, 3.0], 3).tolist()
-        patch, pooling = fit_patch(extent, spacing_mm, memory_gb)
+        patch, pooling = fit_patch(extent, spacing_mm, most_voxels(memory_gb))
         factors = [math.prod(level[axis] for level in pooling) for axis in range(3)]
         for size, factor, length in zip(patch, factors, extent, strict=True):
             assert size % factor == 0
@@ -50,9 +56,27 @@ def test_patches_are_multiples_of_their_pooling_leave_some_voxels_and_fit(memory
 
 
 def test_more_memory_never_means_smaller_patches() -> None:
-    voxels = [math.prod(fit_patch((300, 200, 150), (1, 1, 2), memory_gb)[0]) for memory_gb in (1, 2, 4, 8, 16, 32)]
+    most = [most_voxels(memory_gb) for memory_gb in (1, 2, 4, 8, 16, 32)]
+    voxels = [math.prod(fit_patch((300, 200, 150), (1, 1, 2), voxels)[0]) for voxels in most]
     assert voxels == sorted(voxels)
     assert voxels[0] < voxels[-1]
+
+
+@pytest.mark.parametrize(
+    ("class_voxels", "patch"),
+    [
+        ((1_400_000, 74_560, 900), (96, 96, 96)),
+        ((1_474_000, 600, 300), (64, 64, 64)),
+        ((1_474_000, 600, 0), (64, 96, 96)),
+        ((1_474_000, 600, 10), (64, 64, 64)),
+        ((1_474_560, 0, 0), (96, 96, 96)),
+    ],
+)
+def test_the_rarest_class_is_a_thousandth_of_a_patch_while_that_has_some_context(
+    class_voxels: tuple[int, ...], patch: tuple[int, int, int]
+) -> None:
+    case = fingerprint(shape=(96, 96, 160), class_voxels=class_voxels, components=(1, 1), largest_component=(1.0, 1.0))
+    assert make_plan([case], ("US",), ("background", "a", "b"), 4).patch_size == patch
 
 
 def test_the_target_is_the_median_and_on_a_coarse_axis_finer() -> None:
