@@ -47,6 +47,7 @@ def bench_predict(run: str, shape: Sequence[int] | None, threads: int, repeats: 
     sides, missing = find_sides(folder)
     for reason in missing.values():
         say(f"left out: {reason}")
+    say(f"a volume of {x} x {y} x {z} voxels; the sides take turns: {', '.join(sides)}")
     report = measure_predicting(Task(folder, (x, y, z), threads), sides, repeats)
     report |= {
         "run": str(folder.path),

@@ -15,6 +15,7 @@ from kseg.benchmark.lap_timer import EXIT, FIRST_STEP, FIRST_VALIDATION, ROWS, S
 from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.termination import exit_on_sigterm
+from kseg.console.text import counted
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.records.manifest import check_splits, load_manifest
 from kseg.records.preparation_keys import check_preparation_keys
@@ -36,7 +37,10 @@ def bench_train(words: Sequence[str], threads: Sequence[int]) -> tuple[dict[str,
     check_splits(manifest, recipe.records_folder)
     if not recipe.train.max_minutes:
         say(f"train.max_minutes=0: trains {recipe.train.epochs} epochs; train.max_minutes=1 makes it short")
-    runs = [measure_training(words, number) for number in threads]
+    runs = []
+    for number in threads:
+        say(f"a training on {counted(number, 'core')}")
+        runs.append(measure_training(words, number))
     first = runs[0]
     report = {
         "runs": [{key: value for key, value in one.items() if key not in ("patch", "batch")} for one in runs],
