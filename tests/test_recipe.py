@@ -10,6 +10,7 @@ from kseg.nn.implementation_choice import IMPLEMENTATIONS
 from kseg.nn.layers import NORMS
 from kseg.nn.networks import PRESETS, SKIPS
 from kseg.nn.parametric_tversky import Mode
+from kseg.recipe.hyperparameters import hyperparameters
 from kseg.recipe.keys import keys_help, recipe_keys
 from kseg.recipe.load import dump_recipe, load_recipe, split_arguments
 from kseg.recipe.sections import TERMS, Loss, Network, Recipe
@@ -165,6 +166,17 @@ def test_help_and_the_page_of_the_recipe_list_every_key():
     for key, default, text in recipe_keys():
         assert f"{key}={default}" in keys_help()
         assert f"| `{key}` | `{default}` | {text} |" in page, f"docs/recipe.md lacks or differs in {key}"
+
+
+def test_hyperparameters_are_plain_and_of_one_type_in_each_column():
+    left_open = hyperparameters(load_recipe(None, []))
+    changes = ["network.skip=add", "network.share_kernel=false", "network.filters=[8, 16]", "patches.flip_axes=['x']"]
+    given = hyperparameters(load_recipe(None, changes))
+    assert [given[f"network.{key}"] for key in ("skip", "share_kernel", "filters")] == ["add", "false", "[8, 16]"]
+    assert given["patches.flip_axes"] == "[x]"
+    assert given["train.learning_rate"] == 1e-3
+    assert left_open["network.skip"] == "preset"
+    assert all(type(left_open[key]) is type(given[key]) for key in given)
 
 
 def test_arguments_are_sorted_into_recipe_and_overrides():

@@ -26,12 +26,13 @@ from kseg.benchmark.lap_timer import (
 from kseg.training.callbacks import HistoryWriter
 from kseg.training.checkpoints import Checkpoint
 from kseg.training.step_times import StepTimes
+from kseg.training.tensorboard_curves import TensorBoardCurves
 from kseg.training.tensorboard_summaries import TensorBoardSummaries
 
 ROW_OF = {
     TensorBoardSummaries: PICTURES,
     Checkpoint: CHECKPOINTS,
-    keras.callbacks.TensorBoard: LOGS,
+    TensorBoardCurves: LOGS,
     HistoryWriter: LOGS,
 }
 """Callbacks that have a row of their own; the others share one."""

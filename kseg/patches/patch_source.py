@@ -79,13 +79,22 @@ class PatchSource:
         There is no buffer to shuffle in: a patch is read at its places, from whatever case.
         """
         found = self.manifest.of_split(self.split)
-        turn, index = number // len(found), tf.cast(number % len(found), tf.int32)
-        seed = tf.cast(self.seed, tf.int64)
-        case = tf.random.experimental.stateless_shuffle(tf.range(len(found)), seed=tf.stack([seed, turn]))[index]
+        case = self._case(number, len(found))
         files = tf.constant([str(self.folder / entry.file) for entry in found])
         heads = tf.constant([entry.head for entry in found], tf.int64)
         spacings_mm = tf.constant([entry.spacing_mm for entry in found], tf.float32)
-        return self._cutter(read_head(files[case], heads[case], spacings_mm[case]), tf.stack([seed, number]))
+        seed = tf.stack([tf.cast(self.seed, tf.int64), number])
+        return self._cutter(read_head(files[case], heads[case], spacings_mm[case]), seed)
+
+    def case_of(self, number: int) -> str:
+        """Return the name of the case from which the run's `number`-th patch is cut."""
+        found = self.manifest.of_split(self.split)
+        return found[int(self._case(tf.constant(number, tf.int64), len(found)))].case
+
+    def _case(self, number: tf.Tensor, cases: int) -> tf.Tensor:
+        turn, index = number // cases, tf.cast(number % cases, tf.int32)
+        seed = tf.cast(self.seed, tf.int64)
+        return tf.random.experimental.stateless_shuffle(tf.range(cases), seed=tf.stack([seed, turn]))[index]
 
     @property
     def _cutter(self) -> PatchCutter:

@@ -6,6 +6,7 @@ A (front), P (back), S (head), I (feet).
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "
 """Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""
 
 ROW_INCHES = 3.2
+LEGEND_ROW_INCHES, LEGEND_MARK_INCHES, LETTER_INCHES = 0.25, 0.6, 0.09
+"""Of a legend at 10 points: a row, the line of a colour with its margins, a wide letter."""
 
 
 class Plane(NamedTuple):
@@ -52,6 +55,7 @@ def three_planes(
     spacing_mm: Sequence[float],
     class_names: Sequence[str],
     title: str,
+    row_inches: float = ROW_INCHES,
 ) -> Figure:
     """Draw the axial, coronal and sagittal slice that hold the most foreground.
 
@@ -62,6 +66,7 @@ def three_planes(
         spacing_mm: voxel size along x, y, z.
         class_names: names of the classes 1, 2, ..., without the background.
         title: the picture's heading.
+        row_inches: height of a row of slices. Words keep their size: in a smaller picture they are larger beside it.
     """
     rows = [(name, labels) for name, labels in (("truth", truth), ("prediction", prediction)) if labels is not None]
     centre = _centre(image.shape, [labels for _, labels in rows])
@@ -69,7 +74,10 @@ def three_planes(
     widths = [float(np.clip(extents_mm[p.across] / extents_mm[p.up], 0.4, 2.5)) for p in PLANES]
     rows = rows or [("", np.zeros(image.shape, np.uint8))]
 
-    figure = Figure(figsize=(ROW_INCHES * sum(widths) + 2, (ROW_INCHES + 0.8) * len(rows) + 1))
+    width_inches = row_inches * sum(widths) + 2 * row_inches / ROW_INCHES
+    columns = _legend_columns(class_names, width_inches)
+    height_inches = (row_inches + 0.8) * len(rows) + 0.7 + LEGEND_ROW_INCHES * ceil(len(class_names) / columns)
+    figure = Figure(figsize=(width_inches, height_inches))
     figure.set_layout_engine("constrained", wspace=0.08)
     figure.suptitle(title)
     panels = figure.subplots(len(rows), len(PLANES), squeeze=False, width_ratios=widths)
@@ -88,10 +96,16 @@ def three_planes(
             for index, name in enumerate(class_names, start=1)
         ],
         loc="outside lower center",
-        ncols=4,
+        ncols=columns,
         frameon=False,
     )
     return figure
+
+
+def _legend_columns(names: Sequence[str], width_inches: float) -> int:
+    """Columns of a legend that fit beside each other, four at most."""
+    widest = LEGEND_MARK_INCHES + LETTER_INCHES * max(map(len, names), default=0)
+    return max(1, min(4, int(width_inches / widest)))
 
 
 def colour_of(index: int) -> str:

@@ -11,7 +11,8 @@ SECTIONS = ("patches", "augmentation", "network", "loss", "train")
 def hyperparameters(recipe: Recipe) -> dict[str, Any]:
     """Return the seed and the keys of the sections that shape a training.
 
-    Lists are JSON. A key that is left to the preset is `"preset"`, and JSON where it is not: one column, one type.
+    Lists are text, such as `[16, 16, 16]`. A key that is left to the preset is `preset`, and text where it is not: one
+    column, one type.
     """
     found: dict[str, Any] = {"seed": recipe.seed}
     for name in SECTIONS:
@@ -19,5 +20,10 @@ def hyperparameters(recipe: Recipe) -> dict[str, Any]:
         for key, value in section.model_dump(mode="json").items():
             optional = type(section).model_fields[key].default is None
             plain = not optional and isinstance(value, bool | int | float | str)
-            found[f"{name}.{key}"] = value if plain else "preset" if value is None else json.dumps(value)
+            found[f"{name}.{key}"] = value if plain else _text(value)
     return found
+
+
+def _text(value: Any) -> str:
+    """A value without the quotation marks that JSON has."""
+    return "preset" if value is None else json.dumps(value, ensure_ascii=False).replace('"', "")

@@ -26,6 +26,8 @@ CHECKPOINT_FILES = (MODEL_FILE, "state.json", "sha256.json")
 SAVED_MODEL_FILES = ("*.pb", "*.pb.tmp*", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
 CHECKPOINTS, LOGS, EVALUATION = "checkpoints", "logs", "evaluation"
 """Folders within a run's."""
+CURVES = ("train", "validation", "alpha", "beta")
+"""Folders within the logs: TensorBoard draws a line for each."""
 FOLD, EPOCH, STEP = "fold-", "epoch-", "-step-"
 """What stands before numbers: in the name of a fold's folder, and in those of checkpoints."""
 
@@ -50,7 +52,7 @@ FILES = (
     *(RECIPE_FILE, DATA_FILE, MODEL_FILE, HISTORY_FILE, PRECISION_RECALL_FILE, REPORT_FILE, SWEEP_SCORES_FILE),
     *(ONNX_FILE, *ENGINE_FILES),
     *(f"{CHECKPOINTS}/{EPOCH}#{within}/{file}" for within in ("", f"{STEP}#") for file in CHECKPOINT_FILES),
-    *(f"{LOGS}/{of}events.out.tfevents.*" for of in ("", "train/", "validation/")),
+    *(f"{LOGS}/{of}events.out.tfevents.*" for of in ("", *(f"{curves}/" for curves in CURVES))),
     *MADE_OF_ONE_OR_MORE,
 )
 NAME_ANOTHER = "choose another name=..."

@@ -64,7 +64,7 @@ def least_steps(recipe: Recipe, complete: Recipe) -> int:
 
 
 def as_begun(recipe: Recipe, begun: Recipe) -> Recipe:
-    """Return the recipe of a run that is gone on with: what the user does not give now is as it was when it began.
+    """Return the recipe of a run that is resumed: what the user does not give now is as it was when it began.
 
     So a run keeps what was planned for it, and what an earlier version of kseg took where the recipe said nothing.
     """

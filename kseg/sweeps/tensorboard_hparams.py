@@ -5,12 +5,13 @@ from pathlib import Path
 
 from kseg.recipe.hyperparameters import hyperparameters
 from kseg.recipe.sweep import SweepRun
+from kseg.runs.tensorboard_tags import DICE, LOSS, volume_tag
 
 METRICS = (
-    ("epoch_dice", "validation", "validation patches: Dice"),
-    ("epoch_loss", "validation", "validation patches: loss"),
-    ("test_dice", "", "test volumes: Dice"),
-    ("test_hd95_mm", "", "test volumes: HD95 mm"),
+    (DICE, "validation", "validation patches: Dice"),
+    (LOSS, "validation", "validation patches: loss"),
+    (volume_tag("test", "Dice"), "", "test volumes: Dice"),
+    (volume_tag("test", "HD95 mm"), "", "test volumes: HD95 mm"),
 )
 
 

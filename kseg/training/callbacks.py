@@ -15,6 +15,7 @@ from kseg.training.resume_within_epoch import ResumeWithinEpoch
 from kseg.training.step_times import StepTimes
 from kseg.training.stop_on_signal import StopOnSignal
 from kseg.training.sync_workers import SyncWorkers
+from kseg.training.tensorboard_curves import TensorBoardCurves
 from kseg.training.tensorboard_summaries import TensorBoardSummaries
 from kseg.training.validation_times import ValidationTimes, is_validated
 from kseg.training.workers import Workers
@@ -50,8 +51,8 @@ def make_callbacks(
     3. `StepTimes` puts its figures into the epoch's logs before these are written.
     4. `Budget` comes next, so that a validation's time is without the look, and each is counted apart.
     5. `TensorBoardSummaries` looks at the end of a validation, when the averaged weights are still in place.
-    6. `TensorBoard` and `HistoryWriter` write an epoch's logs before its checkpoint says that the epoch is done: a row
-       without a checkpoint is cut when the run goes on, a checkpoint without its row would leave a gap.
+    6. `TensorBoardCurves` and `HistoryWriter` write an epoch's logs before its checkpoint says that the epoch is done:
+       a row without a checkpoint is cut when the run goes on, a checkpoint without its row would leave a gap.
     7. `Checkpoint` writes the trained weights; validation has put them back.
     8. `Display` and `PenaltyMonitor` tell of an epoch once all of it is on disk.
     9. `ValidateAveragedWeights` puts the trained weights back after all that wanted the averaged ones.
@@ -75,7 +76,7 @@ def make_callbacks(
     if workers.is_chief:
         summaries = [TensorBoardSummaries(run, budget, validation_patches, lambda: sync.ends)]
         logs = [
-            keras.callbacks.TensorBoard(run.folder.logs, write_graph=False),
+            TensorBoardCurves(run.folder.logs),
             HistoryWriter(run.folder.history, append=True),
         ]
         shown = [display, PenaltyMonitor()]

@@ -52,7 +52,7 @@ def fit(
         TooFewSteps: they hold fewer.
         InputError: a shard is damaged, a disk refuses what is to be written, or see `start_run`.
         MachineError: another worker has ended.
-        Stopped: the run was asked to end, and can be gone on with.
+        Stopped: the run was asked to end; `--resume` continues it.
     """
     recipe, options, steps = run.recipe, run.recipe.train, run.recipe.train.steps_per_epoch
     workers, termination = workers or start_workers(), termination or Termination()

@@ -27,7 +27,7 @@ from kseg.training.workers import Workers
 def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, State]:
     """Return the model that is trained, and where its run stands.
 
-    The folder of a new run appears whole, with a checkpoint: it can be gone on with from then on. It replaces what is
+    The folder of a new run appears whole, with a checkpoint: it can be resumed from then on. It replaces what is
     there.
 
     Raises:

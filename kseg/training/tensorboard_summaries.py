@@ -1,7 +1,7 @@
-"""What TensorBoard shows of a run beside the curves that Keras writes: recipe, hyperparameters, times, pictures."""
+"""What TensorBoard shows of a run beside its curves: recipe, hyperparameters, pictures, precision over recall."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count
 
 import keras
 import numpy as np
@@ -10,12 +10,14 @@ from keras import ops
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve.summary import raw_data_pb
 
+from kseg.patches.patch_source import PatchSource
 from kseg.pictures.png import png_bytes
 from kseg.pictures.three_planes import three_planes
 from kseg.recipe.hyperparameters import hyperparameters
 from kseg.recipe.load import dump_recipe
 from kseg.runs.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
 from kseg.runs.run import Run
+from kseg.runs.tensorboard_tags import patch_tag
 from kseg.training.budget import Budget
 
 LOOKS = 10
@@ -23,14 +25,18 @@ LOOKS = 10
 SHARE = 0.02
 """Of a bounded time that looks may take."""
 PICTURES = 2
+"""Of a look, each of another case."""
+ROW_INCHES, DOTS_PER_INCH = 1.5, 120
+"""Of a picture: small, so that its words are large where TensorBoard shows it a few centimetres wide."""
 
 
 class TensorBoardSummaries(keras.callbacks.Callback):
     """Writes recipe and hyperparameters when training begins, and looks at the validation patches now and then.
 
     A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these
-    that hold foreground: truth and prediction outlined in three planes. It takes place with the weights that are
-    validated, and, where `train.max_minutes` counts, as rarely as `SHARE` says. The newest curves are kept as CSV too.
+    that hold foreground, under the names of their cases: truth and prediction outlined in three planes. It takes place
+    with the weights that are validated, and, where `train.max_minutes` counts, as rarely as `SHARE` says. The newest
+    curves are kept as CSV too.
 
     Args:
         run: whose recipe is shown, and in whose folder it is shown.
@@ -52,7 +58,8 @@ class TensorBoardSummaries(keras.callbacks.Callback):
         self.budget = budget
         self.batches = batches
         self.class_names = run.description.label_map.names[1:]
-        self.spacing_mm = run.manifest.plan.target_spacing_mm
+        self._spacings_mm = {entry.case: entry.spacing_mm for entry in run.manifest.cases}
+        self._source = PatchSource(run.records, run.manifest, "val", run.recipe.patches, run.recipe.seed)
         self.ends = ends
         self._writer = tf.summary.create_file_writer(str(run.folder.logs))
         self._epoch = 0
@@ -66,13 +73,13 @@ class TensorBoardSummaries(keras.callbacks.Callback):
         self._writer.flush()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Remember where the run is."""
-        self._epoch = epoch
+        """Remember where the run is, in epochs counted from 1."""
+        self._epoch = epoch + 1
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
         """Look, if it is time."""
         progress = self.budget.progress
-        last = self._epoch + 1 == self.recipe.train.epochs or self.model.stop_training
+        last = self._epoch == self.recipe.train.epochs or self.model.stop_training
         if self.ends() or (progress < self._next_look and not last):
             return
         began = self.budget.spent_seconds
@@ -85,32 +92,34 @@ class TensorBoardSummaries(keras.callbacks.Callback):
     def _look(self) -> None:
         counts = ThresholdCounts(len(self.class_names))
         with self._writer.as_default(step=self._epoch):
-            shown = 0
+            numbers, drawn = count(), set[str]()
             for batch in self.batches:
                 if self.ends():
                     return
                 outputs = (*batch, self.model(batch[0], training=False))
                 images, labels, probabilities = (ops.convert_to_numpy(tensor) for tensor in outputs)
                 counts.add(labels, probabilities)
-                for image, truth, likely in islice(_with_foreground(images, labels, probabilities), PICTURES - shown):
-                    self._draw(f"patch_{shown}", image, truth, likely.argmax(axis=-1))
-                    shown += 1
+                for image, truth, likely in zip(images, labels, probabilities, strict=True):
+                    number = next(numbers)
+                    if len(drawn) < PICTURES and truth.any() and (case := self._source.case_of(number)) not in drawn:
+                        self._draw(case, image, truth, likely.argmax(axis=-1))
+                        drawn.add(case)
             for name, summary in _curves(counts, self.class_names):
                 tf.summary.experimental.write_raw_pb(summary, name=name)
         self._writer.flush()
         write_precision_recall(counts, self.class_names, self.curves)
 
-    def _draw(self, tag: str, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
-        title = f"validation patch, epoch {self._epoch + 1}"
+    def _draw(self, case: str, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> None:
         figure = three_planes(
-            image[..., 0], truth, prediction, spacing_mm=self.spacing_mm, class_names=self.class_names, title=title
+            image[..., 0],
+            truth,
+            prediction,
+            spacing_mm=self._spacings_mm[case],
+            class_names=self.class_names,
+            title=f"{case}, epoch {self._epoch}",
+            row_inches=ROW_INCHES,
         )
-        tf.summary.image(tag, tf.io.decode_png(png_bytes(figure, dots_per_inch=80), channels=3)[None])
-
-
-def _with_foreground(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """The samples of a batch of images, labels, ... whose labels are not all background."""
-    return (sample for sample in zip(*arrays, strict=True) if sample[1].any())
+        tf.summary.image(patch_tag(case), tf.io.decode_png(png_bytes(figure, DOTS_PER_INCH), channels=3)[None])
 
 
 def _curves(counts: ThresholdCounts, class_names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:

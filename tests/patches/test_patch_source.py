@@ -135,6 +135,12 @@ def test_a_long_epoch_takes_as_many_patches_of_each_case(prepared: tuple[Path, M
     assert found == dict.fromkeys(range(CASES), 6)
 
 
+def test_the_case_of_a_patch_is_known_by_its_number(prepared: tuple[Path, Manifest]) -> None:
+    patches = source(prepared, seed=5)
+    names = [f"case_{number}" for number in cases_of(batches(patches, range(1), 10))]
+    assert [patches.case_of(number) for number in range(20)] == names
+
+
 def test_a_batch_mixes_volumes(prepared: tuple[Path, Manifest]) -> None:
     found = cases_of(batches(source(prepared, batch_size=CASES), [0], 4))
     assert all(len(set(found[step : step + CASES])) == CASES for step in range(0, 4 * CASES, CASES))

@@ -96,6 +96,44 @@ def test_each_class_has_its_colour_and_an_absent_one_only_its_legend(tmp_path: P
     assert coloured(prediction, 2).any(), "the legend still names it"
 
 
+def test_words_keep_their_size_in_a_smaller_picture() -> None:
+    small, large = (
+        three_planes(
+            np.zeros(SHAPE),
+            cuboid((4, 4, 2), (12, 20, 12)),
+            None,
+            spacing_mm=SPACING,
+            class_names=NAMES,
+            title="a",
+            row_inches=inches,
+        )
+        for inches in (1.5, 3.0)
+    )
+    assert small.get_figwidth() == pytest.approx(large.get_figwidth() / 2)
+    sizes = [[text.get_fontsize() for text in figure.legends[0].get_texts()] for figure in (small, large)]
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "inches"), [(NAMES, 3.2), (("gastrocnemius_lateralis",) * 3, 1.5), (("x",) * 9, 1.5)]
+)
+def test_a_legend_fits_into_its_picture(names: tuple[str, ...], inches: float) -> None:
+    figure = three_planes(
+        np.zeros(SHAPE),
+        None,
+        cuboid((4, 4, 2), (12, 20, 12)),
+        spacing_mm=SPACING,
+        class_names=names,
+        title="a",
+        row_inches=inches,
+    )
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
+    assert legend.y0 >= 0
+
+
 def test_without_truth_the_prediction_chooses_the_slices_and_without_both_nothing_is_outlined(
     tmp_path: Path,
 ) -> None:

@@ -23,6 +23,7 @@ OF_A_RUN = (
     *("model.keras", "history.csv", "report.json", "cell.json", "model.onnx", "postprocessing.json", "MODEL_CARD.md"),
     *("checkpoints/epoch-000002/model.keras", "checkpoints/epoch-000002-step-000017/state.json"),
     *("logs/events.out.tfevents.1.host.2.0.v2", "logs/train/events.out.tfevents.1.host.2.0.v2"),
+    "logs/alpha/events.out.tfevents.1.host.2.0.v2",
     *("evaluation/test.html", "evaluation/val-leg 3.png", "1/saved_model.pb", "12/assets.extra/kseg.json"),
     *(".partial-2/saved_model.pb.tmpc896", "1/variables/variables.index"),
     *(".partial-model.keras", "checkpoints/.partial-epoch-000003/model.keras"),

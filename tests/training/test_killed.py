@@ -1,4 +1,4 @@
-"""Trainings as processes: killed and asked to end by signals, as schedulers do, and gone on with."""
+"""Trainings as processes: killed and asked to end by signals, as schedulers do, and resumed."""
 
 import json
 import re

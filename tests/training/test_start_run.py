@@ -1,4 +1,4 @@
-"""How a run begins: its folder appears whole and can be gone on with, and what it was told to do it does."""
+"""How a run begins: its folder appears whole and can be resumed, and what it was told to do it does."""
 
 from collections.abc import Callable
 
