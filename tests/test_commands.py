@@ -97,13 +97,13 @@ def test_training_leaves_a_whole_run_folder():
 
 
 def test_tensorboard_has_the_curves():
-    tags = set()
-    for file in Path("saved_models/leg/logs/train").glob("events*"):
+    tags = {}
+    for file in Path("saved_models/leg/logs").glob("*/events*"):
         for event in tf.data.TFRecordDataset(str(file)):
             for value in tf.compat.v1.Event.FromString(event.numpy()).summary.value:
-                tags.add(value.tag)
-    wanted = ("alpha", "beta", "loss", "dice", "dice_soleus", "precision", "recall", "learning_rate")
-    assert {f"epoch_{name}" for name in wanted} <= tags
+                tags.setdefault(file.parent.name, set()).add(value.tag)
+    assert {"Loss", "Dice", "Dice/soleus", "Training/learning rate"} <= tags["train"]
+    assert tags["alpha"] == tags["beta"] == {"Tversky penalties"}
 
 
 def test_training_goes_on_where_it_stopped(capsys):
@@ -114,7 +114,7 @@ def test_training_goes_on_where_it_stopped(capsys):
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
 
 
-def test_a_split_that_is_not_the_runs_is_neither_scored_nor_gone_on_with(monkeypatch, capsys):
+def test_a_split_that_is_not_the_runs_is_neither_scored_nor_resumed(monkeypatch, capsys):
     learned_from = json.loads(Path("saved_models/leg/data.json").read_text(encoding="utf-8"))["learned_from"]
     assert [len(learned_from[split]) for split in ("train", "val")] == [2, 1]
     prepare.main(["leg.toml", "data.test_fraction=0.5", "--force"])
@@ -190,16 +190,20 @@ def test_evaluation_scores_whole_volumes(capsys):
     assert len(list(Path("saved_models/leg/evaluation").glob("test-*.png"))) == 1
 
 
-def test_validation_chooses_the_postprocessing_that_other_cases_get(capsys):
+def test_validation_of_one_case_chooses_no_postprocessing_and_says_why(capsys):
     evaluate.main(["leg", "--split", "val", "--json"])
     out, err = capsys.readouterr()
     chosen = last_json(out)["postprocessing"]
     stored = json.loads(Path("saved_models/leg/postprocessing.json").read_text(encoding="utf-8"))
     assert {name: choice["operations"] for name, choice in stored["classes"].items()} == chosen
     assert set(chosen) == {"soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis"}
-    assert "1 validation case;" in err
+    assert not any(chosen.values())
+    why = "post-processing: none (1 validation case cannot tell a gain from chance; 5 are needed)\n"
+    assert err.count(why) == 1
     evaluate.main(["leg", "--json"])
-    assert report(capsys)["postprocessing"] == chosen
+    out, err = capsys.readouterr()
+    assert last_json(out)["postprocessing"] == chosen
+    assert err.count(why) == 1
     evaluate.main(["leg", "evaluation.postprocessing=none", "--json"])
     assert report(capsys)["postprocessing"] == {}
 

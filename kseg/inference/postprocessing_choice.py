@@ -1,14 +1,20 @@
-"""Which post-processing a run uses: for each class the operations that improve its validation cases.
+"""Which post-processing a run uses: for each class the operations that improve its validation cases beyond noise.
 
 What helps one structure harms another: the largest component is right for a muscle and wrong for vessels. So each
-operation is tried on the validation cases, and used where it raises the class's mean Dice and worsens no more cases
-than it improves. Test cases never take part.
+operation is tried on the validation cases, and used for a class where
+
+- `LEAST_CASES` cases or more have the class,
+- its Dice rises, in the mean over these cases, by more than the standard error of that mean and `LEAST_GAIN`, and
+- at least as many cases gain as lose.
+
+Test cases never take part.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from math import sqrt
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -24,6 +30,11 @@ from kseg.storage.files import whole_file
 Operations = tuple[Operation, ...]
 Trial = Mapping[Operations, float | None]
 """Dice of one class in one case after some operations; None where the class is in neither mask."""
+
+LEAST_CASES = 5
+"""Fewer cases with a class do not tell a gain from chance."""
+LEAST_GAIN = 0.002
+"""Of Dice: what is less is not worth an operation that may harm a case unlike these."""
 
 
 class ClassChoice(BaseModel):
@@ -48,6 +59,11 @@ class PostProcessing(BaseModel):
     classes: dict[str, ClassChoice]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was chosen for any class."""
+        return not any(self.operations.values())
+
+    @property
     def operations(self) -> dict[str, Operations]:
         """The chosen operations by the name of the class."""
         return {name: choice.operations for name, choice in self.classes.items()}
@@ -57,14 +73,18 @@ class PostProcessing(BaseModel):
         postprocess(labels, list(self.operations.values()))
 
     def __str__(self) -> str:
-        """Say in a line what was chosen, and what it brought."""
+        """Say in a line what was chosen, and what it brought, or why nothing was."""
         chosen = [
             f"{name} {' + '.join(choice.operations)} (Dice {choice.dice_before:.4f} -> {choice.dice_after:.4f})"
             for name, choice in self.classes.items()
             if choice.operations
         ]
         cases = counted(self.cases, "validation case")
-        return f"{', '.join(chosen)}; chosen on {cases}" if chosen else f"none, since none helped on {cases}"
+        if chosen:
+            return f"{', '.join(chosen)}; chosen on {cases}"
+        if self.cases < LEAST_CASES:
+            return f"none ({cases} cannot tell a gain from chance; {LEAST_CASES} are needed)"
+        return f"none (on {cases} no class gained more than chance explains)"
 
 
 def try_operations(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> list[Trial]:
@@ -83,8 +103,7 @@ def choose_operations(
 ) -> PostProcessing:
     """Choose each class's operations, one after the other in the order of `OPERATIONS`.
 
-    An operation is used if it raises the mean Dice over the cases that have the class, beside what is used already, and
-    lowers that of no more cases than it raises.
+    An operation is used if it helps, by the rule above, the masks as they are after the operations chosen before it.
 
     Args:
         trials: `try_operations` of each validation case, one or more.
@@ -158,7 +177,11 @@ def _choose(trials: Sequence[Trial]) -> ClassChoice:
 
 def _helps(before_and_after: Sequence[tuple[float | None, float | None]]) -> bool:
     gains = [after - before for before, after in before_and_after if before is not None and after is not None]
-    return sum(gains) > 0 and sum(gain > 0 for gain in gains) >= sum(gain < 0 for gain in gains)
+    if len(gains) < LEAST_CASES:
+        return False
+    standard_error = stdev(gains) / sqrt(len(gains))
+    beyond_noise = fmean(gains) > standard_error + LEAST_GAIN
+    return beyond_noise and sum(gain > 0 for gain in gains) >= sum(gain < 0 for gain in gains)
 
 
 def _mean(trials: Sequence[Trial], operations: Operations) -> float | None:

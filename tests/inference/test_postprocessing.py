@@ -115,34 +115,57 @@ def trial(raw: float | None, fill: float | None, largest: float | None, both: fl
 
 
 CHOICES = {
-    "both help": ([trial(0.5, 0.6, 0.7, 0.8)], BOTH),
-    "neither changes anything": ([trial(0.5, 0.5, 0.5, 0.5)] * 3, ()),
-    "one helps": ([trial(0.5, 0.4, 0.7, 0.6)], LARGEST),
-    "the second helps no more beside the first": ([trial(0.5, 0.6, 0.7, 0.6)], FILL),
-    "it raises the mean by one case, and lowers two": (
-        [trial(0.5, 0.5, 0.9, 0.9), trial(0.5, 0.5, 0.4, 0.4), trial(0.5, 0.5, 0.4, 0.4)],
+    "both help": ([trial(0.5, 0.6, 0.7, 0.8)] * 5, BOTH),
+    "four cases are too few": ([trial(0.5, 0.6, 0.7, 0.8)] * 4, ()),
+    "neither changes anything": ([trial(0.5, 0.5, 0.5, 0.5)] * 6, ()),
+    "one helps": ([trial(0.5, 0.4, 0.7, 0.6)] * 5, LARGEST),
+    "the second helps no more beside the first": ([trial(0.5, 0.6, 0.7, 0.6)] * 5, FILL),
+    "every case gains a little": ([trial(0.5, 0.5021, 0.5, 0.5021)] * 5, FILL),
+    "every case gains too little": ([trial(0.5, 0.5019, 0.5, 0.5019)] * 5, ()),
+    # Gains of 0.1 and four of 0: mean 0.02, standard error 0.02.
+    "one case alone gains": ([trial(0.5, 0.6, 0.5, 0.6), *[trial(0.5, 0.5, 0.5, 0.5)] * 4], ()),
+    # Gains of 0.1, 0.1 and three of 0: mean 0.04, standard error 0.0245.
+    "two of five gain": ([*[trial(0.5, 0.6, 0.5, 0.6)] * 2, *[trial(0.5, 0.5, 0.5, 0.5)] * 3], FILL),
+    # Mean 0.114, standard error 0.076.
+    "it raises the mean by two cases, and lowers three": (
+        [*[trial(0.5, 0.5, 0.8, 0.8)] * 2, *[trial(0.5, 0.5, 0.49, 0.49)] * 3],
         (),
     ),
-    "it lowers the mean by one case, and raises two": (
-        [trial(0.5, 0.5, 0.1, 0.1), trial(0.5, 0.5, 0.6, 0.6), trial(0.5, 0.5, 0.6, 0.6)],
+    "it lowers the mean by one case, and raises five": (
+        [trial(0.9, 0.9, 0.1, 0.1), *[trial(0.5, 0.5, 0.6, 0.6)] * 5],
         (),
     ),
     "it raises as many as it lowers, and the mean": (
-        [trial(0.5, 0.5, 0.7, 0.7), trial(0.5, 0.5, 0.4, 0.4), trial(0.5, 0.5, 0.5, 0.5)],
+        [*[trial(0.5, 0.5, 0.9, 0.9)] * 3, *[trial(0.5, 0.5, 0.49, 0.49)] * 3],
         LARGEST,
     ),
-    "cases without the class have no say": ([trial(None, None, None, None), trial(0.5, 0.6, 0.5, 0.6)], FILL),
-    "no case has the class": ([trial(None, None, None, None)], ()),
+    "cases without the class have no say": ([trial(None, None, None, None), *[trial(0.5, 0.6, 0.5, 0.6)] * 5], FILL),
+    "cases without the class do not count": ([trial(None, None, None, None), *[trial(0.5, 0.6, 0.5, 0.6)] * 4], ()),
+    "no case has the class": ([trial(None, None, None, None)] * 5, ()),
 }
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_an_operation_is_chosen_where_it_helps_in_the_mean_and_harms_no_more_cases(name: str) -> None:
+def test_an_operation_is_chosen_where_five_cases_gain_more_than_chance_explains(name: str) -> None:
     trials, expected = CHOICES[name]
     choice = choose_operations([[of_case] for of_case in trials], ["muscle"], ["hash"])
     assert choice.operations == {"muscle": expected}
     scored = [of_case[expected] for of_case in trials if of_case[()] is not None]
     assert choice.classes["muscle"].dice_after == (pytest.approx(np.mean(scored)) if scored else None)
+
+
+@pytest.mark.parametrize(
+    ("cases", "gain", "said"),
+    [
+        (1, 0.1, "none (1 validation case cannot tell a gain from chance; 5 are needed)"),
+        (4, 0.1, "none (4 validation cases cannot tell a gain from chance; 5 are needed)"),
+        (5, 0.001, "none (on 5 validation cases no class gained more than chance explains)"),
+        (5, 0.1, "muscle fill_holes (Dice 0.5000 -> 0.6000); chosen on 5 validation cases"),
+    ],
+)
+def test_a_line_says_what_was_chosen_or_why_nothing_was(cases: int, gain: float, said: str) -> None:
+    trials = [[trial(0.5, 0.5 + gain, 0.5, 0.5 + gain)]] * cases
+    assert str(choose_operations(trials, ["muscle"], ["hash"])) == said
 
 
 def test_each_class_has_its_own_choice_and_it_is_applied() -> None:
@@ -152,16 +175,16 @@ def test_each_class_has_its_own_choice_and_it_is_applied() -> None:
         prediction[slice(*planes), 2 * index - 2 : 2 * index] = index
     truth = prediction.copy()
     truth[5][truth[5] == 1] = 0
-    choice = choose_operations([try_operations(truth, prediction, 3)], ["tibia", "vessel"], ["hash"])
+    choice = choose_operations([try_operations(truth, prediction, 3)] * 5, ["tibia", "vessel"], ["hash"])
     assert choice.operations == {"tibia": LARGEST, "vessel": ()}
     choice.apply(prediction)
     np.testing.assert_array_equal(prediction, truth)
-    assert str(choice) == "tibia largest_component (Dice 0.8571 -> 1.0000); chosen on 1 validation case"
+    assert str(choice) == "tibia largest_component (Dice 0.8571 -> 1.0000); chosen on 5 validation cases"
 
 
 def test_a_choice_is_read_back_as_long_as_the_models_are_the_same(tmp_path: Path) -> None:
     assert load_postprocessing(tmp_path, ["muscle"], ["one", "two"]) is None
-    choice = choose_operations([[trial(0.5, 0.6, 0.7, 0.8)]], ["muscle"], ["one", "two"])
+    choice = choose_operations([[trial(0.5, 0.6, 0.7, 0.8)]] * 5, ["muscle"], ["one", "two"])
     save_postprocessing(choice, tmp_path)
     assert load_postprocessing(tmp_path, ["muscle"], ["one", "two"]) == choice
     assert load_postprocessing(tmp_path, ["muscle"], ["one", "other"]) is None
@@ -177,7 +200,7 @@ def test_a_choice_is_read_back_as_long_as_the_models_are_the_same(tmp_path: Path
     ],
 )
 def test_a_choice_that_is_damaged_or_for_other_classes_is_refused(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
-    save_postprocessing(choose_operations([[trial(0.5, 0.6, 0.7, 0.8)]], ["muscle"], ["one"]), tmp_path)
+    save_postprocessing(choose_operations([[trial(0.5, 0.6, 0.7, 0.8)]] * 5, ["muscle"], ["one"]), tmp_path)
     content = json.loads((tmp_path / POSTPROCESSING_FILE).read_text())
     change(content)
     (tmp_path / POSTPROCESSING_FILE).write_text(json.dumps(content))

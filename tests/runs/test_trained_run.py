@@ -179,7 +179,7 @@ def test_a_choice_holds_until_the_model_changes_or_the_recipe_wants_none(tiny_re
     run = open_trained("leg")
     names = ["soleus", "gm", "gl"]
     trial = {(): 0.5, ("fill_holes",): 0.6, ("largest_component",): 0.5, ("fill_holes", "largest_component"): 0.6}
-    choice = choose_operations([[trial] * 3], names, run.model_hashes())
+    choice = choose_operations([[trial] * 3] * 5, names, run.model_hashes())
     assert chosen_postprocessing(run) is None
     save_postprocessing(choice, folder.path)
     assert chosen_postprocessing(run) == choice
