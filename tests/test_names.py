@@ -24,7 +24,7 @@ from kseg.console.text import markdown_text
 from kseg.evaluation.score_tables import score_table, write_scores
 from kseg.evaluation.scores import score_case, summarise
 from kseg.pictures.bland_altman import bland_altman
-from kseg.pictures.curves import RunCurves, four_panels
+from kseg.pictures.curves import RunCurves, training_curves
 from kseg.pictures.png import png_bytes, save_png
 from kseg.pictures.three_planes import three_planes
 from kseg.recipe.load import load_recipe
@@ -60,7 +60,7 @@ def test_pictures_show_names_and_no_mathematics(tmp_path):
             assert {name, "leg", f"run: {name}, Dice 0.1"} <= set(texts_of(case))
             volumes = bland_altman({name: [(1.0, 2.0), (2.0, 2.5)]})
             assert name in texts_of(volumes)
-            panels = four_panels({f"run {name}": [curves], "other": [curves]})
+            panels = training_curves({f"run {name}": [curves], "other": [curves]})
             assert f"run {name}" in texts_of(panels)
             for figure in (case, volumes, panels):
                 assert not any(text.get_parse_math() for text in figure.findobj(Text) if name in text.get_text())

@@ -10,6 +10,8 @@ from kseg.pictures.text import names_as_written
 from kseg.pictures.three_planes import colour_of
 
 Pairs = Sequence[tuple[float, float]]
+LEAST_CASES = 10
+"""For limits of agreement: the standard error of a limit is sqrt(3 / n) standard deviations, 0.55 of ten cases."""
 
 
 class Limits(NamedTuple):
@@ -32,8 +34,15 @@ def bland_altman(volumes_ml: Mapping[str, Pairs]) -> Figure:
     """Draw, for each class, prediction minus truth over the mean of both.
 
     Args:
-        volumes_ml: by class the (truth, prediction) volumes of the cases, in ml.
+        volumes_ml: by class the (truth, prediction) volumes of the cases, in ml; a class without any has no panel.
+            Limits of agreement are drawn from `LEAST_CASES` on.
+
+    Raises:
+        ValueError: no class has volumes.
     """
+    volumes_ml = {name: pairs for name, pairs in volumes_ml.items() if len(pairs)}
+    if not volumes_ml:
+        raise ValueError("there are no volumes to draw")
     figure = Figure(figsize=(4 * len(volumes_ml) + 0.5, 3.6), layout="constrained")
     panels = figure.subplots(1, len(volumes_ml), squeeze=False)[0]
     for index, (panel, (name, pairs)) in enumerate(zip(panels, volumes_ml.items(), strict=True), start=1):
@@ -41,7 +50,8 @@ def bland_altman(volumes_ml: Mapping[str, Pairs]) -> Figure:
         panel.scatter((truth + prediction) / 2, prediction - truth, color=colour_of(index), edgecolor="black", zorder=3)
         if len(pairs) > 1:
             limits = limits_of_agreement(pairs)
-            for value, style in ((limits.bias, "-"), (limits.low, "--"), (limits.high, "--")):
+            dashed = [(limits.low, "--"), (limits.high, "--")] if len(pairs) >= LEAST_CASES else []
+            for value, style in ((limits.bias, "-"), *dashed):
                 panel.axhline(value, color="black", linestyle=style, linewidth=1)
                 panel.annotate(
                     f"{value:+.3g}", (1, value), (-2, 2), ha="right", size="small",

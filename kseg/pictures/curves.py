@@ -1,4 +1,4 @@
-"""Curves of trainings: the four panels of the paper's Figure 2 (Al Chanti et al., 2021)."""
+"""Curves of trainings: the panels of the paper's Figure 2 (Al Chanti et al., 2021)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kseg.pictures.text import names_as_written
 from kseg.pictures.three_planes import colour_of
@@ -21,38 +22,42 @@ class RunCurves:
 
 
 @names_as_written
-def four_panels(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
-    """Draw validation loss, validation Dice, precision over recall, and alpha and beta.
+def training_curves(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
+    """Draw validation loss, validation Dice, precision over recall, and alpha and beta where any run learned them.
 
     Args:
         runs: by choice its runs, one for each seed; a line is their mean, a band goes from the least to the greatest. A
             choice without a name, the only one, is not named.
     """
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    loss, dice, precision, penalties = figure.subplots(2, 2).flat
-    learned = False
+    learned = any(_learned(seeds) for seeds in runs.values())
+    figure = Figure(figsize=(11, 8) if learned else (13, 4.2), layout="constrained")
+    loss, dice, precision, *others = figure.subplots(2, 2).flat if learned else figure.subplots(1, 3)
     for index, (title, seeds) in enumerate(runs.items(), start=1):
         colour = colour_of(index)
         _line(loss, seeds, "val_loss", colour, title)
         _line(dice, seeds, "val_dice", colour, title)
         recall = np.mean([run.recall for run in seeds], axis=0)
         precision.plot(recall, np.mean([run.precision for run in seeds], axis=0), color=colour, label=title)
-        if all("alpha" in run.history for run in seeds):
-            learned = True
-            _line(penalties, seeds, "alpha", colour, f"alpha, {title}".rstrip(", "))
-            _line(penalties, seeds, "beta", colour, f"beta, {title}".rstrip(", "), "--")
+        if _learned(seeds):
+            for name, style in (("alpha", "-"), ("beta", "--")):
+                _line(others[0], seeds, name, colour, f"{name}, {title}".rstrip(", "), style)
     loss.set(title="validation loss", xlabel="epoch")
     dice.set(title="validation Dice", xlabel="epoch", ylim=(0, 1))
     precision.set(title="precision over recall, validation patches", xlabel="recall", ylabel="precision")
     precision.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    penalties.set(title="learned penalties", xlabel="epoch", ylim=(0, 1))
-    if not learned:
-        penalties.text(0.5, 0.5, "no penalties were learned", ha="center", va="center", transform=penalties.transAxes)
-    for panel in (loss, dice, precision, *([penalties] if learned else [])):
+    for panel in others:
+        panel.set(title="learned penalties", xlabel="epoch", ylim=(0, 1))
+    for panel in (loss, dice, *others):
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for panel in (loss, dice, precision, *others):
         panel.grid(alpha=0.3)
         if panel.get_legend_handles_labels()[1]:  # a single run needs no name
             panel.legend(fontsize="small")
     return figure
+
+
+def _learned(seeds: Sequence[RunCurves]) -> bool:
+    return all("alpha" in run.history for run in seeds)
 
 
 def _line(panel: Axes, seeds: Sequence[RunCurves], column: str, colour: str, label: str, style: str = "-") -> None:

@@ -1,18 +1,17 @@
-"""The report of a run: scores, curves, best and worst case, volume agreement, recipe."""
+"""The report of a run: scores by class and by case, curves, best and worst case, volume agreement, recipe."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
-from kseg.evaluation.score_tables import headings, means
-from kseg.evaluation.scores import Statistic
-from kseg.pictures.bland_altman import bland_altman
-from kseg.pictures.curves import RunCurves, four_panels
+from kseg.evaluation.score_tables import case_cells, case_headings, headings, means
+from kseg.evaluation.scores import ClassScore, Statistic, mean_dice
+from kseg.pictures.bland_altman import LEAST_CASES, bland_altman
+from kseg.pictures.curves import RunCurves, training_curves
 from kseg.pictures.png import png_bytes
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
@@ -32,21 +31,35 @@ class MeanScores:
 
 
 @dataclass(frozen=True)
+class CaseScores:
+    """What a table shows of a case: its mean Dice, and for each class what stands under each heading."""
+
+    case: str
+    dice: str
+    rows: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
 class RunPart:
     """What a page shows of a run's scores on a split; pictures are addresses that hold them."""
 
     split: str
     scores: MeanScores
+    case_headings: list[str]
+    cases: list[CaseScores]
+    """The worst mean Dice first."""
     pictures: list[tuple[str, str, str]]
     """Heading, case and picture."""
-    agreement: str
+    agreement: str | None
+    """Picture; None where no class has two cases."""
+    agreement_note: str
     seed: int
     changes: tuple[str, ...] = ()
 
 
 def write_run_report(folder: RunFolder, recipe: Recipe, split: str) -> None:
     """Write `evaluation/<split>.html` of a run whose split has been scored; an ensemble of folds has no curves."""
-    curves = inside(png_bytes(four_panels({"": [read_curves(folder)]}))) if folder.history.is_file() else None
+    curves = inside(png_bytes(training_curves({"": [read_curves(folder)]}))) if folder.history.is_file() else None
     _, _, page = folder.split_scores(split)
     write_page(
         "run.html",
@@ -80,37 +93,59 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
         InputError: the split has not been scored.
     """
     with _scores_of(folder, split) as document:
-        mean_scores = _mean_scores(document["summary"])
-        scores = document["cases"]
-        volumes = {
-            name: [
-                (row["truth_ml"], row["prediction_ml"])
-                for case in scores.values()
-                for row in case
-                if row["class_name"] == name
-            ]
-            for name in document["summary"]["classes"]
-        }
-        dice = {case: [row["dice"] for row in rows if row["dice"] is not None] for case, rows in scores.items()}
-    ranked = sorted((case for case in dice if dice[case]), key=lambda case: fmean(dice[case]))
+        summary = document["summary"]
+        mean_scores = _mean_scores(summary)
+        scores = {case: [ClassScore(**row) for row in rows] for case, rows in document["cases"].items()}
+        volumes = {name: _volumes(scores, name) for name in summary["classes"]}
+        headings_by_case = case_headings(*_tolerances_mm(summary))
+    dice = {case: mean_dice(of_case) for case, of_case in scores.items()}
+    ranked = sorted((found, case) for case, found in dice.items() if found is not None)
+    unscored = [case for case, found in dice.items() if found is None]
     extremes = (
         [("Best case", ranked[-1]), ("Worst case", ranked[0])]
         if len(ranked) > 1
-        else [("The case", case) for case in ranked]
+        else [("The case", one) for one in ranked]
     )
     pictures = [
-        (f"{heading}, Dice {fmean(dice[case]):.3f}", case, inside(path.read_bytes()))
-        for heading, case in extremes
+        (f"{heading}, Dice {found:.3f}", case, inside(path.read_bytes()))
+        for heading, (found, case) in extremes
         if (path := folder.picture(split, case)).is_file()
     ]
+    drawn = max(map(len, volumes.values()), default=0) > 1
     return RunPart(
         split=split,
         scores=mean_scores,
+        case_headings=headings_by_case,
+        cases=[_case_scores(case, scores[case]) for case in (*(case for _, case in ranked), *unscored)],
         pictures=pictures,
-        agreement=inside(png_bytes(bland_altman(volumes), dots_per_inch=100)),
+        agreement=inside(png_bytes(bland_altman(volumes), dots_per_inch=100)) if drawn else None,
+        agreement_note=_agreement_note([len(pairs) for pairs in volumes.values() if pairs]),
         seed=seed,
         changes=changes,
     )
+
+
+def _case_scores(case: str, scores: Sequence[ClassScore]) -> CaseScores:
+    dice = mean_dice(scores)
+    rows = {score.class_name: case_cells(score) for score in scores}
+    return CaseScores(case, "-" if dice is None else f"{dice:.3f}", rows)
+
+
+def _volumes(scores: Mapping[str, Sequence[ClassScore]], class_name: str) -> list[tuple[float, float]]:
+    """Truth and prediction of a class, in ml, of each case in which either has it."""
+    found = [score for of_case in scores.values() for score in of_case if score.class_name == class_name]
+    return [(score.truth_ml, score.prediction_ml) for score in found if score.truth_ml or score.prediction_ml]
+
+
+def _agreement_note(cases: Sequence[int]) -> str:
+    """Say what is drawn of classes that have so many cases each."""
+    note = "Prediction minus truth over their mean, a point for each case; solid line: mean difference."
+    if max(cases, default=0) >= LEAST_CASES:
+        note += " Dashed: limits of agreement, 1.96 standard deviations away (Bland and Altman 1986)."
+    if min(cases, default=0) < LEAST_CASES:
+        note += f" Limits of agreement need {LEAST_CASES} cases of a class"
+        note += "; classes with fewer have none." if max(cases, default=0) >= LEAST_CASES else "."
+    return note
 
 
 @contextmanager
@@ -126,7 +161,13 @@ def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
 def _mean_scores(summary: dict[str, Any]) -> MeanScores:
     classes = {**summary["classes"], "all classes": summary["foreground"]}
     rows = {name: means(_statistics(found)) for name, found in classes.items()}
-    return MeanScores(summary["cases"], headings(summary["nsd_tolerance_mm"]), rows)
+    return MeanScores(summary["cases"], headings(*_tolerances_mm(summary)), rows)
+
+
+def _tolerances_mm(summary: dict[str, Any]) -> tuple[float, float]:
+    """The largest and the least of the normalised surface Dice; earlier versions had one for all cases."""
+    largest_mm = summary["nsd_tolerance_mm"]
+    return largest_mm, summary.get("nsd_tolerance_least_mm", largest_mm)
 
 
 def _statistics(found: dict[str, Any]) -> dict[str, Statistic]:

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg.pictures.curves import RunCurves, four_panels
+from kseg.pictures.curves import RunCurves, training_curves
 from kseg.pictures.png import png_bytes, save_png
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sweep import Sweep, SweepRun
@@ -36,7 +36,7 @@ def write_sweep_report(sweep: Sweep, rows: Sequence[Row], folder: Path) -> None:
         if run.trainer == run.recipe.name:  # one that shares a training has that one's curves
             curves.setdefault(run.title, {})[run.seed] = read_curves(RunFolder(run.recipe.run_folder))
     _write_curves(curves, folder / "curves.csv")
-    figure = four_panels({title: list(seeds.values()) for title, seeds in curves.items()})
+    figure = training_curves({title: list(seeds.values()) for title, seeds in curves.items()})
     save_png(figure, folder / "figure.png")
 
     table = mean_table(rows, sweep.reference)

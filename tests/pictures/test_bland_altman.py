@@ -12,12 +12,22 @@ def test_bias_and_limits_by_hand():
     assert limits == pytest.approx((3.0, 3.0 - 1.96 * 2, 3.0 + 1.96 * 2))
 
 
-def test_points_are_difference_over_mean_and_one_case_has_no_limits():
-    figure = bland_altman({"a": [(10, 12), (20, 19)], "b": [(5, 4)]})
-    first, second = figure.axes
-    np.testing.assert_allclose(first.collections[0].get_offsets(), [(11, 2), (19.5, -1)])
-    heights = [line.get_ydata()[0] for line in first.lines]
-    spread = 1.96 * np.std([2, -1], ddof=1)
-    np.testing.assert_allclose(heights, [0.5, 0.5 - spread, 0.5 + spread, 0])
-    np.testing.assert_allclose(second.collections[0].get_offsets(), [(4.5, -1)])
-    assert [line.get_ydata()[0] for line in second.lines] == [0]
+def heights(panel):
+    return [line.get_ydata()[0] for line in panel.lines]
+
+
+def test_points_are_difference_over_mean_and_few_cases_have_no_limits():
+    ten = [(10, 12), (20, 19)] * 5
+    first, second, third = bland_altman({"a": ten, "b": ten[:9], "c": [(5, 4)]}).axes
+    np.testing.assert_allclose(first.collections[0].get_offsets(), [(11, 2), (19.5, -1)] * 5)
+    spread = 1.96 * np.std([2, -1] * 5, ddof=1)
+    np.testing.assert_allclose(heights(first), [0.5, 0.5 - spread, 0.5 + spread, 0])
+    np.testing.assert_allclose(heights(second), [(5 * 2 - 4) / 9, 0])
+    np.testing.assert_allclose(third.collections[0].get_offsets(), [(4.5, -1)])
+    assert heights(third) == [0]
+
+
+def test_a_class_without_volumes_has_no_panel():
+    assert [panel.get_title() for panel in bland_altman({"a": [], "b": [(5, 4), (3, 3)]}).axes] == ["b"]
+    with pytest.raises(ValueError, match="no volumes"):
+        bland_altman({"a": []})

@@ -12,9 +12,9 @@ import pytest
 from matplotlib.image import imread
 
 from kseg.console.errors import InputError
-from kseg.evaluation.case_pictures import CasePictures, mean_dice
+from kseg.evaluation.case_pictures import CasePictures
 from kseg.evaluation.score_tables import write_scores
-from kseg.evaluation.scores import score_case, summarise
+from kseg.evaluation.scores import ClassScore, mean_dice, score_case, summarise
 from kseg.report.page import inside, write_page
 from kseg.report.run_report import run_part
 from kseg.runs.run_folder import RunFolder
@@ -55,6 +55,60 @@ def test_a_part_shows_the_best_and_the_worst_case(folder: RunFolder) -> None:
     document = json.loads((folder.evaluation / "test.json").read_text(encoding="utf-8"))
     assert part.scores.rows["soleus"][0] == f"{document['summary']['classes']['soleus']['dice']['mean']:.3f}"
     assert list(part.scores.rows) == [*NAMES, "all classes"]
+    assert part.scores.headings[-2:] == ["volume error %", "absolute volume error %"]
+
+
+def test_a_part_has_a_table_by_case_the_worst_first(folder: RunFolder) -> None:
+    part = run_part(folder, "test", seed=1)
+    document = json.loads((folder.evaluation / "test.json").read_text(encoding="utf-8"))["cases"]
+    dice = {case: np.mean([row["dice"] for row in rows]) for case, rows in document.items()}
+    assert [one.case for one in part.cases] == sorted(dice, key=lambda case: dice[case])
+    assert [one.dice for one in part.cases] == [f"{dice[one.case]:.3f}" for one in part.cases]
+    worst = part.cases[0]
+    assert list(worst.rows) == list(NAMES)
+    cells = dict(zip(part.case_headings, worst.rows["soleus"], strict=True))
+    assert cells["Dice"] == f"{document['case_6'][0]['dice']:.3f}"
+    assert cells["volume error %"] == f"{document['case_6'][0]['volume_error_percent']:+.1f}"
+    assert float(cells["prediction ml"]) == pytest.approx(document["case_6"][0]["prediction_ml"], rel=0.01)
+
+
+def only_cases(folder: RunFolder, number: int) -> None:
+    """Leave the first cases of the scores."""
+    path = folder.evaluation / "test.json"
+    cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    scores = {case: [ClassScore(**row) for row in cases[case]] for case in list(cases)[:number]}
+    write_scores(scores, summarise(scores), folder.evaluation, "test")
+
+
+def test_one_case_is_neither_best_nor_worst_and_shows_no_agreement(folder: RunFolder, tmp_path: Path) -> None:
+    only_cases(folder, 1)
+    part = run_part(folder, "test", seed=1)
+    assert [heading.partition(",")[0] for heading, _, _ in part.pictures] == ["The case"]
+    assert part.agreement is None
+    write_page("run.html", tmp_path / "page.html", title="t", part=part, curves=None, recipe="")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Best" not in page
+    assert "Agreement" not in page
+    assert "<summary>1 case</summary>" in page
+    assert "One test case." in page
+
+
+def test_limits_of_agreement_ask_for_ten_cases(folder: RunFolder) -> None:
+    few = run_part(folder, "test", seed=1)
+    assert few.agreement is not None
+    assert few.agreement_note.endswith("mean difference. Limits of agreement need 10 cases of a class.")
+
+
+def test_scores_of_earlier_versions_are_shown(folder: RunFolder) -> None:
+    path = folder.evaluation / "test.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    del document["summary"]["nsd_tolerance_least_mm"]
+    for statistics in (*document["summary"]["classes"].values(), document["summary"]["foreground"]):
+        del statistics["absolute_volume_error_percent"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    scores = run_part(folder, "test", seed=1).scores
+    assert scores.headings[2] == "NSD 1 mm"
+    assert scores.rows["all classes"][-1] == "-"
 
 
 def test_what_was_not_scored_is_named(folder: RunFolder) -> None:
