@@ -1,7 +1,7 @@
 """`python -m kseg.evaluate`: a run on the whole volumes of a split, scored on each scan's own grid."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,14 @@ from kseg.console.command_names import command_name
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
+from kseg.console.text import counted
 from kseg.recipe.types import SPLITS
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import Location, location_of
 
 if TYPE_CHECKING:
+    from kseg.evaluation.scores import ClassScore, Summary
+    from kseg.inference.postprocessing_choice import PostProcessing, Trial
     from kseg.records.manifest import Manifest
     from kseg.runs.trained_run import TrainedRun
 
@@ -44,46 +47,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_tensorflow()
     from kseg.console.terminal import progress, stdout
     from kseg.evaluation.case_pictures import CasePictures
-    from kseg.evaluation.score_tables import score_table, write_scalars, write_scores
+    from kseg.evaluation.score_tables import score_table
     from kseg.evaluation.scores import score_case, summarise
-    from kseg.inference.postprocessing_choice import (
-        choose_operations,
-        chosen_postprocessing,
-        save_postprocessing,
-        try_operations,
-    )
+    from kseg.evaluation.surface_tolerance import tolerance_of, warning_below_voxel
+    from kseg.inference.postprocessing_choice import chosen_postprocessing, try_operations
     from kseg.inference.segment_volumes import brought_back, describe_segmentation, segment_cases
-    from kseg.report.run_report import write_run_report
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
         say(describe_segmentation(trained, postprocessing))
     names = description.label_map.names[1:]
-    scores, trials = {}, []
+    scores, spacings_mm, trials = {}, {}, []
+    asked_mm = recipe.evaluation.surface_tolerance_mm
     pictures = CasePictures(folder, arguments.split, names, recipe.name)
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
     for case, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
         own, truth = brought_back(prediction, case.image, case.truth), case.truth
-        scored = score_case(truth.array, own, truth.spacing_mm, names, recipe.evaluation.surface_tolerance_mm)
-        scores[case.case] = scored
+        scored = score_case(truth.array, own, truth.spacing_mm, names, tolerance_of(asked_mm, truth.spacing_mm))
+        scores[case.case], spacings_mm[case.case] = scored, truth.spacing_mm
         if choosing:
             trials.append(try_operations(case.labels, prediction, description.label_map.num_classes))
         pictures.see(case.case, case.image, case.labels, prediction, scored)
     summary = summarise(scores)
-    write_scores(scores, summary, folder.evaluation, arguments.split)
-    write_run_report(folder, recipe, arguments.split)
-    if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
-        write_scalars(summary, folder.logs, arguments.split)
+    _write(trained, arguments.split, scores, summary)
     stdout.print(score_table(summary))
+    if warning := warning_below_voxel(asked_mm, spacings_mm):
+        say(warning)
     _, _, page = folder.split_scores(arguments.split)
-    say(f"report: {page}; beside it .csv, .json, {len(pictures.drawn)} pictures")
+    say(f"report: {page}; beside it .csv, .json and {counted(len(pictures.drawn), 'picture')}")
     if choosing:
-        postprocessing = choose_operations(trials, names, trained.model_hashes())
-        save_postprocessing(postprocessing, folder.path)
-        say(
-            f"{describe_segmentation(trained, postprocessing)}; "
-            f"used by {command_name('predict')} and for other splits from now on"
-        )
+        postprocessing = _choose_postprocessing(trained, trials)
     if arguments.json:
         report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
         print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})
@@ -102,6 +95,30 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split
             f"note: run '{trained.folder.path}' is of an earlier kseg and does not say whose scans it was trained on: "
             f"nobody checks that the {split} cases of '{records}' are of others"
         )
+
+
+def _write(trained: "TrainedRun", split: str, scores: "Mapping[str, Sequence[ClassScore]]", summary: "Summary") -> None:
+    """Write the scores of a split as CSV, JSON, HTML report and for TensorBoard."""
+    from kseg.evaluation.score_tables import write_scalars, write_scores
+    from kseg.report.run_report import write_run_report
+
+    folder = trained.folder
+    write_scores(scores, summary, folder.evaluation, split)
+    write_run_report(folder, trained.recipe, split)
+    if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
+        write_scalars(summary, folder.logs, split)
+
+
+def _choose_postprocessing(trained: "TrainedRun", trials: "Sequence[Sequence[Trial]]") -> "PostProcessing":
+    """Choose a run's post-processing by its validation cases, keep it, and say what it is."""
+    from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing
+    from kseg.inference.segment_volumes import describe_segmentation
+
+    choice = choose_operations(trials, trained.description.label_map.names[1:], trained.model_hashes())
+    save_postprocessing(choice, trained.folder.path)
+    used = f"; used by {command_name('predict')} and for other splits from now on"
+    say(f"{describe_segmentation(trained, choice)}{'' if choice.is_empty else used}")
+    return choice
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

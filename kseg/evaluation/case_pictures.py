@@ -2,23 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
-from kseg.evaluation.scores import ClassScore
+from kseg.evaluation.scores import ClassScore, mean_dice
 from kseg.pictures.png import save_png
 from kseg.pictures.three_planes import three_planes
 from kseg.runs.run_folder import RunFolder
 from kseg.volumes.volume import Volume
 
 FIRST = 5
-
-
-def mean_dice(scores: Sequence[ClassScore]) -> float | None:
-    """Return a case's mean Dice over its classes; None where none is scored."""
-    scored = [score.dice for score in scores if score.dice is not None]
-    return fmean(scored) if scored else None
 
 
 class CasePictures:

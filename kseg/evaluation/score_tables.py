@@ -11,6 +11,7 @@ from rich.table import Table
 from kseg.console.text import counted
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
 from kseg.runs.owned_files import split_files
+from kseg.runs.tensorboard_tags import volume_tag
 from kseg.storage.files import whole_file
 
 MEASURES = {
@@ -20,8 +21,16 @@ MEASURES = {
     "precision": ("precision", ".3f"),
     "recall": ("recall", ".3f"),
     "volume_error_percent": ("volume error %", "+.1f"),
+    "absolute_volume_error_percent": ("absolute volume error %", ".1f"),
 }
 """What tables show of a summary: heading and form of each measure."""
+NOTE = "n: masks in the mean of Dice"
+MAX_NAME = 24
+"""Letters of a class for which a table on the terminal keeps room, where there is any."""
+SIGNED, ABSOLUTE = "volume_error_percent", "absolute_volume_error_percent"
+"""The mean of signed errors over classes says little alone: they cancel. Of one case and class the sign says all."""
+VOLUMES = {"truth_ml": "truth ml", "prediction_ml": "prediction ml"}
+"""What a table by case shows besides."""
 
 
 def write_scores(
@@ -46,23 +55,26 @@ def write_scores(
 
 
 def write_scalars(summary: Summary, logs: Path, split: str) -> None:
-    """Write the means of all measures over the foreground as `<split>_<measure>`."""
+    """Write the means of all measures over the foreground; of volume errors that without signs alone."""
     import tensorflow as tf
 
     writer = tf.summary.create_file_writer(str(logs))
     with writer.as_default(step=0):
         for measure, statistic in summary.foreground.items():
-            tf.summary.scalar(f"{split}_{measure}", statistic.mean)
+            if measure != SIGNED:
+                heading, _ = MEASURES[measure]
+                tf.summary.scalar(volume_tag(split, heading), statistic.mean)
     writer.close()
 
 
 def score_table(summary: Summary) -> Table:
     """The means of every class, and of all classes in the last line, with the case whose Dice is worst."""
-    table = Table(title=f"Mean of {counted(summary.cases, 'case')}")
-    table.add_column("class")
-    for heading in ("scored", *headings(summary.nsd_tolerance_mm)):
+    table = Table(title=f"Means over {counted(summary.cases, 'case')}", caption=NOTE)
+    widest = max(map(len, summary.classes), default=0)
+    table.add_column("class", overflow="fold", min_width=min(widest, MAX_NAME))
+    for heading in ("n", *headings(summary.nsd_tolerance_mm, summary.nsd_tolerance_least_mm)):
         table.add_column(heading, justify="right")
-    table.add_column("worst Dice")
+    table.add_column("worst Dice", overflow="fold")
     for name, statistics in summary.classes.items():
         table.add_row(*_cells(name, statistics))
     if len(summary.classes) > 1:
@@ -71,9 +83,11 @@ def score_table(summary: Summary) -> Table:
     return table
 
 
-def headings(nsd_tolerance_mm: float) -> list[str]:
-    """Return the headings of `MEASURES`, the tolerance of the normalised surface Dice with its own."""
-    return [f"NSD {nsd_tolerance_mm:g} mm" if heading == "NSD" else heading for heading, _ in MEASURES.values()]
+def headings(nsd_tolerance_mm: float, least_mm: float) -> list[str]:
+    """Return the headings of `MEASURES`, that of the normalised surface Dice with its tolerance, or its range."""
+    least, largest = f"{least_mm:.3g}", f"{nsd_tolerance_mm:.3g}"
+    tolerance = largest if least == largest else f"{least} to {largest}"
+    return [f"NSD {tolerance} mm" if heading == "NSD" else heading for heading, _ in MEASURES.values()]
 
 
 def means(statistics: Mapping[str, Statistic]) -> list[str]:
@@ -82,6 +96,23 @@ def means(statistics: Mapping[str, Statistic]) -> list[str]:
         format(statistics[measure].mean, form) if measure in statistics else "-"
         for measure, (_, form) in MEASURES.items()
     ]
+
+
+def case_headings(nsd_tolerance_mm: float, least_mm: float) -> list[str]:
+    """Return the headings of `case_cells`."""
+    measures = zip(MEASURES, headings(nsd_tolerance_mm, least_mm), strict=True)
+    return [*(heading for measure, heading in measures if measure != ABSOLUTE), *VOLUMES.values()]
+
+
+def case_cells(score: ClassScore) -> list[str]:
+    """Return what a table shows of a class in a case, "-" for what was not scored."""
+    values = ((getattr(score, measure), form) for measure, (_, form) in MEASURES.items() if measure != ABSOLUTE)
+    cells = ["-" if value is None else format(value, form) for value, form in values]
+    return [*cells, *(_millilitres(getattr(score, volume)) for volume in VOLUMES)]
+
+
+def _millilitres(volume_ml: float) -> str:
+    return format(volume_ml, ".1f" if volume_ml >= 10 else ".3g")
 
 
 def _cells(name: str, statistics: Mapping[str, Statistic]) -> list[str]:

@@ -42,6 +42,11 @@ class ClassScore:
     volume_error_percent: float | None
     """Signed: positive where the prediction is too large."""
 
+    @property
+    def absolute_volume_error_percent(self) -> float | None:
+        """The volume error without its sign: the mean of signed ones hides those that cancel."""
+        return None if self.volume_error_percent is None else abs(self.volume_error_percent)
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -58,14 +63,19 @@ class Statistic:
 class Summary:
     """Statistics by measure, for each class and over the scores of all foreground classes.
 
-    A measure that was never scored has no entry.
+    A measure that was never scored has no entry. The tolerances of the normalised surface Dice are the largest and the
+    least of all cases.
     """
 
     cases: int
     nsd_tolerance_mm: float
+    nsd_tolerance_least_mm: float
     classes: dict[str, dict[str, Statistic]]
     foreground: dict[str, Statistic]
 
+
+ROUNDING = 1e-5
+"""Of spacings and distances, as a share: a distance that equals the tolerance is within it."""
 
 BADNESS = {
     "dice": lambda value: -value,
@@ -74,6 +84,7 @@ BADNESS = {
     "hd95_mm": lambda value: value,
     "nsd": lambda value: -value,
     "volume_error_percent": abs,
+    "absolute_volume_error_percent": lambda value: value,
 }
 """The summarised measures of a `ClassScore`, and how bad a value is."""
 
@@ -92,8 +103,8 @@ def score_case(
         prediction: class indices (x, y, z) on the same grid.
         spacing_mm: voxel size along x, y, z.
         class_names: names of the classes 1, 2, ..., without the background.
-        tolerance_mm: distance up to which two surfaces count as the same in `nsd`: choose the disagreement
-            between observers (Nikolov et al., Journal of Medical Internet Research 2021).
+        tolerance_mm: distance up to which two surfaces count as the same in `nsd`
+            (`kseg.evaluation.surface_tolerance`).
 
     Surface distances are those of the `surface-distance` package (same authors): surface elements weighted
     by their area, HD95 the larger of the two directed 95th percentiles.
@@ -122,6 +133,12 @@ def score_case(
     return scores
 
 
+def mean_dice(scores: Sequence[ClassScore]) -> float | None:
+    """Return a case's mean Dice over its classes; None where none is scored."""
+    scored = [score.dice for score in scores if score.dice is not None]
+    return fmean(scored) if scored else None
+
+
 def summarise(scores_by_case: Mapping[str, Sequence[ClassScore]]) -> Summary:
     """Mean, median and worst of every measure, over the cases of each class and over all scores."""
     rows = [(case, score) for case, scores in scores_by_case.items() for score in scores]
@@ -130,7 +147,8 @@ def summarise(scores_by_case: Mapping[str, Sequence[ClassScore]]) -> Summary:
         by_class.setdefault(score.class_name, []).append((case, score))
     return Summary(
         cases=len(scores_by_case),
-        nsd_tolerance_mm=rows[0][1].nsd_tolerance_mm,
+        nsd_tolerance_mm=max(score.nsd_tolerance_mm for _, score in rows),
+        nsd_tolerance_least_mm=min(score.nsd_tolerance_mm for _, score in rows),
         classes={name: _statistics(members) for name, members in by_class.items()},
         foreground=_statistics([(f"{case}, {score.class_name}", score) for case, score in rows]),
     )
@@ -153,7 +171,7 @@ def _score_class(
     if size_truth and size_prediction:
         distances = compute_surface_distances(truth, prediction, spacing_mm)
         hd95_mm = float(compute_robust_hausdorff(distances, 95))
-        nsd = float(compute_surface_dice_at_tolerance(distances, tolerance_mm))
+        nsd = float(compute_surface_dice_at_tolerance(distances, tolerance_mm * (1 + ROUNDING)))
     elif size_truth or size_prediction:
         hd95_mm, nsd = diagonal_mm, 0.0
     else:

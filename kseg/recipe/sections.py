@@ -121,7 +121,9 @@ class Network(Section):
     norm: Literal["batch", "instance", "group"] | None = Field(
         None, description="statistics over the batch, or each sample's by map, or by branch"
     )
-    norm_momentum: ZeroToBelowOne | None = Field(None, description="memory of the norm's moving statistics")
+    norm_momentum: ZeroToBelowOne | None = Field(
+        None, description="share of the norm's moving statistics that a step keeps"
+    )
     negative_slope: ZeroToOne | None = Field(None, description="0 for ReLU, above for leaky ReLU")
     residual: bool | None = Field(None, description="a second layer on each level, added to the first")
     stem_stride: Sizes | PositiveInt | None = Field(
@@ -239,7 +241,9 @@ class Evaluation(Section):
     postprocessing: Literal["validated", "none"] = Field(
         "validated", description="apply to each class what kseg.evaluate --split val found to help it, or nothing"
     )
-    surface_tolerance_mm: PositiveFloat = Field(1.0, description="tolerance of the normalised surface Dice")
+    surface_tolerance_mm: NonNegativeFloat = Field(
+        0.0, description="tolerance of the normalised surface Dice; 0 for the largest edge of each scan's voxels"
+    )
 
     @property
     def buffer_bytes(self) -> int:

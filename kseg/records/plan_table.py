@@ -41,12 +41,15 @@ def plan_table(manifest: Manifest, recipe: Recipe) -> Table:
     rows = {
         "patches.size": (plan.patch_size, patches.get("size")),
         "patches.batch_size": (plan.batch_size, patches.get("batch_size")),
-        "patches.foreground_oversampling": (plan.foreground_oversampling, patches.get("foreground_oversampling")),
+        "patches.foreground_oversampling": (
+            _on_foreground(plan.foreground_oversampling),
+            _on_foreground(patches.get("foreground_oversampling")),
+        ),
         "patches.flip_axes": (_flips(class_names), _listed(patches.get("flip_axes"))),
         "augmentation": (_shares(planned_augmentation(manifest.channels)), _shares(own_augmentation) or None),
         "network.pooling": (plan.pooling, network.get("pooling") or (network.get("filters") and "with filters")),
         "data.normalisation": (plan.normalisation, recipe.data.normalisation),
-        "target spacing, mm": (plan.target_spacing_mm, None),
+        "voxel size, mm (typical)": (plan.target_spacing_mm, None),
         "training step, s (rough, 2 CPU cores)": (plan.step_seconds, None),
     }
     for name, (value, own) in rows.items():
@@ -62,6 +65,10 @@ def _flips(class_names: Sequence[str]) -> str:
 
 def _listed(axes: Sequence[str] | None) -> str | None:
     return None if axes is None else ", ".join(axes) or "none"
+
+
+def _on_foreground(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%} of the patches centred on foreground"
 
 
 def _shares(probabilities: Mapping[str, float]) -> str:

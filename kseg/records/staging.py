@@ -32,7 +32,8 @@ def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, 
     """Copy the shards to train and to validate on to `cache_dir`, unless they are there.
 
     A copy is named by its SHA-256, which is checked, and appears once it is whole: datasets share the
-    folder, a new version of a shard is another file, a killed one is gone on with. Others that stage wait for it.
+    folder, a new version of a shard is another file, a copy that was interrupted is continued. Others that
+    stage wait for it.
 
     Returns:
         `cache_dir`, and the manifest with the names that shards have there.

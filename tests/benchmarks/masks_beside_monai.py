@@ -19,13 +19,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 
 from rich.table import Table
 
 from kseg import phantom
 from kseg.console.terminal import stdout
 from kseg.evaluation.scores import score_case, summarise
+from kseg.evaluation.surface_tolerance import tolerance_of
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.types import SPLITS
 from kseg.records.scans import PHANTOM
@@ -191,7 +191,7 @@ def run(command):
     return done.stdout
 
 
-def score(tests, folder, labels, tolerance_mm):
+def score(tests, folder, labels, asked_mm):
     """Scores of the label maps in `folder`, by kseg's code: in the scans' own grid, which they must share."""
     names = labels.names[1:]
     scores = {}
@@ -201,18 +201,9 @@ def score(tests, folder, labels, tolerance_mm):
             gather(open_labels(path, labels, image, case.case), f"label '{path}'").array[..., 0]
             for path in (case.label, folder / case.images[0].name)
         )
+        tolerance_mm = tolerance_of(asked_mm, image.spacing_mm)
         scores[case.case] = score_case(truth, predicted, image.spacing_mm, names, tolerance_mm)
-    of_class = {name: [row for rows in scores.values() for row in rows if row.class_name == name] for name in names}
-    return {
-        "summary": asdict(summarise(scores)),
-        # The mean of signed errors hides those that cancel.
-        "absolute_volume_error_percent": {name: absolute_volume_error(rows) for name, rows in of_class.items()},
-    }
-
-
-def absolute_volume_error(rows):
-    errors = [abs(row.volume_error_percent) for row in rows if row.volume_error_percent is not None]
-    return fmean(errors) if errors else None
+    return {"summary": asdict(summarise(scores))}
 
 
 def comparison(sides, title):
@@ -222,20 +213,23 @@ def comparison(sides, title):
         table.add_column(heading, justify="right")
     for name, side in sides.items():
         for class_name, statistics in side["summary"]["classes"].items():
-            sizes = side["absolute_volume_error_percent"]
-            table.add_row(name, class_name, *means(statistics), f"{sizes[class_name]:.1f}")
+            table.add_row(name, class_name, *means(statistics))
         foreground = means(side["summary"]["foreground"])
-        size = fmean(side["absolute_volume_error_percent"].values())
         spent = (f"{side['parameters']:,}", f"{side['minutes']:.1f}")
-        table.add_row(name, "all classes", *foreground, f"{size:.1f}", *spent, style="bold", end_section=True)
+        table.add_row(name, "all classes", *foreground, *spent, style="bold", end_section=True)
     return table
 
 
+MEASURES = {  # those that the comparison is about
+    "dice": ".3f",
+    "hd95_mm": ".2f",
+    "volume_error_percent": "+.1f",
+    "absolute_volume_error_percent": ".1f",
+}
+
+
 def means(statistics):
-    return [
-        f"{statistics[key]['mean']:{form}}"
-        for key, form in (("dice", ".3f"), ("hd95_mm", ".2f"), ("volume_error_percent", "+.1f"))
-    ]
+    return [f"{statistics[key]['mean']:{form}}" for key, form in MEASURES.items()]
 
 
 if __name__ == "__main__":

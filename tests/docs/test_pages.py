@@ -147,6 +147,13 @@ def test_every_command_exists(page: str) -> None:
             assert (ROOT / "kseg" / f"{command}.py").is_file(), f"{page}: '{text.strip()}' names no command of kseg"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_server_is_opened_to_everyone(page: str) -> None:
+    code = "\n".join(token.content for token in tokens(page) if token.type == "fence")
+    published = re.findall(r"(?:-p |--publish[ =]|\")([\d.:]*:\d+)(?:[ \"\n]|$)", code)
+    assert all(port.startswith("127.0.0.1:") for port in published), f"{page}: {published}"
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])  # which names keys that are gone
 def test_every_key_that_is_named_is_a_recipe_s(page: str) -> None:
     known = {key for key, _, _ in recipe_keys()}

@@ -8,8 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kseg.evaluation.score_tables import score_table, write_scores
+from kseg.evaluation.score_tables import (
+    case_cells,
+    case_headings,
+    headings,
+    score_table,
+    write_scalars,
+    write_scores,
+)
 from kseg.evaluation.scores import ClassScore, score_case, summarise
 
 
@@ -83,9 +91,35 @@ def test_table_shows_the_means_and_the_worst_case(scores: dict[str, list[ClassSc
     assert [cell.strip() for cell in lines["gastrocnemius"].split("│")][2] == "1"
     assert "NSD 1.5 mm" in capture.get()
     assert "all" in lines
+    errors = [score.volume_error_percent for members in scores.values() for score in members]
+    found = [error for error in errors if error is not None]
+    cells = [cell.strip() for cell in lines["all"].split("│")]
+    assert f"{np.mean(np.abs(found)):.1f}" in cells
+    assert f"{np.mean(found):+.1f}" in cells
+
+
+def test_the_heading_has_the_range_of_tolerances_where_voxels_differ() -> None:
+    assert headings(2.5, 2.5)[2] == headings(2.50000001, 2.5)[2] == "NSD 2.5 mm"
+    assert headings(2.5, 1.0)[2] == "NSD 1 to 2.5 mm"
+
+
+def test_a_row_of_a_case_has_what_was_scored_under_its_heading(scores: dict[str, list[ClassScore]]) -> None:
+    missing = dict(zip(case_headings(1.5, 1.5), case_cells(scores["p2"][1]), strict=True))
+    assert missing["Dice"] == missing["NSD 1.5 mm"] == missing["volume error %"] == "-"
+    assert missing["truth ml"] == missing["prediction ml"] == "0"
+    score = ClassScore("soleus", 0.5, 0.25, 1.0, 12.345, 0.75, 1.5, 153.26, 0.01234, -99.99)
+    assert case_cells(score) == ["0.500", "12.35", "0.750", "0.250", "1.000", "-100.0", "153.3", "0.0123"]
+
+
+def test_tensorboard_gets_no_mean_of_signed_errors(scores: dict[str, list[ClassScore]], tmp_path: Path) -> None:
+    write_scalars(summarise(scores), tmp_path, "test")
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    measures = ("Dice", "HD95 mm", "NSD", "precision", "recall", "absolute volume error %")
+    assert set(events.Tags()["tensors"]) == {f"Scores of test volumes/{measure}" for measure in measures}
 
 
 def test_table_of_a_class_never_scored_shows_dashes() -> None:
     empty = np.zeros((3, 3, 3), np.uint8)
     table = score_table(summarise({"p1": score_case(empty, empty, (1, 1, 1), ["soleus"], 1)}))
-    assert [next(iter(column.cells)) for column in table.columns] == ["soleus", "0", *["-"] * 7]
+    assert [next(iter(column.cells)) for column in table.columns] == ["soleus", "0", *["-"] * 8]

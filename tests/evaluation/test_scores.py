@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from kseg.evaluation.scores import BADNESS, ClassScore, score_case, summarise
+from kseg.evaluation.surface_tolerance import tolerance_of
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -171,6 +172,30 @@ def test_summary_worked_by_hand_and_the_worst_lies_in_the_bad_direction() -> Non
     assert (summary.cases, summary.foreground["dice"].scored, summary.nsd_tolerance_mm) == (3, 5, 2.0)
 
 
+def test_volume_errors_that_cancel_are_seen_in_the_mean_without_signs() -> None:
+    scores = {"p1": [class_score(name, 0.5, 1.0, error) for name, error in (("a", 39.0), ("b", 77.0), ("c", -80.0))]}
+    foreground = summarise(scores).foreground
+    assert foreground["volume_error_percent"].mean == pytest.approx(12)
+    absolute = foreground["absolute_volume_error_percent"]
+    assert (absolute.mean, absolute.worst, absolute.worst_in) == (pytest.approx(196 / 3), 80.0, "p1, c")
+
+
+def test_a_summary_knows_the_range_of_tolerances() -> None:
+    truth = box((9, 9, 9), (2, 2, 2), (4, 4, 4))
+    scores = {str(tolerance): [score(truth, truth, (1, 1, 1), tolerance)] for tolerance in (2.5, 1.0, 1.5)}
+    summary = summarise(scores)
+    assert (summary.nsd_tolerance_least_mm, summary.nsd_tolerance_mm) == (1.0, 2.5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, 2.5), (0.7, 0.7, 0.7), (0.9, 0.4882812, 0.33)])
+def test_a_mask_that_is_off_by_a_voxel_is_within_the_voxel(axis: int, spacing: tuple[float, ...]) -> None:
+    truth = box((20, 20, 20), (5, 5, 5), (8, 8, 8))
+    tolerance = tolerance_of(0.0, spacing)
+    assert score(truth, np.roll(truth, 1, axis), spacing, tolerance).nsd == 1
+    assert score(truth, np.roll(truth, 2, int(np.argmax(spacing))), spacing, tolerance).nsd < 1
+
+
 def test_a_class_never_scored_has_no_statistics() -> None:
     summary = summarise({"p1": [class_score("a", None, None, None), class_score("b", 0.5, 1.0, 0.0)]})
     assert summary.classes["a"] == {}
@@ -182,4 +207,5 @@ def test_a_class_never_scored_has_no_statistics() -> None:
 
 def test_every_measure_of_a_score_is_summarised() -> None:
     others = {"class_name", "nsd_tolerance_mm", "truth_ml", "prediction_ml"}
-    assert {field.name for field in fields(ClassScore)} - others == set(BADNESS)
+    derived = {"absolute_volume_error_percent"}
+    assert {field.name for field in fields(ClassScore)} - others | derived == set(BADNESS)

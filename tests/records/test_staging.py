@@ -1,4 +1,4 @@
-"""Shards copied to a local disk: checked on the way, copied once, gone on with."""
+"""Shards copied to a local disk: checked on the way, copied once, continued."""
 
 import shutil
 from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def test_the_card_says_what_a_caller_must_know(exported) -> None:  # type: ignor
         "(1, x, y, z, 2) int16",
     ):
         assert text in card, text
+
+
+def test_the_server_that_it_starts_listens_to_its_own_machine_only(exported) -> None:  # type: ignore[no-untyped-def]
+    command = card_of(exported).partition("docker run ")[2].partition("```")[0].split()
+    ports = [word for before, word in pairwise(command) if before == "-p"]
+    assert ports == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
 
 
 def test_names_do_not_break_its_tables(exported) -> None:  # type: ignore[no-untyped-def]
