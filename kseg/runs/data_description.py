@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from kseg.recipe.types import Spacing
+from kseg.runs.seen_scans import SeenScans
 from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 
@@ -42,6 +43,8 @@ class DataDescription(BaseModel):
     """Subjects on whom a fold validated, instead of the dataset's own; empty where the run is no fold."""
     learned_from: LearnedFrom = LearnedFrom()
     """Empty where a run of an earlier version does not say whose scans it learned from."""
+    seen: SeenScans | None = None
+    """What the scans were like; None where a run of an earlier version does not say."""
 
     @property
     def label_map(self) -> LabelMap:
@@ -50,8 +53,8 @@ class DataDescription(BaseModel):
 
     @property
     def of_scans(self) -> "DataDescription":
-        """The same without whose scans the run learned from."""
-        return self.model_copy(update={"val_subjects": (), "learned_from": LearnedFrom()})
+        """The same without whose scans the run learned from, and what these were like."""
+        return self.model_copy(update={"val_subjects": (), "learned_from": LearnedFrom(), "seen": None})
 
     @property
     def chosen_by(self) -> tuple[str, ...]:

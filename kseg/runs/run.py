@@ -14,6 +14,7 @@ from kseg.runs.data_description import DataDescription, LearnedFrom
 from kseg.runs.owned_files import NAME_ANOTHER
 from kseg.runs.planned_recipe import scales_of
 from kseg.runs.run_folder import RunFolder
+from kseg.runs.seen_scans import SeenScans
 from kseg.storage.files import whole_file
 from kseg.storage.locations import Location
 
@@ -53,6 +54,7 @@ def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
         scales=scales_of(recipe.data.normalisation or (), manifest.plan),
         spacing_mm=manifest.spacing_mm,
         learned_from=LearnedFrom.of_split(manifest),
+        seen=SeenScans.of_manifest(manifest),
     )
 
 

@@ -1,0 +1,94 @@
+"""What the scans were like that a run has seen in training, and in what a new scan is unlike them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat
+
+from kseg.volumes.intensity_normalisation import HIGH, LOW
+
+if TYPE_CHECKING:
+    from kseg.records.fingerprint import Fingerprint
+    from kseg.records.manifest import Manifest
+
+LARGER = 1.25  # times: voxels that differ by less are like those in training
+WIDER = 5.0  # times: an intensity's range that differs by less may be another gain or scanner
+BELOW_ZERO = 0.1  # share of its range by which a scan must reach below 0 to be of a kind that has such values
+
+Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Range = tuple[FiniteFloat, FiniteFloat]
+
+
+class SeenScans(BaseModel):
+    """The scans that a run has seen in training, its validation included.
+
+    `spacing_mm` are the smallest and the largest along x, y and z, empty where scans were resampled; `intensities` the
+    low and high (the 0.5 and 99.5 percentiles) of each scan, for each channel.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spacing_mm: tuple[Spacing, Spacing] | tuple[()] = ()
+    intensities: tuple[tuple[Range, ...], ...]
+
+    @classmethod
+    def of_manifest(cls, manifest: "Manifest") -> "SeenScans":
+        """Return what the scans of a dataset are like, but those to test on."""
+        cases = [case for case in manifest.cases if case.split != "test"]
+        spacings = np.array([case.spacing_mm for case in cases])
+        smallest, largest = (tuple(row.tolist()) for row in (spacings.min(axis=0), spacings.max(axis=0)))
+        return cls(
+            spacing_mm=() if manifest.spacing_mm else (smallest, largest),
+            intensities=tuple(
+                tuple(_range_of(case, channel) for case in cases) for channel in range(len(manifest.channels))
+            ),
+        )
+
+    def differences(self, spacing_mm: Sequence[float], statistics: np.ndarray, names: Sequence[str]) -> list[str]:
+        """Say in what a scan is unlike those of the training, a sentence for each.
+
+        Args:
+            spacing_mm: its own, along x, y, z.
+            statistics: `(channels, 4)`, from `intensity_statistics`.
+            names: of the channels.
+        """
+        found = [_unlike_in_spacing(spacing_mm, *self.spacing_mm)] if self.spacing_mm else []
+        found += [
+            _unlike_in_intensity(name, (float(row[LOW]), float(row[HIGH])), seen)
+            for name, row, seen in zip(names, statistics, self.intensities, strict=True)
+        ]
+        return [sentence for sentence in found if sentence]
+
+
+def _range_of(case: "Fingerprint", channel: int) -> Range:
+    rows = [side[channel] for side in (case.inside, case.outside) if side]
+    return min(row[LOW] for row in rows), max(row[HIGH] for row in rows)
+
+
+def _unlike_in_spacing(spacing_mm: Sequence[float], smallest: Spacing, largest: Spacing) -> str:
+    axes = [
+        f"{low:g} to {high:g} mm along {axis}" if low < high else f"{low:g} mm along {axis}"
+        for axis, own, low, high in zip("xyz", spacing_mm, smallest, largest, strict=True)
+        if not low / LARGER <= own <= high * LARGER
+    ]
+    voxels = " x ".join(f"{length:.3g}" for length in spacing_mm)
+    return f"voxels of {voxels} mm, in training {' and '.join(axes)}" if axes else ""
+
+
+def _unlike_in_intensity(name: str, own: Range, seen: Sequence[Range]) -> str:
+    """A scan has values below 0 where none had, or none where all had; or its range is much wider or narrower."""
+    low, high = min(low for low, _ in seen), max(high for _, high in seen)
+    widths = [high - low for low, high in seen if high > low]
+    signs = {_is_below_zero(*one) for one in seen}
+    is_odd = signs == {not _is_below_zero(*own)}
+    if widths and not is_odd:
+        is_odd = not min(widths) / WIDER <= own[1] - own[0] <= max(widths) * WIDER
+    if not is_odd:
+        return ""
+    shown = " in training ".join(f"from {least:.4g} to {greatest:.4g}," for least, greatest in (own, (low, high)))
+    return f"'{name}' {shown} by the 0.5 and 99.5 percentiles"
+
+
+def _is_below_zero(low: float, high: float) -> bool:
+    return low < -BELOW_ZERO * (high - low)
