@@ -102,10 +102,14 @@ def _labels_of(source: Path) -> dict[str, int] | None:
 
 
 def _found_cases(folder: Path) -> Sequence["FoundCase"]:
-    from kseg.volumes.cases.folder import volumes_below
+    from kseg.volumes.cases.folder import content_below
     from kseg.volumes.cases.pairing import pair
+    from kseg.volumes.formats.extensions import is_unicode
 
-    volumes = volumes_below(folder)
+    content = content_below(folder)
+    volumes = content.volumes
+    if unfit := [path for path in volumes if not is_unicode(str(path))]:
+        raise InputError(f"{str(unfit[0])!r} is a name that is not UTF-8: rename it")
     pairing = pair(volumes)
     for case in pairing.cases[:MAX_SHOWN]:
         say(f"{case.case}: {', '.join(map(str, case.images.values()))} with {case.label}")
@@ -113,6 +117,8 @@ def _found_cases(folder: Path) -> Sequence["FoundCase"]:
         say(f"... and {len(pairing.cases) - MAX_SHOWN} more")
     for path, reason in pairing.left.items():
         say(f"left out: {path} {reason}")
+    for trouble in content.unreadable.values():
+        say(f"left out: {trouble}")
     if not pairing.cases:
         raise InputError(
             f"'{folder}' has no scan with a label map among {counted(len(volumes), 'volume')}: label maps are known by "

@@ -2,26 +2,28 @@
 
 import argparse
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.command_names import command_line, command_name
 from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
+from kseg.console.text import counted
 from kseg.recipe.load import is_override, load_recipe
+from kseg.recipe.types import SPLITS
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from kseg.evaluation.predicted_volumes import VolumeTable
     from kseg.inference.predictor import Predictor
     from kseg.recipe.types import Spacing
+    from kseg.volumes.prediction_inputs import Inputs
     from kseg.volumes.prediction_outputs import Output
 
 PROTOCOLS = ("grpc", "rest")
@@ -33,9 +35,83 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     out = local(arguments.out)
 
-    from kseg.volumes.prediction_inputs import find_inputs
+    from kseg.evaluation.predicted_volumes import VolumeTable
     from kseg.volumes.prediction_outputs import plan_outputs
 
+    paths, changes, assuming = _sorted_words(arguments)
+    assumed = load_recipe(None, assuming).data.assume_spacing_mm
+    predictor = _open_predictor(arguments, changes)
+    inputs = _find_inputs(arguments, paths, predictor)
+    check_writable(out)
+    table = VolumeTable(out)
+    outputs, refused = plan_outputs(inputs.scans, out, arguments.force)
+    done = _Done(len(inputs.scans) + len(inputs.refused))
+    for path, reason in inputs.skipped.items():
+        done.skip(path, reason)
+    for path, reason in (*inputs.refused.items(), *((scan.path, reason) for scan, reason in refused)):
+        done.fail(path, reason)
+    if outputs:
+        say(predictor.start())
+    for output in outputs:
+        try:
+            check_writable(out)  # a disk that is full by now need not be told so after minutes
+            with refusals_told():
+                _segment_file(output, predictor, assumed or predictor.assume_spacing_mm, table, done)
+        except InputError as error:
+            done.fail(output.scan.path, str(error))
+    if arguments.json:
+        print_json({**predictor.identity, **done.report()})
+    done.conclude()
+
+
+@dataclass
+class _Done:
+    """What became of `inputs` scans; each thing is told as it happens."""
+
+    inputs: int
+    written: list[str] = field(default_factory=list)
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
+
+    def fail(self, path: Path, reason: str) -> None:
+        self.failed[str(path)] = reason
+        if self.inputs > 1:
+            say(f"{command_name('predict')}: {reason}")
+
+    def skip(self, path: Path, reason: str) -> None:
+        self.skipped[str(path)] = reason
+        say(f"skipped: '{path}' {reason}")
+
+    def warn(self, path: Path, warnings: list[str]) -> None:
+        self.warnings[str(path)] = warnings
+        for warning in warnings:
+            say(f"warning: '{path}' {warning}")
+
+    def report(self) -> dict[str, Any]:
+        """Return what `--json` prints of it."""
+        return {
+            "written": self.written,
+            "volumes": self.volumes,
+            "failed": list(self.failed),
+            "skipped": self.skipped,
+            "warnings": self.warnings,
+        }
+
+    def conclude(self) -> None:
+        """Raise `InputError` where an input failed, or nothing was one."""
+        if self.skipped:
+            say(f"{counted(len(self.skipped), 'volume')} skipped: name a file itself to segment it all the same")
+        if self.failed:
+            several = f"{len(self.failed)} of {self.inputs} inputs failed: {', '.join(self.failed)}; see above"
+            raise InputError(several if self.inputs > 1 else next(iter(self.failed.values())))
+        if not self.written:
+            raise InputError("no scan is left to segment: all were skipped; see above")
+
+
+def _sorted_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str], list[str]]:
+    """Return the inputs, the changes to how they are segmented, and those to what is assumed of files."""
     overrides = [word for word in arguments.words if is_override(word)]
     changes = [word for word in overrides if word.startswith("evaluation.")]
     assuming = [word for word in overrides if word.startswith(f"{ASSUMED}=")]
@@ -45,39 +121,26 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"and {ASSUMED}=[i, j, k]"
         )
     paths = [Path(word) for word in arguments.words if word not in overrides]
-    assumed = load_recipe(None, assuming).data.assume_spacing_mm
-    predictor = _open_predictor(arguments, changes)
-    inputs = find_inputs(paths, predictor.channels or 1, predictor.channel_names)
-    if not inputs:
-        remedy = f"give volumes, DICOM folders, or folders of volumes. See {command_line('predict')} --help"
-        raise InputError(f"no scan is named: {remedy}")
-    check_writable(out)
-    outputs, refused = plan_outputs(inputs, out, arguments.force)
-    written, failed, reasons = [], [], []
+    if arguments.split is None and not paths:
+        remedy = "give volumes, folders, or a list of cases; or --split for those of the run's dataset"
+        raise InputError(f"no scan is named: {remedy}. See {command_line('predict')} --help")
+    if arguments.split and paths:
+        raise InputError(f"--split is for cases of the run's own dataset: leave out '{paths[0]}', or leave out --split")
+    if arguments.split and arguments.server:
+        raise InputError("--split is for a run on this machine: name the scans, or a list of cases, with --server")
+    return paths, changes, assuming
 
-    def fail(path: Path, reason: str) -> None:
-        failed.append(str(path))
-        reasons.append(reason)
-        if len(inputs) > 1:
-            say(f"{command_name('predict')}: {reason}")
 
-    for scan, reason in refused:
-        fail(scan.path, reason)
-    if outputs:
-        say(predictor.start())
-    for output in outputs:
-        try:
-            check_writable(output.out)  # a disk that is full by now need not be told so after minutes
-            _segment_file(output, predictor, assumed or predictor.assume_spacing_mm)
-        except InputError as error:
-            fail(output.scan.path, str(error))
-        else:
-            written.append(str(output.path))
-    if arguments.json:
-        print_json({**predictor.identity, "written": written, "failed": failed})
-    if failed:
-        several = f"{len(failed)} of {len(inputs)} inputs failed: {', '.join(failed)}; see above"
-        raise InputError(several if len(inputs) > 1 else reasons[0])
+def _find_inputs(arguments: argparse.Namespace, paths: Sequence[Path], predictor: "Predictor") -> "Inputs":
+    from kseg.volumes.prediction_inputs import find_inputs, inputs_of_cases
+
+    number, names = predictor.channels or 1, predictor.channel_names
+    if arguments.split is None:
+        return find_inputs(paths, number, names)
+    from kseg.records.source_cases import cases_of_split
+    from kseg.runs.trained_run import open_trained
+
+    return inputs_of_cases(cases_of_split(open_trained(arguments.run).recipe, arguments.split), number, names)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -85,12 +148,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("run", metavar="RUN|MODEL", help="name or folder of the run; or the served model's name")
     parser.add_argument(
         "words",
-        nargs="+",
+        nargs="*",
+        default=[],
         metavar="INPUT|KEY=VALUE",
-        help="volume, DICOM folder or folder of volumes; or a change to how they are segmented (evaluation.KEY), or "
-        f"{ASSUMED}=[i, j, k] for those that do not state it",
+        help="volume, folder with volumes or DICOM series in it or below, or CSV or dataset.json of cases; or "
+        f"a change to how they are segmented (evaluation.KEY), or {ASSUMED}=[i, j, k] for those that do not state it",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the label maps")
+    parser.add_argument("--split", choices=SPLITS, help="segment these cases of the dataset that the run was made of")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the label maps and volumes.csv")
     parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
     parser.add_argument(
         "--engine",
@@ -140,33 +205,39 @@ def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "P
     )
 
 
-def _segment_file(output: "Output", predictor: "Predictor", assume_spacing_mm: "Spacing") -> None:
-    """Segment one scan and write its label map; nothing of it stays in memory."""
+def _segment_file(
+    output: "Output", predictor: "Predictor", assume_spacing_mm: "Spacing", table: "VolumeTable", done: _Done
+) -> None:
+    """Segment one scan and write its label map and its volumes; nothing of it stays in memory."""
     from kseg.console.terminal import progress
+    from kseg.evaluation.predicted_volumes import volumes_ml
+    from kseg.inference.scan_likeness import label_map_values, unlike_training
     from kseg.volumes.read import open_image
+    from kseg.volumes.watched_stream import WatchedStream
     from kseg.volumes.write import write_label_map
 
-    scan = output.scan
-    with refusals_told():
-        image = open_image(scan.channels, scan.path.name, assume_spacing_mm)
-        values = predictor.segment(image, scan.path.name, partial(progress, description=scan.path.name))
-        write_label_map(output.path, values, image.stored)
+    scan, name = output.scan, output.scan.path.name
+    image = open_image(scan.channels, name, assume_spacing_mm)
+    warnings = []
+    if values := label_map_values(image, predictor.structures):
+        if scan.found:
+            done.skip(scan.path, f"is a label map: it holds {values}")
+            return
+        warnings.append(f"looks like a label map: it holds {values}")
+    watched = WatchedStream(image)
+    mask = predictor.segment(watched.stream, name, partial(progress, description=name))
+    write_label_map(output.path, mask, image.stored)
     for note in image.notes:
-        say(f"note: {scan.path.name}: {note}")
-    say(f"{output.path}: {_volumes(values, image.spacing_mm, predictor.structures)}")
-
-
-def _volumes(values: "np.ndarray", spacing_mm: Sequence[float], structures: Mapping[int, str]) -> str:
-    """Say how large each structure is, in ml: the number a sonographer knows by heart."""
-    import numpy as np
-
-    voxel_ml = math.prod(spacing_mm) / 1000
-    voxels: Counter[int] = Counter()
-    for plane in values:  # plane by plane, because sorting takes memory
-        present, counts = np.unique(plane, return_counts=True)
-        voxels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
-    names = structures or {value: f"label {value}" for value in sorted(voxels) if value != 0}
-    return ", ".join(f"{name} {voxels[value] * voxel_ml:.1f} ml" for value, name in names.items()) or "no structure"
+        say(f"note: {name}: {note}")
+    warnings += unlike_training(watched, predictor)
+    if warnings:
+        done.warn(scan.path, warnings)
+    volumes = volumes_ml(mask, image.spacing_mm, predictor.structures)
+    path = output.path.relative_to(output.out).as_posix()
+    done.written.append(str(output.path))
+    done.volumes += table.add(output.case, path, volumes)
+    told = ", ".join(f"{structure} {volume:.1f} ml" for structure, volume in volumes.items())
+    say(f"{output.path}: {told or 'no structure'}")
 
 
 if __name__ == "__main__":

@@ -175,8 +175,10 @@ MISTAKES = {
         ["tiny", "--records", "tfrecords/notest"], ["no test cases", "--split"]),
     "input is missing": (None, predict, ["tiny", "nothing.mha", "--out", "out"], ["nothing.mha"]),
     "two inputs have one name": (
-        lambda: shutil.copytree("scans", "more"), predict, ["tiny", P2, "more/p2.nii.gz", "--out", "out"],
-        ["more/p2.nii.gz", "one name"]),
+        lambda: shutil.copy(P2, "scans/P2.nii.gz"), predict, ["tiny", P2, "scans/P2.nii.gz", "--out", "out"],
+        ["scans/P2.nii.gz", "2 of 2 inputs failed"]),
+    "split of the phantom is predicted": (
+        None, predict, ["tiny", "--split", "test", "--out", "out"], ["phantom", "no files", "name scans"]),
     "a key that training settled": (
         None, predict, ["tiny", P2, "train.epochs=2", "--out", "out"], ["'train.epochs=2'", "evaluation.KEY=VALUE"]),
     "output folder is forgotten": (None, predict, ["tiny", P2], ["--out", "--help"]),

@@ -11,6 +11,7 @@ class Threshold:
     """Marks with `value` what is brighter than `above`; `begins` counts how often its model was loaded."""
 
     channel_names = ()
+    seen = None
 
     def __init__(
         self, above: float, value: int = 200, channels: int | None = 1, assume_spacing_mm: tuple[float, ...] = ()

@@ -53,6 +53,7 @@ class ServerPredictor:
         self.assume_spacing_mm: Spacing = ()
         self.channel_names: tuple[str, ...] = ()
         self.structures: dict[int, str] = {}
+        self.seen = None
 
     def start(self) -> str:
         """Return where scans go; the server is ready."""

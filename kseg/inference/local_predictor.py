@@ -33,6 +33,7 @@ class LocalPredictor:
         self.channel_names = description.channels
         self.channels = len(description.channels)
         self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
+        self.seen = description.seen
         self.structures = dict(zip(description.label_map.values[1:], description.label_map.names[1:], strict=True))
 
     def start(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kseg.recipe.types import Spacing
+from kseg.runs.seen_scans import SeenScans
 from kseg.volumes.volume_stream import VolumeStream
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -37,6 +38,10 @@ class Predictor(Protocol):
     @property
     def structures(self) -> Mapping[int, str]:
         """Names of label values, without the background; empty where they are not known."""
+
+    @property
+    def seen(self) -> SeenScans | None:
+        """What the scans of the training were like; None where it is not known."""
 
     def start(self) -> str:
         """Load what is needed, and return a line on how scans are segmented. Raises `InputError` if it is damaged."""

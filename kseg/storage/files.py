@@ -84,8 +84,22 @@ def whole_folder(path: Path, *kinds: Kind) -> Iterator[Path]:
         remove_own(partial)
 
 
-def lock(file: TextIO, refusal: str = "") -> None:
-    """Lock an open file; the lock goes with the last process that holds the file open, however that ends.
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same out of a folder; where there are no such locks nobody is kept out."""
+    opened = None
+    with suppress(OSError):  # of a system or disk that locks no folders
+        opened = os.open(folder, os.O_RDONLY)
+        lock(opened)
+    try:
+        yield
+    finally:
+        if opened is not None:
+            os.close(opened)
+
+
+def lock(file: TextIO | int, refusal: str = "") -> None:
+    """Lock an open file, or folder; the lock goes with the last process that holds the file open, however that ends.
 
     Without a `refusal` it waits until no other process has the lock.
 

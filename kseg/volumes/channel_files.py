@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,17 @@ class _Channel(NamedTuple):
     channel: int
 
 
-def gather_channels(files: Iterable[Path], number: int, names: Sequence[str] = ()) -> list[tuple[Path, list[Path]]]:
+class Gathered(NamedTuple):
+    """Scans put together: `scans` are paths that stand for them, with their files in the order of the channels.
+
+    `incomplete` are such paths of scans of which a channel is missing, there twice, or one too many, with the reason.
+    """
+
+    scans: list[tuple[Path, list[Path]]]
+    incomplete: dict[Path, str]
+
+
+def gather_channels(files: Iterable[Path], number: int, names: Sequence[str] = ()) -> Gathered:
     """Put together the files of scans that have one for each channel; a file that holds all channels is a scan.
 
     Files in one folder that differ in their ends alone are one scan: `_0000`, `_0001`, ... as nnU-Net has them, or the
@@ -32,15 +43,10 @@ def gather_channels(files: Iterable[Path], number: int, names: Sequence[str] = (
         files: in the order in which scans are to come.
         number: of channels, more than one.
         names: of these; empty where they are not known.
-
-    Returns:
-        For each scan a path that stands for it, and its files in the order of the channels.
-
-    Raises:
-        InputError: a channel of a scan is missing, is there twice, or is one too many.
     """
     suffixes = suffixes_of(names)
     scans: dict[tuple[Path, bool], dict[int, Path]] = {}
+    incomplete: dict[Path, str] = {}
     for file in files:
         part = _channel_of(file, suffixes)
         if part is None or not _holds_one(file):
@@ -48,11 +54,44 @@ def gather_channels(files: Iterable[Path], number: int, names: Sequence[str] = (
             continue
         found = scans.setdefault((part.scan, part.numbered), {})
         if (other := found.setdefault(part.channel, file)) != file:
-            raise InputError(f"'{other}' and '{file}' are one channel of one scan: rename one, or leave it out")
+            twins = f"'{other}' and '{file}' are one channel of one scan: rename one, or leave it out"
+            incomplete.setdefault(part.scan, twins)
     for (scan, numbered), found in scans.items():
         if scan not in found.values() and sorted(found) != list(range(number)):
-            raise _incomplete(scan, numbered, found, number, suffixes)
-    return [(scan, [found[channel] for channel in sorted(found)]) for (scan, _), found in scans.items()]
+            incomplete.setdefault(scan, _incomplete(scan, numbered, found, number, suffixes))
+    return Gathered(
+        [
+            (scan, [found[channel] for channel in sorted(found)])
+            for (scan, _), found in scans.items()
+            if scan not in incomplete
+        ],
+        incomplete,
+    )
+
+
+def with_siblings(files: Iterable[Path], names: Sequence[str] = ()) -> list[Path]:
+    """Return files of scans that have one for each channel, each with those in its folder that are others of its scan.
+
+    What belongs together is told as by `gather_channels`; `names` are those of the channels.
+    """
+    suffixes = suffixes_of(names)
+
+    @cache
+    def parts_in(folder: Path) -> list[tuple[Path, _Channel]]:
+        parts = ((entry, _channel_of(entry, suffixes)) for entry in sorted(folder.iterdir()))
+        return [(entry, part) for entry, part in parts if part]
+
+    whole: list[Path] = []
+    for file in files:
+        whole.append(file)
+        part = _channel_of(file, suffixes)
+        if part and file.is_file() and _holds_one(file):
+            whole += [
+                other
+                for other, its in parts_in(file.parent)
+                if (its.scan, its.numbered) == (part.scan, part.numbered) and its.channel != part.channel
+            ]
+    return list(dict.fromkeys(whole))
 
 
 def suffixes_of(names: Sequence[str]) -> tuple[str, ...]:
@@ -91,7 +130,7 @@ def _holds_one(file: Path) -> bool:
         return True
 
 
-def _incomplete(scan: Path, numbered: bool, found: dict[int, Path], number: int, suffixes: Sequence[str]) -> InputError:
+def _incomplete(scan: Path, numbered: bool, found: dict[int, Path], number: int, suffixes: Sequence[str]) -> str:
     ending = _split(next(iter(found.values())))[1]
     stem = scan.name.removesuffix(ending)
     by_number = [f"{stem}_{channel:04d}{ending}" for channel in range(number)]
@@ -100,7 +139,7 @@ def _incomplete(scan: Path, numbered: bool, found: dict[int, Path], number: int,
     lacking = [wanted[channel] for channel in range(number) if channel not in found]
     trouble = f"but no {' and no '.join(lacking)}" if lacking else f"more than {counted(number, 'channel')}"
     order = f" in the order {', '.join(suffixes)}" if suffixes else ""
-    return InputError(
+    return (
         f"scan '{scan}' has {', '.join(found[channel].name for channel in sorted(found))}, {trouble}: name its files "
         f"{', '.join(by_number)}{order}{', or ' + ', '.join(by_name) if by_name else ''}, all of one type"
     )

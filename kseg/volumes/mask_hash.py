@@ -40,6 +40,11 @@ def is_as_written(path: Path) -> bool:
         return False
 
 
+def bears_hash(path: Path) -> bool:
+    """Whether a file's header says that it is a mask of kseg's, whatever became of its voxels since."""
+    return path.is_file() and _stated(path) is not None
+
+
 def _stated(path: Path) -> str | None:
     """The hash that stands in a header, if one does."""
     with path.open("rb") as file:

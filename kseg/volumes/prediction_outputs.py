@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kseg.console.errors import InputError
@@ -13,68 +13,108 @@ from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.formats.extensions import split_name
 from kseg.volumes.mask_hash import is_as_written
 from kseg.volumes.prediction_inputs import Input
-from kseg.volumes.write import mask_files
+from kseg.volumes.write import mask_files_named
 
 
 @dataclass(frozen=True)
 class Output:
-    """A scan and the files of its mask in the folder `out`, the first of them the mask itself."""
+    """A scan, its name set, and the files of its mask below the folder `out`, the first of them the mask itself."""
 
     scan: Input
     out: Path
     files: tuple[str, ...]
 
     @property
+    def folder(self) -> Path:
+        """Where the files will be."""
+        return self.out / self.scan.place
+
+    @property
     def path(self) -> Path:
         """Where the mask will be."""
-        return self.out / self.files[0]
+        return self.folder / self.files[0]
+
+    @property
+    def case(self) -> str:
+        """What tables call the scan: its mask's path below `out`, without the file type."""
+        return (self.scan.place / self.scan.name).as_posix()
 
 
 def plan_outputs(inputs: Iterable[Input], out: Path, force: bool) -> tuple[list[Output], list[tuple[Input, str]]]:
     """Return where the mask of each scan goes, and the scans whose mask has no place, with the reason of each.
 
-    A mask has none where its name is taken: by a file that is read, whatever name that has; by one that kseg did not
-    write there, or that was changed since; or, without `force`, by an earlier mask.
-
-    Raises:
-        InputError: the masks of two scans would have one name.
+    Masks that would have one name lie in folders as their scans do, seen from the folder that all scans have in common.
+    A mask has no place where its name is taken: by a file that is read, whatever name that has; by one that kseg did
+    not write there, or that was changed since; without `force`, by an earlier mask; or by another scan's mask, still.
     """
     scans = list(inputs)
     read = {found for scan in scans for channel in scan.channels for found in _identities(channel)}
+    outputs, refused = _named(scans, out)
+    if _twins(outputs):
+        outputs = _mirrored(outputs)
+    free, twins = [], _twins(outputs)
+    for number, output in enumerate(outputs):
+        try:
+            if twin := twins.get(number):
+                raise InputError(
+                    f"'{twin.scan.path}' and '{output.scan.path}' would be written to one name, '{output.path}': "
+                    "predict them one by one, each to an --out of its own"
+                )
+            _check_place(output, read, force)
+        except InputError as error:
+            refused.append((output.scan, str(error)))
+        else:
+            free.append(output)
+    return free, refused
+
+
+def _named(scans: Sequence[Input], out: Path) -> tuple[list[Output], list[tuple[Input, str]]]:
     outputs, refused = [], []
     for scan in scans:
         try:
-            output = Output(scan, out, mask_files(scan.path, split_name(scan.channels[0])[1]))
-            _check_place(output, read, force)
+            for channel in scan.channels:
+                if not channel.exists():
+                    raise InputError(f"'{channel}' does not exist: correct the path.")
+            name, extension = scan.name or split_name(scan.path)[0], split_name(scan.channels[0])[1]
+            outputs.append(Output(replace(scan, name=name), out, mask_files_named(name, extension)))
         except InputError as error:
             refused.append((scan, str(error)))
-        else:
-            outputs.append(output)
-    _check_distinct(outputs)
     return outputs, refused
 
 
-def _check_distinct(outputs: Sequence[Output]) -> None:
-    taken: dict[str, Output] = {}
-    for output in outputs:
+def _twins(outputs: Sequence[Output]) -> dict[int, Output]:
+    """Return for each mask that would have the name of another, by its number, that other one."""
+    taken: dict[str, int] = {}
+    twins: dict[int, Output] = {}
+    for number, output in enumerate(outputs):
         for name in output.files:
             # Disks of other systems take names for one that differ in case, or in how an umlaut is written.
-            twin = taken.setdefault(unicodedata.normalize("NFC", name).casefold(), output)
-            if twin is not output:
-                raise InputError(
-                    f"'{twin.scan.path}' and '{output.scan.path}' would be written to one name, '{output.path}': "
-                    "predict them one by one, each to an --out of its own."
-                )
+            place = unicodedata.normalize("NFC", str(output.scan.place / name)).casefold()
+            twin = taken.setdefault(place, number)
+            if twin != number:
+                twins[number] = outputs[twin]
+                twins.setdefault(twin, output)
+    return twins
+
+
+def _mirrored(outputs: Sequence[Output]) -> list[Output]:
+    """Return the masks in folders as those of their scans, below the folder that all scans have in common."""
+    folders = [Path(os.path.abspath(output.scan.path)).parent for output in outputs]  # noqa: PTH100 - keeps links
+    common = os.path.commonpath(folders)
+    return [
+        replace(output, scan=replace(output.scan, place=folder.relative_to(common)))
+        for output, folder in zip(outputs, folders, strict=True)
+    ]
 
 
 def _check_place(output: Output, read: set[tuple[int, int]], force: bool) -> None:
     """Raise `InputError` where a file of a mask must not or cannot be written."""
-    scan, out = output.scan, output.out
+    scan, out = output.scan, output.folder
     if any(channel.is_dir() and out.exists() and out.samefile(channel) for channel in scan.channels):
         raise InputError(f"--out '{out}' is the folder of the scan '{scan.path}' itself: choose another --out")
     theirs: list[Path] = []
     ours: list[Path] = []
-    longest = longest_name(out if out.is_dir() else Path())
+    longest = longest_name(output.out if output.out.is_dir() else Path())
     if too_long := [name for name in output.files if len(os.fsencode(name)) > longest]:
         raise InputError(f"'{too_long[0]}' is too long for a file's name: rename '{scan.path}'")
     own = files_of(output.path) if is_as_written(output.path) else []

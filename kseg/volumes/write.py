@@ -27,7 +27,11 @@ def mask_files(scan: Path, extension: str) -> tuple[str, ...]:
 
     It has the scan's stem and file type, which is `extension` (`split_name`), or ".nii.gz" for DICOM.
     """
-    stem = split_name(scan)[0]
+    return mask_files_named(split_name(scan)[0], extension)
+
+
+def mask_files_named(stem: str, extension: str) -> tuple[str, ...]:
+    """The same for a mask of any name, `stem`, of a scan of the file type `extension`."""
     extension = ".nii.gz" if extension == DICOM else extension
     voxels = (_plain(stem) + VOXELS[extension],) if extension in VOXELS else ()
     return stem + extension, *voxels

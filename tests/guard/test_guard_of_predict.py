@@ -101,7 +101,8 @@ def test_masks_are_replaced_unless_somebody_changed_them(extension: str, source:
     assert (mask == VALUE).sum() == 1
     assert (mask != 0).sum() == 1
     assert is_as_written(Path("masks", name))
-    assert len(list(Path("masks").iterdir())) == (2 if extension in (".mhd", ".nhdr") else 1)  # masks, and nothing else
+    files = 2 if extension in (".mhd", ".nhdr") else 1
+    assert len(list(Path("masks").iterdir())) == files + 1  # masks, and the table of volumes
     _correct_by_hand(Path("masks", name))
     before = {path: path.read_bytes() for path in Path("masks").iterdir()}
     assert "is not as kseg wrote it" in refused(predict.main, words, "exists already", capsys)
@@ -131,23 +132,47 @@ def test_one_mask_in_the_way_does_not_stop_the_others(source: Threshold, capsys)
 
 
 def series(path: str) -> str:
-    return str(save_series(Path(path), np.zeros((8, 8, 1), np.int16)))
+    return str(save_series(Path(path), np.arange(64, dtype=np.int16).reshape(8, 8, 1)))
 
 
 SAME_NAME = {
-    "a series and a file": lambda: [str(scan("a/legs.nii.gz")), series("b/legs")],
-    "links whose files have other names": lambda: [
-        link("sub-1/T1w.nii.gz", "scans/leg.nii.gz"), link("sub-2/T1w.nii.gz", "scans/arm.nii.gz")],
-    "names that differ in case": lambda: [str(scan("a/leg.nii.gz")), str(scan("b/LEG.nii.gz"))],
-    "voxels of one and a header of the other": lambda: [str(scan("a/leg.nhdr")), str(scan("b/LEG.nhdr"))],
-    "an umlaut in two spellings": lambda: [str(scan("a/Mu\u0308ller.mha")), str(scan("b/M\u00fcller.mha"))],
+    "a series and a file": (
+        lambda: [str(scan("a/legs.nii.gz")), series("b/legs")], ["a/legs.nii.gz", "b/legs.nii.gz"]),
+    "links whose files have other names": (
+        lambda: [link("sub-1/T1w.nii.gz", "scans/leg.nii.gz"), link("sub-2/T1w.nii.gz", "scans/arm.nii.gz")],
+        ["sub-1/T1w.nii.gz", "sub-2/T1w.nii.gz"]),
+    "names that differ in case": (
+        lambda: [str(scan("a/leg.nii.gz")), str(scan("b/LEG.nii.gz"))], ["a/leg.nii.gz", "b/LEG.nii.gz"]),
+    "voxels of one and a header of the other": (
+        lambda: [str(scan("a/leg.nhdr")), str(scan("b/LEG.nhdr"))],
+        ["a/leg.nhdr", "a/leg.raw.gz", "b/LEG.nhdr", "b/LEG.raw.gz"]),
+    "an umlaut in two spellings": (
+        lambda: [str(scan("a/Mu\u0308ller.mha")), str(scan("b/M\u00fcller.mha"))],
+        ["a/Mu\u0308ller.mha", "b/M\u00fcller.mha"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", SAME_NAME)
-def test_two_masks_of_one_name_are_refused_before_the_work(case: str, source: Threshold) -> None:
-    scans = SAME_NAME[case]()
-    said = refused(predict.main, ["stub", *scans, "--out", "masks", "--force"], "would be written to one name")
+def test_two_masks_of_one_name_lie_in_folders_as_their_scans_do(case: str, source: Threshold) -> None:
+    scans, expected = SAME_NAME[case]
+    predict.main(["stub", *scans(), "--out", "masks"])
+    found = [path.relative_to("masks").as_posix() for path in Path("masks").rglob("*") if path.is_file()]
+    assert sorted(found) == sorted([*expected, "volumes.csv"])
+
+
+SAME_PLACE = {
+    "a series and a file": lambda: [str(scan("a/legs.nii.gz")), series("a/legs")],
+    "names that differ in case": lambda: [str(scan("a/leg.nii.gz")), str(scan("a/LEG.nii.gz"))],
+    "voxels of one and a header of the other": lambda: [str(scan("a/leg.nhdr")), str(scan("a/LEG.nhdr"))],
+    "an umlaut in two spellings": lambda: [str(scan("a/Mu\u0308ller.mha")), str(scan("a/M\u00fcller.mha"))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAME_PLACE)
+def test_two_masks_of_one_name_in_one_folder_are_refused_before_the_work(case: str, source: Threshold, capsys) -> None:
+    scans = SAME_PLACE[case]()
+    said = refused(predict.main, ["stub", *scans, "--out", "masks", "--force"], "2 of 2 inputs failed", capsys)
+    assert "would be written to one name" in said
     assert all(f"'{path}'" in said for path in scans)
     assert source.begins == 0
 
@@ -156,7 +181,7 @@ def test_two_links_to_one_scan_have_two_masks(source: Threshold) -> None:
     predict.main(
         ["stub", link("in/a.nii.gz", "scans/leg.nii.gz"), link("in/b.nii.gz", "scans/leg.nii.gz"), "--out", "m"]
     )
-    assert {path.name for path in Path("m").iterdir()} == {"a.nii.gz", "b.nii.gz"}
+    assert {path.name for path in Path("m").iterdir()} == {"a.nii.gz", "b.nii.gz", "volumes.csv"}
 
 
 NO_FOLDER = {"a file": "tiny.toml", "below a file": "tiny.toml/masks", "where nothing can be written": "/proc/kseg"}
@@ -181,7 +206,24 @@ def test_a_disk_that_refuses_one_mask_leaves_the_others_whole(source: Threshold,
     with pytest.raises(InputError, match=r"1 of 3 inputs failed: in/leg\.mha"):
         predict.main(["stub", "scans", _made_before("in/leg.mha"), "--out", "masks"])
     assert "kseg.predict: 'masks/leg.mha': Input/output error: check that disk" in capsys.readouterr().err
-    assert {path.name for path in Path("masks").iterdir()} == {"leg.nii.gz", "arm.nii.gz"}
+    assert {path.name for path in Path("masks").iterdir()} == {"leg.nii.gz", "arm.nii.gz", "volumes.csv"}
+
+
+OTHER_TABLES = {
+    "other columns": "case,age\nleg,7\n",
+    "a column more": "case,class_name,prediction_ml,mask,observer\n",
+    "a field less": "case,class_name,prediction_ml,mask\nleg,bright\n",
+    "a spreadsheet's": "case;class_name;prediction_ml;mask\n",
+}
+
+
+@pytest.mark.parametrize("case", OTHER_TABLES)
+def test_a_table_that_kseg_did_not_write_is_told_before_the_work(case: str, source: Threshold) -> None:
+    Path("masks").mkdir()
+    Path("masks/volumes.csv").write_text(OTHER_TABLES[case], encoding="utf-8")
+    said = refused(predict.main, ["stub", "scans", "--out", "masks", "--force"], "is no table of volumes")
+    assert said.endswith("move it away, or choose another --out")
+    assert source.begins == 0
 
 
 def _made_before(path: str) -> str:

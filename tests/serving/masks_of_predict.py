@@ -36,7 +36,7 @@ def main() -> None:
     print(
         f"kseg.predict: {seconds:.1f} s, {cpu_seconds:.1f} s of processors, {memory_gb:.2f} GB at most, start included"
     )
-    for scan in find_inputs(arguments.scans, arguments.channels):
+    for scan in find_inputs(arguments.scans, arguments.channels).scans:
         image = open_image(scan.channels, scan.path.name)
         name = mask_files(scan.path, image.stored.extension)[0]
         voxels = gather(image, scan.path.name).array

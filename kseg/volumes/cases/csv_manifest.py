@@ -17,11 +17,12 @@ NEEDED = ("case", "subject", "split", "label")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_csv(file: Path) -> CaseList:
+def read_csv(file: Path, images_only: bool = False) -> CaseList:
     """Return the cases of a CSV manifest (`kseg.volumes.cases.find.find_cases` says what it holds).
 
     Between its columns are commas, semicolons or tabs. It is UTF-8, UTF-16 with a byte order mark, or, with a note,
-    Windows-1252: whatever a spreadsheet writes. Lines without a field that is filled in are passed over.
+    Windows-1252: whatever a spreadsheet writes. Lines without a field that is filled in are passed over. With
+    `images_only` the columns case and image are needed, and of others nothing is read.
 
     Raises:
         InputError: it is no CSV, lacks a column, or a line has not a field for each.
@@ -35,14 +36,16 @@ def read_csv(file: Path) -> CaseList:
         columns = [column.strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
         channels = tuple(column for column in columns if column.startswith("image"))
-        missing = [name for name in NEEDED if name not in columns]
+        needed = NEEDED[:1] if images_only else NEEDED
+        missing = [name for name in needed if name not in columns]
         if missing or not channels or len(set(columns)) != len(columns):
-            raise InputError(
-                f"'{file}' needs the columns case, subject, split, image (one or more that begin so) and "
-                f"label, each once: received {', '.join(columns) or 'nothing'}; fix its first line."
-            )
+            wanted = "needs the columns case, subject, split, image (one or more that begin so) and label"
+            if images_only:
+                wanted = "needs the columns case and image (one or more that begin so)"
+            received = ", ".join(columns) or "nothing"
+            raise InputError(f"'{file}' {wanted}, each once: received {received}; fix its first line.")
         cases = [
-            _from_row(row, channels, f"'{file}', line {reader.line_num}", file.parent)
+            _from_row(row, channels, f"'{file}', line {reader.line_num}", file.parent, images_only)
             for row in reader
             if any(field and field.strip() for field in row.values() if isinstance(field, str | None))
         ]
@@ -75,10 +78,13 @@ def _text(file: Path) -> str:
         return text
 
 
-def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path) -> Case:
+def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path, images_only: bool) -> Case:
     if None in row or None in row.values():
         raise InputError(f"{where} must have a field for each column of the first line: received {row}; fix it.")
     fields = {column: field.strip() for column, field in row.items()}
+    if images_only:
+        read = {column: fields[column] for column in ("case", *channels)}
+        fields = {"subject": read["case"], "split": "", "label": read[channels[0]], **read}
     if empty := [column for column, field in fields.items() if not field and column != "split"]:
         raise InputError(f"{where} must fill `{empty[0]}`: received nothing; only the split may be empty.")
     images = tuple(path_as_listed(folder, fields[channel]) for channel in channels)

@@ -18,12 +18,15 @@ LAYOUTS = (
 )
 
 
-def find_cases(source: Path, missing_ok: bool = False) -> CaseList:
+def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False) -> CaseList:
     """Cases of a dataset folder, of its dataset.json (or a list in JSON of another name), or of a CSV manifest.
 
     - nnU-Net raw, and the Medical Segmentation Decathlon: `kseg.volumes.cases.dataset_json`. The subject is the case.
     - CSV: columns case, subject, split, one or more that begin with `image` (the channels, in order), label.
       Paths are relative to the CSV; a folder holds a DICOM series; the split may be left empty.
+
+    With `images_only`, as for cases that are to be segmented, a CSV needs no columns but case and image, of others
+    nothing is read, and files may be missing.
 
     Raises `InputError` for an unknown layout, malformed or incomplete content, files that are missing (unless that is
     told later, when a case is opened: `missing_ok`), names
@@ -31,13 +34,15 @@ def find_cases(source: Path, missing_ok: bool = False) -> CaseList:
     file that is of two subjects, or two things of a case, is said.
     """
     if source.is_file() and source.suffix.lower() == ".csv":
-        found = read_csv(source)
+        found = read_csv(source, images_only)
     else:
         file = source / DATASET_FILE if source.is_dir() else source
         if file.suffix.lower() != ".json" or not file.is_file():
             raise _no_dataset(source)
         found = read_dataset_json(file)
-    _check(found, source, missing_ok)
+    _check(found, source, missing_ok or images_only)
+    if not images_only:
+        _tell_shared(found, source)
     return found
 
 
@@ -78,7 +83,6 @@ def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
         for what, path in (*(("image", image) for image in case.images), ("label", case.label)):
             if not (missing_ok or path.exists()):
                 raise InputError(f"{what} '{path}' of case '{case.case}' is missing: add it, or drop the case.")
-    _tell_shared(found, source)
 
 
 def _tell_shared(found: CaseList, source: Path) -> None:

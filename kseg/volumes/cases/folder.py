@@ -1,51 +1,96 @@
 """The volumes of a folder as people have it, without a list: what is where, and which values its label maps hold."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.storage.ownership import BY_SYSTEMS
 from kseg.volumes.formats.data_files import files_of
-from kseg.volumes.formats.dicom_magic import is_dicom
-from kseg.volumes.formats.extensions import EXTENSIONS, is_unicode, split_name
+from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
+from kseg.volumes.formats.extensions import DICOM_EXTENSIONS, EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_stored
-from kseg.volumes.volume_stream import stream_of_file
+from kseg.volumes.volume_stream import VolumeStream, stream_of_file
 
 PLANES = 32
 MAX_VALUES = 256
 
 
-def volumes_below(folder: Path) -> dict[PurePath, str]:
-    """Return each volume below a folder, by its path there, with its name without the file type; in order of names.
+@dataclass(frozen=True)
+class FolderContent:
+    """What lies below a folder, by paths there, in order of names; hidden files and folders are passed over.
 
-    A folder of DICOM files is one volume. Hidden files and folders, and what is no volume, are passed over. Links to
-    folders are followed, each folder once.
-
-    Raises:
-        InputError: a volume's name is not Unicode.
+    `volumes` have their names without the file type; a folder of DICOM files is one volume. `others` are files that are
+    neither a volume nor part of one. `unreadable` are files and folders that cannot be looked into, with the reason.
     """
-    found: dict[PurePath, str] = {path.relative_to(folder): split_name(path)[0] for path in _volumes(folder, set())}
-    if unfit := [path for path in found if not is_unicode(str(path))]:
-        raise InputError(f"{str(unfit[0])!r} is a name that is not UTF-8: rename it")
-    return found
+
+    volumes: Mapping[PurePath, str]
+    others: tuple[PurePath, ...]
+    unreadable: Mapping[PurePath, str]
 
 
-def _volumes(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    place = folder.resolve()
-    if place in seen:
+def content_below(folder: Path) -> FolderContent:
+    """Return what lies below a folder. Links to folders are followed, each folder once; a link to nothing is a volume.
+
+    What cannot be opened is still a volume, if it is named as one: whoever opens it says why.
+    """
+    volumes, others, unreadable = dict[PurePath, str](), list[PurePath](), dict[PurePath, str]()
+    for path, trouble in _walk(folder, set()):
+        below = path.relative_to(folder)
+        if trouble is None:
+            volumes[below] = split_name(path)[0]
+        elif trouble:
+            unreadable[below] = trouble
+        else:
+            others.append(below)
+    return FolderContent(volumes, tuple(others), unreadable)
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, str | None]]:
+    """Yield each volume with None, what cannot be looked into with the reason, and other files with nothing."""
+    try:
+        place = folder.resolve()
+        if place in seen:
+            return
+        seen.add(place)
+        entries = sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
+        folders = {entry for entry in entries if entry.is_dir()}
+    except OSError as error:
+        yield folder, f"'{folder}' cannot be read: {error.strerror}; change its permissions, or leave it out."
         return
-    seen.add(place)
-    entries = sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
-    if any(is_dicom(entry) for entry in entries if entry.is_file() and not entry.name.lower().endswith(EXTENSIONS)):
-        yield folder
-    files = [entry for entry in entries if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)]
-    parts = {part for file in files for part in files_of(file) if part != file}
-    yield from (file for file in files if file not in parts)
-    for entry in entries:
-        if entry.is_dir():
-            yield from _volumes(entry, seen)
+    files = [entry for entry in entries if entry not in folders and entry.name not in BY_SYSTEMS]
+    named = [file for file in files if file.name.lower().endswith(EXTENSIONS)]
+    parts = {part for file in named for part in files_of(file) if part != file}
+    volumes = [file for file in named if file not in parts]
+    known = parts.union(volumes)
+    others = [file for file in files if file not in known]
+    slices, troubles = _slices(others)
+    if slices:
+        yield folder, None
+    yield from ((file, None) for file in volumes)
+    for file in others:
+        if file not in slices and file.name.upper() != CONTENTS:
+            yield file, troubles.get(file, "")
+    for entry in sorted(folders):
+        yield from _walk(entry, seen)
+
+
+def _slices(files: list[Path]) -> tuple[set[Path], dict[Path, str]]:
+    """Return which of a folder's files are DICOM, and what is wrong with others that should be."""
+    slices, troubles = set(), {}
+    for file in files:
+        try:
+            if is_dicom(file):
+                slices.add(file)
+        except InputError as error:
+            troubles[file] = str(error)
+    if not slices:  # beside slices they are told when the series is opened
+        named = (file for file in files if file not in troubles and file.name.lower().endswith(DICOM_EXTENSIONS))
+        troubles |= {file: f"'{file}' is no DICOM file, though it is named as one: fetch it anew." for file in named}
+    return slices, troubles
 
 
 def values_in(label: Path) -> set[int]:
@@ -57,12 +102,39 @@ def values_in(label: Path) -> set[int]:
     stream = stream_of_file(open_stored(label))
     if stream.channels > 1:
         raise InputError(f"label '{label}' holds {stream.channels} values a voxel: merge them into one label map")
+    found = whole_values(stream, MAX_VALUES)
+    if found is None:
+        raise InputError(f"label '{label}' is no label map: it holds more than {MAX_VALUES} values, or fractions")
+    return found
+
+
+def whole_values(stream: VolumeStream, most: int) -> set[int] | None:
+    """Return the values of a volume, or None, as soon as that is known, if they are more than `most`, or fractions."""
     found: set[float] = set()
     for slab in stream.read(PLANES):
-        found |= set(_values(slab.array))
-        if len(found) > MAX_VALUES or any(value != round(value) for value in found):
-            raise InputError(f"label '{label}' is no label map: it holds more than {MAX_VALUES} values, or fractions")
+        for plane in slab.array:  # an image shows what it is in the first of them
+            found.update(_values(plane))
+            if len(found) > most or not all(map(_is_whole, found)):
+                return None
     return {int(value) for value in found}
+
+
+def begins_as_image(volume: Path) -> bool:
+    """Whether the first planes of a volume that are not all alike hold more values than label maps do, or fractions.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    stream = stream_of_file(open_stored(volume))
+    for slab in stream.read(PLANES):
+        values = _values(slab.array)
+        if len(values) > 1:
+            return stream.channels > 1 or len(values) > MAX_VALUES or not all(map(_is_whole, values))
+    return False
+
+
+def _is_whole(value: float) -> bool:
+    return float(value).is_integer()
 
 
 def _values(array: np.ndarray) -> list[float]:

@@ -128,6 +128,11 @@ def pair(volumes: Mapping[PurePath, str]) -> Pairing:
     return Pairing(tuple(_named_apart(cases)), left)
 
 
+def named_as_labels(volumes: Mapping[PurePath, str]) -> set[PurePath]:
+    """Return which volumes of a folder are label maps by their names; `volumes` as in `pair`."""
+    return {file.path for file in _files(volumes) if file.is_label}
+
+
 def _files(volumes: Mapping[PurePath, str]) -> list[_File]:
     shared = _shared_folders(volumes)
     files = []

@@ -1,0 +1,78 @@
+"""How large each structure is in a predicted mask, in ml, and the table of it beside the masks: `volumes.csv`."""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kseg.console.errors import InputError
+from kseg.storage.files import alone_in, whole_file
+
+VOLUMES_FILE = "volumes.csv"
+COLUMNS = ("case", "class_name", "prediction_ml", "mask")
+"""The first three as in the tables of `kseg.evaluation.score_tables`; the mask is a path from the table's folder."""
+
+
+def volumes_ml(values: np.ndarray, spacing_mm: Sequence[float], structures: Mapping[int, str]) -> dict[str, float]:
+    """Return the volume of each structure in ml.
+
+    Args:
+        values: label values, integers (x, y, z).
+        spacing_mm: voxel size along x, y, z.
+        structures: names of the label values, without the background; if empty, what is there is "label 1" and so on.
+    """
+    voxel_ml = float(math.prod(spacing_mm)) / 1000
+    voxels: Counter[int] = Counter()
+    for plane in values:  # plane by plane, because sorting takes memory
+        present, counts = np.unique(plane, return_counts=True)
+        voxels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
+    names = structures or {value: f"label {value}" for value in sorted(voxels) if value != 0}
+    return {name: voxels[value] * voxel_ml for value, name in names.items()}
+
+
+class VolumeTable:
+    """The `volumes.csv` of a folder of masks: a row for each mask and class; rows of other masks stay as they are.
+
+    Raises:
+        InputError: such a file is there, and is no table of kseg's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / VOLUMES_FILE
+        self._rows()
+
+    def add(self, case: str, mask: str, volumes: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Put the volumes of a mask into the table on disk, in place of those that it has of a mask there.
+
+        Returns:
+            Its rows, by the columns.
+        """
+        added = [dict(zip(COLUMNS, (case, name, volume, mask), strict=True)) for name, volume in volumes.items()]
+        with alone_in(self._path.parent):
+            rows = [row for row in self._rows() if row["mask"] != mask]
+            with whole_file(self._path) as path, path.open("w", encoding="utf-8", newline="") as file:
+                table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                table.writeheader()
+                table.writerows([*rows, *added])
+        return added
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not (self._path.is_symlink() or self._path.exists()):
+            return []
+        try:
+            with self._path.open(encoding="utf-8", newline="") as file:
+                table = csv.DictReader(file, strict=True)
+                rows = list(table)
+            ours = not self._path.is_symlink() and tuple(table.fieldnames or ()) == COLUMNS
+            ours = ours and not any(None in row or None in row.values() for row in rows)
+        except (csv.Error, UnicodeDecodeError, IsADirectoryError):
+            ours = False
+        if not ours:
+            raise InputError(
+                f"'{self._path}' is no table of volumes that kseg wrote: move it away, or choose another --out"
+            )
+        return rows

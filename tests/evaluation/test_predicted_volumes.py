@@ -1,0 +1,51 @@
+"""Volumes of masks in ml, and a table of them that loses no row of other masks."""
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from kseg.evaluation.predicted_volumes import COLUMNS, VolumeTable, volumes_ml
+from kseg.evaluation.scores import ClassScore
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_volumes_are_voxels_times_their_size() -> None:
+    mask = np.zeros((10, 10, 10), np.uint8)
+    mask[:5, :4, :2], mask[9] = 100, 7
+    assert volumes_ml(mask, (1.0, 2.0, 5.0), {100: "soleus", 150: "gastrocnemius"}) == {
+        "soleus": 0.4,
+        "gastrocnemius": 0.0,
+    }
+    assert volumes_ml(mask, np.ones(3), {}) == {"label 7": 0.1, "label 100": 0.04}
+    assert volumes_ml(np.zeros((2, 2, 2), np.int16), (1, 1, 1), {}) == {}
+
+
+def test_columns_are_named_as_those_of_scores() -> None:
+    assert set(COLUMNS[:3]) <= {"case", *(field.name for field in fields(ClassScore))}
+
+
+def test_rows_of_other_masks_stay(tmp_path: Path) -> None:
+    table = VolumeTable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    table.add("3/x1", "3/x1.mha", {"soleus": 1.5, "other, with a comma": 0.1})
+    added = VolumeTable(tmp_path).add("4/x1", "4/x1.mha", {"soleus": 2.0})
+    assert added == [{"case": "4/x1", "class_name": "soleus", "prediction_ml": 2.0, "mask": "4/x1.mha"}]
+    VolumeTable(tmp_path).add("3/x1", "3/x1.mha", {"soleus": 0.3})
+    assert [(row["case"], row["class_name"], float(row["prediction_ml"])) for row in rows(tmp_path)] == [
+        ("4/x1", "soleus", 2.0),
+        ("3/x1", "soleus", 0.3),
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["volumes.csv"]
+
+
+def test_several_processes_write_one_table(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: VolumeTable(tmp_path).add(f"{n}", f"{n}.nii", {"soleus": n}), range(24)))
+    assert sorted(int(row["case"]) for row in rows(tmp_path)) == list(range(24))
