@@ -151,6 +151,7 @@ def _tell_subjects(split_of: Mapping[str, str], cases: int) -> None:
 def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
     from kseg.console.terminal import progress
     from kseg.volumes.cases.folder import values_in
+    from kseg.volumes.labels import labels_with
 
     cases_with: Counter[int] = Counter()
     for path in progress(paths, "values of label maps", total=len(paths)):
@@ -159,8 +160,7 @@ def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
         except InputError as error:
             say(f"note: {error}")
     say("values: " + ", ".join(f"{value} in {counted(count, 'case')}" for value, count in sorted(cases_with.items())))
-    values = sorted(cases_with, key=lambda value: (value != 0, value))
-    return {"background" if value == 0 else f"label_{value}".replace("-", "minus_"): value for value in values}
+    return labels_with({}, cases_with)
 
 
 def _write_table(path: Path, folder: Path, cases: Sequence["FoundCase"]) -> None:

@@ -13,6 +13,7 @@ from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
+from kseg.console.text import some_of
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
@@ -22,7 +23,11 @@ from kseg.storage.locations import Location
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
-    from kseg.records.write import RunJobs
+    from kseg.records.scans import ScanList
+    from kseg.records.source_changes import SourceChanges
+    from kseg.records.write import Earlier, RunJobs
+
+MAX_NAMED = 5
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,25 +36,85 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.workers < 1:
         raise InputError(f"--workers must be at least 1: received {arguments.workers}")
     recipe = _recipe(arguments.words)
-    target = recipe.records_folder
-
-    from kseg.records.manifest import is_prepared
-
+    train = f"{command_line('train')} {_train_words(arguments.words)}"
     if arguments.verify:
-        manifest = _verified(target)
-    elif not arguments.force and is_prepared(target):
-        manifest = _unchanged(recipe, target)
+        manifest = _verified(recipe.records_folder)
     else:
-        manifest = _written(recipe, arguments.skip_bad, _engine(arguments, runner_options))
+        manifest = _prepared(recipe, arguments, _engine(arguments, runner_options))
     _report(manifest, recipe, arguments.json)
-    say(f"next: {command_line('train')} {_train_words(arguments.words)}")
+    say(f"next: {train}")
 
 
-def _written(recipe: Recipe, skip_bad: bool, engine: "RunJobs") -> "Manifest":
+def _prepared(recipe: Recipe, arguments: argparse.Namespace, engine: "RunJobs") -> "Manifest":
+    """Prepare the dataset, or bring it up to date."""
+    from kseg.records.manifest import is_prepared
     from kseg.records.scans import find_scans
+    from kseg.records.write import NOTHING, write_dataset
+
+    found = find_scans(recipe)
+    if is_prepared(recipe.records_folder) and not arguments.force:
+        return _up_to_date(recipe, found, arguments.skip_bad, engine)
+    earlier = NOTHING if arguments.force else _nearly_published(recipe, found)
+    return write_dataset(recipe, found, arguments.skip_bad, engine, earlier)
+
+
+def _up_to_date(recipe: Recipe, found: "ScanList", skip_bad: bool, engine: "RunJobs") -> "Manifest":
+    """Let a dataset follow its source; `InputError` if it was prepared otherwise than the recipe says."""
+    from kseg.records.destinations import destination
+    from kseg.records.source_changes import find_changes
     from kseg.records.write import write_dataset
 
-    return write_dataset(recipe, find_scans(recipe, missing_ok=skip_bad), skip_bad, engine)
+    target = recipe.records_folder
+    manifest = _published(target)
+    changes = find_changes(recipe, found, manifest)
+    if changes.otherwise:
+        more = f", and {len(changes.otherwise) - 1} more" if len(changes.otherwise) > 1 else ""
+        raise InputError(
+            f"'{target}' exists already and was prepared otherwise ({changes.otherwise[0]}{more}): pass --force to "
+            "prepare it anew, or set data.records"
+        )
+    if changes.cases:
+        manifest = write_dataset(recipe, found, skip_bad, engine, changes.earlier)
+        _tell_changes(recipe, manifest, changes)
+        return manifest
+    destination(target).tidy()
+    say(f"{target} is prepared already, from the same scans in the same way")
+    for left_out in manifest.left_out:
+        say(f"left out {left_out.case}: {left_out.reason}")
+    return manifest
+
+
+def _nearly_published(recipe: Recipe, found: "ScanList") -> "Earlier":
+    """Return the splits of a dataset that was killed just before it was there: those that it had, or would have had."""
+    from kseg.records.destinations import destination
+    from kseg.records.source_changes import find_changes
+    from kseg.records.write import NOTHING, Earlier
+
+    if (manifest := destination(recipe.records_folder).interrupted()) is None:
+        return NOTHING
+    changes = find_changes(recipe, found, manifest)
+    return NOTHING if changes.otherwise else Earlier(changes.earlier.splits)
+
+
+def _published(target: Location) -> "Manifest":
+    from kseg.records.manifest import load_manifest
+
+    try:
+        return load_manifest(target)
+    except InputError as error:
+        raise InputError(f"{error} (with --force)") from None
+
+
+def _tell_changes(recipe: Recipe, manifest: "Manifest", changes: "SourceChanges") -> None:
+    """Say what was done to follow the source, and which runs were trained on what was there before."""
+    from kseg.runs.outdated_runs import outdated_runs
+
+    say(f"{recipe.records_folder} is brought up to date: {changes.summary(manifest)}")
+    if runs := outdated_runs(recipe.records_folder, manifest, changes.subjects):
+        say(
+            f"note: trained on what was there before: {some_of(runs, MAX_NAMED)}: "
+            f"{command_line('train')} with --force, or with another name=..., trains on what is there now"
+        )
 
 
 def _engine(arguments: argparse.Namespace, runner_options: Sequence[str]) -> "RunJobs":
@@ -73,28 +138,6 @@ def _verified(target: Location) -> "Manifest":
     return manifest
 
 
-def _unchanged(recipe: Recipe, target: Location) -> "Manifest":
-    """Return the manifest; `InputError` if what is prepared is not what the recipe and its scans would give now."""
-    from kseg.records.destinations import destination
-    from kseg.records.manifest import load_manifest
-    from kseg.records.scans import find_scans
-    from kseg.records.source_changes import find_changes
-
-    try:
-        manifest = load_manifest(target)
-    except InputError as error:
-        raise InputError(f"{error} (with --force)") from None
-    if changes := find_changes(recipe, find_scans(recipe, missing_ok=bool(manifest.left_out)), manifest):
-        more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
-        raise InputError(
-            f"'{target}' exists already and was prepared otherwise ({changes[0]}{more}): pass --force to prepare it "
-            "anew, or set data.records"
-        )
-    destination(target).tidy()
-    say(f"{target} is prepared already, from the same scans in the same way")
-    return manifest
-
-
 def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
     from kseg.console.terminal import stdout
     from kseg.records.plan_table import class_table, plan_table
@@ -103,14 +146,13 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
     counts = {split: len(manifest.of_split(split)) for split in SPLITS}
     voxels = [sum(case.class_voxels[index] for case in manifest.cases) for index in range(len(manifest.labels))]
     fractions = {name: count / sum(voxels) for name, count in zip(manifest.labels, voxels, strict=True)}
-    say(f"prepared {target}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    listed = counts | ({"left out": len(manifest.left_out)} if manifest.left_out else {})
+    say(f"prepared {target}: " + ", ".join(f"{count} {what}" for what, count in listed.items()))
     say("class fractions: " + ", ".join(f"{name} {fraction:.2%}" for name, fraction in fractions.items()))
     stdout.print(class_table(manifest))
     stdout.print(plan_table(manifest, recipe))
     for warning in manifest.plan.warnings:
         say(f"note: {warning}")
-    for left_out in manifest.left_out:
-        say(f"left out {left_out.case}: {left_out.reason}")
     if as_json:
         left_out_cases = [left_out.case for left_out in manifest.left_out]
         print_json(

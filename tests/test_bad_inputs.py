@@ -1,7 +1,9 @@
 """What a user gets wrong, and the one line that each mistake is answered with; every command exits with 2."""
 
 import json
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from recipes import recipe_text
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.command import run
 from kseg.console.errors import InputError
+from kseg.recipe.load import load_recipe
 
 TINY = recipe_text(
     "tiny",
@@ -103,7 +106,7 @@ MISTAKES = {
         None, prepare, [*CSV, "data.val_fraction=0.5", "data.test_fraction=0.49"], ["train", "data.val_fraction"]),
     # the source
     "source is missing": (None, prepare, ["nowhere"], ["nowhere"]),
-    "labels have no names": (None, prepare, ["cases.csv"], ["data.labels", "soleus = 100"]),
+    "labels have no names": (None, prepare, ["cases.csv"], ["'data.labels={background = 0, label_1 = 1}'"]),
     "manifest lacks a column": (
         lambda: replace("cases.csv", "subject,", "patient,"), prepare, CSV, ["cases.csv", "subject"]),
     "case is there twice": (lambda: replace("cases.csv", "p3,p3", "p1,p3"), prepare, CSV, ["p1"]),
@@ -228,11 +231,69 @@ def test_a_bad_case_is_left_out_when_asked(lost, sound, tmp_path, monkeypatch, c
     assert sorted(entry["case"] for entry in manifest["cases"]) == ["p1", "p3"]
 
 
-def test_a_failed_prepare_leaves_nothing_behind(sound, tmp_path, monkeypatch):
+def test_a_failed_prepare_leaves_no_dataset_and_is_gone_on_with(sound, tmp_path, monkeypatch, capsys):
     folder = shutil.copytree(sound, tmp_path / "work")
     monkeypatch.chdir(folder)
+    whole = Path(P2).read_bytes()
     cut(P2)
-    before = sorted(Path("tfrecords").iterdir())
     with pytest.raises(ValueError, match="p2"):
         prepare.main(CSV)
-    assert sorted(Path("tfrecords").iterdir()) == before
+    assert {path.name for path in Path("tfrecords").iterdir()} == {"tiny", ".partial-cases"}
+    Path(P2).write_bytes(whole)
+    prepare.main(CSV)
+    assert "2 of 3 cases were finished before" in capsys.readouterr().err
+    assert {path.name for path in Path("tfrecords").iterdir()} == {"tiny", "cases"}
+
+
+def test_every_kind_of_bad_case_is_told_once_in_one_run(sound, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(shutil.copytree(sound, tmp_path / "work"))
+    names = [f"p{number}" for number in range(1, 9)]
+    for name in names[3:]:
+        shutil.copy("scans/p1.nii.gz", f"scans/{name}.nii.gz")
+        shutil.copy("scans/p1_label.nii.gz", f"scans/{name}_label.nii.gz")
+    rows = [f"{name},{name},,scans/{name}.nii.gz,scans/{name}_label.nii.gz" for name in names]
+    rows[1] = "p2,p2,,scans/p2.nii.gz,"
+    Path("cases.csv").write_text("\n".join(["case,subject,split,image,label", *rows]), encoding="utf-8")
+    Path("scans/p3.nii.gz").unlink()
+    Path("scans/p4_label.nii.gz").unlink()
+    save("scans/p5_label.nii.gz", np.ones((8, 9, 6), np.uint8))
+    cut("scans/p6.nii.gz")
+    save("scans/p7_label.nii.gz", np.arange(504).reshape(8, 9, 7).astype(np.uint8) % 12)
+    save("scans/p8_label.nii.gz", np.full((8, 9, 7), 200, np.uint8))
+    with pytest.raises(InputError) as caught:
+        prepare.main(CSV)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bad case ")]
+    assert sorted(line.split(":")[0] for line in told) == [f"bad case {name}" for name in names[1:]]
+    words = ["must fill `label`", "missing", "missing", "shape", "cut", "values 2, 3, 4, 5, 6 and 5 more", "200"]
+    for name, word in zip(names[1:], words, strict=True):
+        assert any(line.startswith(f"bad case {name}: ") and word in line for line in told), name
+    assert str(caught.value).startswith("7 of 8 cases are bad, listed above: correct them; to name all values: ")
+    named = [f"label_{value} = {value}" for value in (*range(2, 12), 200)]
+    assert f"'data.labels={{background = 0, muscle = 1, {', '.join(named)}}}' on the command" in str(caught.value)
+    assert "labels = {background = 0, " in str(caught.value)
+    assert str(caught.value).endswith("; or leave them out with --skip-bad")
+    assert not Path("tfrecords/cases").exists()
+    with pytest.raises(InputError, match=r"no scan of 'cases.csv' is left to train on"):
+        prepare.main([*CSV, "data.val_fraction=0.5", "--skip-bad"])
+    capsys.readouterr()
+    prepare.main([*CSV, "data.test_fraction=0", "data.val_fraction=0", "--skip-bad"])
+    err = capsys.readouterr().err
+    assert [line.split(":")[0] for line in err.splitlines() if line.startswith("left out ")].count("left out p3") == 1
+    assert err.count("left out p") == 7
+    assert "prepared tfrecords/cases: 1 train, 0 val, 0 test, 7 left out" in err
+
+
+def test_the_labels_to_paste_work_in_a_shell_and_in_a_recipe(sound, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(sound, tmp_path / "work"))
+    save(P2_LABEL, np.arange(504).reshape(8, 9, 7).astype(np.int16) % 3 - 1)
+    for words, known in ((CSV, "muscle"), (["cases.csv"], "label_1")):
+        with pytest.raises(InputError) as caught:
+            prepare.main(words)
+        (pasted,) = re.findall(r"'data\.labels=.*?}'", str(caught.value))
+        (table,) = re.findall(r"or (labels = {.*?})", str(caught.value))
+        (word,) = subprocess.check_output(["bash", "-c", f"printf '%s\\n' {pasted}"], text=True).splitlines()
+        wanted = {"background": 0, known: 1, "label_minus_1": -1}
+        assert load_recipe(None, [word]).data.labels == wanted
+        Path("pasted.toml").write_text(f"[data]\n{table}\n", encoding="utf-8")
+        assert load_recipe(Path("pasted.toml")).data.labels == wanted
+    prepare.main(["cases.csv", word])

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kseg.recipe.sections import Recipe
+from kseg.recipe.toml_values import toml_value
 from kseg.recipe.types import PLANNED, Section
 
 
@@ -27,17 +28,9 @@ def keys_help() -> str:
 def _row(key: str, field: Any) -> tuple[str, str, str]:
     if field.json_schema_extra == PLANNED:
         return key, "plan", field.description
-    default = "preset" if field.default is None else _toml_value(field.default)
+    default = "preset" if field.default is None else toml_value(field.default, typed=False)
     return key, default, field.description
 
 
 def _is_section(field: Any) -> bool:
     return isinstance(field.default, Section)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)

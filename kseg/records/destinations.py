@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from upath import UPath
 
 from kseg.console.errors import InputError
-from kseg.records.manifest import MANIFEST, load_manifest
+from kseg.records.manifest import MANIFEST, Manifest, load_manifest
 from kseg.records.schema import VERSION
 from kseg.storage.disk import check_writable
 from kseg.storage.files import lock, replace_folder, whole_file
@@ -70,6 +71,10 @@ class Destination(Protocol):
         """Clear away what a killed one was writing and, where the system can, keep others out."""
         ...
 
+    def interrupted(self) -> Manifest | None:
+        """Return the manifest of a dataset that was about to take its place when it was killed, if there is one."""
+        ...
+
     def publish(self, manifest: str, files: Collection[str]) -> None:
         """Put the `files` of `partial`, and a manifest that lists them, in the place of the dataset before."""
         ...
@@ -93,6 +98,22 @@ def own_file(path: Location) -> AbstractContextManager[Location]:
     if isinstance(path, Path):
         return whole_file(path, f"{WRITING}{os.getpid()}-", on_disk=True)
     return nullcontext(path)
+
+
+def copy_file(source: Location, target: Location) -> None:
+    """Put a file of a dataset, which is never written to, under another name too; it appears there whole.
+
+    On a disk both names are of one file, where the file system has that.
+    """
+    if not isinstance(source, Path) or not isinstance(target, Path):
+        target.fs.copy(source.path, target.path)  # type: ignore[union-attr]
+        return
+    with whole_file(target, f"{WRITING}{os.getpid()}-") as path:
+        path.unlink(missing_ok=True)
+        try:
+            path.hardlink_to(source)
+        except OSError:  # the copy tells what is wrong, if anything else is
+            shutil.copyfile(source, path)
 
 
 class OnDisk:
@@ -132,6 +153,10 @@ class OnDisk:
                         remove(folder, DATASET)
                 self._lock.unlink(missing_ok=True)
 
+    def interrupted(self) -> Manifest | None:
+        """Return the manifest of a dataset whose folder has not got its name."""
+        return _manifest_in(self.partial)
+
     def publish(self, manifest: str, files: Collection[str]) -> None:
         """Give the folder the dataset's name."""
         _keep_only(files, self.partial.glob("*.tfrecord"))
@@ -170,6 +195,10 @@ class InStore:
         mark(self.partial, DATASET)
         return nullcontext()
 
+    def interrupted(self) -> Manifest | None:
+        """Return the manifest of a dataset whose shards were being copied."""
+        return _manifest_in(self.partial)
+
     def publish(self, manifest: str, files: Collection[str]) -> None:
         """Copy the shards to their place, then write the manifest, then remove what is of use no more."""
         (self.partial / MANIFEST).write_text(manifest, encoding="utf-8")
@@ -191,6 +220,13 @@ class InStore:
         """Remove what is of use no more once the `files` are published."""
         _keep_only(files, self._target.glob("*.tfrecord"))
         remove(self.partial, DATASET)
+
+
+def _manifest_in(folder: Location) -> Manifest | None:
+    try:
+        return load_manifest(folder)
+    except InputError:
+        return None
 
 
 def _keep_only(wanted: Collection[str], found: Iterable[Location]) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
-from kseg.recipe.types import Spacing, Split
+from kseg.recipe.types import Spacing, Split, ZeroToBelowOne
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
@@ -50,6 +50,11 @@ class CaseEntry(Shard):
 
     split: Split
 
+    @property
+    def shard(self) -> Shard:
+        """The case without what it is for."""
+        return Shard(**self.model_dump(exclude={"split"}))
+
 
 class LeftOut(_Entry):
     """A case that `--skip-bad` left out, and why; `origin_hash` is one of what it was to be made from."""
@@ -71,6 +76,12 @@ class Manifest(_Entry):
     labels: dict[str, int]
     spacing_mm: Spacing = ()
     """To which the scans were resampled; empty where each kept its own."""
+    val_fraction: ZeroToBelowOne | None = None
+    test_fraction: ZeroToBelowOne | None = None
+    """Shares of the subjects that were drawn to validate and to test, with `seed`.
+
+    None where the source names who does, and in manifests that were written before there were any.
+    """
     plan: Plan
     cases: tuple[CaseEntry, ...] = Field(min_length=1)
     left_out: tuple[LeftOut, ...] = ()

@@ -5,6 +5,7 @@ from typing import Any
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Data, Recipe
+from kseg.recipe.toml_values import toml_value
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
 from kseg.records.scans import PHANTOM
@@ -16,8 +17,8 @@ from kseg.volumes.labels import LabelMap
 def check_preparation_keys(recipe: Recipe, manifest: Manifest) -> None:
     """A run's recipe must be true of the dataset that the run is trained on, as far as the manifest lets one know.
 
-    What the manifest does not hold is not compared: `data.val_fraction` and `data.test_fraction`, the folder or file of
-    `data.source`, `data.assume_spacing_mm` where cases were prepared with some, and the section 'phantom'.
+    What the manifest does not hold is not compared: the folder or file of `data.source`, `data.assume_spacing_mm` where
+    cases were prepared with some, and the section 'phantom'.
 
     Args:
         recipe: as the user wrote it, before the plan's values are in it (`kseg.runs.planned_recipe`).
@@ -28,8 +29,8 @@ def check_preparation_keys(recipe: Recipe, manifest: Manifest) -> None:
     """
     for key, prepared, said in _contradictions(recipe.data, manifest):
         raise InputError(
-            f"'{recipe.data.records}' was prepared with data.{key} = {_shown(prepared)}, the recipe says "
-            f"{_shown(said)}: prepare it again with --force, or give the recipe what it was prepared with"
+            f"'{recipe.data.records}' was prepared with data.{key} = {toml_value(prepared)}, the recipe says "
+            f"{toml_value(said)}: prepare it again with --force, or give the recipe what it was prepared with"
         )
 
 
@@ -49,6 +50,10 @@ def _contradictions(data: Data, manifest: Manifest) -> Iterator[tuple[str, Any, 
             yield "classes", classes, data.classes
         elif wanted != manifest.labels:
             yield "labels", manifest.labels, wanted
+    for key in ("val_fraction", "test_fraction"):
+        prepared, said = getattr(manifest, key), getattr(data, key)
+        if key in given and prepared not in (None, said):
+            yield key, prepared, said
     hashes = {case.recipe for case in manifest.cases}
     if hashes == {_hash(manifest, ())} != {_hash(manifest, data.assume_spacing_mm)}:
         yield "assume_spacing_mm", (), data.assume_spacing_mm
@@ -63,12 +68,3 @@ def _all_labels(data: Data, manifest: Manifest) -> dict[str, int]:
 
 def _hash(manifest: Manifest, assume_spacing_mm: Spacing) -> str:
     return preparation_hash(manifest.labels, manifest.channels, manifest.spacing_mm, assume_spacing_mm)
-
-
-def _shown(value: Any) -> str:
-    """A value much as TOML writes it."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {number}" for name, number in value.items()) + "}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_shown, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else f"'{value}'"

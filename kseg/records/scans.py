@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,24 +11,27 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.console.messages import say
+from kseg.console.terminal import progress
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Spacing
 from kseg.simulation.phantom import LABELS, Phantom, phantom_volume, phantoms
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import local
-from kseg.volumes.cases.case import Case
+from kseg.volumes.cases.case import Case, CaseList
 from kseg.volumes.cases.find import find_cases
+from kseg.volumes.cases.folder import values_in
 from kseg.volumes.channels import check_channels, names_by_file
 from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.formats.extensions import is_unicode
 from kseg.volumes.interpolation import by_label, linear
-from kseg.volumes.labels import LabelMap, index_dtype
-from kseg.volumes.read import open_image, open_labels
+from kseg.volumes.labels import LabelMap, index_dtype, labels_to_paste, labels_with
+from kseg.volumes.read import open_headers, open_image, open_labels
 from kseg.volumes.resample import at_spacing
 from kseg.volumes.volume import Volume
 from kseg.volumes.volume_stream import VolumeStream, stream_of_volume
 
 PHANTOM = "phantom"
+FEWEST_CLASSES = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Scan:
     `split` is "train", "val", "test", or "" where the source leaves it open. `open()` returns the image and the class
     indices as streams; it raises `InputError` for a bad file, and so does reading the streams. `origin_hash()` is a
     SHA-256 of what the case is made from. `truth()`, where `open()` resamples, opens the class indices on the scan's
-    own grid. All can be sent to another process.
+    own grid. `check()`, where the scan is in files, raises `InputError` for what is wrong with their headers, and reads
+    nothing else. All can be sent to another process.
     """
 
     case: str
@@ -46,29 +51,37 @@ class Scan:
     open: Callable[[], tuple[VolumeStream, VolumeStream]]
     origin_hash: Callable[[], str]
     truth: Callable[[], VolumeStream] | None = None
+    check: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
 class ScanList:
-    """All scans of a dataset, with what they have in common; `spacing_mm` is empty where each keeps its own."""
+    """All scans of a dataset, with what they have in common; `spacing_mm` is empty where each keeps its own.
+
+    `every_label` has those of the files, where `labels` are some of them alone.
+    """
 
     channels: tuple[str, ...]
     labels: LabelMap
     scans: tuple[Scan, ...]
     spacing_mm: Spacing = ()
+    every_label: LabelMap | None = None
+
+    @property
+    def labels_of_files(self) -> LabelMap:
+        """All classes that the label files may hold."""
+        return self.every_label or self.labels
 
 
-def find_scans(recipe: Recipe, missing_ok: bool = False) -> ScanList:
+def find_scans(recipe: Recipe) -> ScanList:
     """Return the scans that `data.source` names, not opened yet; where it does not state their channels, one is.
 
-    Args:
-        recipe: says where they are.
-        missing_ok: leave it to `Scan.open` to tell of a file that is missing.
+    What is wrong with one, a file that is missing too, is told when it is opened, or by its `check`.
 
     Raises:
         InputError: the source is not understood, its labels have no names, or its images may be colours.
     """
-    scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe, missing_ok)
+    scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe)
     if recipe.data.classes:
         scans = only_classes(scans, recipe.data.classes)
     return at_one_spacing(scans, recipe.data.spacing_mm) if recipe.data.spacing_mm else scans
@@ -88,7 +101,7 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
     table = np.zeros(found.labels.num_classes, index_dtype(labels.num_classes))
     table[kept] = range(len(kept))
     scans = tuple(replace(scan, open=partial(_open_reduced, scan.open, table)) for scan in found.scans)
-    return replace(found, labels=labels, scans=scans)
+    return replace(found, labels=labels, scans=scans, every_label=found.labels_of_files)
 
 
 def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:
@@ -140,7 +153,7 @@ def _open_truth(open_own: Callable[[], tuple[VolumeStream, VolumeStream]]) -> Vo
     return open_own()[1]
 
 
-def _scans_of_files(recipe: Recipe, missing_ok: bool) -> ScanList:
+def _scans_of_files(recipe: Recipe) -> ScanList:
     if "://" in recipe.data.source:
         raise InputError(
             f"data.source '{recipe.data.source}' must be a folder or file of a disk: copy it to one, or mount it; "
@@ -148,16 +161,13 @@ def _scans_of_files(recipe: Recipe, missing_ok: bool) -> ScanList:
         )
     if not is_unicode(recipe.data.source):
         raise InputError(f"data.source {recipe.data.source!r} is a name that is not UTF-8: rename it")
-    found = find_cases(local(recipe.data.source), missing_ok)
+    found = find_cases(local(recipe.data.source), missing_ok=True)
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
-        raise InputError(
-            f"'{recipe.data.source}' names no labels: give each value a name with data.labels, for example "
-            "'data.labels={background = 0, soleus = 100}'"
-        )
+        raise _nameless_labels(recipe.data.source, found)
     channels = found.channel_names
     if not found.channels_stated:
-        channels = names_by_file(channels[0], (case.images[0] for case in found.cases))
+        channels = names_by_file(channels[0], (case.images[0] for case in found.cases if not case.lacking))
         if len(channels) > 1:
             say(
                 f"note: each image of '{recipe.data.source}' holds {len(channels)} channels, {', '.join(channels)}: "
@@ -168,6 +178,7 @@ def _scans_of_files(recipe: Recipe, missing_ok: bool) -> ScanList:
             *(case.case, case.subject, case.split),
             partial(_open, case, channels, labels, recipe.data.assume_spacing_mm),
             partial(_hash_of_files, case),
+            check=partial(_check, case, channels, labels, recipe.data.assume_spacing_mm),
         )
         for case in found.cases
     )
@@ -177,9 +188,36 @@ def _scans_of_files(recipe: Recipe, missing_ok: bool) -> ScanList:
 def _open(
     case: Case, channels: tuple[str, ...], labels: LabelMap, assume_spacing_mm: Spacing
 ) -> tuple[VolumeStream, VolumeStream]:
+    _check_whole(case)
     image = open_image(case.images, case.case, assume_spacing_mm)
     check_channels(image, f"case '{case.case}'", "the dataset has", len(channels), channels)
     return image, open_labels(case.label, labels, image, case.case, assume_spacing_mm)
+
+
+def _check(case: Case, channels: tuple[str, ...], labels: LabelMap, assume_spacing_mm: Spacing) -> None:
+    _check_whole(case)
+    image = open_headers(case.images, case.case, assume_spacing_mm)
+    check_channels(image, f"case '{case.case}'", "the dataset has", len(channels), channels)
+    open_labels(case.label, labels, image, case.case, assume_spacing_mm)
+
+
+def _check_whole(case: Case) -> None:
+    if lacking := case.lacking:
+        raise InputError(lacking)
+
+
+def _nameless_labels(source: str, found: CaseList) -> InputError:
+    """Return the error about labels without names, with all values that they have: their files are read."""
+    values: set[int] = set()
+    for case in progress(found.cases, "values of label maps"):
+        with suppress(InputError):  # which is told once the labels have names
+            values |= values_in(case.label)
+    labels = labels_with({}, values)
+    if len(labels) < FEWEST_CLASSES:
+        labels = {"background": 0, "soleus": 100}
+    return InputError(
+        f"'{source}' names no labels: give each value a name with data.labels, for example {labels_to_paste(labels)}"
+    )
 
 
 def _hash_of_files(case: Case) -> str:

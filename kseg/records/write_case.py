@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from kseg.console.errors import InputError
 from kseg.records.bricks import Bricks
-from kseg.records.destinations import FINISHED, own_file
+from kseg.records.destinations import FINISHED, copy_file, own_file
 from kseg.records.fingerprint import foreground_pieces, take_fingerprint
 from kseg.records.ground_truth import encode_truth
 from kseg.records.manifest import Shard
@@ -20,6 +20,7 @@ from kseg.records.tfrecord import RecordWriter
 from kseg.storage.locations import Location, reaching
 from kseg.storage.read_ahead import read_ahead
 from kseg.volumes.intensity_normalisation import CaseIntensities
+from kseg.volumes.labels import UnknownLabelValues
 from kseg.volumes.volume_stream import VolumeStream
 
 
@@ -46,7 +47,8 @@ class CaseJob:
 class Outcome(BaseModel):
     """What became of a case: its shard, or the reason why there is none; `again` if it was finished before.
 
-    `notes` are sentences on what its files leave open; `origin_hash` is, where there is no shard, that of the scan.
+    `notes` are sentences on what its files leave open; `origin_hash` is, where there is no shard, that of the scan, and
+    `unknown_values` are those of its label map that no class has.
     """
 
     case: str
@@ -55,6 +57,17 @@ class Outcome(BaseModel):
     again: bool = False
     notes: tuple[str, ...] = ()
     origin_hash: str = ""
+    unknown_values: tuple[float, ...] = ()
+
+
+def check_case(job: CaseJob) -> Outcome | None:
+    """Return what is wrong with a case, as far as headers show it; nothing of its volumes is read."""
+    try:
+        if job.scan.check is not None:
+            job.scan.check()
+    except InputError as error:
+        return _bad(job, error)
+    return None
 
 
 def prepare_case(job: CaseJob) -> Outcome:
@@ -73,10 +86,30 @@ def prepare_case(job: CaseJob) -> Outcome:
             job.finished_file.unlink(missing_ok=True)
             shard, notes = write_case(job)
         except InputError as error:
-            return Outcome(case=job.scan.case, reason=str(error), origin_hash=job.scan.origin_hash())
-        with own_file(job.finished_file) as path:
-            path.write_text(shard.model_dump_json(by_alias=True), encoding="utf-8")
+            return _bad(job, error)
+        _note_finished(job, shard)
         return Outcome(case=job.scan.case, shard=shard, notes=notes)
+
+
+def take_over(job: CaseJob, shard: Shard, dataset: Location) -> Outcome:
+    """Take the shard of a case from the dataset of before, where it stays, and return it as finished."""
+    with reaching(job.folder):
+        job.finished_file.unlink(missing_ok=True)
+        copy_file(dataset / shard.file, job.folder / shard.file)
+        _note_finished(job, shard)
+    return Outcome(case=job.scan.case, shard=shard)
+
+
+def _bad(job: CaseJob, error: InputError) -> Outcome:
+    values = error.values if isinstance(error, UnknownLabelValues) else ()
+    return Outcome(
+        case=job.scan.case, reason=str(error), origin_hash=job.scan.origin_hash(), unknown_values=tuple(values)
+    )
+
+
+def _note_finished(job: CaseJob, shard: Shard) -> None:
+    with own_file(job.finished_file) as path:
+        path.write_text(shard.model_dump_json(by_alias=True), encoding="utf-8")
 
 
 def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:

@@ -1,19 +1,39 @@
 """Label maps: which class a value in a label file stands for."""
 
 import re
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.text import some_of
+from kseg.recipe.toml_values import toml_value
 
 BACKGROUND = "background"
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # more than a line, or not Unicode
 MAX_CLASSES = 65535
 MAX_SHOWN = 5
+MAX_VALUES = 256
+"""Of a label map; what holds more is taken for an image."""
 WHOLE = 1e-3  # from an integer: what a scaled header, or a resampler in float32, may leave of a label
 SMALLEST_FIRST = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
+
+
+class UnknownLabelValues(InputError):
+    """Voxels of a label file have values that no class has; `values` are these, sorted."""
+
+    def __init__(self, where: str, values: Collection[float], known: Mapping[str, int]) -> None:
+        self.values = tuple(sorted(values))
+        names = ", ".join(f"{value} {name}" for name, value in known.items())
+        remedy = "name each value in the recipe's `data.labels`."
+        if len(self.values) > MAX_VALUES:
+            remedy = "so many are those of an image: give the label map instead of it."
+        super().__init__(
+            f"{where} holds the values {some_of([_digits(value) for value in self.values], MAX_SHOWN)}, which no class "
+            f"has: known are {names}; {remedy}"
+        )
 
 
 @dataclass(frozen=True)
@@ -66,8 +86,8 @@ class LabelMap:
         """Class indices of the values of a label file, uint8 (uint16 from 256 classes on), same shape.
 
         `array` may be of any integer, Boolean or float type; a float is the integer within `WHOLE` of it. `where`
-        names file and case for the message: `InputError` for values that are no whole numbers, and for those that the
-        map does not hold.
+        names file and case for the message: `InputError` for values that are no whole numbers, `UnknownLabelValues` for
+        those that the map does not hold.
         """
         unknown = self.num_classes
         indices = _map_voxels(array, self._index_of(array.dtype), index_dtype(unknown))
@@ -80,11 +100,7 @@ class LabelMap:
                 f"{where} must hold whole numbers, one a class: received {_some(fractions)}; give the label "
                 "map instead of an image or probabilities, or resample it with nearest neighbours."
             )
-        known = ", ".join(f"{value} {name}" for name, value in self.to_json().items())
-        raise InputError(
-            f"{where} holds the values {_some(misses)}, which no class has: known are {known}; "
-            "name each value in the recipe's `data.labels`."
-        )
+        raise UnknownLabelValues(where, misses.tolist(), self.to_json())
 
     def to_values(self, indices: np.ndarray) -> np.ndarray:
         """Values for class indices, same shape, of type `value_dtype`."""
@@ -131,6 +147,30 @@ class LabelMap:
         return search
 
 
+def labels_with(known: Mapping[str, int], values: Iterable[int]) -> dict[str, int]:
+    """Return label names and their values, as in `data.labels`, with a name for each further value.
+
+    Example:
+        >>> from kseg.volumes.labels import labels_with
+        >>> labels_with({"background": 0, "soleus": 100}, [100, 7, -1])
+        {'background': 0, 'soleus': 100, 'label_minus_1': -1, 'label_7': 7}
+    """
+    labels = dict(known)
+    for value in sorted(set(values) - set(known.values()), key=lambda value: (value != 0, value)):
+        is_background = value == 0 and not any(name.lower() == BACKGROUND for name in labels)
+        name = BACKGROUND if is_background else f"label_{value}".replace("-", "minus_")
+        while name in labels:
+            name += "_"
+        labels[name] = value
+    return labels
+
+
+def labels_to_paste(labels: Mapping[str, int]) -> str:
+    """Return how labels are given, on a command line (quoted for a shell) and in a recipe."""
+    table = toml_value(labels)
+    return f"{shlex.quote(f'data.labels={table}')} on the command line, or labels = {table} in the recipe's [data]"
+
+
 def index_dtype(num_classes: int) -> np.dtype:
     """Type of class indices, read or predicted: uint8, or uint16 from 256 classes on.
 
@@ -174,5 +214,9 @@ def _is_whole(values: np.ndarray) -> np.ndarray:
 
 
 def _some(values: np.ndarray) -> str:
-    shown = [str(value).removesuffix(".0") for value in values[:MAX_SHOWN]]
+    shown = [_digits(value) for value in values[:MAX_SHOWN]]
     return ", ".join(shown + ["..."] * (len(values) > MAX_SHOWN))
+
+
+def _digits(value: float) -> str:
+    return str(value).removesuffix(".0")

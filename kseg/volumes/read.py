@@ -14,7 +14,7 @@ from kseg.console.text import counted
 from kseg.recipe.types import Spacing
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference
-from kseg.volumes.labels import LabelMap, index_dtype
+from kseg.volumes.labels import LabelMap, UnknownLabelValues, index_dtype
 from kseg.volumes.volume import Volume
 from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream, gather, stream_of_file, stream_of_volume
 
@@ -31,16 +31,9 @@ def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()
     the grid of a channel is not that of the first; and while it is read for damage, for values that are NaN or infinite
     (in float32), and at its end for a file whose voxels are all equal.
     """
-    first = _open_channel(paths[0], assume_spacing_mm)
-    channels = [first, *(_open_channel(path, assume_spacing_mm, first.affine) for path in paths[1:])]
-    for path, channel in zip(paths, channels, strict=True):
-        if channel.channels > 1 < len(paths):
-            raise InputError(
-                f"image '{path}' of case '{case}' holds {counted(channel.channels, 'channel')}, beside "
-                f"{counted(len(paths) - 1, 'more file')}: give a file for each channel, or one that holds them all"
-            )
-        if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):
-            raise InputError(f"image '{path}' of case '{case}' {difference}.")
+    stored = _stored_channels(paths, case, assume_spacing_mm)
+    channels = [_checked(stream, path) for stream, path in zip(stored, paths, strict=True)]
+    first = channels[0]
     if len(channels) == 1:
         return first
     dtype = _narrowest(np.result_type(*(channel.dtype for channel in channels)))
@@ -55,13 +48,23 @@ def open_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()
     return replace(first, channels=sum(channel.channels for channel in channels), dtype=dtype, read=read, notes=notes)
 
 
+def open_headers(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()) -> VolumeStream:
+    """The image of a case as its headers have it, for checks that need no voxels; its type is the first file's own.
+
+    Raises `InputError` as `open_image` does when it opens, and reads nothing.
+    """
+    first, *others = _stored_channels(paths, case, assume_spacing_mm)
+    return replace(first, channels=first.channels + sum(other.channels for other in others))
+
+
 def open_labels(
     path: Path, label_map: LabelMap, image: VolumeStream | Volume, case: str, assume_spacing_mm: Spacing = ()
 ) -> VolumeStream:
     """Class indices of a case on the grid of `image`, one channel, uint8 (uint16 from 256 classes on).
 
     Raises `InputError` for a file that `open_stored` refuses and for another grid than the image's; and while it is
-    read for damage, for values that are no whole numbers, and for values that `label_map` does not hold.
+    read for damage, for values that are no whole numbers, and at its end for all values that `label_map` does not hold
+    (`UnknownLabelValues`).
     """
     where = f"label '{path}' of case '{case}'"
     file = open_stored(path, assume_spacing_mm)
@@ -75,7 +78,21 @@ def open_labels(
         if labels.stored.placed != image.stored.placed:
             difference += ", or give the one that does not say where it lies the other's header"
         raise InputError(f"{where} {difference}.")
-    return labels.mapped(lambda values: label_map.to_indices(values, where), index_dtype(label_map.num_classes))
+
+    def read(thickness: int) -> Iterator[Slab]:
+        unknown: set[float] = set()
+        for first, values in labels.read(thickness):
+            try:
+                indices = label_map.to_indices(values, where)
+            except UnknownLabelValues as error:
+                unknown.update(error.values)
+                continue
+            if not unknown:
+                yield Slab(first, indices)
+        if unknown:
+            raise UnknownLabelValues(where, unknown, label_map.to_json())
+
+    return replace(labels, dtype=index_dtype(label_map.num_classes), read=read)
 
 
 def read_volume(path: Path, assume_spacing_mm: Spacing = ()) -> Volume:
@@ -123,8 +140,24 @@ def read_image(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing = ()
     return gather(open_image(paths, case, assume_spacing_mm), f"image '{paths[0]}'")
 
 
-def _open_channel(path: Path, assume_spacing_mm: Spacing, like: np.ndarray | None = None) -> VolumeStream:
-    stream = stream_of_file(open_stored(path, assume_spacing_mm), like)
+def _stored_channels(paths: Sequence[Path], case: str, assume_spacing_mm: Spacing) -> list[VolumeStream]:
+    """The files of an image, all on the grid of the first; nothing of their voxels has been looked at."""
+    first = stream_of_file(open_stored(paths[0], assume_spacing_mm))
+    others = (stream_of_file(open_stored(path, assume_spacing_mm), first.affine) for path in paths[1:])
+    channels = [first, *others]
+    for path, channel in zip(paths, channels, strict=True):
+        if channel.channels > 1 < len(paths):
+            raise InputError(
+                f"image '{path}' of case '{case}' holds {counted(channel.channels, 'channel')}, beside "
+                f"{counted(len(paths) - 1, 'more file')}: give a file for each channel, or one that holds them all"
+            )
+        if difference := grid_difference(channel, first, f"its first channel '{paths[0]}'"):
+            raise InputError(f"image '{path}' of case '{case}' {difference}.")
+    return channels
+
+
+def _checked(stream: VolumeStream, path: Path) -> VolumeStream:
+    """The stream of a file in the type in which voxels are kept, checked as it is read."""
     dtype = _narrowest(stream.dtype)
     if stream.dtype.kind in "iu" and dtype == np.float32:  # their range is known only to those who read them
         limits, fits = np.iinfo(np.int32), True

@@ -78,10 +78,31 @@ def test_the_same_sources_give_the_same_bytes(tmp_path: Path, scans: Scans) -> N
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
-def test_a_bad_first_scan_leaves_nothing_behind(tmp_path: Path, scans: Scans) -> None:
-    with pytest.raises(InputError, match="'case_0' is empty"):
-        write_dataset(recipe(tmp_path / "records"), scans(bad=("case_0",)))
+def test_bad_scans_alone_leave_nothing_behind(tmp_path: Path, scans: Scans) -> None:
+    with pytest.raises(InputError, match=r"'case_0' is empty: scan again$"):
+        write_dataset(recipe(tmp_path / "records"), scans(train=1, val=0, bad=("case_0",)))
+    with pytest.raises(InputError, match=r"^2 of 2 cases are bad, listed above: correct them$"):
+        write_dataset(recipe(tmp_path / "records"), scans(train=1, val=1, bad=("case_0", "case_1")))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_bad_scans_are_told_once_and_the_others_need_not_be_written_again(
+    tmp_path: Path, scans: Scans, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = ("case_0", "case_3", "case_7")
+    with pytest.raises(InputError, match=r"^3 of 8 cases are bad, listed above: correct .* out with --skip-bad$"):
+        write_dataset(recipe(tmp_path / "records"), scans(bad=bad))
+    assert capsys.readouterr().err.splitlines() == [
+        f"bad case {case}: image of case '{case}' is empty: scan again" for case in bad
+    ]
+    assert not (tmp_path / "records").exists()
+    with pytest.raises(InputError, match=r"^image of case 'case_3' is empty: scan again; or leave the case out with"):
+        write_dataset(recipe(tmp_path / "records"), scans(bad=("case_3",)))
+    write_dataset(recipe(tmp_path / "records"), scans())
+    said = capsys.readouterr().err
+    assert "5 of 8 cases were finished before" in said
+    assert "7 of 8 cases were finished before" in said
+    assert "bad case" not in said
 
 
 def test_an_old_dataset_stays_until_the_new_one_is_whole(tmp_path: Path, scans: Scans) -> None:
@@ -124,14 +145,14 @@ def test_nothing_to_train_on_after_leaving_out_is_an_error(tmp_path: Path, scans
 
 
 def test_changes_since_a_dataset_was_prepared_are_named(tmp_path: Path, scans: Scans) -> None:
-    options, found = recipe(tmp_path / "records"), scans(train=3)
+    options, found = recipe(tmp_path / "records", "data.source=legs"), scans(train=3)
     manifest = write_dataset(options, found)
-    assert find_changes(options, found, manifest) == []
-    assert find_changes(options, scans(train=2, val=1), manifest) == [
+    assert find_changes(options, found, manifest).phrases == []
+    assert find_changes(options, scans(train=2, val=1), manifest).phrases == [
         "case 'case_2' is to be val, was train",
         "case 'case_3' is gone",
     ]
-    assert find_changes(options, scans(train=3, val=2), manifest) == ["case 'case_4' is new"]
+    assert find_changes(options, scans(train=3, val=2), manifest).phrases == ["case 'case_4' is new"]
     other = scans(train=4)
     renamed = [
         *found.scans[:2],
@@ -139,11 +160,10 @@ def test_changes_since_a_dataset_was_prepared_are_named(tmp_path: Path, scans: S
         found.scans[3],
     ]
     changed = ScanList(found.channels, found.labels, tuple(renamed))
-    assert find_changes(options, changed, manifest) == ["the files of case 'case_2' have changed"]
+    assert find_changes(options, changed, manifest).phrases == ["the files of case 'case_2' have changed"]
     labels = LabelMap(("background", "muscle"), (0, 7))
-    assert "channels or labels have changed" in find_changes(
-        options, ScanList(found.channels, labels, found.scans), manifest
-    )
+    relabelled = find_changes(options, ScanList(found.channels, labels, found.scans), manifest)
+    assert "channels or labels have changed" in relabelled.otherwise
 
 
 @pytest.fixture

@@ -81,6 +81,13 @@ def test_a_dataset_that_was_resampled(manifest: Callable[..., Manifest]) -> None
         check(resampled, "data.spacing_mm=[]")
 
 
+def test_fractions_count_where_subjects_were_drawn_by_them(manifest: Callable[..., Manifest]) -> None:
+    drawn = manifest().model_copy(update={"val_fraction": 0.15})
+    check(drawn, "data.val_fraction=0.15", "data.test_fraction=0.4")
+    with pytest.raises(InputError, match=r"data\.val_fraction = 0\.15, the recipe says 0\.4: prepare it again"):
+        check(drawn, "data.val_fraction=0.4")
+
+
 def test_spacings_that_were_assumed(manifest: Callable[..., Manifest]) -> None:
     assumed = manifest("data.assume_spacing_mm=[1, 1, 2.5]")
     check(assumed)

@@ -44,7 +44,7 @@ def prepared(words: list[str], skip_bad: bool = False) -> Manifest:
 
 def changes(words: list[str], manifest: Manifest) -> list[str]:
     recipe = load_recipe(None, words)
-    return find_changes(recipe, find_scans(recipe), manifest)
+    return find_changes(recipe, find_scans(recipe), manifest).phrases
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -122,8 +122,9 @@ def test_an_assumed_spacing_is_told_once_and_decides_how_cases_are_prepared(
 ) -> None:
     (tmp_path / "leg.mha").write_bytes(f"{META.format('')}LOCAL\n".encode() + IMAGE.tobytes("F"))
     words = table(tmp_path, ["leg.mha"] * 3)
-    with pytest.raises(InputError, match=r"leg\.mha' does not state the distance between its voxels along i, j and k"):
+    with pytest.raises(InputError, match="3 of 3 cases are bad"):
         prepare.main(words)
+    assert "leg.mha' does not state the distance between its voxels along i, j and k" in capsys.readouterr().err
     assuming = [*words, "data.assume_spacing_mm=[1, 1, 1]"]
     prepare.main(assuming)
     said = capsys.readouterr().err

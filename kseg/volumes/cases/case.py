@@ -13,13 +13,32 @@ UNSAFE_NAME = re.compile(r"^\.|[/\\\x00-\x1f\x7f\ud800-\udfff]|^$")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan with its labels: an image file for each channel (or one that holds them all)."""
+    """One scan with its labels: an image file for each channel (or one that holds them all).
+
+    `fault` is what the list of cases lacks of this one; files that it does not name are not there.
+    """
 
     case: str
     subject: str
     split: str  # "train", "val", "test", or "" for a case that is still to be assigned
     images: tuple[Path, ...]
     label: Path
+    fault: str = ""
+
+    @property
+    def lacking(self) -> str:
+        """What the case lacks, a sentence, before any of its files is opened; empty where nothing is missing."""
+        if self.fault:
+            return self.fault
+        files = (*(("image", image) for image in self.images), ("label", self.label))
+        return next(
+            (
+                f"{what} '{path}' of case '{self.case}' is missing: add it, or drop the case."
+                for what, path in files
+                if not path.exists()
+            ),
+            "",
+        )
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.console.messages import say
+from kseg.console.messages import refuse, say
 from kseg.storage.files import whole_file
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 
 SEPARATORS = (",", ";", "\t")
 """Which of them a spreadsheet writes depends on the country that it is set to."""
-NEEDED = ("case", "subject", "split", "label")
+NAMES = ("case", "subject")
+NEEDED = (*NAMES, "split", "label")
+NOTHING = "no file is named"
+"""Name of a file that no disk has, where a line leaves one out."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -44,14 +47,19 @@ def read_csv(file: Path, images_only: bool = False) -> CaseList:
                 wanted = "needs the columns case and image (one or more that begin so)"
             received = ", ".join(columns) or "nothing"
             raise InputError(f"'{file}' {wanted}, each once: received {received}; fix its first line.")
-        cases = [
-            _from_row(row, channels, f"'{file}', line {reader.line_num}", file.parent, images_only)
+        rows = [
+            (reader.line_num, row)
             for row in reader
             if any(field and field.strip() for field in row.values() if isinstance(field, str | None))
         ]
     except csv.Error as error:
         raise InputError(f"'{file}', line {reader.reader.line_num}: {error}; save it as UTF-8 CSV.") from error
-    return CaseList(file.stem, channels, None, tuple(cases), channels_stated=len(channels) > 1)
+    if faults := [fault for line, row in rows if (fault := _fault(row, needed, f"'{file}', line {line}"))]:
+        refuse(faults, f"'{file}' has {len(faults)} lines to correct, listed above: correct them.")
+    if images_only:
+        rows = [(line, _without_labels(row, channels)) for line, row in rows]
+    cases = tuple(_from_row(row, channels, f"'{file}', line {line}", file.parent) for line, row in rows)
+    return CaseList(file.stem, channels, None, cases, channels_stated=len(channels) > 1)
 
 
 def write_csv(file: Path, rows: Iterable[Sequence[str]], channels: Sequence[str] = ("image",)) -> None:
@@ -78,14 +86,29 @@ def _text(file: Path) -> str:
         return text
 
 
-def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path, images_only: bool) -> Case:
+def _fault(row: dict, needed: Sequence[str], where: str) -> str:
+    """What makes a line that of no case; empty where it is one, even if a file of it is not named."""
     if None in row or None in row.values():
-        raise InputError(f"{where} must have a field for each column of the first line: received {row}; fix it.")
+        given = [field for field in row.values() if isinstance(field, str)] + row.get(None, [])
+        columns = len(row) - (None in row)
+        return (
+            f"{where} must have a field for each column of the first line, {columns}: received {len(given)}, "
+            f"{', '.join(given)}; put a field that holds a separator between double quotes."
+        )
+    empty = next((column for column in NAMES if column in needed and not row[column].strip()), None)
+    return f"{where} must fill `{empty}`: received nothing; only the split may be empty." if empty else ""
+
+
+def _without_labels(row: dict, channels: tuple[str, ...]) -> dict:
+    """A line of a case that is to be segmented: a subject of its own, and an image where the label would be."""
+    images = {column: row[column] for column in channels}
+    return {"case": row["case"], "subject": row["case"], "split": "", **images, "label": images[channels[0]]}
+
+
+def _from_row(row: dict, channels: tuple[str, ...], where: str, folder: Path) -> Case:
     fields = {column: field.strip() for column, field in row.items()}
-    if images_only:
-        read = {column: fields[column] for column in ("case", *channels)}
-        fields = {"subject": read["case"], "split": "", "label": read[channels[0]], **read}
-    if empty := [column for column, field in fields.items() if not field and column != "split"]:
-        raise InputError(f"{where} must fill `{empty[0]}`: received nothing; only the split may be empty.")
-    images = tuple(path_as_listed(folder, fields[channel]) for channel in channels)
-    return Case(fields["case"], fields["subject"], fields["split"], images, path_as_listed(folder, fields["label"]))
+    files = [path_as_listed(folder, fields[column] or NOTHING) for column in (*channels, "label")]
+    empty = next((column for column in (*channels, "label") if not fields[column]), "")
+    fault = f"{where} must fill `{empty}`: case '{fields['case']}' has none; add it, or drop the case."
+    names = fields["case"], fields["subject"], fields["split"]
+    return Case(*names, tuple(files[:-1]), files[-1], fault if empty else "")

@@ -1,10 +1,11 @@
 """Finding the cases of a dataset: nnU-Net raw, Medical Segmentation Decathlon, or a CSV manifest."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.console.messages import say
+from kseg.console.messages import refuse, say
 from kseg.recipe.types import SPLITS
 from kseg.volumes.cases.case import UNSAFE_NAME, Case, CaseList
 from kseg.volumes.cases.csv_manifest import read_csv
@@ -28,10 +29,10 @@ def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False
     With `images_only`, as for cases that are to be segmented, a CSV needs no columns but case and image, of others
     nothing is read, and files may be missing.
 
-    Raises `InputError` for an unknown layout, malformed or incomplete content, files that are missing (unless that is
-    told later, when a case is opened: `missing_ok`), names
-    that are unsafe as file names or stand twice, and a subject whose cases are in two splits. A
-    file that is of two subjects, or two things of a case, is said.
+    Raises `InputError` for an unknown layout, malformed content, names that are unsafe as file names or stand twice, a
+    subject whose cases are in two splits, and what a case lacks (`Case.lacking`; with `missing_ok` that is left to
+    whoever opens the case). Of several faults each is told. A file that is of two subjects, or two things of a case, is
+    said.
     """
     if source.is_file() and source.suffix.lower() == ".csv":
         found = read_csv(source, images_only)
@@ -59,30 +60,38 @@ def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
         raise InputError(f"'{source}' lists no case: looked for {LAYOUTS}; add some.")
     if unfit := [name for name in found.channel_names if UNPRINTABLE.search(name)]:
         raise InputError(f"channel {unfit[0]!r} in '{source}' must have a name of one line: rename it.")
+    if faults := list(_faults(found, source, missing_ok)):
+        refuse(faults, f"'{source}' has {len(faults)} faults, listed above: correct them.")
+    _tell_shared(found, source)
+
+
+def _faults(found: CaseList, source: Path, missing_ok: bool) -> Iterator[str]:
+    """Yield what is wrong with each case, at most one thing."""
     seen: set[str] = set()
     split_of: dict[str, str] = {}
     for case in found.cases:
+        name = case.case.casefold()  # there are disks on which 'Leg' and 'leg' are one file
+        other = split_of.setdefault(case.subject, case.split)
         if UNSAFE_NAME.search(case.case) or len(os.fsencode(case.case)) > MAX_BYTES:
-            raise InputError(
+            yield (
                 f"case {case.case!r} in '{source}' must be fit as a file name, in Unicode, without "
                 f"separators or a leading dot, of {MAX_BYTES} bytes at most: rename it."
             )
-        if case.case.casefold() in seen:  # there are disks on which 'Leg' and 'leg' are one file
-            raise InputError(f"case '{case.case}' stands twice in '{source}': rename or remove one.")
-        seen.add(case.case.casefold())
-        if case.split not in ("", *SPLITS):
-            raise InputError(
+        elif name in seen:
+            yield f"case '{case.case}' stands twice in '{source}': rename or remove one."
+        elif case.split not in ("", *SPLITS):
+            yield (
                 f"split of case '{case.case}' in '{source}' must be {', '.join(SPLITS)} or empty: received "
                 f"{case.split!r}; correct it."
             )
-        if (other := split_of.setdefault(case.subject, case.split)) != case.split:
-            raise InputError(
+        elif other != case.split:
+            yield (
                 f"subject {case.subject!r} in '{source}' must be in one split: received '{other}' and "
                 f"'{case.split}' (case '{case.case}'); a score on a subject seen in training says little."
             )
-        for what, path in (*(("image", image) for image in case.images), ("label", case.label)):
-            if not (missing_ok or path.exists()):
-                raise InputError(f"{what} '{path}' of case '{case.case}' is missing: add it, or drop the case.")
+        elif not missing_ok and (lacking := case.lacking):
+            yield lacking
+        seen.add(name)
 
 
 def _tell_shared(found: CaseList, source: Path) -> None:

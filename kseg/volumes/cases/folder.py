@@ -13,10 +13,10 @@ from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
 from kseg.volumes.formats.extensions import DICOM_EXTENSIONS, EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_stored
+from kseg.volumes.labels import MAX_VALUES
 from kseg.volumes.volume_stream import VolumeStream, stream_of_file
 
 PLANES = 32
-MAX_VALUES = 256
 
 
 @dataclass(frozen=True)
