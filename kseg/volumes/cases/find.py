@@ -62,7 +62,6 @@ def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
         raise InputError(f"channel {unfit[0]!r} in '{source}' must have a name of one line: rename it.")
     if faults := list(_faults(found, source, missing_ok)):
         refuse(faults, f"'{source}' has {len(faults)} faults, listed above: correct them.")
-    _tell_shared(found, source)
 
 
 def _faults(found: CaseList, source: Path, missing_ok: bool) -> Iterator[str]:
