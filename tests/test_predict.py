@@ -73,7 +73,7 @@ def test_a_tree_is_segmented_and_mirrored_with_a_table_of_volumes(capsys: pytest
     report = last_json(said.out)
     assert report["skipped"] == {
         str(labels[0]): "is a label map, by its name",
-        str(labels[1]): "is a label map: it holds 3 values alone, 0, 100, 150",
+        str(labels[1]): "is a label map: it holds 3 values, 0, 100, 150",
     }
     assert (report["failed"], report["warnings"]) == ([], {})
     with Path("masks/volumes.csv").open(encoding="utf-8", newline="") as file:
@@ -111,7 +111,7 @@ def test_a_label_map_that_is_named_is_segmented_and_warned_of(capsys: pytest.Cap
     path = label_map("drawn.mha", 100, 200)
     predict.main(["run", str(path), "--out", "masks", "--json"])
     assert last_json(capsys.readouterr().out)["warnings"] == {
-        "drawn.mha": ["looks like a label map: it holds 3 values alone, 0, 100, 200"]
+        "drawn.mha": ["looks like a label map: it holds 3 values, 0, 100, 200"]
     }
     assert Path("masks/drawn.mha").is_file()
 
@@ -130,7 +130,7 @@ def test_a_scan_of_another_kind_is_segmented_and_warned_of(capsys: pytest.Captur
     predict.main(["run", "ct.mha", "leg.mha", "--out", "masks", "--json"])
     said = capsys.readouterr()
     (spacing, intensities) = last_json(said.out)["warnings"].pop("ct.mha")
-    assert spacing == "is unlike the scans of the training: voxels of 1 x 1 x 5 mm, in training 1 mm along z"
+    assert spacing == "is unlike the scans of the training: voxels of 1 x 1 x 5 mm, in training 1 x 1 x 1 mm"
     assert intensities.startswith("is unlike the scans of the training: 'ultrasound' from -9")
     assert intensities.endswith("in training from 0 to 250, by the 0.5 and 99.5 percentiles")
     assert f"warning: 'ct.mha' {spacing}" in said.err.splitlines()

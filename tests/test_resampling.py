@@ -64,6 +64,8 @@ def test_every_case_is_prepared_at_the_spacing_with_its_volume_and_its_place():
     manifest = load_manifest(Path("tfrecords/balls"))
     assert manifest.spacing_mm == (1.2, 1.2, 1.2)
     assert manifest.plan.warnings == ()
+    for case in manifest.cases:
+        assert case.own_spacing_mm == pytest.approx(SPACINGS_MM[case.case])
     for split in ("train", "val", "test"):
         for case in read_cases(Path("tfrecords/balls"), manifest, split):
             np.testing.assert_allclose(case.image.spacing_mm, 1.2)
@@ -96,7 +98,9 @@ def test_a_spacing_that_is_far_too_fine_names_the_case():
 def test_a_mask_lies_on_the_scans_own_grid(tmp_path, capsys):
     assert json.loads(Path("saved_models/balls/data.json").read_text())["spacing_mm"] == [1.2, 1.2, 1.2]
     predict.main(["balls", "b_image.nii.gz", "c_image.nii.gz", "--out", str(tmp_path)])
-    assert "at 1.2 x 1.2 x 1.2 mm, to which scans are resampled" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "at 1.2 x 1.2 x 1.2 mm, to which scans are resampled" in said
+    assert "unlike" not in said
     for name in ("b", "c"):
         scan, mask = nib.load(f"{name}_image.nii.gz"), nib.load(tmp_path / f"{name}_image.nii.gz")
         assert mask.shape == scan.shape

@@ -31,7 +31,7 @@ def label_map_values(image: VolumeStream, structures: Mapping[int, str]) -> str:
     values = whole_values(image, max(FEW_VALUES, len(known)))
     if values is None or (len(values) > FEW_VALUES and not values <= known):
         return ""
-    return f"{counted(len(values), 'value')} alone, {some_of([str(value) for value in sorted(values)], MAX_SHOWN)}"
+    return f"{counted(len(values), 'value')}, {some_of([str(value) for value in sorted(values)], MAX_SHOWN)}"
 
 
 def unlike_training(watched: WatchedStream, predictor: Predictor) -> list[str]:

@@ -33,6 +33,7 @@ class Shard(Fingerprint, _Entry):
 
     The shard lies beside the manifest, so `file` holds no folder; the record of its head begins at byte `head`.
     `origin_hash` is one of what the case was made from (the file's key is "source"), `recipe` one of how.
+    `own_spacing_mm` is the scan's, before it was resampled; empty where it was not, and in earlier manifests.
     """
 
     case: str
@@ -43,6 +44,7 @@ class Shard(Fingerprint, _Entry):
     sha256: Hash
     origin_hash: Hash = Field(alias="source")
     recipe: Hash
+    own_spacing_mm: Spacing = ()
 
 
 class CaseEntry(Shard):

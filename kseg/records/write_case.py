@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from kseg.console.errors import InputError
+from kseg.recipe.types import Spacing
 from kseg.records.bricks import Bricks
 from kseg.records.destinations import FINISHED, copy_file, own_file
 from kseg.records.fingerprint import foreground_pieces, take_fingerprint
@@ -136,7 +137,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
         with own_file(target) as path, RecordWriter(path) as writer:
             for number, record in read_ahead(_records(scan.case, image, bricks, labels, intensities)):
                 places[number] = writer.write(record)
-            truth = _write_truth(writer, scan, job.num_classes)
+            truth, own_spacing_mm = _write_truth(writer, scan, job.num_classes)
             head = Head(
                 scan.case,
                 scan.subject,
@@ -160,6 +161,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
             sha256=writer.sha256,
             origin_hash=origin_hash.result(),
             recipe=job.recipe,
+            own_spacing_mm=own_spacing_mm,
             **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities, pieces.result())),
         )
     return shard, tuple(dict.fromkeys((*image.notes, *indices.notes)))
@@ -177,12 +179,13 @@ def _records(
             yield number, encode_brick(case, number, whole, labels.packed[number])
 
 
-def _write_truth(writer: RecordWriter, scan: Scan, num_classes: int) -> int:
-    """Write the labels on the scan's own grid, where the case is on another, and return their place."""
+def _write_truth(writer: RecordWriter, scan: Scan, num_classes: int) -> tuple[int, Spacing]:
+    """Write the labels on the scan's own grid, where the case is on another; return their place, and that spacing."""
     if scan.truth is None:
-        return NO_TRUTH
+        return NO_TRUTH, ()
     labels = scan.truth()
-    return writer.write(encode_truth(scan.case, pack_labels(labels, Bricks.of(labels.shape), num_classes)))
+    place = writer.write(encode_truth(scan.case, pack_labels(labels, Bricks.of(labels.shape), num_classes)))
+    return place, labels.spacing_mm
 
 
 def _finished(job: CaseJob) -> Shard | None:

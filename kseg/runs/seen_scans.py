@@ -23,8 +23,9 @@ Range = tuple[FiniteFloat, FiniteFloat]
 class SeenScans(BaseModel):
     """The scans that a run has seen in training, its validation included.
 
-    `spacing_mm` are the smallest and the largest along x, y and z, empty where scans were resampled; `intensities` the
-    low and high (the 0.5 and 99.5 percentiles) of each scan, for each channel.
+    `spacing_mm` are the smallest and the largest along x, y and z, before scans were resampled; empty where a dataset
+    of an earlier version does not say. `intensities` are the low and high (the 0.5 and 99.5 percentiles) of each scan,
+    for each channel.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,10 +37,10 @@ class SeenScans(BaseModel):
     def of_manifest(cls, manifest: "Manifest") -> "SeenScans":
         """Return what the scans of a dataset are like, but those to test on."""
         cases = [case for case in manifest.cases if case.split != "test"]
-        spacings = np.array([case.spacing_mm for case in cases])
-        smallest, largest = (tuple(row.tolist()) for row in (spacings.min(axis=0), spacings.max(axis=0)))
+        spacings = [case.own_spacing_mm or (() if manifest.spacing_mm else case.spacing_mm) for case in cases]
+        extremes = [tuple(map(extreme, zip(*spacings, strict=True))) for extreme in (min, max)] if all(spacings) else ()
         return cls(
-            spacing_mm=() if manifest.spacing_mm else (smallest, largest),
+            spacing_mm=extremes,
             intensities=tuple(
                 tuple(_range_of(case, channel) for case in cases) for channel in range(len(manifest.channels))
             ),
@@ -67,13 +68,10 @@ def _range_of(case: "Fingerprint", channel: int) -> Range:
 
 
 def _unlike_in_spacing(spacing_mm: Sequence[float], smallest: Spacing, largest: Spacing) -> str:
-    axes = [
-        f"{low:g} to {high:g} mm along {axis}" if low < high else f"{low:g} mm along {axis}"
-        for axis, own, low, high in zip("xyz", spacing_mm, smallest, largest, strict=True)
-        if not low / LARGER <= own <= high * LARGER
-    ]
-    voxels = " x ".join(f"{length:.3g}" for length in spacing_mm)
-    return f"voxels of {voxels} mm, in training {' and '.join(axes)}" if axes else ""
+    if all(low / LARGER <= own <= high * LARGER for own, low, high in zip(spacing_mm, smallest, largest, strict=True)):
+        return ""
+    own, low, high = (" x ".join(f"{mm:.3g}" for mm in voxel) for voxel in (spacing_mm, smallest, largest))
+    return f"voxels of {own} mm, in training {low}{f' to {high}' if high != low else ''} mm"
 
 
 def _unlike_in_intensity(name: str, own: Range, seen: Sequence[Range]) -> str:

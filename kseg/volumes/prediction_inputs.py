@@ -66,7 +66,7 @@ def find_inputs(paths: Iterable[Path], num_channels: int, channel_names: Sequenc
             _add_listed(path, num_channels, channel_names, found)
         elif path.is_dir():
             for file in _volumes_of(path, found):
-                tree_of.setdefault(file, path)
+                tree_of.setdefault(file, path if file != path else None)
         else:
             tree_of[path] = None
     if num_channels > 1:

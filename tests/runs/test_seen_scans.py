@@ -24,17 +24,17 @@ def test_voxels_within_the_range_and_a_quarter_beyond_are_like_those_of_the_trai
     assert told(ULTRASOUND, (0, 220), spacing_mm) == []
 
 
-def test_other_voxels_are_told_by_axis() -> None:
-    assert told(ULTRASOUND, (0, 220), (0.5, 0.3, 6.5)) == [
-        "voxels of 0.5 x 0.3 x 6.5 mm, in training 0.5 to 0.6 mm along y and 1 to 1.5 mm along z"
+def test_other_voxels_are_told() -> None:
+    assert told(ULTRASOUND, (0, 220), (0.5, 0.3, 1.2)) == [
+        "voxels of 0.5 x 0.3 x 1.2 mm, in training 0.5 x 0.5 x 1 to 0.6 x 0.6 x 1.5 mm"
     ]
     seen = SeenScans(spacing_mm=(FINE, FINE), intensities=())
     assert seen.differences((0.5, 0.5, 3), np.zeros((0, 4)), ()) == [
-        "voxels of 0.5 x 0.5 x 3 mm, in training 1 mm along z"
+        "voxels of 0.5 x 0.5 x 3 mm, in training 0.5 x 0.5 x 1 mm"
     ]
 
 
-def test_of_resampled_scans_voxels_are_not_compared() -> None:
+def test_where_nobody_knows_voxels_are_not_compared() -> None:
     assert SeenScans(intensities=()).differences((9, 9, 9), np.zeros((0, 4)), ()) == []
 
 
@@ -87,4 +87,7 @@ def test_a_dataset_tells_of_its_scans_but_those_to_test_on(tiny_dataset: Path) -
         assert told(seen.intensities[0], (low, high)) == []
     resampled = manifest.model_copy(update={"spacing_mm": (1.0, 1.0, 1.0)})
     assert SeenScans.of_manifest(resampled).spacing_mm == ()
+    cases = tuple(case.model_copy(update={"own_spacing_mm": FINE}) for case in manifest.cases)
+    resampled = resampled.model_copy(update={"cases": cases})
+    assert SeenScans.of_manifest(resampled).spacing_mm == (FINE, FINE)
     assert SeenScans.model_validate_json(seen.model_dump_json()) == seen

@@ -133,6 +133,7 @@ def test_a_tree_is_walked_and_what_is_no_scan_is_said(tmp_path, capsys):
     wanted = ["a.nii", "b.nii.gz", "c.mhd", "3/x1.nii", "4.nii.gz", "4/deeper/x1.nii", "5.nii.gz"]
     assert masks([tmp_path]) == wanted
     assert masks([tmp_path / "4"]) == ["4.nii.gz", "deeper/x1.nii"]
+    assert [scan.found for scan in find_inputs([tmp_path / "4"], 1).scans] == [False, True]
 
 
 def test_volumes_and_a_series_in_one_folder_are_all_segmented(tmp_path, capsys):
