@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat
 
+from kseg.records.plan_warnings import RANGES_DIFFER
 from kseg.volumes.intensity_normalisation import HIGH, LOW
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
 
 LARGER = 1.25  # times: voxels that differ by less are like those in training
-WIDER = 5.0  # times: an intensity's range that differs by less may be another gain or scanner
 BELOW_ZERO = 0.1  # share of its range by which a scan must reach below 0 to be of a kind that has such values
 
 Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
@@ -81,7 +81,7 @@ def _unlike_in_intensity(name: str, own: Range, seen: Sequence[Range]) -> str:
     signs = {_is_below_zero(*one) for one in seen}
     is_odd = signs == {not _is_below_zero(*own)}
     if widths and not is_odd:
-        is_odd = not min(widths) / WIDER <= own[1] - own[0] <= max(widths) * WIDER
+        is_odd = not min(widths) / RANGES_DIFFER <= own[1] - own[0] <= max(widths) * RANGES_DIFFER
     if not is_odd:
         return ""
     shown = " in training ".join(f"from {least:.4g} to {greatest:.4g}," for least, greatest in (own, (low, high)))
