@@ -120,6 +120,17 @@ def test_what_is_no_label_map_is_told_of(capsys: pytest.CaptureFixture) -> None:
     assert "'scans/4/masksX1.mha' is no label map" in capsys.readouterr().err
 
 
+def test_what_cannot_be_read_is_left_out_and_said(capsys: pytest.CaptureFixture) -> None:
+    legs()
+    Path("scans/3/lost.dcm").write_bytes(b"a page of the web")
+    Path("scans/4/notes.txt").write_text("x", encoding="utf-8")
+    init.main(["scans"])
+    said = capsys.readouterr().err
+    assert "left out: 'scans/3/lost.dcm' is no DICOM file, though it is named as one: fetch it anew." in said
+    assert "notes.txt" not in said
+    assert "4 cases of 4 subjects" in said
+
+
 @pytest.mark.parametrize(("folder", "message"), [("gone", "does not exist"), ("empty", "no scan with a label map")])
 def test_a_folder_without_scans(folder: str, message: str) -> None:
     Path("empty").mkdir()
