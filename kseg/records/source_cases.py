@@ -33,7 +33,7 @@ def cases_of_split(recipe: Recipe, split: str) -> CaseList:
     names = {case.case for case in manifest.of_split(split)}
     if not names:
         raise InputError(f"'{recipe.records_folder}' has no {split} cases: choose another --split")
-    listed = find_cases(local(recipe.data.source), missing_ok=True)
+    listed = find_cases(local(recipe.data.source), images_only=True)
     cases = tuple(case for case in listed.cases if case.case in names)
     if not cases:
         raise InputError(f"'{recipe.data.source}' has none of the {split} cases of '{recipe.records_folder}'")

@@ -99,10 +99,12 @@ def inputs_of_cases(listed: CaseList, num_channels: int, channel_names: Sequence
         )
     for case in listed.cases:
         images = tuple(case.images[theirs.index(name)] for name in ours) if reordered else case.images
-        if len(images) in (1, num_channels):
+        if case.fault:
+            found.refused[Path(case.case)] = case.fault
+        elif len(images) in (1, num_channels):
             found.scans.append(Input(images[0], images, name=case.case))
         else:
-            found.refused[images[0]] = _wrong_number(case, num_channels, channel_names)
+            found.refused[Path(case.case)] = _wrong_number(case, num_channels, channel_names)
     return found
 
 

@@ -249,6 +249,16 @@ def test_the_channels_of_a_list_are_put_into_the_order_of_the_model(tmp_path, ca
     assert list(found.refused.values()) == ["case 'a' has 2 files of images, the model takes 3 channels (a, b, c)"]
 
 
+def test_a_case_without_an_image_stops_no_other(tmp_path):
+    volumes(tmp_path, "1.nii")
+    lines = ["case,image,label", "a,,a.nii", "b,1.nii,", "c,,c.nii"]
+    (tmp_path / "cases.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = find_inputs([tmp_path / "cases.csv"], 1)
+    assert [scan.name for scan in found.scans] == ["b"]
+    assert list(found.refused) == [Path("a"), Path("c")]
+    assert "line 2 must fill `image`: case 'a' has none" in found.refused[Path("a")]
+
+
 def test_a_list_that_is_not_understood_stops_no_other(tmp_path):
     (scan,) = volumes(tmp_path, "a.nii")
     touch(tmp_path, "T1w.json", content=b"{}")
