@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pictures.see(case.case, case.image, case.labels, prediction, scored)
     summary = summarise(scores)
     _write(trained, arguments.split, scores, summary)
-    stdout.print(score_table(summary))
+    stdout.print(score_table(summary, stdout))
     if warning := warning_below_voxel(asked_mm, spacings_mm):
         say(warning)
     _, _, page = folder.split_scores(arguments.split)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from kseg.console.text import counted
@@ -25,8 +26,11 @@ MEASURES = {
 }
 """What tables show of a summary: heading and form of each measure."""
 NOTE = "n: masks in the mean of Dice"
+WORST = "worst Dice"
+WIDE = ((), ("precision", "recall"), ("precision", "recall", WORST))
+"""Columns that a narrow terminal does without: none, some or more."""
 MAX_NAME = 24
-"""Letters of a class for which a table on the terminal keeps room, where there is any."""
+"""Letters of a class that a table on the terminal keeps on one line."""
 SIGNED, ABSOLUTE = "volume_error_percent", "absolute_volume_error_percent"
 """The mean of signed errors over classes says little alone: they cancel. Of one case and class the sign says all."""
 VOLUMES = {"truth_ml": "truth ml", "prediction_ml": "prediction ml"}
@@ -67,19 +71,17 @@ def write_scalars(summary: Summary, logs: Path, split: str) -> None:
     writer.close()
 
 
-def score_table(summary: Summary) -> Table:
-    """The means of every class, and of all classes in the last line, with the case whose Dice is worst."""
-    table = Table(title=f"Means over {counted(summary.cases, 'case')}", caption=NOTE)
-    widest = max(map(len, summary.classes), default=0)
-    table.add_column("class", overflow="fold", min_width=min(widest, MAX_NAME))
-    for heading in ("n", *headings(summary.nsd_tolerance_mm, summary.nsd_tolerance_least_mm)):
-        table.add_column(heading, justify="right")
-    table.add_column("worst Dice", overflow="fold")
-    for name, statistics in summary.classes.items():
-        table.add_row(*_cells(name, statistics))
-    if len(summary.classes) > 1:
-        table.add_section()
-        table.add_row(*_cells("all classes", summary.foreground), style="bold")
+def score_table(summary: Summary, console: Console | None = None) -> Table:
+    """The means of every class, and of all classes in the last line, with the case whose Dice is worst.
+
+    Args:
+        summary: of the scores.
+        console: where the table is to be shown; columns of `WIDE` that do not fit there are left out. None for all.
+    """
+    for left_out in WIDE:
+        table = _table(summary, left_out)
+        if console is None or _least_width(table, console) <= console.width:
+            break
     return table
 
 
@@ -113,6 +115,33 @@ def case_cells(score: ClassScore) -> list[str]:
 
 def _millilitres(volume_ml: float) -> str:
     return format(volume_ml, ".1f" if volume_ml >= 10 else ".3g")
+
+
+def _table(summary: Summary, left_out: Sequence[str]) -> Table:
+    more = f"; {', '.join(left_out)}: in the report" if left_out else ""
+    table = Table(title=f"Means over {counted(summary.cases, 'case')}", caption=f"{NOTE}{more}")
+    widest = max(map(len, summary.classes), default=0)
+    columns = ["class", "n", *headings(summary.nsd_tolerance_mm, summary.nsd_tolerance_least_mm), WORST]
+    shown = [number for number, heading in enumerate(columns) if heading not in left_out]
+    for number in shown:
+        if number == 0:
+            table.add_column(columns[number], overflow="fold", no_wrap=widest <= MAX_NAME)
+        else:
+            justify: JustifyMethod = "left" if columns[number] == WORST else "right"
+            table.add_column(columns[number], overflow="fold", justify=justify)
+    for name, statistics in summary.classes.items():
+        cells = _cells(name, statistics)
+        table.add_row(*(cells[number] for number in shown))
+    if len(summary.classes) > 1:
+        table.add_section()
+        cells = _cells("all classes", summary.foreground)
+        table.add_row(*(cells[number] for number in shown), style="bold")
+    return table
+
+
+def _least_width(table: Table, console: Console) -> int:
+    """The width of a table whose longest words just fit."""
+    return console.measure(table, options=console.options.update_width(10_000)).minimum
 
 
 def _cells(name: str, statistics: Mapping[str, Statistic]) -> list[str]:

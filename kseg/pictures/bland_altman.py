@@ -54,7 +54,7 @@ def bland_altman(volumes_ml: Mapping[str, Pairs]) -> Figure:
             for value, style in ((limits.bias, "-"), *dashed):
                 panel.axhline(value, color="black", linestyle=style, linewidth=1)
                 panel.annotate(
-                    f"{value:+.3g}", (1, value), (-2, 2), ha="right", size="small",
+                    f"{value:+.3g}", (1, value), (3, 0), va="center", size="small",
                     xycoords=("axes fraction", "data"), textcoords="offset points",
                 )  # fmt: skip
         panel.axhline(0, color="grey", linewidth=0.5)

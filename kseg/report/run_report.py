@@ -20,6 +20,8 @@ from kseg.runs.history import read_history
 from kseg.runs.precision_recall import read_precision_recall
 from kseg.runs.run_folder import RunFolder
 
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
 
 @dataclass(frozen=True)
 class MeanScores:
@@ -64,7 +66,7 @@ def write_run_report(folder: RunFolder, recipe: Recipe, split: str) -> None:
     write_page(
         "run.html",
         page,
-        title=f"{recipe.name}: {split} cases",
+        title=f"{recipe.name}: {SPLIT_NAMES[split]} cases",
         part=run_part(folder, split, recipe.seed),
         curves=curves,
         recipe=dump_recipe(recipe),

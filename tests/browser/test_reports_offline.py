@@ -9,10 +9,10 @@ from playwright import sync_api
 @pytest.mark.parametrize(
     ("report", "pictures"),
     [
-        # Of a grid: its figure, and for each of two choices a case and the volumes.
-        ("saved_models/study/report.html", 5),
-        # Of a run: curves, the case, volumes.
-        ("saved_models/study/shared/seed-1/evaluation/test.html", 3),
+        # Of a grid: its figure, and for each of two choices a case.
+        ("saved_models/study/report.html", 3),
+        # Of a run: curves, the case.
+        ("saved_models/study/shared/seed-1/evaluation/test.html", 2),
     ],
 )
 def test_a_report_needs_nothing_but_its_file(

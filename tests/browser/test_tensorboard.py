@@ -22,10 +22,21 @@ def address(finished_study: Path) -> Iterator[str]:
             board.terminate()
 
 
-def test_the_curve_of_alpha(page: sync_api.Page, address: str) -> None:
+def test_it_opens_on_dice_and_loss(page: sync_api.Page, address: str) -> None:
+    page.goto(address)
+    page.locator("card-view").get_by_text("Loss", exact=True).first.wait_for()
+    titles = [text.split("\n")[0].strip() for text in page.locator("card-view").all_inner_texts()]
+    opened = [title for title in titles if title]
+    assert opened[0] == "Dice"
+    assert {title.split("/")[0] for title in opened} == {"Dice", "Loss"}
+
+
+def test_alpha_and_beta_stand_in_one_chart(page: sync_api.Page, address: str) -> None:
     page.goto(f"{address}#timeseries")
-    card = page.locator("card-view", has=page.get_by_text("epoch_alpha", exact=True)).first
-    card.get_by_text("shared/seed-1/logs/train").wait_for()  # the table under the curve
+    page.get_by_role("combobox", name="Filter tags (regex)").fill("penalties")
+    card = page.locator("card-view", has=page.get_by_text("Tversky penalties", exact=True)).first
+    for name in ("alpha", "beta"):
+        card.get_by_text(f"shared/seed-1/logs/{name}").wait_for()  # the table under the curves
     line = card.locator("line-chart svg path, line-chart canvas").first
     line.wait_for()
     assert line.bounding_box()["width"] > 100  # from the first epoch to the last, not a point
@@ -33,6 +44,7 @@ def test_the_curve_of_alpha(page: sync_api.Page, address: str) -> None:
 
 def test_a_picture_of_truth_and_prediction(page: sync_api.Page, address: str) -> None:
     page.goto(f"{address}#images")
+    page.get_by_text("tag: Validation patches/leg_").first.wait_for()
     picture = page.locator("tf-image-loader img").first
     picture.wait_for()
     sync_api.expect(picture).to_have_js_property("complete", True, timeout=120_000)

@@ -119,6 +119,21 @@ def test_tensorboard_gets_no_mean_of_signed_errors(scores: dict[str, list[ClassS
     assert set(events.Tags()["tensors"]) == {f"Scores of test volumes/{measure}" for measure in measures}
 
 
+@pytest.mark.parametrize(("width", "left_out"), [(160, 0), (120, 0), (105, 2), (80, 3)])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(width: int, left_out: int) -> None:
+    names = ("soleus", "gastrocnemius_medialis", "gastrocnemius_lateralis")
+    scores = {"leg": [ClassScore(name, 0.5, 0.51, 0.52, 120.3, 0.53, 2.5, 100, 110, 105.94) for name in names]}
+    console = Console(width=width, markup=False, emoji=False)
+    table = score_table(summarise(scores), console)
+    assert len(table.columns) == 10 - left_out
+    with console.capture() as capture:
+        console.print(table)
+    line = next(line for line in capture.get().splitlines() if "gastrocnemius_lateralis" in line)
+    for number in ("0.500", "120.30", "0.530", "+105.9", "105.9"):
+        assert f" {number} " in line
+    assert max(map(len, capture.get().splitlines())) <= width
+
+
 def test_table_of_a_class_never_scored_shows_dashes() -> None:
     empty = np.zeros((3, 3, 3), np.uint8)
     table = score_table(summarise({"p1": score_case(empty, empty, (1, 1, 1), ["soleus"], 1)}))

@@ -90,7 +90,7 @@ def test_one_case_is_neither_best_nor_worst_and_shows_no_agreement(folder: RunFo
     assert "Best" not in page
     assert "Agreement" not in page
     assert "<summary>1 case</summary>" in page
-    assert "One test case." in page
+    assert "One case." in page
 
 
 def test_limits_of_agreement_ask_for_ten_cases(folder: RunFolder) -> None:
