@@ -93,7 +93,7 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split
     if split != "train" and not trained.description.learned_from.train:
         say(
             f"note: run '{trained.folder.path}' is of an earlier kseg and does not say whose scans it was trained on: "
-            f"nobody checks that the {split} cases of '{records}' are of others"
+            f"make sure that the {split} cases of '{records}' are of other people"
         )
 
 

@@ -8,6 +8,7 @@ from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.console.termination import exit_on_sigterm
+from kseg.console.text import counted
 from kseg.recipe.load import split_arguments
 from kseg.recipe.sweep import load_sweep
 
@@ -47,7 +48,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
         rows = [found[one.recipe.name] for one in runs if one.recipe.name in found]
         write_tables(sweep, rows, folder)
     if failed:
-        raise InputError(f"{len(failed)} of {len(runs)} runs failed, {failed[0]} among them: the lines above say why")
+        raise InputError(
+            f"{len(failed)} of {counted(len(runs), 'run')} failed, {failed[0]} among them: the lines above say why"
+        )
     write_sweep_report(sweep, rows, folder)
     start_tensorflow()
     write_hparams_config(runs, folder)

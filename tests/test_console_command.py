@@ -134,4 +134,4 @@ def test_a_sweep_starts_its_runs(ways, tiny_recipe: Callable[..., Recipe], tmp_p
     told, end = [line for line in said.splitlines() if line][-2:]  # rich 13 ends a bar with an empty line
     assert told.startswith("study/broken/seed-1 failed: kseg.train: ")
     assert "`pooling` must have one entry per level" in told
-    assert end.startswith("kseg sweep: 1 of 1 runs failed, study/broken/seed-1 among them")
+    assert end.startswith("kseg sweep: 1 of 1 run failed, study/broken/seed-1 among them")

@@ -19,7 +19,10 @@ def bench_input(recipe: Recipe, repeats: int) -> tuple[dict[str, Any], Any]:
 
     manifest = load_manifest(recipe.records_folder)
     if not manifest.of_split("train"):
-        raise InputError(f"'{recipe.records_folder}' has no train cases: prepare it with other shares to hold out")
+        raise InputError(
+            f"'{recipe.records_folder}' has no train cases: prepare it with lower data.val_fraction and "
+            "data.test_fraction"
+        )
     records, manifest = staged(recipe, manifest)
     start_tensorflow()
     from kseg.benchmark.disk_and_memory import measure_disk_and_memory

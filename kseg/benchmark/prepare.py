@@ -13,6 +13,7 @@ from kseg.benchmark.measure import peak_bytes, seconds
 from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.terminal import progress
+from kseg.console.text import counted
 from kseg.recipe.sections import Recipe
 from kseg.records.scans import PHANTOM, Scan, ScanList, find_scans
 from kseg.records.write_case import CaseJob, prepare_case
@@ -39,7 +40,7 @@ def bench_prepare(recipe: Recipe, count: int, repeats: int) -> tuple[dict[str, A
     files = [file for case in cases for file in (*case.images, case.label)]
     found = find_scans(recipe)
     some = replace(found, scans=found.scans[:count])
-    say(f"{len(cases)} of the {len(found.scans)} cases of '{recipe.data.source}'")
+    say(f"{len(cases)} of {counted(len(found.scans), 'case')} of '{recipe.data.source}'")
     report = measure_preparing(some, files, recipe.records_folder.parent, repeats)
     return report, _table(report)
 

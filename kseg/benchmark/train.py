@@ -36,7 +36,7 @@ def bench_train(words: Sequence[str], threads: Sequence[int]) -> tuple[dict[str,
     check_preparation_keys(recipe, manifest)
     check_splits(manifest, recipe.records_folder)
     if not recipe.train.max_minutes:
-        say(f"train.max_minutes=0: trains {recipe.train.epochs} epochs; train.max_minutes=1 makes it short")
+        say(f"train.max_minutes=0: trains {counted(recipe.train.epochs, 'epoch')}; train.max_minutes=1 makes it short")
     runs = []
     for number in threads:
         say(f"a training on {counted(number, 'core')}")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 SPECIAL = re.compile(r"[\\`*\[\]<|&$~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word means nothing
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things in words: "1 file", "2 files"."""
-    return f"{number} {what}{'s' if number != 1 else ''}"
+def counted(number: int, what: str, several: str = "") -> str:
+    """Return a number of things in words: "1 file", "2 files"; `several` is a plural that does not end so."""
+    return f"{number} {what if number == 1 else several or f'{what}s'}"
 
 
 def first_line(said: BaseException | str) -> str:

@@ -27,7 +27,7 @@ MODEL_HASH = "model_sha256"
 def require_onnx() -> None:
     """Raise `InputError` where the libraries of ONNX are not installed."""
     if missing := [library for library in LIBRARIES if find_spec(library) is None]:
-        raise InputError(f"{' and '.join(missing)} must be there for ONNX: pip install 'kseg[onnx]'")
+        raise InputError(f"ONNX needs {' and '.join(missing)}: pip install 'kseg[onnx]'")
 
 
 def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | None = None) -> float:

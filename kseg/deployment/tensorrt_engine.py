@@ -12,7 +12,7 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.console.messages import say
-from kseg.console.text import first_line
+from kseg.console.text import counted, first_line
 from kseg.deployment.cuda import Cuda
 from kseg.deployment.tensor_names import PROBABILITIES, VOXELS
 
@@ -168,7 +168,7 @@ def _monitor(trt: Any) -> Any:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             if parent_phase is None:
-                say(f"TensorRT: {phase_name}, {num_steps} steps")
+                say(f"TensorRT: {phase_name}, {counted(num_steps, 'step')}")
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             return True

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kseg.console.errors import InputError
-from kseg.console.text import first_line
+from kseg.console.text import counted, first_line
 from kseg.runs.data_description import DataDescription
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
         raise InputError(f"model '{path}' is a {type(model).__name__}, not one that kseg.train wrote")
     channels, classes = model.network.input_shape[-1], model.network.output_shape[-1]
     if (channels, classes) != (len(description.channels), description.label_map.num_classes):
+        has = f"{counted(channels, 'channel')} and {counted(classes, 'class', 'classes')}"
         raise InputError(
-            f"model '{path}' has {channels} channels and {classes} classes, the run's data.json "
+            f"model '{path}' has {has}, the run's data.json "
             f"{len(description.channels)} and {len(description.labels)}: they do not belong together"
         )
     return model

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from kseg.console.errors import InputError
 from kseg.console.messages import say
+from kseg.console.text import counted
 from kseg.nn.networks import PRESETS
 from kseg.nn.step_cost import voxels_of_a_step
 from kseg.recipe.sections import Recipe
@@ -104,7 +105,7 @@ def planned(
     normalisation = recipe.data.normalisation or plan.normalisation
     if len(normalisation) != len(plan.normalisation):
         raise InputError(
-            f"data.normalisation names {len(normalisation)} channels, '{recipe.data.records}' has "
+            f"data.normalisation names {counted(len(normalisation), 'channel')}, '{recipe.data.records}' has "
             f"{len(plan.normalisation)}: give one word for each channel"
         )
     if "ct" in normalisation and not plan.foreground:

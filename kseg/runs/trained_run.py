@@ -80,7 +80,7 @@ class TrainedRun:
             elif split == "test" and (found := scored & chosen_by):
                 problem = f"run '{self.folder.path}' chose its best model by {_named(found)}, {where}"
             if problem and elsewhere:
-                say(f"note: {problem}: the scores are of scans that it has not seen only if these are other people")
+                say(f"note: {problem}: if these are the same people, the scores are too good")
             elif problem:
                 raise InputError(f"{problem}: {fix}")
             if choosing and trained_on and (found := scored - chosen_by):

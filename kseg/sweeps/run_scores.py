@@ -91,7 +91,7 @@ def finished_scores(run: SweepRun, made_from: str) -> RunScores | None:
         raise InputError(f"'{path}' is damaged: delete the folder '{path.parent}', and the run is made anew") from None
     if scores.made_from != made_from:
         raise InputError(
-            f"'{path.parent}' was made from another recipe or dataset, or where the recipe says nothing by "
-            f"another version of kseg: {NAME_ANOTHER}, or delete that folder"
+            f"'{path.parent}' was made from another recipe or dataset, or by a version of kseg with other "
+            f"defaults: {NAME_ANOTHER}, or delete that folder"
         )
     return scores

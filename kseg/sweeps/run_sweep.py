@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
+from kseg.console.text import counted
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
 from kseg.recipe.sweep import SweepRun
@@ -154,5 +155,7 @@ def _shares(jobs: int) -> list[tuple[int, ...]]:
         return [()] * jobs
     cores = sorted(os.sched_getaffinity(0))
     if jobs > len(cores):
-        raise InputError(f"--jobs {jobs} is more than the {len(cores)} processor cores: give each job one at least")
+        raise InputError(
+            f"--jobs {jobs} is more than the {counted(len(cores), 'processor core')}: give each job one at least"
+        )
     return [tuple(cores[job::jobs]) for job in range(jobs)]

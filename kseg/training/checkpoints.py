@@ -165,7 +165,7 @@ def load_checkpoint(folder: RunFolder, description: DataDescription) -> "tuple[S
         except (InputError, ValidationError, ValueError, LookupError, TypeError, OSError) as error:
             reason = first_invalid(error) if isinstance(error, ValidationError) else first_line(error)
             say(f"checkpoint '{path}' is damaged, trying the one before: {reason}")
-    raise InputError(f"run '{folder.path}' has no sound checkpoint to go on from: start it anew with --force")
+    raise InputError(f"run '{folder.path}' has no undamaged checkpoint: start it anew with --force")
 
 
 def random_seeds(model: keras.Model) -> list[keras.Variable]:

@@ -98,7 +98,7 @@ def test_libraries_that_are_missing_are_one_line(untrained_run, monkeypatch):
     untrained_run("leg")
     for library in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(InputError, match=r"onnx and onnxruntime must be there for ONNX: pip install 'kseg\[onnx\]'"):
+    with pytest.raises(InputError, match=r"ONNX needs onnx and onnxruntime: pip install 'kseg\[onnx\]'"):
         export.main(["leg", "--format", "onnx"])
 
 

@@ -100,7 +100,7 @@ def test_a_contract_without_background_is_refused(run: tuple[RunFolder, Segmente
 @pytest.mark.parametrize("change", [{"channels": ("a", "b")}, {"labels": {"background": 0, "a": 1, "b": 2}}])
 def test_a_model_for_other_channels_or_labels_is_refused(change: dict, run: tuple[RunFolder, Segmenter]) -> None:
     run[0].data_description.write_text(MUSCLE.model_copy(update=change).model_dump_json())
-    with pytest.raises(InputError, match=r"has 1 channels and 2 classes.*do not belong together"):
+    with pytest.raises(InputError, match=r"has 1 channel and 2 classes.*do not belong together"):
         run[0].load_model()
 
 

@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     assert (epoch_of(model), state.epochs_done) == (3, 4)
     assert "epoch-000005' is damaged, trying the one before" in capsys.readouterr().err
     damage(folder.checkpoints / "epoch-000004")
-    with pytest.raises(InputError, match="no sound checkpoint to go on from"):
+    with pytest.raises(InputError, match="has no undamaged checkpoint"):
         load_checkpoint(folder, MUSCLE)
 
 
@@ -174,5 +174,5 @@ def test_what_a_state_holds_comes_back_from_its_json_exactly() -> None:
 
 def test_a_run_without_checkpoints_cannot_be_resumed(tiny_recipe: Callable[..., Recipe]) -> None:
     folder = RunFolder(tiny_recipe().run_folder)
-    with pytest.raises(InputError, match="no sound checkpoint to go on from"):
+    with pytest.raises(InputError, match="has no undamaged checkpoint"):
         load_checkpoint(folder, MUSCLE)

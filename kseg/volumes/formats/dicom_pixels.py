@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from kseg.console.errors import InputError
+from kseg.console.text import counted
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line, quiet_codecs
 from kseg.volumes.formats.dicom_streams import Stream, check_streams, find_fragments
 from kseg.volumes.formats.header import damaged_file
@@ -157,7 +158,9 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
     if not 1 <= stored <= high + 1 <= allocated <= 64:
         raise damaged_file(path, f"{stored} bits up to bit {high} cannot be stored in {allocated}")
     if min(options["rows"], options["columns"], options["number_of_frames"]) < 1:
-        raise damaged_file(path, f"it has {options['rows']} rows and {options['columns']} columns")
+        raise damaged_file(
+            path, f"it has {counted(options['rows'], 'row')} and {counted(options['columns'], 'column')}"
+        )
 
 
 def _range(options: dict[str, Any]) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.uid import NuclearMedicineImageStorage, RTDoseStorage
 
 from kseg.console.errors import InputError
+from kseg.console.text import counted
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile
 from kseg.volumes.formats.dicom_pixels import Pixels
@@ -145,7 +146,7 @@ def _by_groups(file: DicomFile, pixels: Pixels) -> list[Plane]:
     shared = (tags.get(GROUPS[0]) or [Dataset()])[0]
     each = tags.get(GROUPS[1]) or [Dataset()] * pixels.frames
     if len(each) != pixels.frames:
-        raise damaged_file(file.path, f"it describes {len(each)} frames and has {pixels.frames}")
+        raise damaged_file(file.path, f"it describes {counted(len(each), 'frame')} and has {pixels.frames}")
     indices = [item.get("DimensionIndexPointer") for item in tags.get("DimensionIndexSequence") or ()]
     names = [keyword_for_tag(pointer) if pointer else "" for pointer in indices]
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.text import counted
 from kseg.volumes.formats.header import absent_voxels, damaged_file, foreign_unit
 
 Packing = Literal["raw", "compressed", "text"]
@@ -147,7 +148,9 @@ class MetaHeader:
 
     def _check_count(self, found: int, wanted: int) -> None:
         if found != wanted:
-            raise InputError(f"'{self.path}' names {found} files of voxels and needs {wanted}: fix {FILE_FIELD}.")
+            raise InputError(
+                f"'{self.path}' names {counted(found, 'file')} of voxels and needs {wanted}: fix {FILE_FIELD}."
+            )
 
 
 def read_meta_header(path: Path) -> MetaHeader:
