@@ -85,16 +85,18 @@ MISTAKES = {
         lambda: replace("tiny.toml", "epochs = 1", "epochs = = 1"), train, ["tiny.toml"], ["not valid TOML", "line"]),
     "recipe nests without end": (
         lambda: Path("tiny.toml").write_text("a = " + "[" * 100_000), train, ["tiny.toml"], ["tiny.toml", "not valid"]),
-    "number without end": (None, train, ["tiny.toml", f"seed={'2' * 5000}"], ["'seed'", "integer"]),
+    "number without end": (None, train, ["tiny.toml", f"seed={'2' * 5000}"], ["'seed'", "whole number"]),
     "recipe is binary": (
         lambda: Path("tiny.toml").write_bytes(b"\xff\xfe\x00"), train, ["tiny.toml"], ["tiny.toml", "cannot be read"]),
     "key is misspelt": (
         lambda: replace("tiny.toml", "epochs", "epoch"), train, ["tiny.toml"], ["train.epoch", "'train.epochs'?"]),
     "value has the wrong type": (
-        None, train, ["tiny.toml", "train.epochs=many"], ["'train.epochs'", "integer", "'many'"]),
+        None, train, ["tiny.toml", "train.epochs=many"],
+        ["on the command line", "'train.epochs'", "whole number", "'many'"]),
     "value is out of range": (
         None, train, ["tiny.toml", "patches.foreground_oversampling=1.5"], ["foreground_oversampling", "1.5"]),
-    "patch has two axes": (None, train, ["tiny.toml", "patches.size=[8, 8]"], ["patches.size", "[8, 8]"]),
+    "patch has two axes": (
+        None, train, ["tiny.toml", "patches.size=[8, 8]"], ["patches.size", "three whole numbers", "[8, 8]"]),
     "no loss is left": (
         None, train, ["tiny.toml", "loss.parametric_tversky=0", "loss.dice=0", "loss.cross_entropy=0"],
         ["'loss'", "at least one term"]),

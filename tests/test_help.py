@@ -107,7 +107,10 @@ def test_the_console_command_says_its_version():
         (["kseg.bench"], "kseg.bench: name a command. See python -m kseg.bench --help"),
         (["kseg", "bench", "step", "16"], "kseg bench: unrecognized arguments: 16. See kseg bench step --help"),
         (["kseg", "prepare", "nothing.toml"], "kseg prepare: recipe 'nothing.toml' does not exist: "),
-        (["kseg", "train", "a.b.c=1"], "kseg train: the recipe: 'a' is no key of a recipe: kseg train --help lists"),
+        (
+            ["kseg", "train", "a.b.c=1"],
+            "kseg train: on the command line: 'a.b.c' is no key of a recipe: kseg train --help lists",
+        ),
     ],
 )
 def test_a_slip_is_one_line_that_names_commands_as_they_were_typed(words, said):
@@ -122,7 +125,8 @@ def test_a_slip_in_the_recipe_imports_nothing_slow(command):
     done = run(f"kseg.{command}", "train.max_minute=3")
     assert done.stdout == "\nexit 2, imported []\n"
     assert done.stderr == (
-        f"kseg.{command}: 'train.max_minute' is no key of a recipe: did you mean 'train.max_minutes'?\n"
+        f"kseg.{command}: on the command line: 'train.max_minute' is no key of a recipe: did you mean "
+        "'train.max_minutes'?\n"
     )
 
 

@@ -13,7 +13,7 @@ class InputError(ValueError):
         ...     kseg.load_recipe(None, ["train.epochs=0"])
         ... except kseg.InputError as error:
         ...     print(error)
-        'train.epochs': input should be greater than 0. Received 0
+        on the command line: 'train.epochs': it must be a whole number above 0. Received 0
     """
 
 

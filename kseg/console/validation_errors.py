@@ -6,6 +6,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+IN_WORDS = {"string_pattern_mismatch": "It has characters that it may not have, or lacks some"}
+"""What pydantic says in a way that only programmers read."""
+
+
 class InvalidEntry(NamedTuple):
     """A value that pydantic refused: its key, dotted (empty for the whole), why, pydantic's name of that, the value."""
 
@@ -13,6 +17,8 @@ class InvalidEntry(NamedTuple):
     message: str
     kind: str
     received: Any
+    loc: tuple[int | str, ...] = ()
+    """The key, part by part, as pydantic has it."""
 
     def __str__(self) -> str:
         return f"{self.key}: {self.message}" if self.key else self.message
@@ -23,9 +29,10 @@ def invalid_entries(error: "ValidationError") -> list[InvalidEntry]:
     return [
         InvalidEntry(
             ".".join(map(str, problem["loc"])),
-            problem["msg"].removeprefix("Value error, "),
+            IN_WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, "),
             problem["type"],
             problem["input"],
+            problem["loc"],
         )
         for problem in error.errors()
     ]

@@ -4,21 +4,15 @@ A recipe file holds only what differs from the defaults; an override is one `sec
 is written as in TOML (quotes may be left out).
 """
 
-import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
-from kseg.console.validation_errors import InvalidEntry, invalid_entries
-from kseg.recipe.keys import recipe_keys
+from kseg.recipe.explain import COMMAND_LINE, explained
 from kseg.recipe.sections import Recipe
 
 if sys.version_info >= (3, 11):
@@ -29,21 +23,14 @@ else:
 
 KEY = re.compile(r'\s*[A-Za-z_][\w-]*(\.([\w-]+|"[^"]*"))*\s*', re.ASCII)  # as TOML writes it; a path has more in it
 
-MESSAGES = {
-    "tuple_type": 'it must be a list, as in [1, 2, 3] or ["x", "y"]',
-    "dict_type": "it must be a table, as in { background = 0, soleus = 1 }",
-    "string_pattern_mismatch": "it must be of the letters a to z, digits, '.', '_' and '-', "
-    "and begin with a letter or digit",
-}
-"""What pydantic says in words of its own."""
 
-
-def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path | None, overrides: Sequence[str] = (), changed: str = COMMAND_LINE) -> Recipe:
     """Read a recipe file, apply `key=value` overrides and check the result.
 
     Args:
         path: of a `.toml` file that holds what differs from the defaults; `None` for the defaults.
         overrides: changes to it, as `"section.key=value"`, the value as TOML writes it.
+        changed: where the overrides were given, for messages.
 
     Returns:
         The whole recipe, each section an attribute (`kseg.recipe.sections`, where the units are).
@@ -71,21 +58,8 @@ def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
         keys, value = _parse_override(override)
         _set(table, keys, value)
         changes.append(_nested(keys, value))
-    with explained("the recipe" if path is None else f"recipe '{path}'", changes):
+    with explained(Recipe, table, "" if path is None else f"recipe '{path}'", changes, changed):
         return Recipe.model_validate(table)
-
-
-@contextmanager
-def explained(where: str, changes: Sequence[dict[str, Any]] = ()) -> Iterator[None]:
-    """Turn what pydantic finds wrong within the block into one `InputError`.
-
-    It names the place, unless all that is wrong was given by `changes`: then the fault is not there.
-    """
-    try:
-        yield
-    except ValidationError as error:
-        given = all(any(_sets(change, problem["loc"]) for change in changes) for problem in error.errors())
-        raise InputError(("" if given else f"{where}: ") + "; ".join(map(_explain, invalid_entries(error)))) from None
 
 
 def split_arguments(words: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -167,25 +141,3 @@ def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
     for key in reversed(keys):
         value = {key: value}
     return dict(value)
-
-
-def _sets(change: Any, key: Sequence[int | str]) -> bool:
-    """Whether a change gives the value of a key; what is wrong with a section as a whole is not one change's."""
-    for part in key:
-        if not isinstance(change, dict):
-            return True
-        if part not in change:
-            return False
-        change = change[part]
-    return len(key) > 1 or (bool(key) and not isinstance(change, dict))
-
-
-def _explain(entry: InvalidEntry) -> str:
-    key = entry.key
-    if entry.kind == "extra_forbidden":
-        known = [name for name, _, _ in recipe_keys()]
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"{command_line('train')} --help lists the keys"
-        return f"'{key}' is no key of a recipe: {hint}"
-    message = MESSAGES.get(entry.kind) or entry.message
-    return f"'{key}': {message[0].lower()}{message[1:]}. Received {entry.received!r}" if key else message

@@ -15,7 +15,7 @@ from kseg.recipe.types import (
     MIN_MUSCLE_SCALE,
     PLANNED,
     Axis,
-    LabelValue,
+    Labels,
     Name,
     Normalisation,
     Rates,
@@ -45,9 +45,11 @@ class Data(Section):
         description="folder of the prepared shards and their manifest.json, or of an object store, s3://bucket/folder; "
         "by default tfrecords/ and the source's name",
     )
-    labels: dict[str, LabelValue] = Field({}, description="label name -> value in the files; a CSV manifest needs it")
+    labels: Labels = Field({}, description="label name -> value in the files; a CSV manifest needs it")
     classes: tuple[str, ...] = Field(
-        (), description="foreground classes to learn, by name; the others become background; empty for all"
+        (),
+        description="foreground classes to learn, by name; the others become background; empty for all",
+        examples=[["soleus"]],
     )
     spacing_mm: Spacing = Field(
         (), description="voxels' size along x, y, z to which scans are resampled; empty for each scan's own"

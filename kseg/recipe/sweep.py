@@ -30,7 +30,8 @@ from pydantic import Field
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
-from kseg.recipe.load import dump_recipe, explained, load_recipe, read_toml
+from kseg.recipe.explain import explained
+from kseg.recipe.load import dump_recipe, load_recipe, read_toml
 from kseg.recipe.sections import Evaluation, Recipe
 from kseg.recipe.types import Section, Seed, Word, ZeroToOne
 
@@ -96,7 +97,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     table = read_toml(path)
     if "grid" not in table:
         raise InputError(f"recipe '{path}' has no table [grid]: {command_line('train')} trains a single run")
-    with explained(f"recipe '{path}', [grid]"):
+    with explained(Grid, table["grid"], f"recipe '{path}', [grid]"):
         grid = Grid.model_validate(table["grid"])
     shared = load_recipe(path, overrides)
     runs = []
@@ -106,7 +107,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         choices = tuple(choice for choice, _ in picked)
         name = f"{shared.name}/{'-'.join(choices)}/seed-{seed}"
         changes = (*(change for _, listed in picked for change in listed), f"seed={seed}", f'name="{name}"')
-        recipe = load_recipe(path, [*overrides, *changes])
+        recipe = load_recipe(path, [*overrides, *changes], "in [grid]")
         if (recipe.data, recipe.phantom) != (shared.data, shared.phantom):
             raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a sweep has one dataset")
         trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})

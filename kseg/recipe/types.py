@@ -32,8 +32,9 @@ Factor = Annotated[float, Field(ge=1, le=10)]
 Normalisation = Literal["zscore", "ct", "log"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 Word = Annotated[str, Field(pattern=WORD)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -50,8 +51,14 @@ def _all_or_none(spacing: tuple[float, ...]) -> tuple[float, ...]:
 
 def _no_truth_value(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("it must be an integer")  # pydantic would take `true` for 1
+        raise ValueError("it must be a whole number")  # pydantic would take `true` for 1
     return value
+
+
+def _names_first(labels: Any) -> Any:
+    if isinstance(labels, dict) and any(isinstance(value, str) for value in labels.values()):
+        raise ValueError("it must have the names first, each with its value, as in {background = 0, soleus = 100}")
+    return labels
 
 
 def _form_of_rates(value: Any) -> str:
@@ -62,9 +69,12 @@ Rates = Annotated[
     Annotated[tuple[PositiveInt, ...], Tag("all")] | Annotated[tuple[tuple[PositiveInt, ...], ...], Tag("per level")],
     Discriminator(_form_of_rates),
 ]
-Spacing = Annotated[tuple[Millimetres, ...], AfterValidator(_all_or_none)]
+Spacing = Annotated[tuple[Millimetres, ...], AfterValidator(_all_or_none), Field(examples=[[0.5, 0.5, 1.0]])]
 """Along three axes, or empty."""
 LabelValue = Annotated[int, BeforeValidator(_no_truth_value)]
+Labels = Annotated[
+    dict[str, LabelValue], BeforeValidator(_names_first), Field(examples=[{"background": 0, "soleus": 100}])
+]
 ZeroToOneRange = Annotated[tuple[ZeroToOne, ZeroToOne], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]

@@ -126,10 +126,10 @@ def test_a_change_happens_if_drawn_the_same_each_time_and_not_at_all_otherwise(n
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("augmentation.affine=1.5", "'augmentation.affine': input should be less than or equal to 1. Received 1.5"),
+        ("augmentation.affine=1.5", "'augmentation.affine': it must be a number from 0 to 1. Received 1.5"),
         ("augmentation.gamma_range=[2, 1]", "'augmentation.gamma_range': the lower bound must come first"),
-        ("augmentation.blur_sigma=[0, 1]", "'augmentation.blur_sigma.0': input should be greater than 0"),
-        ("augmentation.depth_axis=t", "'augmentation.depth_axis': input should be 'x', 'y' or 'z'"),
+        ("augmentation.blur_sigma=[0, 1]", "'augmentation.blur_sigma': it must be two numbers above 0"),
+        ("augmentation.depth_axis=t", "'augmentation.depth_axis': it must be 'x', 'y' or 'z'"),
         ("augmentation.elastic_displacement=7", "must be at most 0.4 elastic_spacing, here 6.4 voxels"),
     ],
 )
