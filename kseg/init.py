@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from kseg.volumes.cases.pairing import FoundCase
 
 LAYOUT = "case, subject, split, image, label"
-FEWEST_SUBJECTS = 3
 MAX_SHOWN = 8
 
 
@@ -135,15 +134,13 @@ def _tell_subjects(split_of: Mapping[str, str], cases: int) -> None:
     from kseg.volumes.cases.case import Case
 
     say(f"{counted(cases, 'case')} of {counted(len(split_of), 'subject')}")
-    if len(split_of) < FEWEST_SUBJECTS:
-        say(
-            f"note: three subjects are needed, one each to train, to validate and to test: with {len(split_of)} the "
-            "recipe will be refused until there are more, or data.val_fraction and data.test_fraction are set to 0"
-        )
-        return
     everyone = [Case(subject, subject, split, (), Path()) for subject, split in split_of.items()]
     recipe = Recipe()
-    splits = split_by_subject(everyone, recipe.data.val_fraction, recipe.data.test_fraction, recipe.seed)
+    try:
+        splits = split_by_subject(everyone, recipe.data.val_fraction, recipe.data.test_fraction, recipe.seed)
+    except InputError as error:
+        say(f"note: {error}")
+        return
     counts = Counter(splits.values())
     say("subjects: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS))
 

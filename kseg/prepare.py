@@ -36,13 +36,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.workers < 1:
         raise InputError(f"--workers must be at least 1: received {arguments.workers}")
     recipe = _recipe(arguments.words)
-    train = f"{command_line('train')} {_train_words(arguments.words)}"
     if arguments.verify:
         manifest = _verified(recipe.records_folder)
     else:
         manifest = _prepared(recipe, arguments, _engine(arguments, runner_options))
-    _report(manifest, recipe, arguments.json)
-    say(f"next: {train}")
+    _report(manifest, recipe, arguments)
+    say(f"next: {_train(arguments)}")
 
 
 def _prepared(recipe: Recipe, arguments: argparse.Namespace, engine: "RunJobs") -> "Manifest":
@@ -138,9 +137,11 @@ def _verified(target: Location) -> "Manifest":
     return manifest
 
 
-def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
+def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace) -> None:
     from kseg.console.terminal import stdout
     from kseg.records.plan_table import class_table, plan_table
+    from kseg.records.split_warnings import split_warnings
+    from kseg.runs.oversized_patch import oversized_patch
 
     target = recipe.records_folder
     counts = {split: len(manifest.of_split(split)) for split in SPLITS}
@@ -151,9 +152,11 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
     say("class fractions: " + ", ".join(f"{name} {fraction:.2%}" for name, fraction in fractions.items()))
     stdout.print(class_table(manifest))
     stdout.print(plan_table(manifest, recipe))
-    for warning in manifest.plan.warnings:
+    own_patch = [oversized_patch(recipe, manifest)] if "size" in recipe.patches.model_fields_set else []
+    few = split_warnings(manifest, _again(arguments), _train(arguments))
+    for warning in filter(None, (*manifest.plan.warnings, *own_patch, *few)):
         say(f"note: {warning}")
-    if as_json:
+    if arguments.json:
         left_out_cases = [left_out.case for left_out in manifest.left_out]
         print_json(
             {
@@ -166,10 +169,16 @@ def _report(manifest: "Manifest", recipe: Recipe, as_json: bool) -> None:
         )
 
 
-def _train_words(words: Sequence[str]) -> str:
-    """The arguments with which `kseg.train` trains what these words prepare."""
-    path, overrides = _recipe_words(words)
-    return shlex.join([*([] if path is None else [str(path)]), *overrides])
+def _train(arguments: argparse.Namespace) -> str:
+    """The command that trains on what this one prepares."""
+    path, overrides = _recipe_words(arguments.words)
+    return f"{command_line('train')} {shlex.join([*([] if path is None else [str(path)]), *overrides])}".rstrip()
+
+
+def _again(arguments: argparse.Namespace) -> str:
+    """This command, to which others words may be added."""
+    options = ["--skip-bad"] if arguments.skip_bad else []
+    return f"{command_line('prepare')} {shlex.join([*arguments.words, *options])}".rstrip()
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:

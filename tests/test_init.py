@@ -108,7 +108,12 @@ def test_links_to_folders_are_followed_once_and_names_must_be_unicode(capsys: py
 def test_too_few_subjects_are_told_of(capsys: pytest.CaptureFixture) -> None:
     legs(1)
     init.main(["scans"])
-    assert "three subjects are needed" in capsys.readouterr().err
+    assert (
+        "note: no subject is left for training: there is one, and a training needs another" in capsys.readouterr().err
+    )
+    legs(2)
+    init.main(["scans", "--name", "two"])
+    assert "note: no subject is left for training: there are two, one to validate and one" in capsys.readouterr().err
 
 
 def test_what_is_no_label_map_is_told_of(capsys: pytest.CaptureFixture) -> None:
@@ -154,7 +159,13 @@ def test_preparing_names_the_command_that_trains(capsys: pytest.CaptureFixture) 
     legs()
     init.main(["scans"])
     prepare.main(["scans.toml", "data.val_fraction=0.25"])
-    assert capsys.readouterr().err.splitlines()[-1] == "next: python -m kseg.train scans.toml data.val_fraction=0.25"
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "next: python -m kseg.train scans.toml data.val_fraction=0.25"
+    assert said[-2].startswith(
+        "note: to score every subject in its fold instead of one by a test: python -m kseg.prepare scans.toml "
+        "data.val_fraction=0.25 data.test_fraction=0 --force, then python -m kseg.train scans.toml "
+        "data.val_fraction=0.25 data.test_fraction=0 --folds 4, "
+    )
     prepare.main(["scans.csv", "data.labels={background = 0, a = 100, b = 150}", "name=other", "data.records=there"])
     last = capsys.readouterr().err.splitlines()[-1]
     words = "'data.source=\"scans.csv\"' 'data.labels={background = 0, a = 100, b = 150}' name=other data.records=there"

@@ -14,6 +14,7 @@ from kseg.recipe.types import Normalisation, Section
 from kseg.records.manifest import Manifest
 from kseg.records.plan import MIN_BATCH, Plan, fit_batch, fit_patch
 from kseg.records.training_plan import planned_augmentation, planned_flips
+from kseg.runs.oversized_patch import oversized_patch
 from kseg.volumes.intensity_normalisation import Scale
 
 ENOUGH_STEPS = 500
@@ -46,6 +47,8 @@ def planned_recipe(recipe: Recipe, manifest: Manifest, step_seconds_per_voxel: f
     network = PRESETS[recipe.network.preset] | recipe.network.overrides()
     plan = _within_the_time(recipe, manifest.plan, step_seconds_per_voxel)
     complete = planned(recipe, plan, network, manifest.channels, tuple(manifest.labels)[1:])
+    if oversized := oversized_patch(complete, manifest):
+        say(f"note: {oversized}")
     data = complete.data.model_copy(update={"spacing_mm": manifest.spacing_mm})
     return complete.model_copy(update={"data": data})
 

@@ -1,0 +1,47 @@
+"""Sentences on a split that is too small to be judged by, each with the commands that help."""
+
+from kseg.records.manifest import Manifest
+
+MANY_FOLDS = 5
+
+
+def split_warnings(manifest: Manifest, prepare: str, train: str) -> list[str]:
+    """Return what is to be said of a dataset whose validation or test cases are of one subject, or that has none.
+
+    Args:
+        manifest: of the dataset.
+        prepare: the command that has prepared it.
+        train: the command that trains on it.
+    """
+    subjects = {split: {case.subject for case in manifest.of_split(split)} for split in ("train", "val", "test")}
+    to_learn_from = len(subjects["train"] | subjects["val"])
+    if to_learn_from == 1:
+        return [
+            "there is one subject to learn from, and a training needs another to choose its best model by: add scans "
+            "of other subjects"
+        ]
+    folds = f"{train} --folds {min(MANY_FOLDS, to_learn_from)}"
+    if not subjects["val"]:
+        return [f"no case validates: train on folds, where each subject validates once: {folds}"]
+    alone = [
+        f"{_cases(len(manifest.of_split(split)))} {what}"
+        for split, what in (("val", "validates"), ("test", "tests"))
+        if len(subjects[split]) == 1
+    ]
+    if not alone:
+        return []
+    said = [
+        f"{' and '.join(alone)}: scores of one subject say little of others; train on folds, where each subject "
+        f"validates once: {folds}"
+    ]
+    if len(subjects["test"]) == 1 and manifest.test_fraction:
+        everyone = min(MANY_FOLDS, to_learn_from + 1)
+        said.append(
+            f"to score every subject in its fold instead of one by a test: {prepare} data.test_fraction=0 --force, "
+            f"then {train} data.test_fraction=0 --folds {everyone}, and evaluate --split val"
+        )
+    return said
+
+
+def _cases(number: int) -> str:
+    return "one case" if number == 1 else f"{number} cases of one subject, who"
