@@ -150,9 +150,17 @@ def check_splits(manifest: Manifest, folder: Location) -> None:
     Raises:
         InputError: the dataset in `folder` has none of a kind.
     """
-    for split in ("train", "val"):
-        if not manifest.of_split(split):
-            raise InputError(f"'{folder}' has no {split} cases: prepare it with data.{split}_fraction above 0")
+    if len({case.subject for case in manifest.cases if case.split != "test"}) == 1:
+        raise InputError(
+            f"'{folder}' has one subject to learn from, and a training needs another to choose its best model by: add "
+            "scans of other subjects"
+        )
+    if not manifest.of_split("train"):
+        raise InputError(f"'{folder}' has no train cases: prepare it with other splits")
+    if not manifest.of_split("val"):
+        raise InputError(
+            f"'{folder}' has no val cases: prepare it with data.val_fraction above 0, or train on folds with --folds"
+        )
 
 
 def _parsed(folder: Location) -> Manifest:

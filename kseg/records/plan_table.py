@@ -6,6 +6,7 @@ from statistics import median
 
 from rich.table import Table
 
+from kseg.console.text import counted
 from kseg.recipe.augmentation import PROBABILITIES
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
@@ -14,7 +15,7 @@ from kseg.records.training_plan import planned_augmentation, planned_flips, side
 
 def class_table(manifest: Manifest) -> Table:
     """What was measured of each foreground class: medians over the cases that have it."""
-    table = Table(title=f"Measured in {len(manifest.cases)} cases (medians where the class is there)")
+    table = Table(title=f"Measured in {counted(len(manifest.cases), 'case')} (medians where the class is there)")
     table.add_column("class")
     for heading in ("cases", "share of voxels", "pieces", "largest piece"):
         table.add_column(heading, justify="right")

@@ -184,7 +184,7 @@ def _background_of(mapping: Mapping[str, int]) -> str:
     named = [name for name in mapping if str(name).lower() == BACKGROUND]
     zeros = [name for name, value in mapping.items() if value == 0]
     if not (named or zeros):
-        raise InputError(f"`data.labels` must name a background: received {dict(mapping)}; add `background = 0`.")
+        raise InputError(f"`data.labels` must name a background: received {toml_value(mapping)}; add `background = 0`.")
     if len(named) > 1:
         raise InputError(f"`data.labels` must name one background: received {' and '.join(named)}; keep one.")
     return (named or zeros)[0]

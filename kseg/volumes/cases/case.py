@@ -45,7 +45,8 @@ class Case:
 class CaseList:
     """The cases of a dataset; `labels` is None where the source does not name its classes.
 
-    `channels_stated` is False where each case has one image, and nothing says how many channels that holds.
+    `channels_stated` is False where each case has one image, and nothing says how many channels that holds. `faults`
+    are of what is listed besides, and is no case.
     """
 
     name: str
@@ -53,6 +54,7 @@ class CaseList:
     labels: LabelMap | None
     cases: tuple[Case, ...]
     channels_stated: bool = True
+    faults: tuple[str, ...] = ()
 
 
 def path_as_listed(folder: Path, text: str) -> Path:

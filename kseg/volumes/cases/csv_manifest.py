@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kseg.console.errors import InputError
-from kseg.console.messages import refuse, say
+from kseg.console.messages import say
 from kseg.storage.files import whole_file
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 
@@ -27,8 +27,10 @@ def read_csv(file: Path, images_only: bool = False) -> CaseList:
     Windows-1252: whatever a spreadsheet writes. Lines without a field that is filled in are passed over. With
     `images_only` the columns case and image are needed, and of others nothing is read.
 
+    Lines that are none of a case are the `faults` of what is returned.
+
     Raises:
-        InputError: it is no CSV, lacks a column, or a line has not a field for each.
+        InputError: it is no CSV, or lacks a column.
     """
     text = _text(file)
     separator = max(SEPARATORS, key=text.partition("\n")[0].count)
@@ -54,12 +56,16 @@ def read_csv(file: Path, images_only: bool = False) -> CaseList:
         ]
     except csv.Error as error:
         raise InputError(f"'{file}', line {reader.reader.line_num}: {error}; save it as UTF-8 CSV.") from error
-    if faults := [fault for line, row in rows if (fault := _fault(row, needed, f"'{file}', line {line}"))]:
-        refuse(faults, f"'{file}' has {len(faults)} lines to correct, listed above: correct them.")
-    if images_only:
-        rows = [(line, _without_labels(row, channels)) for line, row in rows]
-    cases = tuple(_from_row(row, channels, f"'{file}', line {line}", file.parent) for line, row in rows)
-    return CaseList(file.stem, channels, None, cases, channels_stated=len(channels) > 1)
+    cases, faults = [], []
+    for line, row in rows:
+        where = f"'{file}', line {line}"
+        if fault := _fault(row, needed, where):
+            faults.append(fault)
+        else:
+            cases.append(
+                _from_row(_without_labels(row, channels) if images_only else row, channels, where, file.parent)
+            )
+    return CaseList(file.stem, channels, None, tuple(cases), len(channels) > 1, tuple(faults))
 
 
 def write_csv(file: Path, rows: Iterable[Sequence[str]], channels: Sequence[str] = ("image",)) -> None:

@@ -56,11 +56,11 @@ def _no_dataset(source: Path) -> InputError:
 
 
 def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
-    if not found.cases:
+    if not (found.cases or found.faults):
         raise InputError(f"'{source}' lists no case: looked for {LAYOUTS}; add some.")
     if unfit := [name for name in found.channel_names if UNPRINTABLE.search(name)]:
         raise InputError(f"channel {unfit[0]!r} in '{source}' must have a name of one line: rename it.")
-    if faults := list(_faults(found, source, missing_ok)):
+    if faults := [*found.faults, *_faults(found, source, missing_ok)]:
         refuse(faults, f"'{source}' has {len(faults)} faults, listed above: correct them.")
 
 

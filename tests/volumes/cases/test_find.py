@@ -188,6 +188,24 @@ def test_a_missing_channel_or_label_names_its_case(lost, tmp_path):
     assert_refused(dataset(tmp_path, NNUNET, *files), f"^{kind} '.*{nnunet_files('p1')[lost]}' of case 'p1' is missing")
 
 
+def test_all_faults_of_a_manifest_are_told_at_once(tmp_path, capsys):
+    rows = "a,s,,x,x,x\na,s,,x,x,x\nb,t,tests,x,x,x\nc,,,x,x,x\nd,u\ne,v,,x,x,gone\nf,w,,x,,x\n"
+    assert_refused(manifest(tmp_path, HEADER + rows, "x"), "has 6 faults, listed above: correct them")
+    told = capsys.readouterr().err.splitlines()
+    words = ["line 5 must fill `subject`", "line 6 must have a field", "'a' stands twice", "split of case 'b'"]
+    words += ["of case 'e' is missing", "line 8 must fill `image_t2`: case 'f' has none"]
+    assert len(told) == len(words)
+    assert all(word in line for word, line in zip(words, told, strict=True))
+    mended = rows.replace("a,s,,x,x,x\n", "", 1).replace("tests", "test").replace("c,,", "c,c,").replace("d,u\n", "")
+    found = find_cases(manifest(tmp_path, HEADER + mended, "x"), missing_ok=True)
+    assert [bool(case.lacking) for case in found.cases] == [False, False, False, True, True]
+
+
+def test_a_column_of_the_user_s_own_may_be_empty(tmp_path):
+    text = "case,subject,split,image,label,notes\na,s,,x,x,\nb,t,,x,x,moved\n"
+    assert [case.case for case in find_cases(manifest(tmp_path, text, "x")).cases] == ["a", "b"]
+
+
 def test_a_folder_without_any_case_is_refused(tmp_path):
     assert_refused(dataset(tmp_path, NNUNET), "lacks nnU-Net's folders imagesTr and labelsTr")
 
