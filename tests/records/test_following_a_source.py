@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from damage import flip_bits
+from upath import UPath
 
 from kseg import prepare
 from kseg.console.errors import InputError
@@ -18,6 +19,7 @@ from kseg.records.write_case import write_case
 RECORDS = Path("tfrecords/cases")
 WORDS = ["cases.csv", "data.labels={background = 0, muscle = 1}"]
 KILLED = 9
+PUBLISHING = 24
 
 
 def save(name: str, seed: int) -> None:
@@ -182,44 +184,50 @@ def test_an_emptied_split_takes_a_new_subject() -> None:
     assert splits()["i"] == "val"
 
 
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Prepare in a process that is killed before its `step`-th change to the disk; whether it came so far."""
+def changes_to_the_disk(monkeypatch: pytest.MonkeyPatch, before: int = 10**6) -> int | None:
+    """Prepare in a process that is killed before that many changes to the disk; how many there are, if it was not."""
     process = os.fork()
     if process:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == KILLED
-    left = [step]
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        assert code in (0, KILLED)
+        return int(Path("changes").read_bytes()) if code == 0 else None
+    done = [0]
 
     def counted(change: Callable) -> Callable:
         def checked_change(*arguments, **options):
-            left[0] -= 1
-            if left[0] < 0:
+            if done[0] == before:
                 os._exit(KILLED)
+            done[0] += 1
             return change(*arguments, **options)
 
         return checked_change
 
     for name in ("rename", "replace", "unlink", "rmdir", "mkdir", "hardlink_to", "write_text"):
         monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
+    code = 1
     try:
         prepare.main(WORDS)
+        Path("changes").write_bytes(str(done[0]).encode())
+        code = 0
     finally:
-        os._exit(0)
+        os._exit(code)
 
 
 def test_killed_at_any_step_it_is_the_old_or_the_new_dataset_and_the_next_ends_as_if_nothing_had_been(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = contents()
     save("a", 99)
     table(*"acdefghij")
-    prepare.main(WORDS)
+    steps = changes_to_the_disk(monkeypatch)
     new = contents()
-    for step in range(200):
+    assert steps is not None
+    for step in (*range(0, steps - PUBLISHING, 9), *range(steps - PUBLISHING, steps)):
         for path in RECORDS.iterdir():
             path.unlink()
         for name, content in old.items():
             (RECORDS / name).write_bytes(content)
-        killed = killed_at(step, monkeypatch)
+        assert changes_to_the_disk(monkeypatch, step) is None
         if RECORDS.is_dir():
             assert {name: content for name, content in contents_of_files().items() if name in old or name in new} in (
                 old,
@@ -228,9 +236,6 @@ def test_killed_at_any_step_it_is_the_old_or_the_new_dataset_and_the_next_ends_a
         prepare.main(WORDS)
         assert contents() == new
         checked()
-        if not killed:
-            break
-    assert 20 < step < 199
 
 
 def contents_of_files() -> dict[str, bytes]:
@@ -243,3 +248,33 @@ def test_a_damaged_shard_is_not_lost_from_sight() -> None:
     prepare.main(WORDS)
     with pytest.raises(InputError, match=r"b\.tfrecord' is damaged"):
         prepare.main([*WORDS, "--verify"])
+
+
+@pytest.mark.parametrize("copies", [3, 8, 11])
+def test_in_a_store_it_keeps_splits_too_though_it_was_killed_while_it_published(
+    copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = UPath("memory://bucket/cases")
+    words = [*WORDS, f"data.records={store}"]
+    prepare.main(words)
+    table(*"abcdefghijklmn")
+    prepare.main(WORDS)
+    copy, left = store.fs.copy, [copies]
+
+    def stops(*arguments: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        copy(*arguments)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store.fs), "copy", lambda _, *arguments: stops(*arguments))
+            with pytest.raises(KeyboardInterrupt):
+                prepare.main(words)
+        prepare.main(words)
+        assert {case.case: case.split for case in load_manifest(store).cases} == splits()
+        check_shards(store, load_manifest(store))
+        assert [path.name for path in store.parent.iterdir()] == ["cases"]
+    finally:
+        store.fs.rm("/", recursive=True)
