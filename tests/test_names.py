@@ -31,7 +31,7 @@ from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Data
 from kseg.records.scans import find_scans
 from kseg.report.page import inside, write_page
-from kseg.report.run_report import MeanScores, RunPart
+from kseg.report.run_report import CaseScores, MeanScores, RunPart
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.labels import LabelMap
@@ -127,8 +127,10 @@ def test_pages_show_names_and_no_elements(tmp_path):
     path = tmp_path / "page.html"
     rows = {name: ["0.5"] for name in NAMES}
     pictures = [("The case", name, inside(b"x")) for name in NAMES]
-    part = RunPart("test", MeanScores(1, ["Dice"], rows), pictures, inside(b"x"), 1, tuple(NAMES))
-    plain = RunPart("test", MeanScores(1, ["Dice"], {}), pictures[:1], inside(b"x"), 1)
+    cases = [CaseScores(f"case {name}", "0.5", rows) for name in NAMES]
+    drawn = {"agreement": inside(b"x"), "agreement_note": "", "seed": 1}
+    part = RunPart("test", MeanScores(1, ["Dice"], rows), ["Dice"], cases, pictures, changes=tuple(NAMES), **drawn)
+    plain = RunPart("test", MeanScores(1, ["Dice"], {}), ["Dice"], [], pictures[:2], **drawn)
     pages = []
     for one in (part, plain):
         write_page("run.html", path, title="&".join(NAMES), part=one, curves=None, recipe="\n".join(NAMES))
@@ -137,6 +139,7 @@ def test_pages_show_names_and_no_elements(tmp_path):
     assert pages[0].elements - pages[1].elements <= {"td", "tr"}
     for name in NAMES:
         assert name in pages[0].texts
+        assert f"case {name}" in pages[0].texts
         assert any(f": {name}, truth" in text for text in pages[0].alternatives)
 
 
