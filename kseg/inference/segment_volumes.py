@@ -125,4 +125,4 @@ def describe_segmentation(run: TrainedRun, postprocessing: PostProcessing | None
     if run.recipe.evaluation.postprocessing == "none":
         return f"{how}no post-processing, as evaluation.postprocessing says"
     command = f"{command_line('evaluate')} {run.folder.path} --split val"
-    return f"{how}no post-processing was chosen for this run: {command} does it"
+    return f"{how}no post-processing: none was chosen for this model yet, which {command} does"
