@@ -107,8 +107,8 @@ def test_an_option_s_value_may_begin_with_a_dash(parsed):
     ("words", "said"),
     [
         (["leg", "scan.nii", "--out", "--", "masks"], "argument --out: expected one argument"),
-        (["leg", "--out", "masks"], "the following arguments are required: INPUT|KEY=VALUE"),
-        (["--out", "masks", "--"], "the following arguments are required: RUN|MODEL, INPUT|KEY=VALUE"),
+        (["leg", "--out", "masks"], "no scan is named: give volumes, folders, or a list"),
+        (["--out", "masks", "--"], "the following arguments are required: RUN|MODEL"),
         (["leg", "scan.nii"], "the following arguments are required: --out"),
     ],
 )
