@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe, table = Path(f"{name}.toml"), Path(f"{name}.csv")
     for path in (recipe, table):
         if os.path.lexists(path):
-            raise InputError(f"'{path}' is there already: move it away, or choose another --name")
+            raise InputError(
+                f"'{path}' is there already: to add scans, add lines to the CSV; or move it away, or choose "
+                "another --name"
+            )
     check_writable(Path())
     source = _listed_source(folder)
     if source is not None:
@@ -66,6 +69,8 @@ def _listed_source(folder: Path) -> Path | None:
     from kseg.volumes.cases.csv_manifest import read_csv
     from kseg.volumes.cases.dataset_json import DATASET_FILE
 
+    if folder.is_file() and folder.suffix.lower() not in (".csv", ".json"):
+        raise InputError(f"'{folder}' is one file: name the folder of the scans, or a list of them (.csv, .json)")
     if folder.is_file() or (folder / DATASET_FILE).is_file():
         say(f"'{folder}' lists its cases itself" + ("" if folder.is_file() else f", in {DATASET_FILE}"))
         return folder

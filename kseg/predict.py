@@ -225,7 +225,9 @@ def _segment_file(
             return
         warnings.append(f"looks like a label map: it holds {values}")
     watched = WatchedStream(image)
-    mask = predictor.segment(watched.stream, name, partial(progress, description=name))
+    mask = predictor.segment(
+        watched.stream, name, partial(progress, description=str(Path(*output.scan.path.parts[-2:])))
+    )
     write_label_map(output.path, mask, image.stored)
     for note in image.notes:
         say(f"note: {name}: {note}")

@@ -68,8 +68,8 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
             reports = _train_runs(arguments, complete, records, manifest, workers, termination, least)
         except TooFewSteps as found:
             keras.utils.clear_session()
-            minutes = recipe.train.max_minutes
-            say(f"a step takes {found.step_seconds:.1f} s here, and {minutes:g} minutes hold too few of them")
+            held = round(recipe.train.max_minutes * 60 / found.step_seconds)
+            say(f"a step takes {found.step_seconds:.1f} s here: the time would hold {held}; the run begins anew")
             voxels = math.prod(complete.patches.size) * complete.patches.batch_size
             complete = planned_recipe(recipe, manifest, found.step_seconds / voxels)
             reports = _train_runs(arguments, complete, records, manifest, workers, termination)
@@ -219,6 +219,8 @@ def _train(one: "Run", resume: bool, workers: "Workers", termination: Terminatio
     from kseg.training.fit import fit
 
     report = finished_report(one) if resume else None
+    if report is not None and workers.is_chief:
+        say(f"run '{one.folder.path}' has ended within these bounds: nothing is left to train")
     if report is None:
         report = fit(one, resume, workers, termination, least_steps=least_steps)
         if workers.is_chief:

@@ -158,8 +158,8 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
     batch = max(least, min(batch, int(most // math.prod(size))))
     shown = [" x ".join(map(str, sizes)) for sizes in ((*plan.patch_size, plan.batch_size), (*size, batch))]
     say(
-        f"patches of {shown[1]} instead of the {shown[0]} planned, so that {minutes:g} minutes hold some "
-        f"{ENOUGH_STEPS} steps: more minutes, or patches.size, choose others"
+        f"patches of {shown[1]} instead of the {shown[0]} planned, so that the time holds some "
+        f"{ENOUGH_STEPS} steps: train.max_minutes, or patches.size, choose others"
     )
     return plan.model_copy(update={"patch_size": size, "batch_size": batch, "pooling": pooling})
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from kseg.runs.owned_files import CURVES
 from kseg.runs.tensorboard_tags import PENALTIES, curve_tag
@@ -30,7 +31,7 @@ class TensorBoardCurves(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write a value for each curve."""
-        values = {**(logs or {}), "learning_rate": float(self.model.optimizer.learning_rate)}
+        values = {**(logs or {}), "learning_rate": float(ops.convert_to_numpy(self.model.optimizer.learning_rate))}
         for name, value in values.items():
             of_validation = name.startswith(VALIDATED)
             plain = name.removeprefix(VALIDATED)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.messages import refuse, say
 from kseg.recipe.types import SPLITS
@@ -51,7 +52,11 @@ def _no_dataset(source: Path) -> InputError:
     if not source.exists():
         return InputError(f"'{source}' does not exist: correct the path.")
     tables = sorted(source.glob("*.csv")) if source.is_dir() else []
-    remedy = f"a CSV is given itself, as '{tables[0]}'." if tables else "correct the path."
+    remedy = "correct the path."
+    if tables:
+        remedy = f"a CSV is given itself, as '{tables[0]}'."
+    elif source.is_dir():
+        remedy = f"correct the path, or let {command_line('init')} list the scans of a folder."
     return InputError(f"'{source}' holds no dataset: looked for {LAYOUTS}; {remedy}")
 
 
