@@ -150,6 +150,7 @@ def test_a_mistake_in_a_change_is_not_looked_for_in_the_recipe(tmp_path, overrid
     ("text", "message"),
     [
         ("[trian]\nmax_minutes = 3", "[trian] is no table of a recipe: did you mean [train]?"),
+        ("[labels]\nsoleus = 100", "[labels] is no table of a recipe: did you mean [data.labels]?"),
         ("[optimiser]\nlearning_rate = 3", "[optimiser] is no table of a recipe: did you mean [train]?"),
         ("max_minutes = 3", "'max_minutes' is no key of a recipe: did you mean 'train.max_minutes'?"),
         ("[patches]\nsize = 96", "'patches.size': it must be three whole numbers above 0, as in [96, 96, 96]."),

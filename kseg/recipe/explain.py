@@ -113,7 +113,7 @@ def _unknown(entry: InvalidEntry, is_typed: bool) -> str:
 
 
 def _nearest_table(name: str, content: Mapping[str, Any]) -> str:
-    """The table of a similar name, else the one that has the most of these keys."""
+    """The table of a similar name, else the one that has the most of these keys, else a key that holds such a table."""
     tables: dict[str, list[str]] = {}
     for key, _, _ in recipe_keys():
         table, dot, inner = key.partition(".")
@@ -123,7 +123,7 @@ def _nearest_table(name: str, content: Mapping[str, Any]) -> str:
         return near[0]
     shared = {table: len(content.keys() & set(keys)) for table, keys in tables.items()}
     best = max(shared, key=lambda table: shared[table])
-    return best if shared[best] else ""
+    return best if shared[best] else next((key for key, _, _ in recipe_keys() if key.endswith(f".{name}")), "")
 
 
 def _nearest_key(key: str) -> str:
