@@ -217,17 +217,24 @@ def prepare_words(folder: Path, image: Path, label: Path, second: Path | None) -
 
 
 def assert_change_is_seen(words: list[str], file: Path, written: Written) -> None:
-    """A dataset is prepared already as long as no file of the scan changes; one beside it may."""
+    """A dataset stays as it is as long as no file of the scan changes; one beside it may.
+
+    A changed scan is prepared anew, or refused if the change has damaged it.
+    """
+    records = Path(words[-1].removeprefix("data.records="))
+    before = load_manifest(records)
     refusal = quietly(prepare.main, words)
     assert refusal is None, f"nothing changed: {refusal}"
+    assert load_manifest(records) == before, "nothing changed, and the dataset did"
     content = file.read_bytes()
     flip_bits(file, -1)
     refusal = quietly(prepare.main, words)
     file.write_bytes(content)
+    is_seen = refusal is not None or load_manifest(records) != before
     if file.name in written.beside:
-        assert refusal is None, f"{file.name} is no part of the scan: {refusal}"
+        assert not is_seen, f"{file.name} is no part of the scan: {refusal or 'and it was prepared anew'}"
     elif file.name not in written.perhaps:
-        assert refusal is not None, f"a change of {file.name} is not seen"
+        assert is_seen, f"a change of {file.name} is not seen"
 
 
 def assert_masked(written: Written, volume: Volume | None, folder: Path) -> None:
