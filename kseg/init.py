@@ -14,7 +14,7 @@ from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import counted, some_of
 from kseg.recipe.sections import Recipe
-from kseg.recipe.source_name import fit_name, source_name
+from kseg.recipe.source_name import LISTS, fit_name, source_name
 from kseg.recipe.types import SPLITS
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
@@ -69,8 +69,9 @@ def _listed_source(folder: Path) -> Path | None:
     from kseg.volumes.cases.csv_manifest import read_csv
     from kseg.volumes.cases.dataset_json import DATASET_FILE
 
-    if folder.is_file() and folder.suffix.lower() not in (".csv", ".json"):
-        raise InputError(f"'{folder}' is one file: name the folder of the scans, or a list of them (.csv, .json)")
+    if folder.is_file() and folder.suffix.lower() not in LISTS:
+        lists = ", ".join(LISTS)
+        raise InputError(f"'{folder}' is one file: name the folder of the scans, or a list of them ({lists})")
     if folder.is_file() or (folder / DATASET_FILE).is_file():
         say(f"'{folder}' lists its cases itself" + ("" if folder.is_file() else f", in {DATASET_FILE}"))
         return folder

@@ -7,6 +7,8 @@ from pathlib import Path
 from kseg.recipe.types import WORD
 
 DATASET = "dataset"
+LISTS = (".csv", ".json")
+"""Ends of the names of lists of cases."""
 NAMELESS = (DATASET, "manifest")
 """What lists of cases are called that say nothing of them."""
 
@@ -20,7 +22,7 @@ def source_name(source: str) -> str:
         ('legs', 'Dataset004_Hippocampus')
     """
     path = Path(source).absolute()
-    if path.suffix.lower() not in (".csv", ".json") or path.is_dir():
+    if path.suffix.lower() not in LISTS or path.is_dir():
         return path.resolve().name
     return path.parent.resolve().name if path.stem.lower() in NAMELESS else path.stem
 

@@ -14,6 +14,7 @@ from kseg.recipe.types import Spacing, Split, ZeroToBelowOne
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
+from kseg.records.split_by_subject import ONE_TO_LEARN_FROM
 from kseg.records.tfrecord import PREPARE_AGAIN
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
@@ -151,10 +152,7 @@ def check_splits(manifest: Manifest, folder: Location) -> None:
         InputError: the dataset in `folder` has none of a kind.
     """
     if len({case.subject for case in manifest.cases if case.split != "test"}) == 1:
-        raise InputError(
-            f"'{folder}' has one subject to learn from, and a training needs another to choose its best model by: add "
-            "scans of other subjects"
-        )
+        raise InputError(f"'{folder}' has {ONE_TO_LEARN_FROM}")
     if not manifest.of_split("train"):
         raise InputError(f"'{folder}' has no train cases: prepare it with other splits")
     if not manifest.of_split("val"):

@@ -74,11 +74,12 @@ def find_changes(recipe: Recipe, found: ScanList, manifest: Manifest) -> SourceC
     settled = _settled(found, manifest)
     now = splits_of(recipe, found, settled)
     prepared = {case.case: case for case in manifest.cases}
+    left_out = {out.case: out.origin_hash for out in manifest.left_out}
     changes = list(_gone(found, manifest))
     shards, otherwise = {}, set(_prepared_otherwise(recipe, found, manifest))
     for job in progress(case_jobs(recipe, found, recipe.records_folder, settled), "comparing"):
         scan, before = job.scan, prepared.get(job.scan.case)
-        change = _compared(scan, before, now[scan.subject]) if before else _appeared(scan, manifest)
+        change = _compared(scan, before, now[scan.subject]) if before else _appeared(scan, left_out)
         changes += [change] if change else []
         if before and (change is None or change.kind == "moved"):
             shards[scan.case] = before.shard
@@ -119,9 +120,8 @@ def _gone(found: ScanList, manifest: Manifest) -> Iterator[CaseChange]:
             yield CaseChange(out.case, "removed", f"case '{out.case}', which was left out, is gone")
 
 
-def _appeared(scan: Scan, manifest: Manifest) -> CaseChange | None:
-    """The change of a case that has no shard."""
-    left_out = {out.case: out.origin_hash for out in manifest.left_out}
+def _appeared(scan: Scan, left_out: Mapping[str, str | None]) -> CaseChange | None:
+    """The change of a case that has no shard; `left_out` are the hashes of those that were left out."""
     if scan.case not in left_out:
         return CaseChange(scan.case, "added", f"case '{scan.case}' is new", (scan.subject,))
     if left_out[scan.case] in (None, scan.origin_hash()):

@@ -8,6 +8,10 @@ from typing import Protocol
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 
+NEEDS_ANOTHER = "and a training needs another to choose its best model by"
+ONE_TO_LEARN_FROM = f"one subject to learn from, {NEEDS_ANOTHER}: add scans of other subjects"
+"""What a dataset has that cannot be trained on."""
+
 
 class OfSubject(Protocol):
     """A scan or a case, as far as its split is concerned."""
@@ -61,9 +65,9 @@ def _remedy(subjects: int) -> str:
     """What can be done with so few subjects."""
     if subjects == 1:
         return (
-            "there is one, and a training needs another to choose its best model by. Add scans of other subjects; or, "
-            "to try kseg, cut the scan in two, list the halves as two subjects, and set data.test_fraction=0 "
-            "(data.val_fraction as it is): such scores say nothing of other people"
+            f"there is one, {NEEDS_ANOTHER}. Add scans of other subjects; or, to try kseg, cut the scan in two, list "
+            "the halves as two subjects, and set data.test_fraction=0 (data.val_fraction as it is): such scores say "
+            "nothing of other people"
         )
     if subjects == 2:
         return (

@@ -1,6 +1,7 @@
 """Sentences on a split that is too small to be judged by, each with the commands that help."""
 
 from kseg.records.manifest import Manifest
+from kseg.records.split_by_subject import ONE_TO_LEARN_FROM
 
 MANY_FOLDS = 5
 
@@ -16,10 +17,7 @@ def split_warnings(manifest: Manifest, prepare: str, train: str) -> list[str]:
     subjects = {split: {case.subject for case in manifest.of_split(split)} for split in ("train", "val", "test")}
     to_learn_from = len(subjects["train"] | subjects["val"])
     if to_learn_from == 1:
-        return [
-            "there is one subject to learn from, and a training needs another to choose its best model by: add scans "
-            "of other subjects"
-        ]
+        return [f"there is {ONE_TO_LEARN_FROM}"]
     folds = f"{train} --folds {min(MANY_FOLDS, to_learn_from)}"
     if not subjects["val"]:
         return [f"no case validates: train on folds, where each subject validates once: {folds}"]

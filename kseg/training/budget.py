@@ -112,13 +112,12 @@ class Budget(keras.callbacks.Callback):
             TooFewSteps: see `least_steps`.
         """
         self.steps += 1
-        took = self._clock() - self._step_began
+        took = 0.0
         if self._origin is not None:
+            took = self._clock() - self._step_began
             self._check_steps(took)
         elif self.steps > self._done_before:
-            self._origin, took = self._clock(), 0.0
-        else:
-            took = 0.0
+            self._origin = self._clock()
         if self.spent_seconds + took + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
 

@@ -26,7 +26,6 @@ class Display(keras.callbacks.Callback):
         self.budget = budget
         self.class_names = class_names
         self._compiling: _Compiling | None = None
-        self._compiled = False
         self._pace = Pace()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -43,8 +42,8 @@ class Display(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Open the epoch's bar; the run's first step takes longer than the others."""
         self._epoch = epoch + 1
-        if not self._compiled:
-            self._compiling, self._compiled = _Compiling(), True
+        if not (self._compiling or self.budget.has_compiled):
+            self._compiling = _Compiling()
         now = "compiling" if self._compiling else "begun"
         self._task = self._bar.add_task(f"epoch {self._epoch}", total=self.params["steps"], now=now)
         self._bar.start()

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import counted, some_of
+from kseg.recipe.source_name import LISTS
 from kseg.volumes.cases.case import Case, CaseList
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.cases.folder import begins_as_image, content_below
@@ -16,7 +17,6 @@ from kseg.volumes.formats.extensions import DICOM, EXTENSIONS, split_name
 from kseg.volumes.mask_hash import bears_hash
 
 MAX_SHOWN = 5
-LISTS = (".csv", ".json")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ def test_the_tolerance_is_what_was_asked_for_or_the_largest_edge_of_the_voxels()
 
 
 def test_a_tolerance_below_a_voxel_is_told_with_how_many_cases_and_the_coarsest() -> None:
-    told = warning_below_voxel(1.0, SPACINGS)
-    assert told is not None
+    told = str(warning_below_voxel(1.0, SPACINGS))
     assert "surface_tolerance_mm = 1 is less than a voxel of 2 cases (up to 2.5 mm, 'leg')" in told
     assert "a voxel of 1 case (up to 2.5 mm, 'leg')" in str(warning_below_voxel(1.2, SPACINGS))
 

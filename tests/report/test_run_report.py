@@ -95,7 +95,7 @@ def test_one_case_is_neither_best_nor_worst_and_shows_no_agreement(folder: RunFo
 
 def test_limits_of_agreement_ask_for_ten_cases(folder: RunFolder) -> None:
     few = run_part(folder, "test", seed=1)
-    assert few.agreement is not None
+    assert str(few.agreement).startswith("data:image/png;base64,")
     assert few.agreement_note.endswith("mean difference. Limits of agreement need 10 cases of a class.")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kseg.training.advice import advice
+from kseg.training.advice import Advice, advice
 
 
 def history(*dice: float) -> dict[str, list[float]]:
@@ -10,25 +10,19 @@ def history(*dice: float) -> dict[str, list[float]]:
 
 
 def test_a_run_of_few_steps_is_hardly_trained_whatever_its_dice() -> None:
-    found = advice(history(0.9, 0.9, 0.9), 37)
-    assert found is not None
-    assert found.line == "hardly trained: it made 37 steps, and needs some 500"
-    assert found.longer == pytest.approx(500 / 37)
+    line = "hardly trained: it made 37 steps, and needs some 500"
+    assert advice(history(0.9, 0.9, 0.9), 37) == Advice(line, 500 / 37)
     assert "1 step," in advice(history(0.9), 1).line
 
 
 def test_one_that_was_still_rising_wants_more_time() -> None:
-    found = advice(history(0.1, 0.3, 0.5, 0.6, 0.65, 0.7), 600)
-    assert found is not None
-    assert "still rising (0.600 to 0.700 in the last third)" in found.line
-    assert found.longer == 2
+    line = "validation Dice was still rising (0.600 to 0.700 in the last third)"
+    assert advice(history(0.1, 0.3, 0.5, 0.6, 0.65, 0.7), 600) == Advice(line, 2.0)
 
 
 def test_one_that_long_stopped_rising_wanted_less() -> None:
-    found = advice(history(0.1, 0.898, 0.9, 0.9, 0.899, 0.9), 600)
-    assert found is not None
-    assert "has not risen since epoch 2 of 6" in found.line
-    assert found.longer == 1
+    line = "validation Dice has not risen since epoch 2 of 6: less time would have done"
+    assert advice(history(0.1, 0.898, 0.9, 0.9, 0.899, 0.9), 600) == Advice(line, 1.0)
 
 
 @pytest.mark.parametrize("dice", [(0.5,), (0.5, 0.9), (0.5, 0.8, 0.85, 0.885, 0.89, 0.895)])
