@@ -49,22 +49,19 @@ class Pace:
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` while a bar on the terminal shows how many are done and how long the rest will take.
 
-    In a file there is a line each half minute, after the item under way.
+    In a file there is a line each half minute, after the item under way. Of items that nobody has counted, which may
+    be no more than marks of time, the time since the first is shown.
     """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    pace = Pace()
+    total = len(items) if total is None and isinstance(items, Sized) else total
+    name, bar_column, elapsed = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+    counted = (name, bar_column, MofNCompleteColumn(), elapsed, TextColumn("left"), TimeRemainingColumn())
+    columns = (name, bar_column, elapsed) if total is None else counted
+    pace, began = Pace(), time.monotonic()
     # No refreshing thread: a job that fails leaves this generator to the garbage collector, which may come for it
     # while another bar holds the lock that the thread waits for. And no bar in a log file, where it cannot move.
     with Progress(*columns, console=stderr, auto_refresh=False, disable=not stderr.is_terminal) as bar:
-        total = len(items) if total is None and isinstance(items, Sized) else total
         for done, item in enumerate(bar.track(items, description=description, total=total), start=1):
             yield item
             if pace.is_due:
-                stderr.print(f"{description}: {done}" + (f" of {total}" if total is not None else ""), soft_wrap=True)
+                so_far = f"{time.monotonic() - began:.0f} s" if total is None else f"{done} of {total}"
+                stderr.print(f"{description}: {so_far}", soft_wrap=True)

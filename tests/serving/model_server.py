@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -185,7 +186,8 @@ class Core:
                 )
         with self._queue.place():
             if self._hold is not None and self._hold.exists():
-                print("held", flush=True)
+                # In one piece: print() writes a line and its end apart, and another request may come between them.
+                os.write(sys.stdout.fileno(), b"held\n")
                 while self._hold.exists():
                     time.sleep(0.01)
             return servable.run(signature, inputs, wanted or sorted(signature.outputs))

@@ -154,7 +154,7 @@ def test_a_full_queue_is_waited_for(
 
     monkeypatch.setattr(retry, "say", say)
     scans = [save(tmp_path / f"{seed}.nii", volume(4, 3, 5, seed=seed)) for seed in range(5)]
-    with server.held(), ThreadPoolExecutor(5) as pool:
+    with ThreadPoolExecutor(5) as pool, server.held():
         list(pool.map(lambda scan: segment(server, protocol, "leg", scan, out=tmp_path / "out"), scans))
     assert "the queue of 127.0.0.1:" in said[0]
     assert "is full (The batch scheduling queue to which this task was submitted is full; task size is 1" in said[0]
@@ -197,7 +197,7 @@ def test_a_server_killed_in_the_middle_is_one_line(
             segment(mortal, protocol, "leg", scan, out=tmp_path / "out")
         return str(error.value)
 
-    with mortal.held(), ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool, mortal.held():
         asked = [pool.submit(ask, protocol) for protocol in ("grpc", "rest")]
         for _ in asked:
             mortal.wait_for_a_held_request()
