@@ -31,9 +31,9 @@ def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False
     nothing is read, and files may be missing.
 
     Raises `InputError` for an unknown layout, malformed content, names that are unsafe as file names or stand twice, a
-    subject whose cases are in two splits, and what a case lacks (`Case.lacking`; with `missing_ok` that is left to
-    whoever opens the case). Of several faults each is told. A file that is of two subjects, or two things of a case, is
-    said.
+    subject whose cases are in two splits, a file that is of two subjects, or image and label of a case, and what a
+    case lacks (`Case.lacking`; with `missing_ok` that is left to whoever opens the case). Of several faults each is
+    told. A file that is two channels of a case is said.
     """
     if source.is_file() and source.suffix.lower() == ".csv":
         found = read_csv(source, images_only)
@@ -42,9 +42,7 @@ def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False
         if file.suffix.lower() != ".json" or not file.is_file():
             raise _no_dataset(source)
         found = read_dataset_json(file)
-    _check(found, source, missing_ok or images_only)
-    if not images_only:
-        _tell_shared(found, source)
+    _check(found, source, missing_ok or images_only, images_only)
     return found
 
 
@@ -60,12 +58,15 @@ def _no_dataset(source: Path) -> InputError:
     return InputError(f"'{source}' holds no dataset: looked for {LAYOUTS}; {remedy}")
 
 
-def _check(found: CaseList, source: Path, missing_ok: bool) -> None:
+def _check(found: CaseList, source: Path, missing_ok: bool, images_only: bool) -> None:
     if not (found.cases or found.faults):
         raise InputError(f"'{source}' lists no case: looked for {LAYOUTS}; add some.")
     if unfit := [name for name in found.channel_names if UNPRINTABLE.search(name)]:
         raise InputError(f"channel {unfit[0]!r} in '{source}' must have a name of one line: rename it.")
-    if faults := [*found.faults, *_faults(found, source, missing_ok)]:
+    faults = [*found.faults, *_faults(found, source, missing_ok)]
+    if not (faults or images_only):
+        faults = _shared_files(found, source)
+    if faults:
         refuse(faults, f"'{source}' has {len(faults)} faults, listed above: correct them.")
 
 
@@ -98,14 +99,16 @@ def _faults(found: CaseList, source: Path, missing_ok: bool) -> Iterator[str]:
         seen.add(name)
 
 
-def _tell_shared(found: CaseList, source: Path) -> None:
-    """Say which file is two things of a case, or of two subjects: a line of a list may have been copied by mistake.
+def _shared_files(found: CaseList, source: Path) -> list[str]:
+    """Return which files are of two subjects, or image and label of a case: a line was copied and not changed.
 
+    What the list lets one learn from may then be what it is scored on. A file that is two channels of a case is said.
     An image is one by whatever name or link; a label by its path, since a store of files (git-annex) keeps those that
     are alike, such as empty ones, but once.
     """
     first: dict[tuple[int, int] | str, tuple[str, Case]] = {}
-    told: list[str] = []
+    faults: list[str] = []
+    twice: list[str] = []
     for case in found.cases:
         names = found.channel_names if len(case.images) > 1 else ("image",)
         for what, path in (*zip(names, case.images, strict=True), ("label", case.label)):
@@ -115,13 +118,19 @@ def _tell_shared(found: CaseList, source: Path) -> None:
             keys: list[tuple[int, int] | str] = [os.path.abspath(path)]  # noqa: PTH100
             keys += [(identity.st_dev, identity.st_ino)] if what != "label" else []
             (other, owner), *_ = [first.setdefault(key, (what, case)) for key in reversed(keys)]
-            if owner is case and other != what:
-                told.append(f"'{path}' is both {other} and {what} of case '{case.case}'")
-            elif owner.subject != case.subject:
-                told.append(
+            if owner.subject != case.subject:
+                faults.append(
                     f"{what} '{path}' is of two subjects, '{owner.subject}' (case '{owner.case}') and "
-                    f"'{case.subject}' (case '{case.case}'), who may be in two splits"
+                    f"'{case.subject}' (case '{case.case}'), of whom one may be tested on what the other has taught: "
+                    "correct the list, or give both one subject."
                 )
-    if told:
-        more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
-        say(f"note: in '{source}', {told[0]}{more}: correct it if that is a mistake")
+            elif owner is case and other != what:
+                both = f"'{path}' is both {other} and {what} of case '{case.case}'"
+                if what == "label":
+                    faults.append(f"{both}: correct the list.")
+                else:
+                    twice.append(both)
+    if twice:
+        more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
+        say(f"note: in '{source}', {twice[0]}{more}: correct it if that is a mistake")
+    return faults

@@ -196,14 +196,15 @@ def test_all_faults_of_a_manifest_are_told_at_once(tmp_path, capsys):
     words += ["of case 'e' is missing", "line 8 must fill `image_t2`: case 'f' has none"]
     assert len(told) == len(words)
     assert all(word in line for word, line in zip(words, told, strict=True))
-    mended = rows.replace("a,s,,x,x,x\n", "", 1).replace("tests", "test").replace("c,,", "c,c,").replace("d,u\n", "")
-    found = find_cases(manifest(tmp_path, HEADER + mended, "x"), missing_ok=True)
+    mended = "".join(f"{case},{case},,{case}1,{case}2,{case}3\n" for case in "abcef").replace("f2", "")
+    there = [f"{case}{number}" for case in "abcef" for number in (1, 2, 3) if case + str(number) not in ("e3", "f2")]
+    found = find_cases(manifest(tmp_path, HEADER + mended, *there), missing_ok=True)
     assert [bool(case.lacking) for case in found.cases] == [False, False, False, True, True]
 
 
 def test_a_column_of_the_user_s_own_may_be_empty(tmp_path):
-    text = "case,subject,split,image,label,notes\na,s,,x,x,\nb,t,,x,x,moved\n"
-    assert [case.case for case in find_cases(manifest(tmp_path, text, "x")).cases] == ["a", "b"]
+    text = "case,subject,split,image,label,notes\na,s,,x,y,\nb,s,,x,y,moved\n"
+    assert [case.case for case in find_cases(manifest(tmp_path, text, "x", "y")).cases] == ["a", "b"]
 
 
 def test_a_folder_without_any_case_is_refused(tmp_path):
@@ -257,19 +258,29 @@ def test_a_manifest_may_be_written_on_windows(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("rows", "refused"),
+    [
+        ("a,s,,x,y,z\nb,t,,x,w,v\n", "image_t1 '.*x' is of two subjects, 's' .case 'a'. and 't' .case 'b'., of whom"),
+        ("a,s,,x,y,z\nb,t,,linked,w,v\n", "image_t1 '.*linked' is of two subjects"),
+        ("a,s,,x,y,z\nb,t,,w,v,z\n", "label '.*z' is of two subjects.*: correct the list, or give both one subject"),
+        ("a,s,,x,y,x\n", "'.*x' is both image_t1 and label of case 'a': correct the list"),
+    ],
+)
+def test_a_file_that_is_of_two_subjects_or_image_and_label_is_refused(rows, refused, tmp_path):
+    touch(tmp_path, *"xyzwv")
+    (tmp_path / "linked").symlink_to("x")
+    assert_refused(manifest(tmp_path, HEADER + rows), refused)
+
+
+@pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ("a,s,,x,y,z\nb,t,,x,w,v\n", "image_t1 '.*x' is of two subjects, 's' .case 'a'. and 't' .case 'b'."),
-        ("a,s,,x,y,z\nb,t,,linked,w,v\n", "image_t1 '.*linked' is of two subjects"),
-        ("a,s,,x,y,z\nb,t,,w,v,z\n", "label '.*z' is of two subjects"),
         ("a,s,,x,x,z\n", "'.*x' is both image_t1 and image_t2 of case 'a'"),
-        ("a,s,,x,y,x\n", "'.*x' is both image_t1 and label of case 'a'"),
         ("a,s,,x,y,z\nb,s,,x,y,z\nc,t,,w,v,empty\n", None),
     ],
 )
-def test_a_file_that_is_two_things_is_told(rows, told, tmp_path, capsys):
+def test_a_file_that_is_two_channels_of_a_case_is_told(rows, told, tmp_path, capsys):
     touch(tmp_path, *"xyzwv")
-    (tmp_path / "linked").symlink_to("x")
     (tmp_path / "empty").symlink_to("z")  # a store of files keeps one of labels that are alike
     find_cases(manifest(tmp_path, HEADER + rows))
     said = capsys.readouterr().err
