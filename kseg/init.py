@@ -3,7 +3,7 @@
 import argparse
 import os
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -20,10 +20,13 @@ from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
 
 if TYPE_CHECKING:
+    from kseg.volumes.cases.case import Case, CaseList
     from kseg.volumes.cases.pairing import FoundCase
 
 LAYOUT = "case, subject, split, image, label"
 MAX_SHOWN = 8
+FEW = 5
+"""Label maps among which a value that one alone holds may be meant."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,15 +46,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable(Path())
     source = _listed_source(folder)
     if source is not None:
-        labels = _labels_of(source)
+        from kseg.volumes.cases.find import find_cases
+
+        listed = find_cases(source, missing_ok=True)
+        can_be_split = _tell_subjects(listed.cases)
+        labels = _labels_of(listed)
     else:
         cases = _found_cases(folder)
+        can_be_split = _tell_subjects(cases)
         labels = _values_as_labels([folder / case.label for case in cases])
         _write_table(table, folder, cases)
         source = table
     _write_recipe(recipe, name, source, labels)
     names = "" if labels is None else ": give its labels their names"
-    print(f"{recipe}{names}\nnext: {command_line('prepare')} {shlex.quote(str(recipe))}")
+    following = f"next: {command_line('prepare')} {shlex.quote(str(recipe))}"
+    print(f"{recipe}{names}" + (f"\n{following}" if can_be_split else ""))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -90,12 +99,8 @@ def _listed_source(folder: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def _labels_of(source: Path) -> dict[str, int] | None:
+def _labels_of(found: "CaseList") -> dict[str, int] | None:
     """Return the labels of a source that names its cases; nothing where it names those, too."""
-    from kseg.volumes.cases.find import find_cases
-
-    found = find_cases(source, missing_ok=True)
-    _tell_subjects({case.subject: case.split for case in found.cases}, len(found.cases))
     missing = [case.case for case in found.cases if not all(path.exists() for path in (*case.images, case.label))]
     if missing:
         say(f"files are missing of {counted(len(missing), 'case')}: {some_of(missing, MAX_SHOWN)}")
@@ -129,26 +134,28 @@ def _found_cases(folder: Path) -> Sequence["FoundCase"]:
             f"'{folder}' has no scan with a label map among {counted(len(volumes), 'volume')}: label maps are known by "
             f"a word such as mask, label or seg in their names or folders; or list the cases in a CSV ({LAYOUT})"
         )
-    _tell_subjects({case.subject: case.split for case in pairing.cases}, len(pairing.cases))
     if len(pairing.cases) > 1 and all(case.subject == case.case for case in pairing.cases):
         say("each case is taken for another subject: where several are of one, correct the column `subject`")
     return pairing.cases
 
 
-def _tell_subjects(split_of: Mapping[str, str], cases: int) -> None:
+def _tell_subjects(cases: Sequence["FoundCase | Case"]) -> bool:
+    """Say how many there are for each split; whether they are enough for all."""
     from kseg.records.split_by_subject import split_by_subject
     from kseg.volumes.cases.case import Case
 
-    say(f"{counted(cases, 'case')} of {counted(len(split_of), 'subject')}")
+    split_of = {case.subject: case.split for case in cases}
+    say(f"{counted(len(cases), 'case')} of {counted(len(split_of), 'subject')}")
     everyone = [Case(subject, subject, split, (), Path()) for subject, split in split_of.items()]
     recipe = Recipe()
     try:
         splits = split_by_subject(everyone, recipe.data.val_fraction, recipe.data.test_fraction, recipe.seed)
     except InputError as error:
         say(f"note: {error}")
-        return
+        return False
     counts = Counter(splits.values())
     say("subjects: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS))
+    return True
 
 
 def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
@@ -156,14 +163,22 @@ def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
     from kseg.volumes.cases.folder import values_in
     from kseg.volumes.labels import labels_with
 
-    cases_with: Counter[int] = Counter()
+    files_with = defaultdict[int, list[Path]](list)
     for path in progress(paths, "values of label maps", total=len(paths)):
         try:
-            cases_with.update(values_in(path))
+            for value in values_in(path):
+                files_with[value].append(path)
         except InputError as error:
             say(f"note: {error}")
-    say("values: " + ", ".join(f"{value} in {counted(count, 'case')}" for value, count in sorted(cases_with.items())))
-    return labels_with({}, cases_with)
+    counts = {value: len(files) for value, files in sorted(files_with.items())}
+    say("values: " + ", ".join(f"{value} in {counted(count, 'case')}" for value, count in counts.items()))
+    for value, (file, *others) in sorted(files_with.items()):
+        if not others and len(paths) >= FEW:
+            say(
+                f"note: of {len(paths)} label maps only '{file}' holds {value}: if it is no structure, correct that "
+                "label map, and take its line out of the recipe"
+            )
+    return labels_with({}, counts)
 
 
 def _write_table(path: Path, folder: Path, cases: Sequence["FoundCase"]) -> None:

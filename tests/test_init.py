@@ -108,12 +108,27 @@ def test_links_to_folders_are_followed_once_and_names_must_be_unicode(capsys: py
 def test_too_few_subjects_are_told_of(capsys: pytest.CaptureFixture) -> None:
     legs(1)
     init.main(["scans"])
-    assert (
-        "note: no subject is left for training: there is one, and a training needs another" in capsys.readouterr().err
-    )
+    said = capsys.readouterr()
+    assert "note: no subject is left for training: there is one, and a training needs another" in said.err
+    assert said.out == "scans.toml: give its labels their names\n"  # no command that would refuse it
     legs(2)
     init.main(["scans", "--name", "two"])
     assert "note: no subject is left for training: there are two, one to validate and one" in capsys.readouterr().err
+
+
+def test_a_value_that_one_label_map_alone_holds_is_told_of(capsys: pytest.CaptureFixture) -> None:
+    legs(6)
+    volume(Path("scans/5/masksX1.mha"), (100, 150, 7))
+    init.main(["scans"])
+    told = [line for line in capsys.readouterr().err.splitlines() if "label maps only" in line]
+    remedy = "if it is no structure, correct that label map, and take its line out of the recipe"
+    assert told == [f"note: of 6 label maps only 'scans/5/masksX1.mha' holds 7: {remedy}"]
+    assert load_recipe(Path("scans.toml")).data.labels == {
+        "background": 0,
+        "label_7": 7,
+        "label_100": 100,
+        "label_150": 150,
+    }
 
 
 def test_what_is_no_label_map_is_told_of(capsys: pytest.CaptureFixture) -> None:
