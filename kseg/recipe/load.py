@@ -14,6 +14,7 @@ from typing import Any
 from kseg.console.errors import InputError
 from kseg.recipe.explain import COMMAND_LINE, explained
 from kseg.recipe.sections import Recipe
+from kseg.recipe.toml_faults import toml_fault
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -98,13 +99,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"recipe '{path}' does not exist: give the path of a .toml file, see pipelines/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"recipe '{path}' cannot be read: {error}") from None
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # of numbers and nesting without end, too
-        raise InputError(f"recipe '{path}' is not valid TOML: {error}") from None
+        raise InputError(f"recipe '{path}' is not valid TOML: {toml_fault(text, error)}") from None
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:

@@ -59,14 +59,15 @@ class SourceChanges:
         return {subject for change in self.cases for subject in change.subjects}
 
     def summary(self, manifest: Manifest) -> str:
-        """Say how the source was followed, by the new manifest: "2 cases added (a, b), 1 case changed (c), 5 kept"."""
+        """Say how the source was followed, by the new manifest: "2 cases added (a, b), 5 kept, 1 left out"."""
         parts, there = [], {case.case for case in manifest.cases}
         followed = [change for change in self.cases if change.kind == "removed" or change.case in there]
         for kind in get_args(Kind):
             if named := [change.told for change in followed if change.kind == kind]:
                 parts.append(f"{counted(len(named), 'case')} {kind} ({some_of(named, MAX_NAMED)})")
         moved = sum(change.kind == "moved" for change in self.cases)
-        return ", ".join([*parts, f"{len(self.earlier.shards) - moved} kept"])
+        parts.append(f"{len(self.earlier.shards) - moved} kept")
+        return ", ".join([*parts, *([f"{len(manifest.left_out)} left out"] if manifest.left_out else [])])
 
 
 def find_changes(recipe: Recipe, found: ScanList, manifest: Manifest) -> SourceChanges:

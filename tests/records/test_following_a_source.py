@@ -166,7 +166,7 @@ def test_a_bad_new_case_leaves_the_dataset_as_it_was(written: list[str], capsys:
         prepare.main(WORDS)
     assert contents() == before
     prepare.main([*WORDS, "--skip-bad"])
-    assert "1 case added (k), 8 kept" in capsys.readouterr().err
+    assert "1 case added (k), 8 kept, 2 left out" in capsys.readouterr().err
     assert [out.case for out in checked().left_out] == ["i", "j"]
     Path("i.nii").write_bytes(whole)
     table(*"abcdefghik")
