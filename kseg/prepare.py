@@ -39,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.verify:
         manifest = _verified(recipe.records_folder)
     else:
+        if not arguments.words:
+            say("no recipe and no source is named: the phantom is made, and prepared")
         manifest = _prepared(recipe, arguments, _engine(arguments, runner_options))
     _report(manifest, recipe, arguments)
-    say(f"next: {_train(arguments)}")
+    say(f"next: {_train(arguments)}{_anew(recipe, manifest)}")
 
 
 def _prepared(recipe: Recipe, arguments: argparse.Namespace, engine: "RunJobs") -> "Manifest":
@@ -173,6 +175,13 @@ def _train(arguments: argparse.Namespace) -> str:
     """The command that trains on what this one prepares."""
     path, overrides = _recipe_words(arguments.words)
     return f"{command_line('train')} {shlex.join([*([] if path is None else [str(path)]), *overrides])}".rstrip()
+
+
+def _anew(recipe: Recipe, manifest: "Manifest") -> str:
+    """The option without which a run of the recipe's name, trained on what was there before, stays as it is."""
+    from kseg.runs.outdated_runs import outdated_runs
+
+    return " --force" if recipe.name in outdated_runs(recipe.records_folder, manifest, ()) else ""
 
 
 def _again(arguments: argparse.Namespace) -> str:

@@ -17,6 +17,7 @@ from printed import last_json
 
 from kseg import prepare
 from kseg.console.errors import InputError
+from kseg.recipe.sections import Recipe
 
 KILLS = 20
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,6 +129,23 @@ def test_a_second_run_does_nothing_and_a_changed_source_is_named(
     assert unchanged == undisturbed.keys() - {"leg_2.tfrecord", "manifest.json"}
     prepare.main([*arguments, "--force"])
     assert contents(tmp_path / "records") == after
+
+
+def test_without_a_word_the_phantom_is_prepared_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def find_scans(recipe: Recipe) -> None:
+        asked.append(recipe.data.source)
+        raise InputError("that is enough")
+
+    monkeypatch.setattr("kseg.records.scans.find_scans", find_scans)
+    with pytest.raises(InputError, match="that is enough"):
+        prepare.main([])
+    assert asked == ["phantom"]
+    assert capsys.readouterr().err == "no recipe and no source is named: the phantom is made, and prepared\n"
 
 
 def test_verify_names_a_damaged_shard_and_writes_nothing(sources: Path, tmp_path: Path) -> None:

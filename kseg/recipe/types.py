@@ -21,6 +21,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 EVALUATED: tuple[Split, ...] = ("val", "test")
 """Those whose cases no network learns from."""
 
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256, in hexadecimal digits."""
 ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 """A probability, or a share of something; all of it, too."""
 ZeroToBelowOne = Annotated[float, Field(ge=0, lt=1)]

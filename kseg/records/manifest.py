@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
-from kseg.recipe.types import Spacing, Split, ZeroToBelowOne
+from kseg.recipe.types import Hash, Spacing, Split, ZeroToBelowOne
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.plan import Plan
 from kseg.records.schema import VERSION
@@ -20,9 +20,6 @@ from kseg.storage.locations import Location, reaching
 from kseg.volumes.labels import LabelMap
 
 MANIFEST = "manifest.json"
-
-
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Entry(BaseModel):

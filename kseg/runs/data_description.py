@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kseg.recipe.types import Spacing
+from kseg.recipe.types import Hash, Spacing
 from kseg.runs.seen_scans import SeenScans
 from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
@@ -14,18 +14,23 @@ if TYPE_CHECKING:
 
 
 class LearnedFrom(BaseModel):
-    """Subjects whose scans a run learned from: `train` to fit its weights, `val` to choose its best model."""
+    """Subjects whose scans a run learned from: `train` to fit its weights, `val` to choose its best model.
+
+    `cases` holds a hash of what each of their cases was made from; it is empty in runs of earlier versions.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
+    cases: dict[str, Hash] = {}
 
     @classmethod
     def of_split(cls, manifest: "Manifest") -> "LearnedFrom":
         """Return what a run learns from that is trained and validated on a dataset's split."""
         train, val = (tuple(sorted({case.subject for case in manifest.of_split(split)})) for split in ("train", "val"))
-        return cls(train=train, val=val)
+        cases = [*manifest.of_split("train"), *manifest.of_split("val")]
+        return cls(train=train, val=val, cases={case.case: case.origin_hash for case in cases})
 
 
 class DataDescription(BaseModel):
@@ -73,6 +78,18 @@ class DataDescription(BaseModel):
         )
         differing = (f"{key} '{theirs[key]}' instead of '{ours[key]}'" for key in ours if theirs[key] != ours[key])
         return next(differing, "")
+
+    def changes(self, manifest: "Manifest") -> list[str]:
+        """Return in what the scans that a run would learn from now are not those that it learned from, in phrases."""
+        if changes := self.split_changes(manifest):
+            return changes
+        was, learned = self.learned_from.cases, {*self.learned_from.train, *self.learned_from.val}
+        now = {case.case: case.origin_hash for case in manifest.cases if case.subject in learned}
+        differing = sorted(case for case in was.keys() | now.keys() if was and was.get(case) != now.get(case))
+        return [
+            f"case '{case}' is {'new' if case not in was else 'gone' if case not in now else 'another now'}"
+            for case in differing
+        ]
 
     def split_changes(self, manifest: "Manifest") -> list[str]:
         """Return in what a dataset's split is not the run's, a phrase for each subject; none where nobody knows.

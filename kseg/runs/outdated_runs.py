@@ -43,7 +43,7 @@ def _is_outdated(run: RunFolder, manifest: Manifest, subjects: Collection[str]) 
     except InputError:
         return False
     learned = {*description.learned_from.train, *description.learned_from.val}
-    return bool(learned and (learned & set(subjects) or description.split_changes(manifest)))
+    return bool(learned and (learned & set(subjects) or description.changes(manifest)))
 
 
 def _name(run: RunFolder) -> str:

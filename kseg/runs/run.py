@@ -95,9 +95,9 @@ def check_resumable(run: Run) -> None:
         raise InputError(
             f"run '{folder.path}' validated on other subjects: resume with the same --folds, seed and dataset"
         )
-    if changes := description.split_changes(run.manifest):
+    if changes := description.changes(run.manifest):
         raise InputError(
-            f"run '{folder.path}' began with another split than that of '{recipe.data.records}' "
+            f"run '{folder.path}' began with other scans, or another split, than '{recipe.data.records}' has now "
             f"({some_of(changes, MAX_NAMED)}): prepare that as it was, or train anew and {NAME_ANOTHER}"
         )
     if description.of_scans != run.description.of_scans:

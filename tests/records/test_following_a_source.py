@@ -12,9 +12,13 @@ from upath import UPath
 
 from kseg import prepare
 from kseg.console.errors import InputError
+from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.records.prepared_case import check_shards
 from kseg.records.write_case import write_case
+from kseg.runs.planned_recipe import planned_recipe
+from kseg.runs.run import describe_data
+from kseg.runs.run_folder import RunFolder
 
 RECORDS = Path("tfrecords/cases")
 WORDS = ["cases.csv", "data.labels={background = 0, muscle = 1}"]
@@ -98,6 +102,23 @@ def test_only_what_changed_is_prepared_and_the_others_stay_in_their_splits(
     prepare.main(WORDS)
     assert "is prepared already" in capsys.readouterr().err
     assert (written, contents()) == ([], once)
+
+
+def test_a_run_of_what_was_there_before_is_named_and_the_next_command_trains_anew(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    manifest = load_manifest(RECORDS)
+    for name in ("cases", "other"):
+        recipe = planned_recipe(load_recipe(None, [f"name={name}", "data.records=tfrecords/cases"]), manifest)
+        RunFolder(Path("saved_models", name)).create(dump_recipe(recipe), describe_data(recipe, manifest))
+    prepare.main(WORDS)
+    assert "--force" not in capsys.readouterr().err.splitlines()[-1]
+    save(manifest.of_split("train")[0].case, 99)
+    prepare.main(WORDS)
+    said = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("note: trained on what was there before: cases, other: ") for line in said)
+    assert said[-1].startswith("next: python -m kseg.train ")
+    assert said[-1].endswith(" --force")
 
 
 def test_a_split_that_the_source_names_now_is_followed_without_writing_a_shard(

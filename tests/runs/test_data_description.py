@@ -12,7 +12,8 @@ from kseg.runs.data_description import DataDescription, LearnedFrom
 
 SPLIT = {"a": "train", "b": "train", "c": "val", "d": "test"}
 DESCRIPTION = DataDescription(channels=("MRI",), labels={"background": 0, "muscle": 100})
-OF_SPLIT = DESCRIPTION.model_copy(update={"learned_from": LearnedFrom(train=("a", "b"), val=("c",))})
+CASES = {f"{subject}{number}": "1" * 64 for subject in "abc" for number in (1, 2)}
+OF_SPLIT = DESCRIPTION.model_copy(update={"learned_from": LearnedFrom(train=("a", "b"), val=("c",), cases=CASES)})
 
 
 def split_manifest(**splits: str) -> Manifest:
@@ -90,6 +91,21 @@ def test_a_fold_shares_out_who_is_not_to_test() -> None:
     assert fold.split_changes(split_manifest(**(SPLIT | {"b": "val", "c": "train"}))) == []
     changed = fold.split_changes(split_manifest(**(SPLIT | {"c": "test", "d": "train"})))
     assert changed == ["subject 'c' was train, is test", "subject 'd' was not there, or test, is train"]
+
+
+def test_a_case_that_is_another_than_the_one_it_learned_from_is_named() -> None:
+    manifest = split_manifest(**SPLIT)
+    assert OF_SPLIT.changes(manifest) == []
+    first, second, *others = manifest.cases
+    corrected = first.model_copy(update={"origin_hash": "3" * 64})
+    renamed = second.model_copy(update={"case": "a3"})
+    changed = manifest.model_copy(update={"cases": (corrected, renamed, *others)})
+    assert OF_SPLIT.split_changes(changed) == []
+    assert OF_SPLIT.changes(changed) == ["case 'a1' is another now", "case 'a2' is gone", "case 'a3' is new"]
+    tested = tuple(case.model_copy(update={"origin_hash": "3" * 64}) for case in others if case.subject == "d")
+    assert OF_SPLIT.changes(manifest.model_copy(update={"cases": (*manifest.cases[:-2], *tested)})) == []
+    earlier = OF_SPLIT.model_copy(update={"learned_from": LearnedFrom(train=("a", "b"), val=("c",))})
+    assert earlier.changes(changed) == []  # it does not know better
 
 
 def test_a_run_of_an_earlier_version_knows_of_no_change() -> None:

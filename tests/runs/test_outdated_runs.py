@@ -42,6 +42,13 @@ def test_runs_whose_split_is_another_now(manifest: Manifest, tiny_dataset: Path)
     assert outdated_runs(tiny_dataset, without, ()) == ["a", "folds"]
 
 
+def test_runs_that_learned_from_what_a_case_was_before(manifest: Manifest, tiny_dataset: Path) -> None:
+    first, *others = manifest.cases
+    corrected = first.model_copy(update={"origin_hash": "0" * 64})
+    changed = manifest.model_copy(update={"cases": (corrected, *others)})
+    assert outdated_runs(tiny_dataset, changed, ()) == ["a", "folds"]
+
+
 def test_a_folder_without_runs_has_none(manifest: Manifest, tiny_dataset: Path, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

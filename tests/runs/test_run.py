@@ -46,7 +46,9 @@ def test_a_run_keeps_whose_scans_it_learns_from(recipe: Recipe) -> None:
     manifest = load_manifest(recipe.records_folder)
     (run,) = begun(recipe, manifest)
     kept = json.loads(run.folder.data_description.read_text(encoding="utf-8"))
-    assert kept["learned_from"] == {"train": subjects(manifest, "train"), "val": subjects(manifest, "val")}
+    learned_from = kept["learned_from"]
+    assert (learned_from["train"], learned_from["val"]) == (subjects(manifest, "train"), subjects(manifest, "val"))
+    assert learned_from["cases"] == {case.case: case.origin_hash for case in manifest.cases if case.split != "test"}
     assert kept["val_subjects"] == []
     assert run.folder.load_data_description() == run.description
 
@@ -75,13 +77,22 @@ def test_it_does_not_go_on_with_another_split(recipe: Recipe) -> None:
     (trained, *_), (tested,) = subjects(manifest, "train"), subjects(manifest, "test")
     (changed,) = runs_of(recipe, with_split(manifest, **{trained: "test", tested: "train"}))
     named = [f"subject '{trained}' was train, is test", f"subject '{tested}' was not there, or test, is train"]
-    with pytest.raises(InputError, match="began with another split than that of") as caught:
+    with pytest.raises(InputError, match="began with other scans, or another split, than") as caught:
         check_resumable(changed)
     assert f"({', '.join(sorted(named))})" in str(caught.value)
     assert "choose another name" in str(caught.value)
     (without,) = runs_of(recipe, with_split(manifest, **{trained: "test"}))
     with pytest.raises(InputError, match=rf"\({named[0]}\): prepare that as it was"):
         check_resumable(without)
+
+
+def test_a_run_does_not_go_on_with_a_corrected_label_map(recipe: Recipe) -> None:
+    manifest = load_manifest(recipe.records_folder)
+    begun(recipe, manifest)
+    first, *others = manifest.cases
+    corrected = manifest.model_copy(update={"cases": (first.model_copy(update={"origin_hash": "0" * 64}), *others)})
+    with pytest.raises(InputError, match=rf"\(case '{first.case}' is another now\): prepare that as it was"):
+        check_resumable(*runs_of(recipe, corrected))
 
 
 def test_a_fold_does_not_go_on_where_those_to_train_on_are_others(recipe: Recipe) -> None:
