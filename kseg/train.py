@@ -33,8 +33,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
     recipe = load_recipe(*split_arguments(arguments.words))
     termination = Termination(arguments.json)
-    with termination.heard("before the run began: start it again as it was"):
-        _main(arguments, recipe, termination)
+    try:
+        with termination.heard("before the run began: start it again as it was"):
+            _main(arguments, recipe, termination)
+    except KeyboardInterrupt:
+        if termination.parting_words is None:  # the run has begun
+            say("stopped: go on from the last checkpoint with --resume")
+        raise
 
 
 def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Termination) -> None:
@@ -227,7 +232,8 @@ def _train(one: "Run", resume: bool, workers: "Workers", termination: Terminatio
             write_report(one, report)
     if workers.is_chief:
         best, epochs, minutes = report["best_val_dice"], report["epochs"], report["minutes"]
-        say(f"best validation Dice {best:.3f} after {counted(epochs, 'epoch')}, {minutes:.1f} minutes")
+        patches = counted(one.recipe.train.validation_patches, "patch", "patches")
+        say(f"best validation Dice {best:.3f}, in {patches}, after {counted(epochs, 'epoch')}, {minutes:.1f} minutes")
         say(f"model {one.folder.model}; curves: tensorboard --logdir {one.folder.logs}")
     return report
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -79,6 +80,17 @@ def test_sigterm_ends_a_training_with_a_checkpoint_and_status_0(recipe: Path) ->
     assert re.fullmatch(r"stopped after (step \d+ of )?epoch \d+: go on with --resume", last)
     assert list(json.loads(printed)) == ["stopped"]
     assert folder.saved_checkpoints[-1].name >= "epoch-000001"
+
+
+def test_a_training_that_its_user_interrupts_says_how_to_go_on(recipe: Path) -> None:
+    with training(recipe) as process:
+        read_until(process, "epoch    1")
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=GRACE)[1].splitlines()
+    assert process.returncode == 1
+    resumed, stopped = said[-2:]
+    assert resumed == "stopped: go on from the last checkpoint with --resume"
+    assert stopped == "kseg.train: stopped by the user"
 
 
 def test_a_training_killed_twice_ends_bit_for_bit_where_an_undisturbed_one_ends(
