@@ -238,7 +238,10 @@ class Evaluation(Section):
         210, description="memory for overlapping windows; what needs more is cut, and windows at a cut run twice"
     )
     flip_axes: tuple[Axis, ...] = Field(
-        (), description="axes along which windows are flipped too: the mean over 2, 4 or 8 flips"
+        (),
+        description="axes along which windows are flipped too: the mean over 2, 4 or 8 flips; planned: the first of "
+        "`patches.flip_axes`",
+        json_schema_extra=PLANNED,
     )
     postprocessing: Literal["validated", "none"] = Field(
         "validated", description="apply to each class what kseg.evaluate --split val found to help it, or nothing"

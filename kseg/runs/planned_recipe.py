@@ -9,7 +9,7 @@ from kseg.console.messages import say
 from kseg.console.text import counted
 from kseg.nn.networks import PRESETS
 from kseg.nn.step_cost import voxels_of_a_step
-from kseg.recipe.sections import Recipe
+from kseg.recipe.sections import Evaluation, Recipe
 from kseg.recipe.types import Normalisation, Section
 from kseg.records.manifest import Manifest
 from kseg.records.plan import MIN_BATCH, Plan, fit_batch, fit_patch
@@ -25,6 +25,8 @@ SHARE_OF_STEPS = 0.9
 """Of a time-bound training: the rest is validating."""
 LEAST_PATCH = 32**3
 """Voxels."""
+FLIPPED_AXES = 1
+"""Of those that training flips, how many prediction does: each doubles its time (docs/results.md has the gain)."""
 UNBOUNDED = 1_000_000
 """Epochs of a run that its minutes bound."""
 
@@ -120,8 +122,21 @@ def planned(
             "augmentation": _completed(recipe.augmentation, planned_augmentation(channels)),
             "train": _completed(recipe.train, epochs),
             "network": recipe.network.model_copy(update=_planned_pooling(recipe, plan, network)),
+            "evaluation": planned_evaluation(recipe, class_names),
         }
     )
+
+
+def planned_evaluation(recipe: Recipe, class_names: Sequence[str]) -> Evaluation:
+    """Return how volumes are segmented by a run, as `recipe` says or the plan.
+
+    Args:
+        recipe: as the user wrote it.
+        class_names: the dataset's foreground classes.
+    """
+    own = "flip_axes" in recipe.patches.model_fields_set
+    flip_axes = recipe.patches.flip_axes if own else planned_flips(class_names)
+    return _completed(recipe.evaluation, {"flip_axes": flip_axes[:FLIPPED_AXES]})
 
 
 def scales_of(normalisation: Sequence[Normalisation], plan: Plan) -> tuple[Scale, ...]:

@@ -18,6 +18,7 @@ from kseg.recipe.types import EVALUATED
 from kseg.records.manifest import MANIFEST, Manifest, is_prepared, load_manifest
 from kseg.records.preparation_keys import check_preparation_keys
 from kseg.runs.owned_files import NAME_ANOTHER, RECIPE_FILE, RUN, SWEEP_SCORES_FILE
+from kseg.runs.planned_recipe import planned_evaluation
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.disk import check_writable
 from kseg.storage.files import sha256_of
@@ -144,7 +145,8 @@ def _take_model(run: SweepRun, trainer: RunScores | None) -> Training:
     if trainer is None:
         raise InputError(f"'{run.trainer}' failed, whose training it shares")
     trained = open_run(run.trainer)
-    recipe = trained.load_recipe().model_copy(update={"name": run.recipe.name, "evaluation": run.recipe.evaluation})
+    evaluation = planned_evaluation(run.recipe, trained.load_data_description().label_map.names[1:])
+    recipe = trained.load_recipe().model_copy(update={"name": run.recipe.name, "evaluation": evaluation})
     RunFolder(run.recipe.run_folder).take_model(trained, dump_recipe(recipe))
     return trainer.training
 

@@ -42,6 +42,7 @@ def test_the_recipe_has_the_last_word_and_the_plan_the_rest() -> None:
         "patches.foreground_oversampling=0.1",
         "network.pooling=[[2, 2, 2], [1, 1, 2]]",
         "patches.flip_axes=['z']",
+        "evaluation.flip_axes=['y']",
         "augmentation={affine = 0.1, gamma = 0, noise = 0, speckle = 0, depth_gain = 0}",
         "data.normalisation=['ct']",
     ]
@@ -76,12 +77,26 @@ def test_normalisation_must_suit_the_dataset() -> None:
 
 def test_patches_are_mirrored_and_changed_as_the_dataset_allows() -> None:
     mr, ultrasound = (complete(load_recipe(None), plan_of(fingerprint()), channel=name) for name in ("T1", "US"))
-    assert mr.patches.flip_axes == ("x",)
+    assert mr.patches.flip_axes == mr.evaluation.flip_axes == ("x",)
     assert (mr.augmentation.affine, mr.augmentation.noise, mr.augmentation.speckle) == (0.5, 0.2, 0.0)
     assert (ultrasound.augmentation.affine, ultrasound.augmentation.noise) == (0.5, 0.0)
     assert ultrasound.augmentation.speckle == 0.2
     sided = complete(load_recipe(None, ["augmentation.affine=0"]), plan_of(fingerprint()), muscle="femur_left")
     assert (sided.patches.flip_axes, sided.augmentation.affine, sided.augmentation.gamma) == ((), 0.0, 0.3)
+    assert sided.evaluation.flip_axes == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "axes"),
+    [
+        (["patches.flip_axes=[]"], ()),
+        (["patches.flip_axes=['y', 'z']"], ("y",)),  # each doubles the time
+        (["evaluation.flip_axes=[]"], ()),
+        (["patches.flip_axes=[]", "evaluation.flip_axes=['x', 'y']"], ("x", "y")),
+    ],
+)
+def test_masks_are_means_over_what_training_flips_first(words: list[str], axes: tuple[str, ...]) -> None:
+    assert complete(load_recipe(None, words), plan_of(fingerprint())).evaluation.flip_axes == axes
 
 
 def test_minutes_bound_a_run_where_epochs_are_not_given() -> None:
