@@ -118,6 +118,8 @@ def segment_cases(
 def describe_segmentation(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
     """Say in a line what a user should know of how volumes are segmented."""
     how = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
+    if any(member.is_under_way for member in run.members):
+        how += f"by the best model so far, its training has not ended ({command_line('train')} --resume goes on); "
     if spacing_mm := run.description.spacing_mm:
         how += f"at {' x '.join(f'{mm:g}' for mm in spacing_mm)} mm, to which scans are resampled; "
     if postprocessing:

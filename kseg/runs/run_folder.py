@@ -135,6 +135,11 @@ class RunFolder:
         return self.path / REPORT_FILE
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether a training has begun here that has never come to its end."""
+        return bool(self.saved_checkpoints) and not self.report.is_file()
+
+    @property
     def evaluation(self) -> Path:
         """Scores and pictures of whole volumes."""
         return self.path / EVALUATION

@@ -14,6 +14,7 @@ from descriptions import MUSCLE
 from kseg.console.errors import InputError
 from kseg.deployment.saved_model import write_saved_model
 from kseg.deployment.serving.pipeline import Pipeline
+from kseg.inference.segment_volumes import describe_segmentation
 from kseg.nn.segmenter import Segmenter
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
@@ -41,6 +42,16 @@ def test_a_run_is_opened_by_name_and_by_path_and_comes_back(run: tuple[RunFolder
         assert dump_recipe(opened.load_recipe()) == folder.recipe.read_text()
     voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
     np.testing.assert_array_equal(open_run("tiny").load_model()(voxels), model(voxels))
+
+
+def test_whoever_segments_is_told_of_a_training_that_has_not_ended(run: tuple[RunFolder, Segmenter]) -> None:
+    folder, _ = run
+    told = "by the best model so far, its training has not ended (python -m kseg.train --resume goes on); "
+    assert not describe_segmentation(open_trained("tiny"), None).startswith(told)  # a model from elsewhere
+    folder.checkpoint(3, 5).mkdir(parents=True)
+    assert describe_segmentation(open_trained("tiny"), None).startswith(told)
+    folder.report.write_text("{}", encoding="utf-8")
+    assert not describe_segmentation(open_trained("tiny"), None).startswith(told)
 
 
 def test_what_mixed_precision_trained_segments_and_is_exported_in_float32(
