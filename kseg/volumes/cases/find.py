@@ -13,6 +13,8 @@ from kseg.volumes.cases.csv_manifest import read_csv
 from kseg.volumes.cases.dataset_json import DATASET_FILE, read_dataset_json
 from kseg.volumes.labels import UNPRINTABLE
 
+FileKey = tuple[int, int] | str
+
 MAX_BYTES = 200  # of a case's name, which pictures and shards bear with some more; disks allow 255
 LAYOUTS = (
     f"an nnU-Net folder ({DATASET_FILE} with `file_ending`, imagesTr, labelsTr), a Decathlon folder "
@@ -31,9 +33,9 @@ def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False
     nothing is read, and files may be missing.
 
     Raises `InputError` for an unknown layout, malformed content, names that are unsafe as file names or stand twice, a
-    subject whose cases are in two splits, a file that is of two subjects, or image and label of a case, and what a
-    case lacks (`Case.lacking`; with `missing_ok` that is left to whoever opens the case). Of several faults each is
-    told. A file that is two channels of a case is said.
+    subject whose cases are in two splits, a scan that is of two subjects, a file that is image and label of a case, and
+    what a case lacks (`Case.lacking`; with `missing_ok` that is left to whoever opens the case). Of several faults each
+    is told. Any other file that is two things is said.
     """
     if source.is_file() and source.suffix.lower() == ".csv":
         found = read_csv(source, images_only)
@@ -100,37 +102,54 @@ def _faults(found: CaseList, source: Path, missing_ok: bool) -> Iterator[str]:
 
 
 def _shared_files(found: CaseList, source: Path) -> list[str]:
-    """Return which files are of two subjects, or image and label of a case: a line was copied and not changed.
+    """Return which scans are of two subjects, and which files are image and label of a case.
 
-    What the list lets one learn from may then be what it is scored on. A file that is two channels of a case is said.
-    An image is one by whatever name or link; a label by its path, since a store of files (git-annex) keeps those that
-    are alike, such as empty ones, but once.
+    A line of a list was copied then, and not changed; what is learned from would be what is tested on. A file may well
+    be two other things, as one blank image where a channel is missing, or a label map of several visits: that is said.
+    An image is one by whatever name or link; a label map by its path, since a store of files (git-annex) keeps those
+    that are alike, such as empty ones, but once.
     """
-    first: dict[tuple[int, int] | str, tuple[str, Case]] = {}
     faults: list[str] = []
-    twice: list[str] = []
+    said: list[str] = []
+    scans: dict[tuple[FileKey, ...], Case] = {}
+    first: dict[FileKey, tuple[str, Case]] = {}
     for case in found.cases:
         names = found.channel_names if len(case.images) > 1 else ("image",)
+        images = tuple(_keys(path)[-1] for path in case.images)
+        other = scans.setdefault(images, case) if all(path.exists() for path in case.images) else case
+        if other.subject != case.subject:
+            faults.append(
+                f"the scan of case '{case.case}', subject '{case.subject}', is that of case '{other.case}', subject "
+                f"'{other.subject}': one may be tested on what the other has taught. Correct the list, or, if they are "
+                "one person, list the cases in a CSV with one subject."
+            )
+            continue
         for what, path in (*zip(names, case.images, strict=True), ("label", case.label)):
             if not path.exists():
                 continue
-            identity = path.stat()
-            keys: list[tuple[int, int] | str] = [os.path.abspath(path)]  # noqa: PTH100
-            keys += [(identity.st_dev, identity.st_ino)] if what != "label" else []
-            (other, owner), *_ = [first.setdefault(key, (what, case)) for key in reversed(keys)]
-            if owner.subject != case.subject:
-                faults.append(
-                    f"{what} '{path}' is of two subjects, '{owner.subject}' (case '{owner.case}') and "
-                    f"'{case.subject}' (case '{case.case}'), of whom one may be tested on what the other has taught: "
-                    "correct the list, or give both one subject."
-                )
-            elif owner is case and other != what:
-                both = f"'{path}' is both {other} and {what} of case '{case.case}'"
+            keys = _keys(path)[: 1 if what == "label" else None]
+            before, owner = next((first[key] for key in keys if key in first), (what, case))
+            for key in keys:
+                first.setdefault(key, (what, case))
+            if owner is case and before != what:
+                both = f"'{path}' is both {before} and {what} of case '{case.case}'"
                 if what == "label":
                     faults.append(f"{both}: correct the list.")
                 else:
-                    twice.append(both)
-    if twice:
-        more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
-        say(f"note: in '{source}', {twice[0]}{more}: correct it if that is a mistake")
+                    said.append(both)
+            elif owner.subject != case.subject:
+                said.append(
+                    f"{what} '{path}' is of two subjects, '{owner.subject}' (case '{owner.case}') and "
+                    f"'{case.subject}' (case '{case.case}')"
+                )
+    if said and not faults:
+        more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+        say(f"note: in '{source}', {said[0]}{more}: correct it if that is a mistake")
     return faults
+
+
+def _keys(path: Path) -> list[FileKey]:
+    """Return a file's path, and what is one for all its names and links, unless the disk has no numbers for files."""
+    keys: list[FileKey] = [os.path.abspath(path)]  # noqa: PTH100
+    status = path.stat() if path.exists() else None
+    return [*keys, (status.st_dev, status.st_ino)] if status and status.st_ino else keys

@@ -260,13 +260,12 @@ def test_a_manifest_may_be_written_on_windows(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "refused"),
     [
-        ("a,s,,x,y,z\nb,t,,x,w,v\n", "image_t1 '.*x' is of two subjects, 's' .case 'a'. and 't' .case 'b'., of whom"),
-        ("a,s,,x,y,z\nb,t,,linked,w,v\n", "image_t1 '.*linked' is of two subjects"),
-        ("a,s,,x,y,z\nb,t,,w,v,z\n", "label '.*z' is of two subjects.*: correct the list, or give both one subject"),
+        ("a,s,,x,y,z\nb,t,,x,y,v\n", "the scan of case 'b', subject 't', is that of case 'a', subject 's': one may be"),
+        ("a,s,,x,y,z\nb,t,,linked,y,v\n", "is that of case 'a'.*or, if they are one person, list the cases in a CSV"),
         ("a,s,,x,y,x\n", "'.*x' is both image_t1 and label of case 'a': correct the list"),
     ],
 )
-def test_a_file_that_is_of_two_subjects_or_image_and_label_is_refused(rows, refused, tmp_path):
+def test_a_scan_that_is_of_two_subjects_or_image_and_label_is_refused(rows, refused, tmp_path):
     touch(tmp_path, *"xyzwv")
     (tmp_path / "linked").symlink_to("x")
     assert_refused(manifest(tmp_path, HEADER + rows), refused)
@@ -276,10 +275,13 @@ def test_a_file_that_is_of_two_subjects_or_image_and_label_is_refused(rows, refu
     ("rows", "told"),
     [
         ("a,s,,x,x,z\n", "'.*x' is both image_t1 and image_t2 of case 'a'"),
+        ("a,s,,x,y,z\nb,t,,w,y,v\n", "image_t2 '.*y' is of two subjects, 's' .case 'a'. and 't' .case 'b'."),  # blank
+        ("a,s,,x,y,z\nb,t,,w,v,z\n", "label '.*z' is of two subjects"),  # of two visits, in a list without subjects
+        ("a,s,,x,y,z\nb,t,,z,w,v\n", "image_t1 '.*z' is of two subjects"),  # there a label
         ("a,s,,x,y,z\nb,s,,x,y,z\nc,t,,w,v,empty\n", None),
     ],
 )
-def test_a_file_that_is_two_channels_of_a_case_is_told(rows, told, tmp_path, capsys):
+def test_any_other_file_that_is_two_things_is_told(rows, told, tmp_path, capsys):
     touch(tmp_path, *"xyzwv")
     (tmp_path / "empty").symlink_to("z")  # a store of files keeps one of labels that are alike
     find_cases(manifest(tmp_path, HEADER + rows))
