@@ -15,6 +15,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.explain import COMMAND_LINE, explained
 from kseg.recipe.sections import Recipe
 from kseg.recipe.toml_faults import toml_fault
+from kseg.recipe.types import PLANNED, Section
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -92,6 +93,22 @@ def dump_recipe(recipe: Recipe) -> str:
     return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
+def dump_unplanned(recipe: Recipe) -> str:
+    """Return the whole recipe as TOML, with "plan" instead of defaults for what it leaves to the plan.
+
+    On one dataset recipes of one text make one run.
+    """
+    import tomli_w
+
+    table = recipe.model_dump(mode="json", exclude_none=True)
+    for name in Recipe.model_fields:
+        if isinstance(section := getattr(recipe, name), Section):
+            fields = type(section).model_fields.items()
+            planned = {key for key, field in fields if field.json_schema_extra == PLANNED}
+            table[name] |= dict.fromkeys(sorted(planned - section.model_fields_set), "plan")
+    return tomli_w.dumps(table)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Return a recipe file's table, unchecked.
 
@@ -99,7 +116,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or is not TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except FileNotFoundError:
         raise InputError(f"recipe '{path}' does not exist: give the path of a .toml file, see pipelines/") from None
     except (OSError, UnicodeDecodeError) as error:
