@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.sweep import load_sweep
 from kseg.runs.run_folder import RunFolder
 from kseg.sweeps.commands import Commands
+from kseg.sweeps.run_scores import origin, origin_of_before
 
 SHARED, LEARNED = (Path("saved_models/study") / kernel / "seed-1" for kernel in ("shared", "learned"))
 
@@ -166,3 +168,30 @@ def test_cells_are_all_combinations_and_each_has_its_own_name(tmp_path: Path) ->
     assert [run.trainer for run in runs] == [run.recipe.name for run in runs]
     found = [(run.recipe.seed, run.recipe.train.epochs, run.recipe.loss.dice) for run in runs]
     assert found == [(3, 5, 2), (3, 5, 1), (3, 7, 2), (3, 7, 1), (4, 5, 2), (4, 5, 1), (4, 7, 2), (4, 7, 1)]
+
+
+def test_a_default_that_is_given_is_not_taken_for_what_is_planned(tmp_path: Path) -> None:
+    """The default of a planned key may be another value than the plan's: no flips, where the plan flips."""
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        'name = "g"\n[grid.axes.a]\nplanned = []\n'
+        'no_flips = ["patches.flip_axes=[]"]\nlarge = ["patches.size=[96, 96, 96]"]\n'
+        'plain_masks = ["evaluation.flip_axes=[]"]\nsame_rate = ["train.learning_rate=1e-3"]\n',
+        encoding="utf-8",
+    )
+    runs = {run.title: run for run in load_sweep(path).runs}
+    trainers = {title: run.trainer.split("/")[1] for title, run in runs.items()}
+    assert trainers == {
+        "planned": "planned",
+        "no_flips": "no_flips",
+        "large": "large",
+        "plain_masks": "planned",  # masks alone differ
+        "same_rate": "planned",  # nothing plans that one
+    }
+    unnamed = {title: replace(run, recipe=run.recipe.model_copy(update={"name": ""})) for title, run in runs.items()}
+    origins = {title: origin(run, "a dataset") for title, run in unnamed.items()}
+    assert len(set(origins.values())) == 4
+    assert origins["same_rate"] == origins["planned"]
+    assert origin_of_before(unnamed["planned"], "a dataset", ["muscle"]) == ""  # masks were not flipped then
+    assert len(origin_of_before(unnamed["planned"], "a dataset", ["left_muscle"])) == 64  # nor are they now
+    assert len(origin_of_before(unnamed["plain_masks"], "a dataset", ["muscle"])) == 64

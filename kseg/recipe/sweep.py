@@ -31,7 +31,7 @@ from pydantic import Field
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.recipe.explain import explained
-from kseg.recipe.load import dump_recipe, load_recipe, read_toml
+from kseg.recipe.load import dump_unplanned, load_recipe, read_toml
 from kseg.recipe.sections import Evaluation, Recipe
 from kseg.recipe.types import Section, Seed, Word, ZeroToOne
 
@@ -111,7 +111,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         if (recipe.data, recipe.phantom) != (shared.data, shared.phantom):
             raise InputError(f"recipe '{path}': '{'-'.join(choices)}' changes the data: a sweep has one dataset")
         trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})
-        runs.append(SweepRun(choices, seed, changes, recipe, trainers.setdefault(dump_recipe(trained), name)))
+        runs.append(SweepRun(choices, seed, changes, recipe, trainers.setdefault(dump_unplanned(trained), name)))
     titles = {run.title for run in runs}
     if grid.reference and (unknown := sorted(set(grid.reference.dice) - titles)):
         raise InputError(f"recipe '{path}', [grid.reference]: '{unknown[0]}' is none of {', '.join(sorted(titles))}")

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.recipe.load import dump_recipe
+from kseg.recipe.load import dump_recipe, dump_unplanned
 from kseg.recipe.sweep import SweepRun
 from kseg.runs.owned_files import NAME_ANOTHER, SWEEP_SCORES_FILE
+from kseg.runs.planned_recipe import planned_evaluation
 from kseg.storage.files import whole_file
 
 
@@ -45,6 +47,16 @@ class RunScores(BaseModel):
 
 def origin(run: SweepRun, dataset: str) -> str:
     """Return the SHA-256 of what a run's scores depend on: its recipe, and its dataset by the manifest's SHA-256."""
+    return hashlib.sha256(f"{dataset}\n{dump_unplanned(run.recipe)}".encode()).hexdigest()
+
+
+def origin_of_before(run: SweepRun, dataset: str, class_names: Sequence[str]) -> str:
+    """Return what earlier versions wrote for `origin`, empty where they made other masks of the same recipe.
+
+    They averaged over no flips where the recipe said nothing, and did not tell that from what is planned.
+    """
+    if planned_evaluation(run.recipe, class_names).flip_axes != run.recipe.evaluation.flip_axes:
+        return ""
     return hashlib.sha256(f"{dataset}\n{dump_recipe(run.recipe)}".encode()).hexdigest()
 
 
@@ -76,8 +88,8 @@ def mark_finished(run: SweepRun, scores: RunScores) -> None:
         path.write_text(json.dumps(scores.model_dump(), indent=2) + "\n", encoding="utf-8")
 
 
-def finished_scores(run: SweepRun, made_from: str) -> RunScores | None:
-    """Return the scores of a run; None if it is not finished.
+def finished_scores(run: SweepRun, *made_from: str) -> RunScores | None:
+    """Return the scores of a run; None if it is not finished. `made_from` are the `origin`s that it may have.
 
     Raises:
         InputError: it was made from another recipe or dataset.
@@ -89,7 +101,7 @@ def finished_scores(run: SweepRun, made_from: str) -> RunScores | None:
         return None
     except ValidationError:
         raise InputError(f"'{path}' is damaged: delete the folder '{path.parent}', and the run is made anew") from None
-    if scores.made_from != made_from:
+    if scores.made_from not in made_from:
         raise InputError(
             f"'{path.parent}' was made from another recipe or dataset, or by a version of kseg with other "
             f"defaults: {NAME_ANOTHER}, or delete that folder"

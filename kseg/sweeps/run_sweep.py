@@ -25,7 +25,15 @@ from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, check_replaceable, claim
 from kseg.sweeps.commands import Commands
-from kseg.sweeps.run_scores import RunScores, Training, finished_scores, mark_finished, origin, scores_from
+from kseg.sweeps.run_scores import (
+    RunScores,
+    Training,
+    finished_scores,
+    mark_finished,
+    origin,
+    origin_of_before,
+    scores_from,
+)
 
 
 def _was_a_grid(folder: Location) -> bool:
@@ -84,7 +92,10 @@ def run_sweep(
     dataset = sha256_of(runs[0].recipe.records_folder / MANIFEST)
     splits: list[str] = [split for split in EVALUATED if manifest.of_split(split)]
     origins = {run.recipe.name: origin(run, dataset) for run in runs}
-    finished = {run.recipe.name: finished_scores(run, origins[run.recipe.name]) for run in runs}
+    before = {run.recipe.name: origin_of_before(run, dataset, tuple(manifest.labels)[1:]) for run in runs}
+    finished = {
+        run.recipe.name: finished_scores(run, origins[run.recipe.name], before[run.recipe.name]) for run in runs
+    }
     for run in runs:
         if scores := finished[run.recipe.name]:
             yield run, scores
