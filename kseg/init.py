@@ -37,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"'{folder}' does not exist: correct the path")
     name = arguments.name or fit_name(source_name(str(folder)))
     recipe, table = Path(f"{name}.toml"), Path(f"{name}.csv")
-    for path in (recipe, table):
+    source = _listed_source(folder)
+    for path in (recipe, table) if source is None else (recipe,):
         if os.path.lexists(path):
             raise InputError(
                 f"'{path}' is there already: to add scans, add lines to the CSV; or move it away, or choose "
                 "another --name"
             )
     check_writable(Path())
-    source = _listed_source(folder)
     if source is not None:
         from kseg.volumes.cases.find import find_cases
 
@@ -58,9 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         _write_table(table, folder, cases)
         source = table
     _write_recipe(recipe, name, source, labels)
+    can_be_prepared = _tell_faults(source, labels) and can_be_split
     names = "" if labels is None else ": give its labels their names"
     following = f"next: {command_line('prepare')} {shlex.quote(str(recipe))}"
-    print(f"{recipe}{names}" + (f"\n{following}" if can_be_split else ""))
+    print(f"{recipe}{names}" + (f"\n{following}" if can_be_prepared else ""))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -158,6 +159,21 @@ def _tell_subjects(cases: Sequence["FoundCase | Case"]) -> bool:
     return True
 
 
+def _tell_faults(source: Path, labels: Mapping[str, int] | None) -> bool:
+    """Say why `kseg.prepare` will refuse the list, or the labels; whether it will take them."""
+    from kseg.volumes.cases.find import find_cases
+    from kseg.volumes.labels import LabelMap
+
+    try:
+        find_cases(source, missing_ok=True)
+        if labels is not None:
+            LabelMap.from_json(labels)
+    except InputError as error:
+        say(f"note: {error}")
+        return False
+    return True
+
+
 def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
     from kseg.console.terminal import progress
     from kseg.volumes.cases.folder import values_in
@@ -172,12 +188,16 @@ def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
             say(f"note: {error}")
     counts = {value: len(files) for value, files in sorted(files_with.items())}
     say("values: " + ", ".join(f"{value} in {counted(count, 'case')}" for value, count in counts.items()))
+    alone_in = defaultdict[Path, list[int]](list)
     for value, (file, *others) in sorted(files_with.items()):
-        if not others and len(paths) >= FEW:
-            say(
-                f"note: of {len(paths)} label maps only '{file}' holds {value}: if it is no structure, correct that "
-                "label map, and take its line out of the recipe"
-            )
+        if value and not others and len(paths) >= FEW:
+            alone_in[file].append(value)
+    for file, values in alone_in.items():
+        say(
+            f"note: of {len(paths)} label maps only '{file}' holds {some_of([str(value) for value in values], FEW)}: "
+            f"if {'that is' if len(values) == 1 else 'these are'} no structure, correct that label map, and take "
+            f"{'its line' if len(values) == 1 else 'their lines'} out of the recipe"
+        )
     return labels_with({}, counts)
 
 

@@ -33,17 +33,21 @@ MAX_NAMED = 5
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare the dataset that a recipe, or a source given directly, names."""
     arguments, runner_options = _parse(argv)
+
+    from kseg.runs.outdated_runs import options_to_replace, outdated_runs
+
     if arguments.workers < 1:
         raise InputError(f"--workers must be at least 1: received {arguments.workers}")
     recipe = _recipe(arguments.words)
     if arguments.verify:
         manifest = _verified(recipe.records_folder)
     else:
-        if not arguments.words:
-            say("no recipe and no source is named: the phantom is made, and prepared")
+        if "source" not in recipe.data.model_fields_set:
+            say("no source of scans is named: it is the phantom's")
         manifest = _prepared(recipe, arguments, _engine(arguments, runner_options))
     _report(manifest, recipe, arguments)
-    say(f"next: {_train(arguments)}{_anew(recipe, manifest)}")
+    outdated = outdated_runs(recipe.records_folder, manifest, ())
+    say(f"next: {_train(arguments)}{options_to_replace(recipe.name, outdated)}")
 
 
 def _prepared(recipe: Recipe, arguments: argparse.Namespace, engine: "RunJobs") -> "Manifest":
@@ -175,13 +179,6 @@ def _train(arguments: argparse.Namespace) -> str:
     """The command that trains on what this one prepares."""
     path, overrides = _recipe_words(arguments.words)
     return f"{command_line('train')} {shlex.join([*([] if path is None else [str(path)]), *overrides])}".rstrip()
-
-
-def _anew(recipe: Recipe, manifest: "Manifest") -> str:
-    """The option without which a run of the recipe's name, trained on what was there before, stays as it is."""
-    from kseg.runs.outdated_runs import outdated_runs
-
-    return " --force" if recipe.name in outdated_runs(recipe.records_folder, manifest, ()) else ""
 
 
 def _again(arguments: argparse.Namespace) -> str:

@@ -121,14 +121,47 @@ def test_a_value_that_one_label_map_alone_holds_is_told_of(capsys: pytest.Captur
     volume(Path("scans/5/masksX1.mha"), (100, 150, 7))
     init.main(["scans"])
     told = [line for line in capsys.readouterr().err.splitlines() if "label maps only" in line]
-    remedy = "if it is no structure, correct that label map, and take its line out of the recipe"
+    remedy = "if that is no structure, correct that label map, and take its line out of the recipe"
     assert told == [f"note: of 6 label maps only 'scans/5/masksX1.mha' holds 7: {remedy}"]
+    volume(Path("scans/6/masksX1.mha"), (100, 150, 8, 9))
+    init.main(["scans", "--name", "more"])
+    told = [line for line in capsys.readouterr().err.splitlines() if "label maps only" in line]
+    assert len(told) == 2  # one a file
+    assert "only 'scans/6/masksX1.mha' holds 8, 9: if these are no structure" in told[1]
     assert load_recipe(Path("scans.toml")).data.labels == {
         "background": 0,
         "label_7": 7,
         "label_100": 100,
         "label_150": 150,
     }
+
+
+def test_no_command_is_named_that_will_refuse(capsys: pytest.CaptureFixture) -> None:
+    legs(4)
+    Path("scans/6/x1.mha").unlink()
+    Path("scans/6/x1.mha").symlink_to(Path("scans/3/x1.mha").resolve())
+    init.main(["scans"])
+    said = capsys.readouterr()
+    assert "note: the scan of case '6_x1', subject '6', is that of case '3_x1', subject '3'" in said.err
+    assert "next:" not in said.out
+    for subject in range(3, 7):
+        volume(Path(f"empty/{subject}/x{subject}.mha"))
+        volume(Path(f"empty/{subject}/masksX{subject}.mha"), (0,))
+    init.main(["empty"])
+    said = capsys.readouterr()
+    assert "note: a label map holds 2 to 65535 classes" in said.err
+    assert "next:" not in said.out
+
+
+def test_a_list_keeps_its_name(capsys: pytest.CaptureFixture) -> None:
+    legs()
+    init.main(["scans"])
+    Path("scans.toml").unlink()
+    before = Path("scans.csv").read_bytes()
+    init.main(["scans.csv"])
+    assert "next: python -m kseg.prepare scans.toml" in capsys.readouterr().out
+    assert load_recipe(Path("scans.toml")).data.source == "scans.csv"
+    assert Path("scans.csv").read_bytes() == before
 
 
 def test_what_is_no_label_map_is_told_of(capsys: pytest.CaptureFixture) -> None:

@@ -145,7 +145,7 @@ def test_without_a_word_the_phantom_is_prepared_and_said(
     with pytest.raises(InputError, match="that is enough"):
         prepare.main([])
     assert asked == ["phantom"]
-    assert capsys.readouterr().err == "no recipe and no source is named: the phantom is made, and prepared\n"
+    assert capsys.readouterr().err == "no source of scans is named: it is the phantom's\n"
 
 
 def test_verify_names_a_damaged_shard_and_writes_nothing(sources: Path, tmp_path: Path) -> None:

@@ -118,8 +118,10 @@ def segment_cases(
 def describe_segmentation(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
     """Say in a line what a user should know of how volumes are segmented."""
     how = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
-    if any(member.is_under_way for member in run.members):
-        how += f"by the best model so far, its training has not ended ({command_line('train')} --resume goes on); "
+    if under_way := [member for member in run.members if member.is_under_way]:
+        recipe = f"RECIPE --folds {len(run.members)}" if len(run.members) > 1 else str(under_way[0].recipe)
+        go_on = f"{command_line('train')} {recipe} --resume"
+        how += f"by the best model so far, its training has not ended ({go_on} goes on); "
     if spacing_mm := run.description.spacing_mm:
         how += f"at {' x '.join(f'{mm:g}' for mm in spacing_mm)} mm, to which scans are resampled; "
     if postprocessing:

@@ -26,12 +26,20 @@ def outdated_runs(records: Location, manifest: Manifest, subjects: Collection[st
     return sorted({_name(run) for run in _runs_on(records) if _is_outdated(run, manifest, subjects)})
 
 
+def options_to_replace(name: str, outdated: Collection[str]) -> str:
+    """Return the options by which `kseg.train` makes an outdated run anew, of as many folds: " --folds 5 --force"."""
+    if name not in outdated:
+        return ""
+    folds = RunFolder(SAVED_MODELS / name).fold_numbers
+    return (f" --folds {len(folds)}" if folds else "") + " --force"
+
+
 def _runs_on(records: Location) -> Iterator[RunFolder]:
     for path in SAVED_MODELS.rglob(RECIPE_FILE):
         run = RunFolder(path.parent)
         try:
             theirs = run.load_recipe().records_folder
-        except InputError:
+        except (InputError, OSError):
             continue
         if _place(theirs) == _place(records):
             yield run
@@ -40,7 +48,7 @@ def _runs_on(records: Location) -> Iterator[RunFolder]:
 def _is_outdated(run: RunFolder, manifest: Manifest, subjects: Collection[str]) -> bool:
     try:
         description = run.load_data_description()
-    except InputError:
+    except (InputError, OSError):
         return False
     learned = {*description.learned_from.train, *description.learned_from.val}
     return bool(learned and (learned & set(subjects) or description.changes(manifest)))

@@ -136,8 +136,14 @@ class RunFolder:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a training has begun here that has never come to its end."""
-        return bool(self.saved_checkpoints) and not self.report.is_file()
+        """Whether a training goes on here: it has not come to its end, or has been taken up again since."""
+        if not (saved := self.saved_checkpoints):
+            return False
+        try:
+            ended = json.loads(self.report.read_bytes())["report"]["epochs"]
+            return saved[-1].name > self.checkpoint(int(ended)).name
+        except (OSError, ValueError, LookupError, TypeError):
+            return True
 
     @property
     def evaluation(self) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.runs.data_description import LearnedFrom
-from kseg.runs.outdated_runs import outdated_runs
+from kseg.runs.outdated_runs import options_to_replace, outdated_runs
 from kseg.runs.planned_recipe import planned_recipe
 from kseg.runs.run import describe_data
 from kseg.runs.run_folder import RunFolder
@@ -47,6 +47,21 @@ def test_runs_that_learned_from_what_a_case_was_before(manifest: Manifest, tiny_
     corrected = first.model_copy(update={"origin_hash": "0" * 64})
     changed = manifest.model_copy(update={"cases": (corrected, *others)})
     assert outdated_runs(tiny_dataset, changed, ()) == ["a", "folds"]
+
+
+def test_a_folder_that_cannot_be_read_as_a_run_is_none(manifest: Manifest, tiny_dataset: Path) -> None:
+    trained = manifest.of_split("train")[0]
+    data = Path("saved_models/a/data.json")
+    data.unlink()
+    data.mkdir()
+    assert outdated_runs(tiny_dataset, manifest, [trained.subject]) == ["folds"]
+
+
+def test_a_run_is_replaced_by_what_it_was(manifest: Manifest) -> None:
+    Path("saved_models/folds/fold-2").mkdir(parents=True)
+    assert options_to_replace("a", ["a", "folds"]) == " --force"
+    assert options_to_replace("folds", ["a", "folds"]) == " --folds 2 --force"
+    assert options_to_replace("b", ["a", "folds"]) == ""
 
 
 def test_a_folder_without_runs_has_none(manifest: Manifest, tiny_dataset: Path, tmp_path: Path, monkeypatch) -> None:
