@@ -33,9 +33,6 @@ MAX_NAMED = 5
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare the dataset that a recipe, or a source given directly, names."""
     arguments, runner_options = _parse(argv)
-
-    from kseg.runs.outdated_runs import options_to_replace, outdated_runs
-
     if arguments.workers < 1:
         raise InputError(f"--workers must be at least 1: received {arguments.workers}")
     recipe = _recipe(arguments.words)
@@ -46,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             say("no source of scans is named: it is the phantom's")
         manifest = _prepared(recipe, arguments, _engine(arguments, runner_options))
     _report(manifest, recipe, arguments)
+    from kseg.runs.outdated_runs import options_to_replace, outdated_runs
+
     outdated = outdated_runs(recipe.records_folder, manifest, ())
     say(f"next: {_train(arguments)}{options_to_replace(recipe.name, outdated)}")
 

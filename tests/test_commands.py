@@ -127,7 +127,7 @@ def test_a_split_that_is_not_the_runs_is_neither_scored_nor_resumed(monkeypatch,
     with pytest.raises(InputError, match=f"run '.*leg' was trained on subject '{trained}', in the val split"):
         evaluate.main(["leg", "--split", "val"])
     changes = [f"subject '{name}' was {was}, is {now[name]}" for name, was in ((validated, "val"), (trained, "train"))]
-    with pytest.raises(InputError, match=rf"another split than that of '.*leg' \({', '.join(sorted(changes))}\)"):
+    with pytest.raises(InputError, match=rf"another split, than '.*leg' has now \({', '.join(sorted(changes))}\)"):
         train.main(["leg.toml", "train.epochs=3", "--resume"])
     assert not list(Path("saved_models/leg").glob("evaluation/*"))
     assert len(Path("saved_models/leg/history.csv").read_text(encoding="utf-8").splitlines()) == 3

@@ -189,9 +189,10 @@ def test_letters_that_a_terminal_lacks_do_not_end_a_command(monkeypatch):
 
 
 def test_names_of_cases_leave_room_for_the_files_that_bear_them(tmp_path):
-    Path(tmp_path / "a.nii").touch()
+    for name in ("a.nii", "b.nii"):
+        (tmp_path / name).touch()
     for length, fits in ((200, True), (201, False)):
-        row = f"{'ä' * (length // 2)}{'x' * (length % 2)},s,,a.nii,a.nii"
+        row = f"{'ä' * (length // 2)}{'x' * (length % 2)},s,,a.nii,b.nii"
         (tmp_path / "cases.csv").write_text(f"case,subject,split,image,label\n{row}\n", encoding="utf-8")
         if fits:
             assert len(find_cases(tmp_path / "cases.csv").cases) == 1

@@ -90,8 +90,9 @@ def test_all_values_of_a_label_map_are_known_though_slabs_pass_by(tmp_path: Path
 def test_labels_without_names_are_told_with_all_their_values(tmp_path: Path) -> None:
     for case, values in (("a", (0, 5)), ("b", (0, 7))):
         array = np.resize(np.array(values, np.uint8), (6, 5, 4))
-        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{case}.nii")
-    rows = ["case,subject,split,image,label", "a,a,,a.nii,a.nii", "b,b,,b.nii,b.nii", "c,c,,c.nii,gone.nii"]
+        for name in (f"{case}.nii", f"{case}_label.nii"):
+            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / name)
+    rows = ["case,subject,split,image,label", "a,a,,a.nii,a_label.nii", "b,b,,b.nii,b_label.nii", "c,c,,c.nii,gone.nii"]
     (tmp_path / "cases.csv").write_text("\n".join(rows), encoding="utf-8")
     with pytest.raises(InputError, match=r"no labels: .* 'data\.labels={background = 0, label_5 = 5, label_7 = 7}'"):
         find_scans(load_recipe(None, [f"data.source={tmp_path / 'cases.csv'}"]))

@@ -221,9 +221,10 @@ def test_phantom_subjects_are_split_as_named_and_follow_from_the_seed(tiny_datas
 
 
 def test_a_source_without_label_names_says_how_to_give_them(tmp_path: Path) -> None:
-    (tmp_path / "image.nii.gz").touch()
+    for name in ("image.nii.gz", "label.nii.gz"):
+        (tmp_path / name).touch()
     table = tmp_path / "scans.csv"
-    table.write_text("case,subject,split,image,label\na,a,,image.nii.gz,image.nii.gz\n")
+    table.write_text("case,subject,split,image,label\na,a,,image.nii.gz,label.nii.gz\n")
     with pytest.raises(InputError, match=r"names no labels.*data\.labels"):
         find_scans(load_recipe(None, [f"data.source={json.dumps(str(table))}"]))
     labels = find_scans(load_recipe(None, [f"data.source={table}", "data.labels={muscle = 5, background = 0}"])).labels
