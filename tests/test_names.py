@@ -7,7 +7,6 @@ import os
 import sys
 import warnings
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
