@@ -4,7 +4,7 @@ import argparse
 import os
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -49,16 +49,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         from kseg.volumes.cases.find import find_cases
 
         listed = find_cases(source, missing_ok=True)
-        can_be_split = _tell_subjects(listed.cases)
+        can_be_prepared = _tell_subjects(listed.cases)
         labels = _labels_of(listed)
     else:
         cases = _found_cases(folder)
-        can_be_split = _tell_subjects(cases)
+        can_be_prepared = _tell_subjects(cases)
         labels = _values_as_labels([folder / case.label for case in cases])
         _write_table(table, folder, cases)
+        can_be_prepared &= _is_sound_list(table)
         source = table
     _write_recipe(recipe, name, source, labels)
-    can_be_prepared = _tell_faults(source, labels) and can_be_split
+    can_be_prepared &= labels is None or _are_labels(labels)
     names = "" if labels is None else ": give its labels their names"
     following = f"next: {command_line('prepare')} {shlex.quote(str(recipe))}"
     print(f"{recipe}{names}" + (f"\n{following}" if can_be_prepared else ""))
@@ -159,15 +160,23 @@ def _tell_subjects(cases: Sequence["FoundCase | Case"]) -> bool:
     return True
 
 
-def _tell_faults(source: Path, labels: Mapping[str, int] | None) -> bool:
-    """Say why `kseg.prepare` will refuse the list, or the labels; whether it will take them."""
+def _is_sound_list(table: Path) -> bool:
+    """Whether `kseg.prepare` will take a list that has just been written; say why not."""
     from kseg.volumes.cases.find import find_cases
+
+    return _passes(lambda: find_cases(table, missing_ok=True))
+
+
+def _are_labels(labels: Mapping[str, int]) -> bool:
+    """Whether `kseg.prepare` will take these labels; say why not."""
     from kseg.volumes.labels import LabelMap
 
+    return _passes(lambda: LabelMap.from_json(labels))
+
+
+def _passes(check: Callable[[], object]) -> bool:
     try:
-        find_cases(source, missing_ok=True)
-        if labels is not None:
-            LabelMap.from_json(labels)
+        check()
     except InputError as error:
         say(f"note: {error}")
         return False

@@ -42,11 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if "source" not in recipe.data.model_fields_set:
             say("no source of scans is named: it is the phantom's")
         manifest = _prepared(recipe, arguments, _engine(arguments, runner_options))
-    _report(manifest, recipe, arguments)
-    from kseg.runs.outdated_runs import options_to_replace, outdated_runs
+    from kseg.runs.outdated_runs import options_to_replace
 
-    outdated = outdated_runs(recipe.records_folder, manifest, ())
-    say(f"next: {_train(arguments)}{options_to_replace(recipe.name, outdated)}")
+    _report(manifest, recipe, arguments)
+    say(f"next: {_train(arguments)}{options_to_replace(recipe.name, recipe.records_folder, manifest)}")
 
 
 def _prepared(recipe: Recipe, arguments: argparse.Namespace, engine: "RunJobs") -> "Manifest":

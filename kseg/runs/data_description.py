@@ -81,14 +81,15 @@ class DataDescription(BaseModel):
 
     def changes(self, manifest: "Manifest") -> list[str]:
         """Return in what the scans that a run would learn from now are not those that it learned from, in phrases."""
-        if changes := self.split_changes(manifest):
+        changes, was = self.split_changes(manifest), self.learned_from.cases
+        if changes or not was:
             return changes
-        was, learned = self.learned_from.cases, {*self.learned_from.train, *self.learned_from.val}
+        learned = {*self.learned_from.train, *self.learned_from.val}
         now = {case.case: case.origin_hash for case in manifest.cases if case.subject in learned}
-        differing = sorted(case for case in was.keys() | now.keys() if was and was.get(case) != now.get(case))
         return [
             f"case '{case}' is {'new' if case not in was else 'gone' if case not in now else 'another now'}"
-            for case in differing
+            for case in sorted(was.keys() | now.keys())
+            if was.get(case) != now.get(case)
         ]
 
     def split_changes(self, manifest: "Manifest") -> list[str]:

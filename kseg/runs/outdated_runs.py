@@ -23,19 +23,31 @@ def outdated_runs(records: Location, manifest: Manifest, subjects: Collection[st
         Names of runs, and of the folders of folds, sorted. A run of an earlier version, which does not say whose scans
         it learned from, and a folder that cannot be read as a run, are none.
     """
-    return sorted({_name(run) for run in _runs_on(records) if _is_outdated(run, manifest, subjects)})
+    runs = _runs_on(records, SAVED_MODELS)
+    return sorted({_name(run) for run in runs if _is_outdated(run, manifest, subjects)})
 
 
-def options_to_replace(name: str, outdated: Collection[str]) -> str:
-    """Return the options by which `kseg.train` makes an outdated run anew, of as many folds: " --folds 5 --force"."""
-    if name not in outdated:
+def options_to_replace(name: str, records: Location, manifest: Manifest) -> str:
+    """Return the options by which `kseg.train` makes a run anew, of as many folds, if it is outdated.
+
+    Args:
+        name: of the run, which need not be there.
+        records: the dataset's folder.
+        manifest: the dataset as it is now.
+
+    Returns:
+        As they follow a command: " --folds 5 --force". Empty for a run that is as it should be, or not there.
+    """
+    folder = SAVED_MODELS / name
+    if not any(_name(run) == name and _is_outdated(run, manifest, ()) for run in _runs_on(records, folder)):
         return ""
-    folds = RunFolder(SAVED_MODELS / name).fold_numbers
+    folds = RunFolder(folder).fold_numbers
     return (f" --folds {len(folds)}" if folds else "") + " --force"
 
 
-def _runs_on(records: Location) -> Iterator[RunFolder]:
-    for path in SAVED_MODELS.rglob(RECIPE_FILE):
+def _runs_on(records: Location, folder: Path) -> Iterator[RunFolder]:
+    """The runs of a dataset in a folder, or below it."""
+    for path in folder.rglob(RECIPE_FILE):
         run = RunFolder(path.parent)
         try:
             theirs = run.load_recipe().records_folder

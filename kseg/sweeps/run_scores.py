@@ -47,7 +47,7 @@ class RunScores(BaseModel):
 
 def origin(run: SweepRun, dataset: str) -> str:
     """Return the SHA-256 of what a run's scores depend on: its recipe, and its dataset by the manifest's SHA-256."""
-    return hashlib.sha256(f"{dataset}\n{dump_unplanned(run.recipe)}".encode()).hexdigest()
+    return _digest(dataset, dump_unplanned(run.recipe))
 
 
 def origin_of_before(run: SweepRun, dataset: str, class_names: Sequence[str]) -> str:
@@ -57,7 +57,11 @@ def origin_of_before(run: SweepRun, dataset: str, class_names: Sequence[str]) ->
     """
     if planned_evaluation(run.recipe, class_names).flip_axes != run.recipe.evaluation.flip_axes:
         return ""
-    return hashlib.sha256(f"{dataset}\n{dump_recipe(run.recipe)}".encode()).hexdigest()
+    return _digest(dataset, dump_recipe(run.recipe))
+
+
+def _digest(dataset: str, recipe_text: str) -> str:
+    return hashlib.sha256(f"{dataset}\n{recipe_text}".encode()).hexdigest()
 
 
 def scores_from(made_from: str, training: Training, evaluated: dict[str, dict[str, Any]]) -> RunScores:

@@ -92,9 +92,10 @@ def run_sweep(
     dataset = sha256_of(runs[0].recipe.records_folder / MANIFEST)
     splits: list[str] = [split for split in EVALUATED if manifest.of_split(split)]
     origins = {run.recipe.name: origin(run, dataset) for run in runs}
-    before = {run.recipe.name: origin_of_before(run, dataset, tuple(manifest.labels)[1:]) for run in runs}
+    class_names = manifest.label_map.names[1:]
     finished = {
-        run.recipe.name: finished_scores(run, origins[run.recipe.name], before[run.recipe.name]) for run in runs
+        run.recipe.name: finished_scores(run, origins[run.recipe.name], origin_of_before(run, dataset, class_names))
+        for run in runs
     }
     for run in runs:
         if scores := finished[run.recipe.name]:

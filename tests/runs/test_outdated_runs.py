@@ -57,11 +57,16 @@ def test_a_folder_that_cannot_be_read_as_a_run_is_none(manifest: Manifest, tiny_
     assert outdated_runs(tiny_dataset, manifest, [trained.subject]) == ["folds"]
 
 
-def test_a_run_is_replaced_by_what_it_was(manifest: Manifest) -> None:
+def test_a_run_is_replaced_by_what_it_was(manifest: Manifest, tiny_dataset: Path) -> None:
     Path("saved_models/folds/fold-2").mkdir(parents=True)
-    assert options_to_replace("a", ["a", "folds"]) == " --force"
-    assert options_to_replace("folds", ["a", "folds"]) == " --folds 2 --force"
-    assert options_to_replace("b", ["a", "folds"]) == ""
+    without = manifest.model_copy(update={"cases": manifest.cases[1:]})
+    assert options_to_replace("a", tiny_dataset, without) == " --force"
+    assert options_to_replace("folds", tiny_dataset, without) == " --folds 2 --force"
+    assert options_to_replace("b", tiny_dataset, without) == ""
+    assert options_to_replace("a", tiny_dataset, manifest) == ""
+    Path("saved_models/a").rename("saved_models/folds/of-a-sweep")
+    Path("saved_models/folds/fold-1").rename("saved_models/elsewhere/fold-1")
+    assert options_to_replace("folds", tiny_dataset, without) == ""
 
 
 def test_a_folder_without_runs_has_none(manifest: Manifest, tiny_dataset: Path, tmp_path: Path, monkeypatch) -> None:

@@ -115,8 +115,9 @@ def _shared_files(found: CaseList, source: Path) -> list[str]:
     first: dict[FileKey, tuple[str, Case]] = {}
     for case in found.cases:
         names = found.channel_names if len(case.images) > 1 else ("image",)
-        images = tuple(_keys(path)[-1] for path in case.images)
-        other = scans.setdefault(images, case) if all(path.exists() for path in case.images) else case
+        keys_of = {path: _keys(path) for path in (*case.images, case.label)}
+        is_there = all(keys_of[path] for path in case.images)
+        other = scans.setdefault(tuple(keys_of[path][-1] for path in case.images), case) if is_there else case
         if other.subject != case.subject:
             faults.append(
                 f"the scan of case '{case.case}', subject '{case.subject}', is that of case '{other.case}', subject "
@@ -125,9 +126,7 @@ def _shared_files(found: CaseList, source: Path) -> list[str]:
             )
             continue
         for what, path in (*zip(names, case.images, strict=True), ("label", case.label)):
-            if not path.exists():
-                continue
-            keys = _keys(path)[: 1 if what == "label" else None]
+            keys = keys_of[path][: 1 if what == "label" else None]
             before, owner = next((first[key] for key in keys if key in first), (what, case))
             for key in keys:
                 first.setdefault(key, (what, case))
@@ -149,7 +148,12 @@ def _shared_files(found: CaseList, source: Path) -> list[str]:
 
 
 def _keys(path: Path) -> list[FileKey]:
-    """Return a file's path, and what is one for all its names and links, unless the disk has no numbers for files."""
+    """Return a file's path, and what is one for all its names and links, unless the disk has no numbers for files.
+
+    There are none of a file that is missing.
+    """
+    if not path.exists():
+        return []
     keys: list[FileKey] = [os.path.abspath(path)]  # noqa: PTH100
-    status = path.stat() if path.exists() else None
-    return [*keys, (status.st_dev, status.st_ino)] if status and status.st_ino else keys
+    status = path.stat()
+    return [*keys, (status.st_dev, status.st_ino)] if status.st_ino else keys
