@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -25,6 +26,23 @@ stdout = Console(highlight=False, markup=False, emoji=False, width=WIDTH)
 
 EVERY = 30.0
 """Seconds between two lines on the progress of a job, where no terminal shows a bar."""
+
+
+class Bar(Progress):
+    """A bar on a terminal; in a file, where it cannot move, nothing.
+
+    It has no refreshing thread: a job that fails leaves its bar to the garbage collector, which may come for it while
+    another bar holds the lock that the thread waits for.
+    """
+
+    def __init__(self, *columns: ProgressColumn, console: Console, transient: bool = False) -> None:
+        hidden = not console.is_terminal
+        super().__init__(*columns, console=console, transient=transient, auto_refresh=False, disable=hidden)
+
+    def stop(self) -> None:
+        """End the bar; rich before 15 writes an empty line into the file that showed none."""
+        if not self.disable:
+            super().stop()
 
 
 class Pace:
@@ -57,9 +75,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
     counted = (name, bar_column, MofNCompleteColumn(), elapsed, TextColumn("left"), TimeRemainingColumn())
     columns = (name, bar_column, elapsed) if total is None else counted
     pace, began = Pace(), time.monotonic()
-    # No refreshing thread: a job that fails leaves this generator to the garbage collector, which may come for it
-    # while another bar holds the lock that the thread waits for. And no bar in a log file, where it cannot move.
-    with Progress(*columns, console=stderr, auto_refresh=False, disable=not stderr.is_terminal) as bar:
+    with Bar(*columns, console=stderr) as bar:
         for done, item in enumerate(bar.track(items, description=description, total=total), start=1):
             yield item
             if pace.is_due:

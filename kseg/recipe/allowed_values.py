@@ -61,9 +61,10 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
     """The schema with what it refers to in its place; its own words come first."""
-    choices = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
-    if len(choices) == 1:
-        return _resolved({key: value for key, value in schema.items() if key != "anyOf"} | choices[0], root)
+    for group in ("anyOf", "allOf"):  # pydantic before 2.9 puts a reference that has a default into `allOf`
+        choices = [one for one in schema.get(group, ()) if one.get("type") != "null"]
+        if len(choices) == 1:
+            return _resolved({key: value for key, value in schema.items() if key != group} | choices[0], root)
     own = {key: value for key, value in schema.items() if key != "$ref"}
     if "$ref" not in schema:
         return own

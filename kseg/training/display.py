@@ -4,9 +4,9 @@ import threading
 import time
 
 import keras
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from kseg.console.terminal import EVERY, Pace, stderr
+from kseg.console.terminal import EVERY, Bar, Pace, stderr
 from kseg.training.budget import Budget
 from kseg.training.validation_times import is_validated
 
@@ -27,7 +27,7 @@ class Display(keras.callbacks.Callback):
         self.class_names = class_names
         self._compiling: _Compiling | None = None
         self._pace = Pace()
-        self._bar = Progress(
+        self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
@@ -35,8 +35,6 @@ class Display(keras.callbacks.Callback):
             TimeRemainingColumn(),
             console=stderr,
             transient=True,
-            auto_refresh=False,
-            disable=not stderr.is_terminal,
         )
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
