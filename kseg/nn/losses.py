@@ -2,6 +2,9 @@
 
 Labels are indices `(batch, x, y, z)`, 0 the background; probabilities `(batch, x, y, z, classes)`. Sums run over
 batch and space and over all replicas, so that N replicas of batch 1 give what one replica of batch N gives.
+
+With `partly_labelled` a voxel whose label is `classes` or more is one that nobody labelled: it is left out, as if it
+had been cut out of the batch. Without, which is faster, there must be none.
 """
 
 import keras
@@ -11,23 +14,27 @@ from kseg.nn.replicas import sum_over_replicas
 from kseg.nn.xla_compiled import compiled
 
 
-def soft_counts(labels: KerasTensor, probabilities: KerasTensor) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+def soft_counts(
+    labels: KerasTensor, probabilities: KerasTensor, partly_labelled: bool = False
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
     """Return soft true positives, false positives and false negatives of each foreground class, `(classes - 1,)`.
 
     Sums are float32 whatever the input's dtype: half precision cannot count the voxels of a patch.
     """
-    sums = sum_over_replicas(compiled(overlap_and_sums)(labels, probabilities))
+    sums = sum_over_replicas(compiled(overlap_and_sums, partly_labelled=partly_labelled)(labels, probabilities))
     overlap, predicted_sum, truth_sum = ops.unstack(sums, num=3)
     return overlap, predicted_sum - overlap, truth_sum - overlap
 
 
-def overlap_and_sums(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
+def overlap_and_sums(labels: KerasTensor, probabilities: KerasTensor, partly_labelled: bool = False) -> KerasTensor:
     """Return, of each foreground class, the sums of truth x prediction, prediction and truth: `(3, classes - 1)`.
 
     To be compiled: with few classes TensorFlow's own operations take a fifth of a small network's training step.
     """
     truth = _truth(labels, probabilities.shape[-1])[..., 1:]
     predicted = ops.cast(probabilities, "float32")[..., 1:]
+    if partly_labelled:
+        predicted = predicted * ops.expand_dims(_labelled(labels, probabilities.shape[-1]), -1)
     return ops.stack([ops.sum(maps, axis=(0, 1, 2, 3)) for maps in (truth * predicted, predicted, truth)])
 
 
@@ -66,14 +73,18 @@ def tversky_index(
 
 
 def tversky_loss(
-    labels: KerasTensor, probabilities: KerasTensor, alpha: KerasTensor | float, beta: KerasTensor | float
+    labels: KerasTensor,
+    probabilities: KerasTensor,
+    alpha: KerasTensor | float,
+    beta: KerasTensor | float,
+    partly_labelled: bool = False,
 ) -> KerasTensor:
     """Return `1 - TI`, the mean over the foreground classes that the batch holds.
 
     A class that is absent from the batch takes no part: it neither rewards nor punishes. With no foreground
     at all the loss is 0.
     """
-    index, present = _index_of_present(labels, probabilities, alpha, beta)
+    index, present = _index_of_present(labels, probabilities, alpha, beta, partly_labelled)
     return mean_of_counted(1.0 - index, present)
 
 
@@ -83,13 +94,14 @@ def focal_tversky_loss(
     alpha: KerasTensor | float,
     beta: KerasTensor | float,
     gamma: float = 4 / 3,
+    partly_labelled: bool = False,
 ) -> KerasTensor:
     """Return `(1 - TI)^(1 / gamma)`, the mean over the foreground classes that the batch holds.
 
     With gamma above 1 classes that are segmented well keep pulling (Abraham and Khan, ISBI 2019, equation 4; gamma 4/3
     there). Its slope is infinite at a perfect class, and bounded here below a loss of 1e-4.
     """
-    index, present = _index_of_present(labels, probabilities, alpha, beta)
+    index, present = _index_of_present(labels, probabilities, alpha, beta, partly_labelled)
     return mean_of_counted(ops.maximum(1.0 - index, 1e-4) ** (1.0 / gamma), present)
 
 
@@ -99,23 +111,45 @@ def mean_of_counted(values: KerasTensor, counted: KerasTensor) -> KerasTensor:
 
 
 def _index_of_present(
-    labels: KerasTensor, probabilities: KerasTensor, alpha: KerasTensor | float, beta: KerasTensor | float
+    labels: KerasTensor,
+    probabilities: KerasTensor,
+    alpha: KerasTensor | float,
+    beta: KerasTensor | float,
+    partly_labelled: bool,
 ) -> tuple[KerasTensor, KerasTensor]:
     """The Tversky index of each foreground class, and 1 for those that the batch holds, 0 for the others."""
-    tp, fp, fn = soft_counts(labels, probabilities)
+    tp, fp, fn = soft_counts(labels, probabilities, partly_labelled)
     present = ops.cast(tp + fn > 0.5, "float32")  # tp + fn counts whole voxels
     return tversky_index(tp, fp, fn, alpha, beta), present
 
 
-def cross_entropy(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
-    """Return the mean over all voxels of `-log p(true class)`, in nats."""
-    return compiled(_mean_surprise)(labels, probabilities)
+def cross_entropy(labels: KerasTensor, probabilities: KerasTensor, partly_labelled: bool = False) -> KerasTensor:
+    """Return the mean over all voxels of `-log p(true class)`, in nats; 0 where `partly_labelled` leaves none."""
+    if not partly_labelled:
+        return compiled(_mean_surprise)(labels, probabilities)
+    surprise, voxels = ops.unstack(sum_over_replicas(compiled(_labelled_surprise)(labels, probabilities)), num=2)
+    return surprise / ops.maximum(voxels, 1.0)
 
 
 def _mean_surprise(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
+    return ops.mean(_surprise(labels, probabilities))
+
+
+def _labelled_surprise(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
+    """Sum over the labelled voxels, and their number: `(2,)`."""
+    labelled = _labelled(labels, probabilities.shape[-1])
+    return ops.stack([ops.sum(labelled * _surprise(labels, probabilities)), ops.sum(labelled)])
+
+
+def _surprise(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
     truth = _truth(labels, probabilities.shape[-1])
     of_truth = ops.sum(truth * ops.cast(probabilities, "float32"), axis=-1)
-    return -ops.mean(ops.log(ops.maximum(of_truth, keras.config.epsilon())))
+    return -ops.log(ops.maximum(of_truth, keras.config.epsilon()))
+
+
+def _labelled(labels: KerasTensor, classes: int) -> KerasTensor:
+    """1 where somebody labelled a voxel, 0 elsewhere: `(batch, x, y, z)`."""
+    return ops.cast(ops.less(ops.cast(labels, "int32"), classes), "float32")
 
 
 def _truth(labels: KerasTensor, classes: int) -> KerasTensor:

@@ -22,18 +22,21 @@ class SegmentationScores(keras.metrics.Metric):
 
     Args:
         class_names: names of the foreground classes, index 1 first.
+        partly_labelled: voxels with a label of `classes` or more are left out (`kseg.nn.losses`).
     """
 
-    def __init__(self, class_names: Sequence[str], name: str = "scores", **kwargs: Any):
+    def __init__(self, class_names: Sequence[str], partly_labelled: bool = False, name: str = "scores", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.class_names = tuple(class_names)
+        self.partly_labelled = partly_labelled
         shape = (3, len(self.class_names))
         self.counts = self.add_weight(name="counts", shape=shape, initializer="zeros", dtype="float32")
         self.soft_sums = self.add_weight(name="soft_sums", shape=shape, initializer="zeros", dtype="float32")
 
     def update_state(self, labels: KerasTensor, probabilities: KerasTensor, sample_weight: None = None) -> None:
         """Count a batch: labels `(batch, x, y, z)`, probabilities `(batch, x, y, z, classes)`."""
-        hard, soft = ops.unstack(sum_over_replicas(compiled(_count)(labels, probabilities)), num=2)
+        count = compiled(_count, partly_labelled=self.partly_labelled)
+        hard, soft = ops.unstack(sum_over_replicas(count(labels, probabilities)), num=2)
         self.counts.assign_add(_errors(hard))
         self.soft_sums.assign_add(_errors(soft))
 
@@ -58,13 +61,13 @@ class SegmentationScores(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "class_names": self.class_names}
+        return {**super().get_config(), "class_names": self.class_names, "partly_labelled": self.partly_labelled}
 
 
-def _count(labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
+def _count(labels: KerasTensor, probabilities: KerasTensor, partly_labelled: bool) -> KerasTensor:
     """Sums over the most probable classes, and over the probabilities: `(2, 3, classes - 1)`."""
     predicted = ops.one_hot(ops.argmax(probabilities, axis=-1), probabilities.shape[-1], dtype="float32")
-    return ops.stack([overlap_and_sums(labels, predicted), overlap_and_sums(labels, probabilities)])
+    return ops.stack([overlap_and_sums(labels, maps, partly_labelled) for maps in (predicted, probabilities)])
 
 
 def _errors(sums: KerasTensor) -> KerasTensor:

@@ -27,6 +27,7 @@ class ParametricTversky(keras.layers.Layer):
         min_weight: neither penalty falls below it: `alpha = min_weight + (1 - 2 min_weight) softmax(logits)[0]`.
         prior: weight of a pull to (0.5, 0.5), `-log(4 alpha beta)`, which is added to the loss: but for a constant the
             negative logarithm of a Beta(1 + prior, 1 + prior) distribution of alpha.
+        partly_labelled: voxels with a label of `classes` or more are left out (`kseg.nn.losses`).
 
     Call it with labels `(batch, x, y, z)`, class indices, and probabilities `(batch, x, y, z, classes)`; it returns
     the loss, a scalar between 0 and 1 but for the prior.
@@ -61,6 +62,7 @@ class ParametricTversky(keras.layers.Layer):
         learning_rate_multiplier: float = 1.0,
         min_weight: float = 0.0,
         prior: float = 0.0,
+        partly_labelled: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -76,6 +78,7 @@ class ParametricTversky(keras.layers.Layer):
         self.learning_rate_multiplier = learning_rate_multiplier
         self.min_weight = min_weight
         self.prior = prior
+        self.partly_labelled = partly_labelled
 
     def build(self, *input_shapes: Any) -> None:
         """Make the two logits; they do not depend on the shapes."""
@@ -101,7 +104,7 @@ class ParametricTversky(keras.layers.Layer):
     def call(self, labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
         """Return the loss, a scalar, for labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`."""
         alpha, beta = self._penalties(-1.0 if self.mode == "adversarial" else 1.0)
-        loss = tversky_loss(labels, probabilities, alpha, beta)
+        loss = tversky_loss(labels, probabilities, alpha, beta, self.partly_labelled)
         if self.prior:
             alpha, beta = self._penalties()  # the prior is obeyed in either mode
             loss = loss - self.prior * ops.log(4.0 * alpha * beta)
@@ -115,6 +118,7 @@ class ParametricTversky(keras.layers.Layer):
             "learning_rate_multiplier": self.learning_rate_multiplier,
             "min_weight": self.min_weight,
             "prior": self.prior,
+            "partly_labelled": self.partly_labelled,
         }
 
     def _penalties(self, direction: float = 1.0) -> list[KerasTensor]:

@@ -23,6 +23,7 @@ class SegmentationLoss(keras.layers.Layer):
         alpha: penalty of false positives in `tversky` and `focal_tversky`; false negatives get `1 - alpha`.
         gamma: of `focal_tversky`: its exponent is `1 / gamma`.
         mode, learning_rate_multiplier, min_weight, prior: of `ParametricTversky`.
+        partly_labelled: voxels with a label of `classes` or more are left out (`kseg.nn.losses`).
 
     Call it with labels `(batch, x, y, z)`, class indices, and probabilities `(batch, x, y, z, classes)`; it returns
     the loss, a scalar. The terms are those of `kseg.nn.losses`, which names their papers and equations.
@@ -58,6 +59,7 @@ class SegmentationLoss(keras.layers.Layer):
         learning_rate_multiplier: float = 1.0,
         min_weight: float = 0.0,
         prior: float = 0.0,
+        partly_labelled: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -70,11 +72,13 @@ class SegmentationLoss(keras.layers.Layer):
         }
         self.alpha = alpha
         self.gamma = gamma
+        self.partly_labelled = partly_labelled
         self.learning: dict[str, Any] = {
             "mode": mode,
             "learning_rate_multiplier": learning_rate_multiplier,
             "min_weight": min_weight,
             "prior": prior,
+            "partly_labelled": partly_labelled,
         }
         self.learned = ParametricTversky(name="parametric_tversky", **self.learning) if parametric_tversky else None
 
@@ -85,12 +89,13 @@ class SegmentationLoss(keras.layers.Layer):
 
     def call(self, labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
         """Return the loss, a scalar, for labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`."""
+        alpha, beta, partly = self.alpha, 1.0 - self.alpha, self.partly_labelled
         terms: dict[str, Callable[[KerasTensor, KerasTensor], KerasTensor] | None] = {
             "parametric_tversky": self.learned,
-            "tversky": lambda y, p: tversky_loss(y, p, self.alpha, 1.0 - self.alpha),
-            "focal_tversky": lambda y, p: focal_tversky_loss(y, p, self.alpha, 1.0 - self.alpha, self.gamma),
-            "dice": lambda y, p: tversky_loss(y, p, 0.5, 0.5),
-            "cross_entropy": cross_entropy,
+            "tversky": lambda y, p: tversky_loss(y, p, alpha, beta, partly),
+            "focal_tversky": lambda y, p: focal_tversky_loss(y, p, alpha, beta, self.gamma, partly),
+            "dice": lambda y, p: tversky_loss(y, p, 0.5, 0.5, partly),
+            "cross_entropy": lambda y, p: cross_entropy(y, p, partly),
         }
         weighted = [(weight, terms[name]) for name, weight in self.weights_of_terms.items()]
         return sum(weight * term(labels, probabilities) for weight, term in weighted if weight and term)

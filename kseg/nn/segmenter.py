@@ -60,7 +60,7 @@ class Segmenter(keras.Model):
         self.supervised = supervised_network(network) if deep_supervision else None
         self.segmentation_loss = loss
         self.class_names = tuple(class_names)
-        self.scores = SegmentationScores(self.class_names)
+        self.scores = SegmentationScores(self.class_names, loss.partly_labelled)
         if not loss.built:
             loss.build()
         self.build(network.input_shape)

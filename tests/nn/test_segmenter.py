@@ -96,6 +96,9 @@ from kseg import Segmenter, SegmentationLoss, build_network
 rng = np.random.default_rng(0)
 labels = rng.integers(0, 3, (6, 8, 8, 8)).astype(np.uint8)
 labels[::2][labels[::2] == 2] = 1  # class 2 is in every other volume: a replica alone would see another loss
+partly_labelled = sys.argv[4] == "partly"
+if partly_labelled:
+    labels[::2, :3] = 3  # and so it would where one has fewer labelled voxels
 voxels = (labels[..., None] + rng.normal(size=(*labels.shape, 1))).astype(np.float32)
 keras.utils.set_random_seed(0)
 names = [f"/cpu:{number}" for number in range(devices)]
@@ -110,7 +113,7 @@ with strategy.scope():
     network = build_network(
         "midl2021", num_classes=3, filters=(2, 3), dilation_rates=(1, 2), implementation="reuse", dropout=0.0
     )
-    loss = SegmentationLoss(parametric_tversky=1.0, cross_entropy=0.5)
+    loss = SegmentationLoss(parametric_tversky=1.0, cross_entropy=0.5, partly_labelled=partly_labelled)
     model = Segmenter(network, loss, ["a", "b"])
     model.compile(keras.optimizers.SGD(0.5))
 start = np.concatenate([w.ravel() for w in model.get_weights()])
@@ -126,12 +129,13 @@ np.savez(sys.argv[2], compiled=len(compiled), start=start, weights=weights, **sc
 """
 
 
-def test_two_replicas_of_batch_one_equal_one_of_batch_two(tmp_path):
+@pytest.mark.parametrize("labelled", ["wholly", "partly"])
+def test_two_replicas_of_batch_one_equal_one_of_batch_two(labelled, tmp_path):
     # SGD, because the bias before a norm has rounding noise for a gradient, which Adam would blow up.
     results = []
     for devices, strategy in ((1, "none"), (2, "mirrored"), (2, "collective")):
         path = tmp_path / f"{strategy}.npz"
-        run_replicas(str(devices), str(path), strategy)
+        run_replicas(str(devices), str(path), strategy, labelled)
         results.append(np.load(path))
     for two in results[1:]:
         assert_equal_replicas(results[0], two)
