@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
-from kseg.console.text import some_of
+from kseg.console.text import counted, some_of
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
@@ -149,11 +150,15 @@ def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace)
 
     target = recipe.records_folder
     counts = {split: len(manifest.of_split(split)) for split in SPLITS}
-    voxels = [sum(case.class_voxels[index] for case in manifest.cases) for index in range(len(manifest.labels))]
-    fractions = {name: count / sum(voxels) for name, count in zip(manifest.labels, voxels, strict=True)}
+    names = manifest.label_map.names
+    voxels = [sum(case.class_voxels[index] for case in manifest.cases) for index in range(len(names))]
+    fractions = {name: count / sum(voxels) for name, count in zip(names, voxels, strict=True)}
     listed = counts | ({"left out": len(manifest.left_out)} if manifest.left_out else {})
     say(f"prepared {target}: " + ", ".join(f"{count} {what}" for what, count in listed.items()))
     say("class fractions: " + ", ".join(f"{name} {fraction:.2%}" for name, fraction in fractions.items()))
+    if partly := sum(case.partly_labelled for case in manifest.cases):
+        share = sum(voxels) / sum(math.prod(case.shape) for case in manifest.cases)
+        say(f"labelled in part: {partly} of {counted(len(manifest.cases), 'case')}, {share:.1%} of all voxels")
     stdout.print(class_table(manifest))
     stdout.print(plan_table(manifest, recipe))
     own_patch = [oversized_patch(recipe, manifest)] if "size" in recipe.patches.model_fields_set else []

@@ -24,7 +24,7 @@ def measure_waiting(
     Medians over `repeats` times 4 steps, after 4 in which the graph is compiled. Nothing is kept of what is learned.
     """
     keras.config.set_dtype_policy(choose_precision(recipe.train.precision))
-    model = compiled_model(recipe, description)
+    model = compiled_model(recipe, description, source.manifest.partly_labelled)
     stopwatch, bar = Stopwatch(), progress(range(repeats + 1), "training")
     next(bar)
     history = model.fit(

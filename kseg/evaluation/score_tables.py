@@ -100,6 +100,16 @@ def means(statistics: Mapping[str, Statistic]) -> list[str]:
     ]
 
 
+def partly_labelled_note(partly_labelled: int, cases: int) -> str:
+    """Return why surfaces and volumes of so many cases are not scored; empty where there are none."""
+    if not partly_labelled:
+        return ""
+    return (
+        f"{partly_labelled} of {counted(cases, 'case')} labelled in part: scored on labelled voxels, "
+        "without HD95, NSD and volumes, which need the whole"
+    )
+
+
 def case_headings(nsd_tolerance_mm: float, least_mm: float) -> list[str]:
     """Return the headings of `case_cells`."""
     measures = zip(MEASURES, headings(nsd_tolerance_mm, least_mm), strict=True)
@@ -113,13 +123,14 @@ def case_cells(score: ClassScore) -> list[str]:
     return [*cells, *(_millilitres(getattr(score, volume)) for volume in VOLUMES)]
 
 
-def _millilitres(volume_ml: float) -> str:
-    return format(volume_ml, ".1f" if volume_ml >= 10 else ".3g")
+def _millilitres(volume_ml: float | None) -> str:
+    return "-" if volume_ml is None else format(volume_ml, ".1f" if volume_ml >= 10 else ".3g")
 
 
 def _table(summary: Summary, left_out: Sequence[str]) -> Table:
     more = f"; {', '.join(left_out)}: in the report" if left_out else ""
-    table = Table(title=f"Means over {counted(summary.cases, 'case')}", caption=f"{NOTE}{more}")
+    caption = "; ".join(filter(None, [f"{NOTE}{more}", partly_labelled_note(summary.partly_labelled, summary.cases)]))
+    table = Table(title=f"Means over {counted(summary.cases, 'case')}", caption=caption)
     widest = max(map(len, summary.classes), default=0)
     columns = ["class", "n", *headings(summary.nsd_tolerance_mm, summary.nsd_tolerance_least_mm), WORST]
     shown = [number for number, heading in enumerate(columns) if heading not in left_out]

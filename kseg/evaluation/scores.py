@@ -10,6 +10,10 @@ of means, as in nnU-Net (Isensee et al., Nature Methods 2021). Hence, for a clas
 A surface is infinitely far from one that does not exist. HD95 is then the diagonal of the image, a distance
 that no real error exceeds, as in the BraTS challenges (373.13 mm, the diagonal of 240 x 240 x 155): left out,
 it would reward a network that predicts nothing.
+
+Of a case that is labelled in part the labelled voxels alone are scored, by Dice, precision and recall. How far a
+surface is, or how large a structure, cannot be told where nobody labelled: HD95, normalised surface Dice and volumes
+are None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,10 +41,12 @@ class ClassScore:
     nsd: float | None
     """Normalised surface Dice: share of both surfaces that lies within the tolerance of the other."""
     nsd_tolerance_mm: float
-    truth_ml: float
-    prediction_ml: float
+    truth_ml: float | None
+    prediction_ml: float | None
     volume_error_percent: float | None
     """Signed: positive where the prediction is too large."""
+    partly_labelled: bool = False
+    """Whether the case has voxels that nobody labelled: the labelled ones alone are scored."""
 
     @property
     def absolute_volume_error_percent(self) -> float | None:
@@ -64,7 +70,8 @@ class Summary:
     """Statistics by measure, for each class and over the scores of all foreground classes.
 
     A measure that was never scored has no entry. The tolerances of the normalised surface Dice are the largest and the
-    least of all cases.
+    least of all cases. `partly_labelled` of the cases have voxels that nobody labelled: no surface or volume of these
+    is scored.
     """
 
     cases: int
@@ -72,6 +79,7 @@ class Summary:
     nsd_tolerance_least_mm: float
     classes: dict[str, dict[str, Statistic]]
     foreground: dict[str, Statistic]
+    partly_labelled: int = 0
 
 
 ROUNDING = 1e-5
@@ -99,7 +107,7 @@ def score_case(
     """Score every foreground class of a case.
 
     Args:
-        truth: class indices (x, y, z), 0 is background.
+        truth: class indices (x, y, z), 0 is background; above the last class's where nobody labelled a voxel.
         prediction: class indices (x, y, z) on the same grid.
         spacing_mm: voxel size along x, y, z.
         class_names: names of the classes 1, 2, ..., without the background.
@@ -110,6 +118,10 @@ def score_case(
     by their area, HD95 the larger of the two directed 95th percentiles.
     """
     diagonal_mm = float(np.linalg.norm(np.multiply(truth.shape, spacing_mm)))
+    labelled = truth <= len(class_names)
+    partly_labelled = not labelled.all()
+    if partly_labelled:
+        truth, prediction = np.where(labelled, truth, 0), np.where(labelled, prediction, 0)
     boxes = zip(
         ndimage.find_objects(truth, len(class_names)),
         ndimage.find_objects(prediction, len(class_names)),
@@ -128,6 +140,7 @@ def score_case(
                 spacing_mm=spacing_mm,
                 tolerance_mm=tolerance_mm,
                 diagonal_mm=diagonal_mm,
+                partly_labelled=partly_labelled,
             )
         )
     return scores
@@ -151,6 +164,7 @@ def summarise(scores_by_case: Mapping[str, Sequence[ClassScore]]) -> Summary:
         nsd_tolerance_least_mm=min(score.nsd_tolerance_mm for _, score in rows),
         classes={name: _statistics(members) for name, members in by_class.items()},
         foreground=_statistics([(f"{case}, {score.class_name}", score) for case, score in rows]),
+        partly_labelled=sum(any(score.partly_labelled for score in scores) for scores in scores_by_case.values()),
     )
 
 
@@ -162,13 +176,16 @@ def _score_class(
     spacing_mm: Sequence[float],
     tolerance_mm: float,
     diagonal_mm: float,
+    partly_labelled: bool,
 ) -> ClassScore:
     size_truth, size_prediction = int(truth.sum()), int(prediction.sum())
     hits = int((truth & prediction).sum())
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     hd95_mm: float | None
     nsd: float | None
-    if size_truth and size_prediction:
+    if partly_labelled:
+        hd95_mm, nsd = None, None
+    elif size_truth and size_prediction:
         distances = compute_surface_distances(truth, prediction, spacing_mm)
         hd95_mm = float(compute_robust_hausdorff(distances, 95))
         nsd = float(compute_surface_dice_at_tolerance(distances, tolerance_mm * (1 + ROUNDING)))
@@ -184,9 +201,10 @@ def _score_class(
         hd95_mm=hd95_mm,
         nsd=nsd,
         nsd_tolerance_mm=tolerance_mm,
-        truth_ml=size_truth * voxel_ml,
-        prediction_ml=size_prediction * voxel_ml,
-        volume_error_percent=_ratio(100 * (size_prediction - size_truth), size_truth),
+        truth_ml=None if partly_labelled else size_truth * voxel_ml,
+        prediction_ml=None if partly_labelled else size_prediction * voxel_ml,
+        volume_error_percent=None if partly_labelled else _ratio(100 * (size_prediction - size_truth), size_truth),
+        partly_labelled=partly_labelled,
     )
 
 

@@ -91,11 +91,13 @@ def try_operations(truth: np.ndarray, prediction: np.ndarray, num_classes: int) 
     """Return for each foreground class of a case its Dice after every combination of operations.
 
     Args:
-        truth: class indices `(x, y, z)`, 0 is background.
+        truth: class indices `(x, y, z)`, 0 is background; `num_classes` where nobody labelled a voxel, which counts
+            for nothing.
         prediction: class indices `(x, y, z)` on the same grid, not post-processed.
         num_classes: classes, background included.
     """
-    return [_try_class(truth, prediction, index) for index in range(1, num_classes)]
+    labelled = truth < num_classes
+    return [_try_class(truth, prediction, index, labelled) for index in range(1, num_classes)]
 
 
 def choose_operations(
@@ -151,7 +153,7 @@ def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
     return load_postprocessing(run.folder.path, run.description.label_map.names[1:], run.model_hashes())
 
 
-def _try_class(truth: np.ndarray, prediction: np.ndarray, index: int) -> Trial:
+def _try_class(truth: np.ndarray, prediction: np.ndarray, index: int, labelled: np.ndarray) -> Trial:
     box = class_box(prediction, index)
     truth_size, truth_in_box = np.count_nonzero(truth == index), truth[box] == index
     trial: dict[Operations, float | None] = {}
@@ -160,7 +162,7 @@ def _try_class(truth: np.ndarray, prediction: np.ndarray, index: int) -> Trial:
             tried = prediction[box].copy()
             for operation in operations:
                 OPERATIONS[operation](tried, index)
-            mask = tried == index
+            mask = (tried == index) & labelled[box]
             sizes = truth_size + np.count_nonzero(mask)
             trial[operations] = 2 * np.count_nonzero(mask & truth_in_box) / sizes if sizes else None
     return trial

@@ -4,7 +4,7 @@ Everything is drawn with stateless random numbers from a seed of two integers: s
 tf.data graphs over the head of a case (`kseg.patches.shards.read_head`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -22,7 +22,7 @@ def draw_start(
 
     With probability `foreground_oversampling` the patch is centred on a voxel of a foreground class: each class
     that the volume holds is equally likely, and so is each voxel of the class. Else, and in a volume without
-    foreground, the patch lies anywhere.
+    foreground, the patch lies anywhere; where some voxels alone are labelled, about any of these.
 
     Either lies inside the volume (or the volume inside the patch, where it is smaller), as the windows do in which a
     volume is segmented: near a border a patch is moved inwards, so that it holds its voxel but is not centred on it.
@@ -34,10 +34,15 @@ def draw_start(
     possible = tf.reduce_sum(head["foreground"]) > 0
     room = head["shape"][:3] - size
     first, last = tf.minimum(room, 0), tf.maximum(room, 0)
+    about = lambda voxel: move_inside(voxel - size // 2, first, last)  # noqa: E731
     return tf.cond(
         wanted & possible,
-        lambda: move_inside(draw_foreground_voxel(head, label_dtype, seeds[1]) - size // 2, first, last),
-        lambda: _draw_between(first, last, seeds[2]),
+        lambda: about(draw_foreground_voxel(head, label_dtype, seeds[1])),
+        lambda: tf.cond(
+            tf.size(head["labelled"]) > 0,
+            lambda: about(draw_labelled_voxel(head, label_dtype, seeds[2])),
+            lambda: _draw_between(first, last, seeds[2]),
+        ),
     )
 
 
@@ -56,13 +61,30 @@ def draw_foreground_voxel(head: Head, label_dtype: str, seed: tf.Tensor) -> tf.T
     present = tf.where(voxels > 0)[:, 0]
     index = present[tf.random.stateless_uniform([], seeds[0], maxval=tf.size(present), dtype=tf.int32)]
     rank = tf.random.stateless_uniform([], seeds[1], maxval=voxels[index], dtype=tf.int64)
-    in_bricks = head["foreground"][index]
-    below = tf.cumsum(in_bricks)  # voxels of the class up to and with each brick
+    return _voxel_of_rank(head, label_dtype, rank, head["foreground"][index], lambda labels: labels == index + 1)
+
+
+def draw_labelled_voxel(head: Head, label_dtype: str, seed: tf.Tensor) -> tf.Tensor:
+    """Return a voxel `(x, y, z)`, int64, that somebody labelled, background or not, of a case that is in part."""
+    rank = tf.random.stateless_uniform([], seed, maxval=tf.reduce_sum(head["labelled"]), dtype=tf.int64)
+    classes = tf.shape(head["foreground"], tf.int64)[0] + 1
+    return _voxel_of_rank(head, label_dtype, rank, head["labelled"], lambda labels: labels < classes)
+
+
+def _voxel_of_rank(
+    head: Head,
+    label_dtype: str,
+    rank: tf.Tensor,
+    in_bricks: tf.Tensor,
+    wanted: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """The `rank`-th of the voxels whose labels are `wanted`, of which the bricks hold so many."""
+    below = tf.cumsum(in_bricks)  # voxels up to and with each brick
     number = tf.searchsorted(below, [rank], side="right", out_type=tf.int64)[0]
-    rank_in_brick = rank - below[number] + in_bricks[number]
-    labels = read_brick_labels(head, number, label_dtype)
-    voxel = tf.where(tf.cast(labels, tf.int64) == index + 1)[rank_in_brick]
-    return tf.unravel_index(number, grid_of(head)) * head["brick_size"] + voxel
+    corner = tf.unravel_index(number, grid_of(head)) * head["brick_size"]
+    x, y, z = tf.unstack(tf.minimum(head["brick_size"], head["shape"][:3] - corner))  # background fills it up
+    labels = tf.cast(read_brick_labels(head, number, label_dtype)[:x, :y, :z], tf.int64)
+    return corner + tf.where(wanted(labels))[rank - below[number] + in_bricks[number]]
 
 
 def _draw_between(first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

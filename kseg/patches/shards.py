@@ -17,6 +17,7 @@ HEAD = {
     "dtype": tf.io.FixedLenFeature([], tf.int64),
     "places": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
     "foreground": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+    "labelled": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
     "statistics": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
 }
 BRICK = {
@@ -30,7 +31,8 @@ Head = dict[str, tf.Tensor]
 """A case.
 
 `file`, `case`, `shape` (x, y, z, channels), `brick_size` (x, y, z), `dtype`, an index into `DTYPES`, `places`
-(bricks,), `foreground` (classes - 1, bricks), `statistics` (channels, 4) and `spacing_mm` (3,)."""
+(bricks,), `foreground` (classes - 1, bricks), `labelled` (bricks,), empty where all voxels are, `statistics` (channels,
+4) and `spacing_mm` (3,)."""
 
 
 def read_head(file: tf.Tensor, place: tf.Tensor, spacing_mm: tf.Tensor) -> Head:

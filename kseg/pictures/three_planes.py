@@ -69,7 +69,7 @@ def three_planes(
         row_inches: height of a row of slices. Words keep their size: in a smaller picture they are larger beside it.
     """
     rows = [(name, labels) for name, labels in (("truth", truth), ("prediction", prediction)) if labels is not None]
-    centre = _centre(image.shape, [labels for _, labels in rows])
+    centre = _centre(image.shape, [np.where(labels > len(class_names), 0, labels) for _, labels in rows])
     extents_mm = np.multiply(image.shape, spacing_mm)
     widths = [float(np.clip(extents_mm[p.across] / extents_mm[p.up], 0.4, 2.5)) for p in PLANES]
     rows = rows or [("", np.zeros(image.shape, np.uint8))]

@@ -16,7 +16,9 @@ from kseg.recipe.types import (
     PLANNED,
     Axis,
     Labels,
+    LabelValue,
     Name,
+    NoAxis,
     Normalisation,
     Rates,
     Section,
@@ -45,11 +47,23 @@ class Data(Section):
         description="folder of the prepared shards and their manifest.json, or of an object store, s3://bucket/folder; "
         "by default tfrecords/ and the source's name",
     )
-    labels: Labels = Field({}, description="label name -> value in the files; a CSV manifest needs it")
+    labels: Labels = Field(
+        {},
+        description="label name -> value in the files, which a CSV manifest needs; 'ignore' is what counts nowhere",
+    )
     classes: tuple[str, ...] = Field(
         (),
         description="foreground classes to learn, by name; the others become background; empty for all",
         examples=[["soleus"]],
+    )
+    annotated_slices: Axis | NoAxis = Field(
+        "none",
+        description="axis across which some slices alone are annotated: those without foreground are ignored; 'none' "
+        "where all are",
+    )
+    empty_slices: LabelValue | None = Field(
+        None,
+        description="value in the files that marks an annotated slice without foreground, whose voxels are background",
     )
     spacing_mm: Spacing = Field(
         (), description="voxels' size along x, y, z to which scans are resampled; empty for each scan's own"
@@ -66,6 +80,12 @@ class Data(Section):
         "'log', decibels, for ultrasound that no device has compressed",
         json_schema_extra=PLANNED,
     )
+
+    @model_validator(mode="after")
+    def _empty_among_annotated(self) -> "Data":
+        if self.empty_slices is not None and self.annotated_slices == "none":
+            raise ValueError("empty_slices needs annotated_slices, the axis across which slices are annotated")
+        return self
 
     @model_validator(mode="after")
     def _some_train(self) -> "Data":

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 Axis = Literal["x", "y", "z"]
+NoAxis = Literal["none"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 EVALUATED: tuple[Split, ...] = ("val", "test")

@@ -52,5 +52,5 @@ class BadCases:
         whole = {int(value) for value in values if abs(value) < 2**63 and value == int(value)}
         if not whole or len(whole) > MAX_VALUES:
             return ""
-        labels = labels_with(self._found.labels_of_files.to_json(), whole)
+        labels = labels_with(dict(self._found.labels_of_files.in_files), whole)
         return f"to name all values: {labels_to_paste(labels)}"

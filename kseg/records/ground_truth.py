@@ -20,11 +20,14 @@ from kseg.volumes.volume import Volume
 def encode_truth(case: str, labels: PackedLabels) -> bytes:
     """Serialise the class indices of a case on the scan's own grid."""
     lengths = np.array([len(one) for one in labels.packed])
-    return encode_example({"case": case.encode(), "lengths": lengths, "labels": b"".join(labels.packed)})
+    partly = {"partly_labelled": np.array([1])} if labels.partly_labelled else {}
+    return encode_example({"case": case.encode(), "lengths": lengths, "labels": b"".join(labels.packed), **partly})
 
 
 def decode_truth(content: bytes, head: Head, num_classes: int) -> Volume:
     """Return class indices `(x, y, z)` on the scan's own grid, which `head.stored` describes.
+
+    They are `num_classes` where nobody labelled a voxel.
 
     Raises:
         ValueError: the bytes are no truth of this case.
@@ -44,8 +47,9 @@ def decode_truth(content: bytes, head: Head, num_classes: int) -> Volume:
     stops = np.cumsum(lengths)
     if (lengths < 0).any() or stops[-1] != len(packed):
         raise ValueError("its truth is shorter, or longer, than it says")
-    labels = np.zeros(shape, index_dtype(num_classes))
+    labels, partly = np.zeros(shape, index_dtype(num_classes)), "partly_labelled" in features
     for number, (length, stop) in enumerate(zip(lengths.tolist(), stops.tolist(), strict=True)):
         if length:
-            labels[bricks.box(number)] = class_indices(packed[stop - length : stop], bricks, number, num_classes)
+            content = packed[stop - length : stop]
+            labels[bricks.box(number)] = class_indices(content, bricks, number, num_classes, partly)
     return Volume(labels, affine, head.stored)

@@ -1,6 +1,7 @@
 """The manifest of a prepared dataset: what its shards hold, checked before anything is trusted."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Collection
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from kseg.records.schema import VERSION
 from kseg.records.split_by_subject import ONE_TO_LEARN_FROM
 from kseg.records.tfrecord import PREPARE_AGAIN
 from kseg.storage.locations import Location, reaching
+from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.labels import LabelMap
 
 MANIFEST = "manifest.json"
@@ -43,6 +45,11 @@ class Shard(Fingerprint, _Entry):
     origin_hash: Hash = Field(alias="source")
     recipe: Hash
     own_spacing_mm: Spacing = ()
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether the case has voxels that nobody labelled."""
+        return sum(self.class_voxels) < math.prod(self.shape)
 
 
 class CaseEntry(Shard):
@@ -74,6 +81,11 @@ class Manifest(_Entry):
     seed: NonNegativeInt
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
+    """Of the classes."""
+    ignore: int | None = None
+    """Value in label files of voxels that nobody labelled, where there is one."""
+    annotation: Annotation = Annotation()
+    """Which slices of the label files counted."""
     spacing_mm: Spacing = ()
     """To which the scans were resampled; empty where each kept its own."""
     val_fraction: ZeroToBelowOne | None = None
@@ -88,8 +100,13 @@ class Manifest(_Entry):
 
     @property
     def label_map(self) -> LabelMap:
-        """Names and original values of the classes, background first."""
-        return LabelMap(tuple(self.labels), tuple(self.labels.values()))
+        """Names and original values of the classes, background first, and the value that is ignored."""
+        return LabelMap(tuple(self.labels), tuple(self.labels.values()), self.ignore)
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether a case has voxels that nobody labelled: their index is that behind the last class's."""
+        return any(case.partly_labelled for case in self.cases)
 
     def of_split(self, split: str) -> list[CaseEntry]:
         """Return the cases of a split, in order."""

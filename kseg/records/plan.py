@@ -209,8 +209,8 @@ def _surroundings(cases: Sequence[Fingerprint], channel: int) -> list[Statistics
 
 
 def _fractions(cases: Sequence[Fingerprint]) -> np.ndarray:
-    """Share of the voxels of each case in each class, `(cases, classes)`."""
-    return np.array([np.divide(case.class_voxels, math.prod(case.shape)) for case in cases])
+    """Share of the labelled voxels of each case in each class, `(cases, classes)`."""
+    return np.array([np.divide(case.class_voxels, sum(case.class_voxels)) for case in cases])
 
 
 def _rarest_fraction(cases: Sequence[Fingerprint]) -> float:
@@ -219,8 +219,12 @@ def _rarest_fraction(cases: Sequence[Fingerprint]) -> float:
 
 
 def _rarest_voxels(cases: Sequence[Fingerprint]) -> float:
-    """Voxels of the smallest foreground class, where it occurs: the median over the cases; infinite where none does."""
-    return min(_medians_where_present(np.array([case.class_voxels for case in cases])), default=math.inf)
+    """Voxels of the smallest foreground class, where it occurs: the median over the cases; infinite where none does.
+
+    Of a case that is labelled in part, as many times more as it has voxels for each labelled one.
+    """
+    sizes = [np.multiply(case.class_voxels, math.prod(case.shape) / sum(case.class_voxels)) for case in cases]
+    return min(_medians_where_present(np.array(sizes)), default=math.inf)
 
 
 def _medians_where_present(of_classes: np.ndarray) -> list[float]:

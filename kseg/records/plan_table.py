@@ -22,7 +22,7 @@ def class_table(manifest: Manifest) -> Table:
     for index, name in enumerate(list(manifest.labels)[1:]):
         having = [case for case in manifest.cases if case.class_voxels[index + 1]]
         cells = [
-            f"{_median(case.class_voxels[index + 1] / math.prod(case.shape) for case in having):.2%}",
+            f"{_median(case.class_voxels[index + 1] / sum(case.class_voxels) for case in having):.2%}",
             f"{_median(case.components[index] for case in having):g}",
             f"{_median(case.largest_component[index] for case in having):.0%}",
         ]

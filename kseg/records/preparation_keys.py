@@ -45,11 +45,17 @@ def _contradictions(data: Data, manifest: Manifest) -> Iterator[tuple[str, Any, 
     if data.classes and set(data.classes) != set(classes):
         yield "classes", classes, data.classes
     elif all_labels := _all_labels(data, manifest):
-        wanted = {name: value for name, value in all_labels.items() if not data.classes or name in manifest.labels}
-        if wanted != manifest.labels and manifest.source == PHANTOM:
+        prepared = dict(manifest.label_map.in_files)
+        wanted = {name: value for name, value in all_labels.items() if not data.classes or name in prepared}
+        if wanted != prepared and manifest.source == PHANTOM:
             yield "classes", classes, data.classes
-        elif wanted != manifest.labels:
-            yield "labels", manifest.labels, wanted
+        elif wanted != prepared:
+            yield "labels", prepared, wanted
+    annotation = manifest.annotation
+    if "annotated_slices" in given and data.annotated_slices != annotation.across:
+        yield "annotated_slices", annotation.across, data.annotated_slices
+    if "empty_slices" in given and data.empty_slices != annotation.empty_value:
+        yield "empty_slices", annotation.empty_value, data.empty_slices
     for key in ("val_fraction", "test_fraction"):
         prepared, said = getattr(manifest, key), getattr(data, key)
         if key in given and prepared not in (None, said):
@@ -63,8 +69,10 @@ def _all_labels(data: Data, manifest: Manifest) -> dict[str, int]:
     """All labels of the source, where one knows them without it."""
     if manifest.source == PHANTOM:
         return LABELS.to_json()
-    return LabelMap.from_json(data.labels).to_json() if data.labels else {}
+    return dict(LabelMap.from_json(data.labels).in_files) if data.labels else {}
 
 
 def _hash(manifest: Manifest, assume_spacing_mm: Spacing) -> str:
-    return preparation_hash(manifest.labels, manifest.channels, manifest.spacing_mm, assume_spacing_mm)
+    return preparation_hash(
+        manifest.label_map, manifest.channels, manifest.spacing_mm, assume_spacing_mm, manifest.annotation
+    )

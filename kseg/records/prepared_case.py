@@ -24,8 +24,8 @@ class PreparedCase:
     """A case, whole, as scoring uses it.
 
     `image.array` is `(x, y, z, channels)`, of a dtype that `read_volume` names; `labels` `(x, y, z)` class indices,
-    uint8 or uint16; `statistics` `(channels, 4)` from `intensity_statistics`; `truth` the labels on the scan's own
-    grid, which is another where the case was resampled.
+    uint8 or uint16, that behind the last class's where nobody labelled a voxel; `statistics` `(channels, 4)` from
+    `intensity_statistics`; `truth` the labels on the scan's own grid, which is another where the case was resampled.
     """
 
     case: str
@@ -67,17 +67,21 @@ def _assemble(reader: RecordReader, entry: CaseEntry, num_classes: int) -> Prepa
     bricks = head.bricks
     if (head.case, head.subject, bricks.shape) != (entry.case, entry.subject, entry.shape):
         raise ValueError(f"it holds case '{head.case}' of shape {bricks.shape}")
+    if head.partly_labelled != entry.partly_labelled:
+        raise ValueError(f"case '{head.case}' is partly labelled in its shard or in the manifest alone")
     image = np.empty((*bricks.shape, head.channels), head.image_dtype)
     labels = np.zeros(bricks.shape, index_dtype(num_classes))
     for number, place in enumerate(head.places.tolist()):
         box = bricks.box(number)
         voxels, packed = decode_brick(reader.read(place), head, number)
         image[box] = bricks.within(number, voxels)
-        foreground: np.ndarray | int = 0
+        counts = np.zeros(num_classes + 1, np.int64)
+        counts[0] = labels[box].size
         if packed != BACKGROUND:
-            labels[box] = block = class_indices(packed, bricks, number, num_classes)
-            foreground = np.bincount(block.reshape(-1), minlength=num_classes)[1:]
-        if (head.foreground[:, number] != foreground).any():
+            labels[box] = block = class_indices(packed, bricks, number, num_classes, head.partly_labelled)
+            counts = np.bincount(block.reshape(-1), minlength=num_classes + 1)
+        right = (head.foreground[:, number] == counts[1:num_classes]).all()
+        if not right or (head.partly_labelled and head.labelled[number] != counts[:num_classes].sum()):
             raise ValueError(f"the labels of brick {number} were counted otherwise")
     truth = Volume(labels, head.affine, head.stored)
     if head.truth != NO_TRUTH:

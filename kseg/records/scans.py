@@ -17,6 +17,7 @@ from kseg.recipe.types import Spacing
 from kseg.simulation.phantom import LABELS, Phantom, phantom_volume, phantoms
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import local
+from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.cases.case import Case, CaseList
 from kseg.volumes.cases.find import find_cases
 from kseg.volumes.cases.folder import values_in
@@ -32,6 +33,7 @@ from kseg.volumes.volume_stream import VolumeStream, stream_of_volume
 
 PHANTOM = "phantom"
 FEWEST_CLASSES = 2
+EVERY_SLICE = Annotation()
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Scan:
 class ScanList:
     """All scans of a dataset, with what they have in common; `spacing_mm` is empty where each keeps its own.
 
-    `every_label` has those of the files, where `labels` are some of them alone.
+    `every_label` has those of the files, where `labels` are some of them alone. `annotation` says which slices of the
+    files count.
     """
 
     channels: tuple[str, ...]
@@ -66,6 +69,7 @@ class ScanList:
     scans: tuple[Scan, ...]
     spacing_mm: Spacing = ()
     every_label: LabelMap | None = None
+    annotation: Annotation = EVERY_SLICE
 
     @property
     def labels_of_files(self) -> LabelMap:
@@ -97,9 +101,11 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"data.classes has '{unknown[0]}', which is no foreground class: known are {', '.join(known)}")
     kept = [0, *(index for index, name in enumerate(known, start=1) if name in names)]
-    labels = LabelMap(tuple(found.labels.names[i] for i in kept), tuple(found.labels.values[i] for i in kept))
-    table = np.zeros(found.labels.num_classes, index_dtype(labels.num_classes))
+    names, values = found.labels.names, found.labels.values
+    labels = LabelMap(tuple(names[i] for i in kept), tuple(values[i] for i in kept), found.labels.ignore)
+    table = np.zeros(found.labels.num_classes + 1, index_dtype(labels.num_classes))
     table[kept] = range(len(kept))
+    table[-1] = len(kept)  # of voxels that nobody labelled
     scans = tuple(replace(scan, open=partial(_open_reduced, scan.open, table)) for scan in found.scans)
     return replace(found, labels=labels, scans=scans, every_label=found.labels_of_files)
 
@@ -165,6 +171,8 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
         raise _nameless_labels(recipe.data.source, found)
+    annotation = Annotation(across=recipe.data.annotated_slices, empty_value=recipe.data.empty_slices)
+    annotation.label_map_of_files(labels)  # checks that no class has the value of empty slices
     channels = found.channel_names
     if not found.channels_stated:
         channels = names_by_file(channels[0], (case.images[0] for case in found.cases if not case.lacking))
@@ -176,22 +184,23 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
     scans = (
         Scan(
             *(case.case, case.subject, case.split),
-            partial(_open, case, channels, labels, recipe.data.assume_spacing_mm),
+            partial(_open, case, channels, labels, annotation, recipe.data.assume_spacing_mm),
             partial(_hash_of_files, case),
             check=partial(_check, case, channels, labels, recipe.data.assume_spacing_mm),
         )
         for case in found.cases
     )
-    return ScanList(channels, labels, tuple(scans))
+    return ScanList(channels, labels, tuple(scans), annotation=annotation)
 
 
 def _open(
-    case: Case, channels: tuple[str, ...], labels: LabelMap, assume_spacing_mm: Spacing
+    case: Case, channels: tuple[str, ...], labels: LabelMap, annotation: Annotation, assume_spacing_mm: Spacing
 ) -> tuple[VolumeStream, VolumeStream]:
     _check_whole(case)
     image = open_image(case.images, case.case, assume_spacing_mm)
     check_channels(image, f"case '{case.case}'", "the dataset has", len(channels), channels)
-    return image, open_labels(case.label, labels, image, case.case, assume_spacing_mm)
+    in_file = open_labels(case.label, annotation.label_map_of_files(labels), image, case.case, assume_spacing_mm)
+    return image, annotation.of_annotated_slices(in_file, labels.num_classes)
 
 
 def _check(case: Case, channels: tuple[str, ...], labels: LabelMap, assume_spacing_mm: Spacing) -> None:

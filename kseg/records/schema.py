@@ -32,9 +32,10 @@ class Head:
     """All that a shard holds of its case, but the voxels.
 
     `image_dtype` is one of `DTYPES`; `affine` maps (x, y, z) to RAS mm; `places` are the bytes at which the bricks'
-    records begin; `foreground` `(classes - 1, bricks)` their voxels of each foreground class; `statistics` `(channels,
-    4)` those of `intensity_statistics`. `truth` is the byte at which the record of the truth on the scan's own grid
-    begins (`kseg.records.ground_truth`), `NO_TRUTH` where the case is on that grid itself.
+    records begin; `foreground` `(classes - 1, bricks)` their voxels of each foreground class; `labelled` `(bricks,)`
+    those that somebody labelled, empty where that is all; `statistics` `(channels, 4)` those of `intensity_statistics`.
+    `truth` is the byte at which the record of the truth on the scan's own grid begins (`kseg.records.ground_truth`),
+    `NO_TRUTH` where the case is on that grid itself.
     """
 
     case: str
@@ -46,13 +47,20 @@ class Head:
     stored: StoredGeometry
     places: np.ndarray
     foreground: np.ndarray
+    labelled: np.ndarray
     statistics: np.ndarray
     truth: int
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether there are voxels that nobody labelled."""
+        return self.labelled.size > 0
 
 
 def encode_head(head: Head) -> bytes:
     """Serialise a head."""
     geometry = {"affine": head.affine.tolist(), "stored": head.stored.to_json()}
+    labelled = {"labelled": head.labelled} if head.partly_labelled else {}
     return encode_example(
         {
             "case": head.case.encode(),
@@ -65,6 +73,7 @@ def encode_head(head: Head) -> bytes:
             "foreground": head.foreground,
             "statistics": head.statistics.astype(np.float32),
             "truth": np.array([head.truth]),
+            **labelled,
         }
     )
 
@@ -91,6 +100,8 @@ def decode_head(content: bytes, num_classes: int) -> Head:
         places, foreground = features["places"], features["foreground"].reshape(num_classes - 1, bricks.count)
         _check(len(places) == bricks.count, f"{len(places)} places are listed for {bricks.count} bricks")
         _check(bool((places >= 0).all() and (foreground >= 0).all()), "a place or a count is negative")
+        labelled = features.get("labelled", np.zeros(0, np.int64))
+        _check(len(labelled) in (0, bricks.count), f"{len(labelled)} counts of voxels are for {bricks.count} bricks")
         statistics = features["statistics"].reshape(channels, STATISTICS)
         _check(bool(np.isfinite(statistics).all() and (statistics[:, STD] > 0).all()), "its statistics are no numbers")
         return Head(
@@ -103,6 +114,7 @@ def decode_head(content: bytes, num_classes: int) -> Head:
             StoredGeometry.from_json(geometry["stored"]),
             places,
             foreground,
+            labelled,
             statistics,
             truth,
         )

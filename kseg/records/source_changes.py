@@ -147,8 +147,10 @@ def _compared(scan: Scan, before: CaseEntry, split: str) -> CaseChange | None:
 
 def _prepared_otherwise(recipe: Recipe, found: ScanList, manifest: Manifest) -> Iterator[str]:
     """What no change of a case explains, but for how a case is prepared."""
-    if (found.channels, found.labels.to_json()) != (manifest.channels, manifest.labels):
+    if (found.channels, found.labels.in_files) != (manifest.channels, manifest.label_map.in_files):
         yield "channels or labels have changed"
+    if found.annotation != manifest.annotation:
+        yield "data.annotated_slices or data.empty_slices have changed"
     asked, drawn = recipe.data, (manifest.val_fraction, manifest.test_fraction)
     as_before = all(of in (None, now) for of, now in zip(drawn, (asked.val_fraction, asked.test_fraction), strict=True))
     if as_before and drawn != (None, None) and recipe.seed == manifest.seed:

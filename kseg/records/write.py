@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kseg import __version__
 from kseg.console.errors import InputError
@@ -26,6 +27,8 @@ from kseg.records.schema import VERSION
 from kseg.records.split_by_subject import split_by_subject
 from kseg.records.write_case import CaseJob, Outcome, check_case, take_over
 from kseg.storage.locations import Location, reaching
+from kseg.volumes.annotated_slices import Annotation
+from kseg.volumes.labels import LabelMap
 
 MAX_NAMED = 3
 READING = 2
@@ -93,23 +96,36 @@ def case_jobs(
     """Return the jobs of all scans: those to train on first, then those to validate and to test on."""
     splits = splits_of(recipe, found, settled)
     in_order = sorted(found.scans, key=lambda scan: SPLITS.index(splits[scan.subject]))
-    digest = preparation_hash(found.labels.to_json(), found.channels, found.spacing_mm, recipe.data.assume_spacing_mm)
+    digest = preparation_hash(
+        found.labels, found.channels, found.spacing_mm, recipe.data.assume_spacing_mm, found.annotation
+    )
     return [CaseJob(scan, folder, found.labels.num_classes, digest) for scan in in_order]
 
 
 def preparation_hash(
-    labels: Mapping[str, int], channels: Sequence[str], spacing_mm: Spacing, assume_spacing_mm: Spacing
+    labels: LabelMap,
+    channels: Sequence[str],
+    spacing_mm: Spacing,
+    assume_spacing_mm: Spacing,
+    annotation: Annotation,
 ) -> str:
-    """Return the SHA-256 of how this kseg prepares a case, whatever it is made from."""
-    choices = {
+    """Return the SHA-256 of how this kseg prepares a case, whatever it is made from.
+
+    What an earlier kseg did not know is in it where it is used, so that its cases keep their hash.
+    """
+    choices: dict[str, Any] = {
         "schema": VERSION,
-        "labels": labels,
+        "labels": labels.to_json(),
         "channels": channels,
         "brick": MAX_EDGE,
         "spacing_mm": spacing_mm,
         "assume_spacing_mm": assume_spacing_mm,
         "reading": READING,
     }
+    if labels.ignore is not None:
+        choices["ignore"] = labels.ignore
+    if annotation != Annotation():
+        choices["annotation"] = annotation.model_dump()
     return hashlib.sha256(json.dumps(choices).encode()).hexdigest()
 
 
@@ -160,6 +176,8 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome], sett
         seed=recipe.seed,
         channels=found.channels,
         labels=found.labels.to_json(),
+        ignore=found.labels.ignore,
+        annotation=found.annotation,
         spacing_mm=found.spacing_mm,
         val_fraction=recipe.data.val_fraction if "val" not in named and "" in named else None,
         test_fraction=recipe.data.test_fraction if "test" not in named and "" in named else None,

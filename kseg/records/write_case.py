@@ -131,6 +131,11 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
         image, indices = scan.open()
         bricks = Bricks.of(image.shape)
         labels = pack_labels(indices, bricks, job.num_classes)
+        if not labels.labelled.any():
+            raise InputError(
+                f"case '{scan.case}' has no voxel that somebody labelled (all are `ignore`): label some slices of it, "
+                "or leave it out"
+            )
         pieces = threads.submit(foreground_pieces, labels)
         intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))
         places = np.zeros(bricks.count, np.int64)
@@ -148,6 +153,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
                 image.stored,
                 places,
                 labels.counts[1:],
+                labels.labelled if labels.partly_labelled else np.zeros(0, np.int64),
                 intensities.statistics(),
                 truth,
             )
@@ -175,7 +181,7 @@ def _records(
         for number, block in bricks.cut(image.axis, first, slab):
             whole, known = bricks.filled_up(block), labels.brick(number)
             corner = [part.start for part in bricks.box(number)]
-            intensities.add(bricks.within(number, whole), corner, None if known is None else known > 0)
+            intensities.add(bricks.within(number, whole), corner, None if known is None else labels.sides(known))
             yield number, encode_brick(case, number, whole, labels.packed[number])
 
 

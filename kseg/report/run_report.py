@@ -8,7 +8,7 @@ from typing import Any
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
-from kseg.evaluation.score_tables import case_cells, case_headings, headings, means
+from kseg.evaluation.score_tables import case_cells, case_headings, headings, means, partly_labelled_note
 from kseg.evaluation.scores import ClassScore, Statistic, mean_dice
 from kseg.pictures.bland_altman import LEAST_CASES, bland_altman
 from kseg.pictures.curves import RunCurves, training_curves
@@ -30,6 +30,8 @@ class MeanScores:
     cases: int
     headings: list[str]
     rows: dict[str, list[str]]
+    note: str = ""
+    """Why some cases have fewer scores; empty where none has."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,11 @@ def _case_scores(case: str, scores: Sequence[ClassScore]) -> CaseScores:
 def _volumes(scores: Mapping[str, Sequence[ClassScore]], class_name: str) -> list[tuple[float, float]]:
     """Truth and prediction of a class, in ml, of each case in which either has it."""
     found = [score for of_case in scores.values() for score in of_case if score.class_name == class_name]
-    return [(score.truth_ml, score.prediction_ml) for score in found if score.truth_ml or score.prediction_ml]
+    return [
+        (score.truth_ml, score.prediction_ml)
+        for score in found
+        if score.truth_ml is not None and score.prediction_ml is not None and score.truth_ml + score.prediction_ml
+    ]
 
 
 def _agreement_note(cases: Sequence[int]) -> str:
@@ -163,7 +169,8 @@ def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
 def _mean_scores(summary: dict[str, Any]) -> MeanScores:
     classes = {**summary["classes"], "all classes": summary["foreground"]}
     rows = {name: means(_statistics(found)) for name, found in classes.items()}
-    return MeanScores(summary["cases"], headings(*_tolerances_mm(summary)), rows)
+    note = partly_labelled_note(summary.get("partly_labelled", 0), summary["cases"])
+    return MeanScores(summary["cases"], headings(*_tolerances_mm(summary)), rows, note)
 
 
 def _tolerances_mm(summary: dict[str, Any]) -> tuple[float, float]:

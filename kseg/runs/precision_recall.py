@@ -24,12 +24,16 @@ class ThresholdCounts:
         self._histograms = np.zeros((2, num_foreground, len(THRESHOLDS)), np.int64)  # outside and inside the class
 
     def add(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
-        """Count labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`, background first."""
+        """Count labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`, background first.
+
+        A voxel that nobody labelled, whose label is `classes` or more, does not count.
+        """
+        labelled = labels < probabilities.shape[-1]
         steps = len(THRESHOLDS) - 1
         for index in range(1, probabilities.shape[-1]):
             reached = np.floor(np.clip(probabilities[..., index].astype(np.float64), 0, 1) * steps).astype(np.intp)
             for inside in (0, 1):
-                members = reached[(labels == index) == inside]
+                members = reached[labelled & ((labels == index) == inside)]
                 self._histograms[inside, index - 1] += np.bincount(members, minlength=steps + 1)
 
     @property

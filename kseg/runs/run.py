@@ -50,7 +50,7 @@ def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
     """Return what a model trained on a dataset expects, and learns from; the recipe is `planned_recipe`'s."""
     return DataDescription(
         channels=manifest.channels,
-        labels=manifest.labels,
+        labels=manifest.label_map.to_json(),
         scales=scales_of(recipe.data.normalisation or (), manifest.plan),
         spacing_mm=manifest.spacing_mm,
         learned_from=LearnedFrom.of_split(manifest),

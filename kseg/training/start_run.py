@@ -45,7 +45,7 @@ def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, Stat
         if resume:
             model, state = load_checkpoint(folder, description)
         else:
-            model = compiled_model(recipe, description)
+            model = compiled_model(recipe, description, run.manifest.partly_labelled)
             model.optimizer.build(model.trainable_variables)
             state = State(seeds=values_of(random_seeds(model)))
     workers.check_alike(f"{dump_recipe(recipe)}\n{description}\n{state}")
@@ -58,8 +58,10 @@ def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, Stat
     return model, state
 
 
-def compiled_model(recipe: Recipe, description: DataDescription) -> Segmenter:
+def compiled_model(recipe: Recipe, description: DataDescription, partly_labelled: bool = False) -> Segmenter:
     """Return a new model with the recipe's network, loss and optimiser.
+
+    Where cases are `partly_labelled` loss and scores leave out the voxels that nobody labelled, which takes longer.
 
     Raises:
         InputError: the network's options contradict each other.
@@ -70,7 +72,7 @@ def compiled_model(recipe: Recipe, description: DataDescription) -> Segmenter:
         network = build_network(recipe.network.preset, classes, channels, **recipe.network.overrides())
     except ValueError as error:
         raise InputError(f"section 'network' of the recipe: {error}") from None
-    loss = SegmentationLoss(**recipe.loss.model_dump())
+    loss = SegmentationLoss(**recipe.loss.model_dump(), partly_labelled=partly_labelled)
     model = Segmenter(network, loss, labels.names[1:], deep_supervision=recipe.train.deep_supervision)
     model.compile(build_optimizer(recipe.train))
     return model

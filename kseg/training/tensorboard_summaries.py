@@ -101,7 +101,8 @@ class TensorBoardSummaries(keras.callbacks.Callback):
                 counts.add(labels, probabilities)
                 for image, truth, likely in zip(images, labels, probabilities, strict=True):
                     number = next(numbers)
-                    if len(drawn) < PICTURES and truth.any() and (case := self._source.case_of(number)) not in drawn:
+                    has_foreground = ((truth > 0) & (truth <= len(self.class_names))).any()
+                    if len(drawn) < PICTURES and has_foreground and (case := self._source.case_of(number)) not in drawn:
                         self._draw(case, image, truth, likely.argmax(axis=-1))
                         drawn.add(case)
             for name, summary in _curves(counts, self.class_names):

@@ -13,6 +13,7 @@ from kseg.recipe.types import Normalisation
 
 PERCENTILES = (0.5, 99.5)
 LOW, HIGH, MEAN, STD = range(4)
+OUTSIDE, INSIDE, NEITHER = range(3)
 FLOOR_DB, UNIT_DB = -40.0, 10.0
 MAX_SAMPLE_VOXELS = 2**24
 WIDENED_AT_ONCE = 2**16
@@ -90,14 +91,20 @@ def _decibels(echo: Any, highest: Any, xp: ModuleType) -> Any:
 
 
 class CaseIntensities:
-    """The intensities of a case that passes by block by block, inside and outside its foreground."""
+    """The intensities of a case that passes by block by block, outside and inside its foreground.
+
+    Voxels that nobody labelled are on neither side, but are among all.
+    """
 
     def __init__(self, dtype: np.dtype, channels: int, voxels: int) -> None:
-        self._inside, self._outside = ([_Intensities(dtype) for _ in range(channels)] for _ in range(2))
+        self._sides = [[_Intensities(dtype) for _ in range(channels)] for _ in (OUTSIDE, INSIDE, NEITHER)]
         self._step = 1 if _has_few_values(dtype) else -(-voxels // MAX_SAMPLE_VOXELS)
 
-    def add(self, block: np.ndarray, start: Sequence[int], foreground: np.ndarray | None = None) -> None:
-        """Add `(x, y, z, channels)` voxels that begin at voxel `start`; `foreground` `(x, y, z)` says which are of it.
+    def add(self, block: np.ndarray, start: Sequence[int], sides: np.ndarray | None = None) -> None:
+        """Add `(x, y, z, channels)` voxels that begin at voxel `start`.
+
+        `sides` `(x, y, z)` says of each whether it is `OUTSIDE` the foreground, as all are without, `INSIDE`, or
+        `NEITHER`, since nobody labelled it.
 
         Which voxels of a large case are in the sample follows from where they are, not from how the blocks are cut.
         """
@@ -105,22 +112,22 @@ class CaseIntensities:
         if self._step > 1:
             x, y, z = (np.arange(first, first + n) for first, n in zip(start, block.shape[:3], strict=True))
             taken = (x[:, None, None] + y[:, None] + z) % self._step == 0
-        for channel, (inside, outside) in enumerate(zip(self._inside, self._outside, strict=True)):
-            voxels = block[..., channel]
-            if foreground is None:
-                outside.add(voxels if taken is None else voxels[taken])
-            else:
-                inside.add(voxels[foreground if taken is None else foreground & taken])
-                outside.add(voxels[~foreground if taken is None else taken & ~foreground])
+        for side in (OUTSIDE,) if sides is None else (OUTSIDE, INSIDE, NEITHER):
+            here = None if sides is None else sides == side
+            if taken is not None:
+                here = taken if here is None else here & taken
+            for channel, intensities in enumerate(self._sides[side]):
+                voxels = block[..., channel]
+                intensities.add(voxels if here is None else voxels[here])
 
     def statistics(self) -> np.ndarray:
         """Return `(channels, 4)` float32 of all voxels, as `intensity_statistics` has them."""
-        both = zip(self._inside, self._outside, strict=True)
-        return np.array([inside.joined(outside).statistics() for inside, outside in both], np.float32)
+        channels = zip(*self._sides, strict=True)
+        return np.array([_joined(sides).statistics() for sides in channels], np.float32)
 
     def of_foreground(self, inside: bool) -> np.ndarray:
         """Return the same of the voxels inside, or outside, the foreground; no row at all where there are none."""
-        rows = [side.statistics() for side in (self._inside if inside else self._outside) if side.count]
+        rows = [side.statistics() for side in self._sides[INSIDE if inside else OUTSIDE] if side.count]
         return np.array(rows, np.float32).reshape(-1, 4)
 
 
@@ -150,13 +157,6 @@ class _Intensities:
         else:
             self._counts += np.bincount(bits, minlength=len(self._counts))
 
-    def joined(self, other: "_Intensities") -> "_Intensities":
-        both = copy(self)
-        both.count = self.count + other.count
-        both._counts = self._counts + other._counts
-        both._values = self._values + other._values
-        return both
-
     def statistics(self) -> tuple[float, float, float, float]:
         """Low, high, mean and standard deviation."""
         if len(self._counts):
@@ -167,6 +167,14 @@ class _Intensities:
         else:
             low, high, mean, variance = _of_values(np.concatenate(self._values))
         return low, high, mean, math.sqrt(variance) if low < high else 1.0
+
+
+def _joined(parts: Sequence[_Intensities]) -> _Intensities:
+    both = copy(parts[0])
+    both.count = sum(part.count for part in parts)
+    both._counts = np.sum([part._counts for part in parts], axis=0)
+    both._values = [voxels for part in parts for voxels in part._values]
+    return both
 
 
 def _has_few_values(dtype: np.dtype) -> bool:

@@ -12,6 +12,8 @@ from kseg.console.text import some_of
 from kseg.recipe.toml_values import toml_value
 
 BACKGROUND = "background"
+IGNORE = "ignore"
+"""The name, in `data.labels` and dataset.json (nnU-Net's convention), of the value of voxels that nobody labelled."""
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # more than a line, or not Unicode
 MAX_CLASSES = 65535
 MAX_SHOWN = 5
@@ -42,6 +44,7 @@ class LabelMap:
 
     Index 0 is the background: the class named "background", or the one with the value 0 where no class is
     named so. Values are any 64-bit integers, in any order: (0, 100, 150, 200), or with a background of -1.
+    `ignore` is the value of voxels that nobody labelled, if there is one: no class, its index is `num_classes`.
 
     Raises `InputError` for fewer than two or more than 65535 classes, names or values that repeat, values
     that are no integers, and a background that is absent or not the first.
@@ -49,6 +52,7 @@ class LabelMap:
 
     names: tuple[str, ...]
     values: tuple[int, ...]
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.values):
@@ -58,12 +62,12 @@ class LabelMap:
                 f"a label map holds 2 to {MAX_CLASSES} classes, the background among them: received "
                 f"{len(self.names)}; name the background and at least one structure in `data.labels`."
             )
-        for name, value in zip(self.names, self.values, strict=True):
+        for name, value in self.in_files:
             if not (isinstance(name, str) and name.strip()) or UNPRINTABLE.search(name):
                 raise InputError(f"a class name in `data.labels` must be a text of one line: received {name!r}.")
             if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
                 raise InputError(f"class {name!r} in `data.labels` needs an integer: received {value!r}.")
-        for what, entries in (("name", self.names), ("value", self.values)):
+        for what, entries in zip(("name", "value"), zip(*self.in_files, strict=True), strict=True):
             if len(set(entries)) != len(entries):
                 twice = next(entry for entry in entries if entries.count(entry) > 1)
                 raise InputError(f"the label {what} {twice!r} stands twice in `data.labels`: keep one.")
@@ -74,6 +78,12 @@ class LabelMap:
     def num_classes(self) -> int:
         """Number of classes, the background included."""
         return len(self.names)
+
+    @property
+    def in_files(self) -> tuple[tuple[str, int], ...]:
+        """Names and values of all that a label file may hold, in the order of the indices: also what is ignored."""
+        ignored = () if self.ignore is None else ((IGNORE, self.ignore),)
+        return (*zip(self.names, self.values, strict=True), *ignored)
 
     @property
     def value_dtype(self) -> np.dtype:
@@ -89,10 +99,10 @@ class LabelMap:
         names file and case for the message: `InputError` for values that are no whole numbers, `UnknownLabelValues` for
         those that the map does not hold.
         """
-        unknown = self.num_classes
+        unknown = len(self.in_files)
         indices = _map_voxels(array, self._index_of(array.dtype), index_dtype(unknown))
         if indices.max(initial=0) < unknown:
-            return indices
+            return indices.astype(index_dtype(self.num_classes), copy=False)
         misses = np.unique(array[indices == unknown])
         fractions = misses[~_is_whole(misses)]
         if fractions.size:
@@ -100,7 +110,7 @@ class LabelMap:
                 f"{where} must hold whole numbers, one a class: received {_some(fractions)}; give the label "
                 "map instead of an image or probabilities, or resample it with nearest neighbours."
             )
-        raise UnknownLabelValues(where, misses.tolist(), self.to_json())
+        raise UnknownLabelValues(where, misses.tolist(), dict(self.in_files))
 
     def to_values(self, indices: np.ndarray) -> np.ndarray:
         """Values for class indices, same shape, of type `value_dtype`."""
@@ -108,22 +118,27 @@ class LabelMap:
         return _map_voxels(indices, lambda voxels: table[voxels], self.value_dtype)
 
     def to_json(self) -> dict[str, int]:
-        """Mapping name -> value, background first; `from_json` reads it back."""
+        """Mapping name -> value of the classes, background first; `from_json` reads it back."""
         return dict(zip(self.names, self.values, strict=True))
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, int]) -> "LabelMap":
-        """Label map from name -> value, as in a recipe's `data.labels`; the background moves first."""
-        background = _background_of(mapping)
-        names = (background, *(name for name in mapping if name != background))
-        return cls(names, tuple(mapping[name] for name in names))
+        """Label map from name -> value, as in a recipe's `data.labels`; the background moves first.
+
+        A value named "ignore" is that of voxels that nobody labelled.
+        """
+        classes = {name: value for name, value in mapping.items() if name != IGNORE}
+        background = _background_of(classes)
+        names = (background, *(name for name in classes if name != background))
+        return cls(names, tuple(classes[name] for name in names), mapping.get(IGNORE))
 
     def _index_of(self, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
-        """Function from voxels of type `dtype` to indices; `num_classes` stands for a value of no class."""
-        unknown = self.num_classes
+        """Function from voxels of type `dtype` to indices; the one behind the last stands for all other values."""
+        values = [value for _, value in self.in_files]
+        unknown = len(values)
         if dtype.kind in "iu" and dtype.itemsize <= 2:
             table = np.full(2 ** (8 * dtype.itemsize), unknown)
-            for index, value in enumerate(self.values):
+            for index, value in enumerate(values):
                 if np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
                     table[value] = index  # negative values count from the table's end, here and below
             if dtype.itemsize == 1 and unknown <= 255:
@@ -132,8 +147,8 @@ class LabelMap:
             return lambda voxels: table[voxels]
         is_float = dtype.kind == "f"
         wide = np.dtype("f8" if is_float else "i8")
-        index_at = np.argsort(self.values)
-        known = np.array(self.values, wide)[index_at]
+        index_at = np.argsort(values)
+        known = np.array(values, wide)[index_at]
 
         def search(voxels: np.ndarray) -> np.ndarray:
             wide_voxels = voxels.astype(wide)
@@ -174,8 +189,8 @@ def labels_to_paste(labels: Mapping[str, int]) -> str:
 def index_dtype(num_classes: int) -> np.dtype:
     """Type of class indices, read or predicted: uint8, or uint16 from 256 classes on.
 
-    It holds one more value than there are classes, for a voxel whose value in a file no class has. So 256 classes take
-    uint16, although their indices alone would fit into uint8.
+    It holds one more value than there are classes, for a voxel whose value in a file no class has, or that nobody
+    labelled. So 256 classes take uint16, although their indices alone would fit into uint8.
     """
     return np.dtype("uint8" if num_classes <= 255 else "<u2")
 

@@ -62,6 +62,8 @@ def open_labels(
 ) -> VolumeStream:
     """Class indices of a case on the grid of `image`, one channel, uint8 (uint16 from 256 classes on).
 
+    Voxels that nobody labelled have the index behind the last class's.
+
     Raises `InputError` for a file that `open_stored` refuses and for another grid than the image's; and while it is
     read for damage, for values that are no whole numbers, and at its end for all values that `label_map` does not hold
     (`UnknownLabelValues`).
@@ -90,7 +92,7 @@ def open_labels(
             if not unknown:
                 yield Slab(first, indices)
         if unknown:
-            raise UnknownLabelValues(where, unknown, label_map.to_json())
+            raise UnknownLabelValues(where, unknown, dict(label_map.in_files))
 
     return replace(labels, dtype=index_dtype(label_map.num_classes), read=read)
 

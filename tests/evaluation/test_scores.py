@@ -206,6 +206,23 @@ def test_a_class_never_scored_has_no_statistics() -> None:
 
 
 def test_every_measure_of_a_score_is_summarised() -> None:
-    others = {"class_name", "nsd_tolerance_mm", "truth_ml", "prediction_ml"}
+    others = {"class_name", "nsd_tolerance_mm", "truth_ml", "prediction_ml", "partly_labelled"}
     derived = {"absolute_volume_error_percent"}
     assert {field.name for field in fields(ClassScore)} - others | derived == set(BADNESS)
+
+
+def test_of_a_case_that_is_labelled_in_part_the_labelled_voxels_alone_are_scored() -> None:
+    truth, prediction = np.zeros((2, 6, 5, 4), np.uint8)
+    truth[0, :3], prediction[0, 1:4] = 1, 1
+    truth[:, :, 1:] = 2  # nobody labelled what is not in the first rows
+    (partly,) = score_case(truth, prediction, (1.0, 1.0, 1.0), ["leg"], 1.0)
+    kept = np.s_[:, :, :1]
+    (cut,) = score_case(truth[kept], prediction[kept], (1.0, 1.0, 1.0), ["leg"], 1.0)
+    assert (partly.dice, partly.precision, partly.recall) == (cut.dice, cut.precision, cut.recall)
+    assert partly.dice == pytest.approx(2 / 3)  # of three voxels each, two are in both, in all four planes
+    unknown = (partly.hd95_mm, partly.nsd, partly.truth_ml, partly.prediction_ml, partly.volume_error_percent)
+    assert unknown == (None,) * 5
+    assert partly.partly_labelled and not cut.partly_labelled
+    summary = summarise({"p1": [partly], "p2": [cut]})
+    assert summary.partly_labelled == 1
+    assert (summary.foreground["dice"].scored, summary.foreground["hd95_mm"].scored) == (2, 1)

@@ -122,3 +122,16 @@ def test_the_same_seed_draws_the_same_voxel(parsed: Parsed) -> None:
     )
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
+
+
+def test_where_some_voxels_alone_are_labelled_every_patch_is_about_one_of_them(parsed: Parsed) -> None:
+    labels = np.full((12, 11, 10), 2, np.uint8)  # nobody labelled it
+    labels[4:8, 4:7, 3], labels[5, 5, 3], labels[11, 10, 9] = 0, 1, 0  # 12 and a corner voxel
+    example = parsed(image_for(labels), labels, 2)
+    centres = starts(example, 0.0, 1300) + np.array(SIZE) // 2
+    assert set(map(tuple, centres[:, 2:].tolist())) == {(3,), (7,)}  # of the corner moved inwards
+    inside = centres[centres[:, 2] == 3]
+    assert {tuple(centre) for centre in inside.tolist()} == {(x, y, 3) for x in range(4, 8) for y in range(4, 7)}
+    assert within(len(inside), 1300, 12 / 13)
+    assert within(int((inside == (4, 4, 3)).all(axis=1).sum()), 1300, 1 / 13)
+    assert (starts(example, 1.0, 20) + np.array(SIZE) // 2 == (5, 5, 3)).all()

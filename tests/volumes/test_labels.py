@@ -163,3 +163,34 @@ def test_the_background_moves_first_by_name_else_by_the_value_0():
 def test_impossible_label_maps_are_refused(names, values, message):
     with pytest.raises(InputError, match=message):
         LabelMap(names, values)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "i4", "u8", ">u4", "f4"])
+@pytest.mark.parametrize("classes", [2, 254, 255, 256, 257])
+def test_what_nobody_labelled_has_the_index_behind_the_last_class(classes, dtype):
+    values = (0, *range(2, classes + 1))
+    label_map = LabelMap(("background", *(f"part_{value}" for value in values[1:])), values, ignore=1)
+    assert label_map.num_classes == classes
+    of_all = [value for value in (*values, 1) if dtype == "f4" or holds(dtype, value)]
+    array = np.array(of_all, dtype).reshape(1, 1, -1)
+    indices = label_map.to_indices(array, "label")
+    assert indices.dtype == index_dtype(classes)
+    expected = [classes if value == 1 else values.index(value) for value in of_all]
+    assert list(indices.flat) == expected
+    foreign = 300 if dtype not in ("u1",) else 255
+    if foreign not in values:
+        with pytest.raises(InputError, match=f"holds the values {foreign}, .*, 1 ignore; "):
+            label_map.to_indices(np.array([foreign, 1], dtype), "label")
+
+
+def test_the_label_named_ignore_is_no_class():
+    label_map = LabelMap.from_json({"ignore": 255, "soleus": 100, "background": 0})
+    assert label_map == LabelMap(("background", "soleus"), (0, 100), ignore=255)
+    assert label_map.to_json() == {"background": 0, "soleus": 100}
+    assert label_map.value_dtype == np.uint8  # masks never hold it
+    with pytest.raises(InputError, match="the label value 100 stands twice"):
+        LabelMap.from_json({"background": 0, "soleus": 100, "ignore": 100})
+    with pytest.raises(InputError, match=r"class .ignore. in `data.labels` needs an integer"):
+        LabelMap.from_json({"background": 0, "soleus": 100, "ignore": 1.5})
+    with pytest.raises(InputError, match="2 to 65535 classes"):
+        LabelMap.from_json({"background": 0, "ignore": 100})

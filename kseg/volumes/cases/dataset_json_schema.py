@@ -66,9 +66,6 @@ def _labels(value: Any) -> dict[str, int]:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
         raise ValueError(f"must name each class once: received {names}")
-    for name, number in pairs:
-        if name == "ignore":
-            raise ValueError(f"label 'ignore' ({number}) cannot be left out of training: give its voxels a class")
     return {name: number for name, number in pairs if number is not None}
 
 

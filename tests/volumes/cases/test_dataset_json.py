@@ -186,7 +186,6 @@ REFUSED = {
     "two label maps": (
         V1 | {"training": [{"image": "a.nii", "label": ["l.nii", "m.nii"]}]}, "", "must be one label map"),
     "regions": (V2 | {"labels": {"background": 0, "leg": [1, 2]}}, "", r"label 'leg' .* region \[1, 2\]"),
-    "ignore": (V2 | {"labels": LABELS | {"ignore": 8}}, "", r"label 'ignore' \(8\) cannot be left out"),
     "numbers alone": (V2 | {"labels": {"0": 0, "1": 2, "2": 1}}, "", "names cannot be told from values"),
     "a class twice": (V1 | {"labels": {"0": "b", "1": "leg", "2": "leg"}, "training": []}, "", "name each class once"),
     "a value twice": (V2 | {"labels": {"background": 0, "leg": 1, "arm": 1}}, "Tr/a_0000 =Tr/a", "1 stands twice"),

@@ -155,7 +155,6 @@ def test_malformed_json_is_told_with_its_line(tmp_path):
     ("change", "message"),
     [
         ({"labels": {"background": 0, "leg": [1, 2]}}, r"label 'leg' .* received the region \[1, 2\]"),
-        ({"labels": {"background": 0, "leg": 1, "ignore": 2}}, r"label 'ignore' \(2\)"),
         ({"labels": {"leg": 1}}, "must name a background|2 to 65535"),
         ({"labels": {"background": 0, "leg": "one"}}, "`labels`: .*'leg' has 'one'"),
         ({"channel_names": {}}, "`channel_names`"),
