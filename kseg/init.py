@@ -107,7 +107,7 @@ def _labels_of(found: "CaseList") -> dict[str, int] | None:
     if missing:
         say(f"files are missing of {counted(len(missing), 'case')}: {some_of(missing, MAX_SHOWN)}")
     if found.labels is not None:
-        named = ", ".join(f"{value} {name}" for name, value in found.labels.to_json().items())
+        named = ", ".join(f"{value} {name}" for name, value in found.labels.in_files)
         say(f"labels: {named}")
         return None
     return _values_as_labels([case.label for case in found.cases if case.label.exists()])

@@ -1,0 +1,126 @@
+"""Label maps of which some slices alone are annotated, from the files to scores and masks, by the commands."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from recipes import recipe_text
+
+from kseg import evaluate, phantom, predict, prepare, train
+from kseg.console.errors import InputError
+from kseg.records.manifest import load_manifest
+from kseg.records.prepared_case import read_cases
+from kseg.runs.run_folder import RunFolder
+
+LABELS = {"background": 0, "soleus": 100, "gastrocnemius_medialis": 150, "gastrocnemius_lateralis": 200}
+IGNORE = 255
+EVERY = 6
+ANNOTATED = {"source": "leg/manifest.csv", "annotated_slices": "z", "labels": LABELS}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four legs with every sixth slice annotated, as two datasets: those slices alone drawn in, and by `ignore`."""
+    folder = tmp_path_factory.mktemp("partly")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        shape = ["--shape", "24", "24", "32"]
+        phantom.main(["--out", "leg", "--subjects", "4", *shape, "--seed", "3", "--format", "nii.gz"])
+        for kind in ("imagesTr", "labelsTr"):
+            Path("nnunet", kind).mkdir(parents=True)
+        for image in sorted(Path("leg/images").iterdir()):
+            name = image.name.removesuffix(".nii.gz")
+            shutil.copy(image, f"nnunet/imagesTr/{name}_0000.nii.gz")
+            whole = nib.load(f"leg/labels/{image.name}")
+            values = np.asarray(whole.dataobj)
+            foreground = np.flatnonzero((values > 0).any(axis=(0, 1)))[::EVERY]
+            for other, path in ((0, f"leg/labels/{image.name}"), (IGNORE, f"nnunet/labelsTr/{name}.nii.gz")):
+                drawn = np.full_like(values, other)
+                drawn[..., foreground] = values[..., foreground]
+                nib.save(nib.Nifti1Image(drawn, whole.affine), path)
+        described = {
+            "channel_names": {"0": "ultrasound"},
+            "labels": {**LABELS, "ignore": IGNORE},
+            "numTraining": 4,
+            "file_ending": ".nii.gz",
+        }
+        Path("nnunet/dataset.json").write_text(json.dumps(described), encoding="utf-8")
+        for name, data in (("annotated", ANNOTATED), ("ignored", {"source": "nnunet"})):
+            text = recipe_text(name, data={**data, "records": f"tfrecords/{name}", "val_fraction": 0.25})
+            Path(f"{name}.toml").write_text(text, encoding="utf-8")
+            prepare.main([f"{name}.toml"])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def labels_of(name: str) -> dict[str, np.ndarray]:
+    records = Path("tfrecords") / name
+    manifest = load_manifest(records)
+    splits = ("train", "val", "test")
+    return {case.case: case.labels for split in splits for case in read_cases(records, manifest, split)}
+
+
+def test_both_ways_of_saying_what_is_annotated_give_the_same_labels() -> None:
+    annotated, ignored = labels_of("annotated"), labels_of("ignored")
+    assert annotated.keys() == ignored.keys()
+    for case, indices in annotated.items():
+        np.testing.assert_array_equal(indices, ignored[case])
+        slices = (indices < len(LABELS)).any(axis=(0, 1))
+        assert 2 <= slices.sum() <= 6
+        assert ((indices > 0) & (indices < len(LABELS))).any(axis=(0, 1))[slices].all()
+
+
+def test_preparing_says_what_is_labelled(capsys: pytest.CaptureFixture) -> None:
+    prepare.main(["annotated.toml", "data.records=tfrecords/again"])
+    said = capsys.readouterr().err
+    assert "of 32 slices across z are annotated" in said
+    assert "labelled in part: 4 of 4 cases, " in said
+
+
+def test_a_run_learns_from_and_is_scored_on_what_is_labelled(capsys: pytest.CaptureFixture) -> None:
+    train.main(["annotated.toml"])
+    model = RunFolder(Path("saved_models/annotated")).load_model()
+    assert model.segmentation_loss.partly_labelled
+    capsys.readouterr()
+    evaluate.main(["annotated"])
+    said = capsys.readouterr().out
+    assert "1 of 1 case labelled in part" in " ".join(said.split())
+    scores = json.loads(Path("saved_models/annotated/evaluation/test.json").read_text(encoding="utf-8"))
+    (rows,) = scores["cases"].values()
+    assert all(row["partly_labelled"] and row["hd95_mm"] is None and row["truth_ml"] is None for row in rows)
+    _, _, page = RunFolder(Path("saved_models/annotated")).split_scores("test")
+    assert "1 of 1 case labelled in part" in page.read_text(encoding="utf-8")
+    predict.main(["annotated", "leg/images", "--out", "masks"])
+    for mask in Path("masks").rglob("*.nii.gz"):
+        assert set(np.unique(np.asarray(nib.load(mask).dataobj)).tolist()) <= set(LABELS.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["data.empty_slices=7"], "empty_slices needs annotated_slices"),
+        (["data.annotated_slices=y", "data.empty_slices=100"], "the label value 100 stands twice"),
+        (["data.annotated_slices=w"], "data.annotated_slices.*it must be"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(changes: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare.main(["leg/manifest.csv", 'data.labels={background=0, leg=100, "m"=150, "l"=200}', *changes])
+
+
+@pytest.mark.parametrize("key", ["data.annotated_slices=none", "data.annotated_slices=x"])
+def test_a_recipe_that_says_another_axis_is_not_trained(key: str) -> None:
+    with pytest.raises(InputError, match="annotated_slices = 'z', the recipe says '[nx]"):
+        train.main(["annotated.toml", "name=other", key])
+
+
+def test_a_dataset_of_other_slices_is_not_the_same_dataset() -> None:
+    with pytest.raises(InputError, match="was prepared otherwise"):
+        prepare.main(["annotated.toml", "data.annotated_slices=none"])
