@@ -117,7 +117,7 @@ def test_keys_that_contradict_each_other_are_refused(changes: list[str], message
 
 @pytest.mark.parametrize("key", ["data.annotated_slices=none", "data.annotated_slices=x"])
 def test_a_recipe_that_says_another_axis_is_not_trained(key: str) -> None:
-    with pytest.raises(InputError, match="annotated_slices = 'z', the recipe says '[nx]"):
+    with pytest.raises(InputError, match=r"annotated_slices = 'z', the recipe says '[nx]"):
         train.main(["annotated.toml", "name=other", key])
 
 

@@ -28,8 +28,9 @@ def keys_help() -> str:
 def _row(key: str, field: Any) -> tuple[str, str, str]:
     if field.json_schema_extra == PLANNED:
         return key, "plan", field.description
-    default = "preset" if field.default is None else toml_value(field.default, typed=False)
-    return key, default, field.description
+    if field.default is None:
+        return key, "preset" if key.startswith("network.") else "none", field.description
+    return key, toml_value(field.default, typed=False), field.description
 
 
 def _is_section(field: Any) -> bool:
