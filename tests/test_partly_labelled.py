@@ -84,6 +84,13 @@ def test_preparing_says_what_is_labelled(capsys: pytest.CaptureFixture) -> None:
     assert "labelled in part: 4 of 4 cases, " in said
 
 
+def test_slices_that_look_as_if_they_alone_were_annotated_are_told_of(capsys: pytest.CaptureFixture) -> None:
+    prepare.main(["annotated.toml", "data.annotated_slices=none", "name=whole", "data.records=tfrecords/whole"])
+    said = capsys.readouterr().err
+    assert said.count("prepare with data.annotated_slices=z") == 1  # for all cases together
+    assert "labelled in part" not in said
+
+
 def test_a_run_learns_from_and_is_scored_on_what_is_labelled(capsys: pytest.CaptureFixture) -> None:
     train.main(["annotated.toml"])
     model = RunFolder(Path("saved_models/annotated")).load_model()

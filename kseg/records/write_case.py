@@ -20,6 +20,7 @@ from kseg.records.schema import NO_TRUTH, Head, encode_brick, encode_head
 from kseg.records.tfrecord import RecordWriter
 from kseg.storage.locations import Location, reaching
 from kseg.storage.read_ahead import read_ahead
+from kseg.volumes.annotated_slices import sliced_axes, sliced_note
 from kseg.volumes.intensity_normalisation import CaseIntensities
 from kseg.volumes.labels import UnknownLabelValues
 from kseg.volumes.volume_stream import VolumeStream
@@ -170,7 +171,8 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
             own_spacing_mm=own_spacing_mm,
             **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities, pieces.result())),
         )
-    return shard, tuple(dict.fromkeys((*image.notes, *indices.notes)))
+    sliced = () if labels.partly_labelled else sliced_axes(labels.planes)
+    return shard, tuple(dict.fromkeys((*image.notes, *indices.notes, *map(sliced_note, sliced[:1]))))
 
 
 def _records(

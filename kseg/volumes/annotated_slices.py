@@ -4,7 +4,7 @@ ITK-SNAP and 3D Slicer leave slices that nobody touched at 0, as background. Whi
 the foreground in them; one that was looked at and is empty is marked by a value of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream
 
 AXES = ("x", "y", "z")
+FEWEST_SLICES, THICKEST = 3, 2
+"""Slices, and planes of each, from which on foreground looks as if slices alone had been annotated."""
 
 
 class Annotation(BaseModel):
@@ -53,11 +55,12 @@ class Annotation(BaseModel):
         axis = AXES.index(self.across)
         marked = num_classes if self.empty_value is not None else None
         ignored = num_classes + (marked is not None)
-        annotated = np.zeros(labels.shape[axis], bool)
+        planes = [np.zeros(length, bool) for length in labels.shape]
         for first, slab in labels.read(GATHERED_PLANES):
             said = (slab[..., 0] > 0) & (slab[..., 0] != ignored)
-            here = _planes(axis, labels.axis, first, slab)
-            annotated[here] |= said.any(axis=tuple(other for other in range(3) if other != axis))
+            for number, across in enumerate(planes):
+                across[_planes(number, labels.axis, first, slab)] |= said.any(axis=other_axes(number))
+        annotated = planes[axis]
         dtype = index_dtype(num_classes)
         in_annotated = np.array([*range(num_classes), *([0] if marked else []), num_classes], dtype)
 
@@ -67,8 +70,40 @@ class Annotation(BaseModel):
                 np.moveaxis(indices, axis, 0)[~annotated[_planes(axis, labels.axis, first, slab)]] = num_classes
                 yield Slab(first, indices)
 
-        note = f"{annotated.sum()} of {len(annotated)} slices across {self.across} are annotated"
-        return replace(labels, dtype=dtype, read=read, notes=(*labels.notes, note))
+        notes = [f"{annotated.sum()} of {len(annotated)} slices across {self.across} are annotated"]
+        if likely := [name for name in sliced_axes(planes) if name != self.across]:
+            notes.append(f"{sliced_note(likely[0])}, not {self.across}")
+        return replace(labels, dtype=dtype, read=read, notes=(*labels.notes, *notes))
+
+
+def sliced_axes(planes: Sequence[np.ndarray]) -> list[str]:
+    """Return the axes across which foreground lies in slices by themselves, as if no others had been annotated.
+
+    Args:
+        planes: of x, y and z, which planes across it hold foreground, Boolean.
+    """
+    return [name for name, across in zip(AXES, planes, strict=True) if _is_sliced(across)]
+
+
+def sliced_note(across: str) -> str:
+    """Return a sentence on such a label map."""
+    return (
+        f"its foreground lies in single slices across {across} with empty ones between: if nobody annotated these, "
+        f"prepare with data.annotated_slices={across}"
+    )
+
+
+def other_axes(axis: int) -> tuple[int, ...]:
+    """Return the two axes along which a plane across `axis` lies."""
+    return tuple(other for other in range(3) if other != axis)
+
+
+def _is_sliced(across: np.ndarray) -> bool:
+    """Whether there are `FEWEST_SLICES` groups of planes or more, none thick, and each gap wider than a group."""
+    edges = np.flatnonzero(np.diff(across.astype(np.int8), prepend=0, append=0))
+    first, stop = edges[::2], edges[1::2]
+    gaps = first[1:] - stop[:-1]
+    return len(first) >= FEWEST_SLICES and int((stop - first).max()) <= THICKEST and int(gaps.min()) > THICKEST
 
 
 def _planes(axis: int, along: int, first: int, slab: np.ndarray) -> slice:

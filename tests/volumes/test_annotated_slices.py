@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.volumes.annotated_slices import AXES, Annotation
+from kseg.volumes.annotated_slices import AXES, Annotation, sliced_axes
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
@@ -76,3 +76,28 @@ def test_the_number_of_classes_decides_the_type_and_no_index_overflows(classes: 
 def test_the_value_of_empty_slices_is_no_classes() -> None:
     with pytest.raises(InputError, match="the label value 100 stands twice"):
         Annotation(across="z", empty_value=100).label_map_of_files(LEG)
+
+
+@pytest.mark.parametrize(
+    ("planes", "sliced"),
+    [
+        ("..#...#...#..", True),
+        ("..##...##...##", True),
+        ("#...#", False),  # two pieces may be two structures
+        ("..#.#.#.#", False),  # thin structures close to each other
+        ("..###...###...###", False),
+        (".............", False),
+        ("#############", False),
+    ],
+)
+def test_single_slices_with_empty_ones_between_look_like_annotated_slices(planes: str, sliced: bool) -> None:
+    whole = np.ones(9, bool)
+    across = np.array([plane == "#" for plane in planes])
+    assert sliced_axes([whole, across, whole]) == (["y"] if sliced else [])
+
+
+def test_another_axis_than_that_of_the_slices_is_told_of() -> None:
+    indices = np.zeros(SHAPE, np.uint8)
+    indices[1:4, ::10, 1:4] = 1
+    found = Annotation(across="x").of_annotated_slices(stream(indices), 2)
+    assert found.notes[1].endswith("prepare with data.annotated_slices=y, not x")
