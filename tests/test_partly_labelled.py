@@ -131,3 +131,12 @@ def test_a_recipe_that_says_another_axis_is_not_trained(key: str) -> None:
 def test_a_dataset_of_other_slices_is_not_the_same_dataset() -> None:
     with pytest.raises(InputError, match="was prepared otherwise"):
         prepare.main(["annotated.toml", "data.annotated_slices=none"])
+
+
+def test_slices_of_the_phantom_without_muscle_can_be_left_out() -> None:
+    shape = "phantom.shape=[24, 24, 32]"
+    prepare.main(["data.annotated_slices=x", "name=drawn", "data.records=tfrecords/drawn", shape, "phantom.subjects=3"])
+    for indices in labels_of("drawn").values():
+        labelled = indices < len(LABELS)
+        np.testing.assert_array_equal(labelled, np.broadcast_to(labelled[:, :1, :1], labelled.shape))
+        assert 0 < labelled.mean() < 1

@@ -171,8 +171,7 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
         raise _nameless_labels(recipe.data.source, found)
-    annotation = Annotation(across=recipe.data.annotated_slices, empty_value=recipe.data.empty_slices)
-    annotation.label_map_of_files(labels)  # checks that no class has the value of empty slices
+    annotation = _annotation(recipe, labels)
     channels = found.channel_names
     if not found.channels_stated:
         channels = names_by_file(channels[0], (case.images[0] for case in found.cases if not case.lacking))
@@ -191,6 +190,13 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
         for case in found.cases
     )
     return ScanList(channels, labels, tuple(scans), annotation=annotation)
+
+
+def _annotation(recipe: Recipe, labels: LabelMap) -> Annotation:
+    """Which slices count, by the recipe; `InputError` where the value of empty ones is a class's."""
+    annotation = Annotation(across=recipe.data.annotated_slices, empty_value=recipe.data.empty_slices)
+    annotation.label_map_of_files(labels)
+    return annotation
 
 
 def _open(
@@ -246,16 +252,19 @@ def _phantom_scans(recipe: Recipe) -> ScanList:
     options = recipe.phantom
     look = {"difficulty": options.difficulty, "muscle_scale": options.muscle_scale}
     drawn = phantoms(options.subjects, options.shape, seed=recipe.seed, **look)
+    annotation = _annotation(recipe, LABELS)
     scans = (
-        Scan(case, subject, "", partial(_draw, phantom), partial(_hash_of_phantom, phantom))
+        Scan(case, subject, "", partial(_draw, phantom, annotation), partial(_hash_of_phantom, phantom))
         for case, subject, phantom in drawn
     )
-    return ScanList(("ultrasound",), LABELS, tuple(scans))
+    return ScanList(("ultrasound",), LABELS, tuple(scans), annotation=annotation)
 
 
-def _draw(phantom: Phantom) -> tuple[VolumeStream, VolumeStream]:
+def _draw(phantom: Phantom, annotation: Annotation) -> tuple[VolumeStream, VolumeStream]:
     image, labels = phantom_volume(phantom)
-    return _open_memory(image, LABELS.to_indices(labels.array, "the phantom"))
+    indices = annotation.label_map_of_files(LABELS).to_indices(labels.array, "the phantom")
+    image_stream, label_stream = _open_memory(image, indices)
+    return image_stream, annotation.of_annotated_slices(label_stream, LABELS.num_classes)
 
 
 def _hash_of_phantom(phantom: Phantom) -> str:
