@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
     from kseg.recipe.types import Spacing
     from kseg.volumes.prediction_inputs import Inputs
     from kseg.volumes.prediction_outputs import Output
+    from kseg.volumes.volume_stream import VolumeStream
+
+    OpenAnnotation = Callable[[VolumeStream, Spacing], VolumeStream]
+    """Opens the annotation of an image."""
 
 PROTOCOLS = ("grpc", "rest")
 ASSUMED = "data.assume_spacing_mm"
+OF_ANNOTATION = ("data.annotated_slices", "data.empty_slices")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.evaluation.predicted_volumes import VolumeTable
     from kseg.volumes.prediction_outputs import plan_outputs
 
-    paths, changes, assuming = _sorted_words(arguments)
-    assumed = load_recipe(None, assuming).data.assume_spacing_mm
+    paths, changes, of_files = _sorted_words(arguments)
+    assumed = load_recipe(None, of_files).data.assume_spacing_mm
     predictor = _open_predictor(arguments, changes)
     inputs = _find_inputs(arguments, paths, predictor)
+    open_annotation = _annotation(arguments, of_files, predictor, len(inputs.scans) + len(inputs.refused))
     check_writable(out)
     table = VolumeTable(out)
     outputs, refused = plan_outputs(inputs.scans, out, arguments.force)
@@ -56,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             check_writable(out)  # a disk that is full by now need not be told so after minutes
             with refusals_told():
-                _segment_file(output, predictor, assumed or predictor.assume_spacing_mm, table, done)
+                _segment_file(output, predictor, assumed or predictor.assume_spacing_mm, table, done, open_annotation)
         except InputError as error:
             done.fail(output.scan.path, str(error))
     if arguments.json:
@@ -111,14 +117,15 @@ class _Done:
 
 
 def _sorted_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str], list[str]]:
-    """Return the inputs, the changes to how they are segmented, and those to what is assumed of files."""
+    """Return the inputs, the changes to how they are segmented, and those to how files are understood."""
     overrides = [word for word in arguments.words if is_override(word)]
     changes = [word for word in overrides if word.startswith("evaluation.")]
-    assuming = [word for word in overrides if word.startswith(f"{ASSUMED}=")]
-    if others := [word for word in overrides if word not in (*changes, *assuming)]:
+    keys = (ASSUMED, *(OF_ANNOTATION if arguments.annotation else ()))
+    of_files = [word for word in overrides if word.partition("=")[0] in keys]
+    if others := [word for word in overrides if word not in (*changes, *of_files)]:
         raise InputError(
             f"'{others[0]}' is no scan that is there, nor a change that can be made: those are evaluation.KEY=VALUE "
-            f"and {ASSUMED}=[i, j, k]"
+            f"and {ASSUMED}=[i, j, k], and with --annotation {' and '.join(OF_ANNOTATION)}"
         )
     paths = [Path(word) for word in arguments.words if word not in overrides]
     if arguments.split is None and not paths:
@@ -128,7 +135,30 @@ def _sorted_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str],
         raise InputError(f"--split is for cases of the run's own dataset: leave out '{paths[0]}', or leave out --split")
     if arguments.split and arguments.server:
         raise InputError("--split is for a run on this machine: name the scans, or a list of cases, with --server")
-    return paths, changes, assuming
+    return paths, changes, of_files
+
+
+def _annotation(
+    arguments: argparse.Namespace, of_files: Sequence[str], predictor: "Predictor", inputs: int
+) -> "OpenAnnotation | None":
+    """Return what opens `--annotation`, whose voxels are kept; None without one.
+
+    Raises:
+        InputError: it is not clear of which scan it is.
+    """
+    if arguments.annotation is None or predictor.labels_in_files is None:
+        return None
+    if inputs != 1:
+        raise InputError(f"--annotation is of one scan, and {inputs} are named: segment each scan by itself")
+    from kseg.volumes.annotated_slices import Annotation
+    from kseg.volumes.kept_annotation import open_annotation
+
+    label_map, annotation = predictor.labels_in_files
+    said = load_recipe(None, of_files).data
+    if "annotated_slices" in said.model_fields_set:
+        annotation = Annotation(across=said.annotated_slices, empty_value=said.empty_slices)
+    path = Path(arguments.annotation)
+    return lambda image, assumed: open_annotation(path, image, label_map, annotation, assumed)
 
 
 def _find_inputs(arguments: argparse.Namespace, paths: Sequence[Path], predictor: "Predictor") -> "Inputs":
@@ -156,6 +186,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--split", choices=SPLITS, help="segment these cases of the dataset that the run was made of")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the label maps and volumes.csv")
+    parser.add_argument(
+        "--annotation",
+        metavar="MASK",
+        help="label map of the scan that is annotated in part, by the labels of the training: what is annotated is "
+        f"kept, the rest is filled in; {OF_ANNOTATION[0]}=z says that slices across z are, if the training's were not",
+    )
     parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
     parser.add_argument(
         "--engine",
@@ -190,6 +226,8 @@ def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "P
         return LocalPredictor(arguments.run, changes, open_engine)
     if arguments.engine:
         raise InputError("--engine is for a run on this machine: leave it out with --server")
+    if arguments.annotation is not None:
+        raise InputError("--annotation is for a run on this machine: leave it out with --server")
     if changes:
         raise InputError(f"'{changes[0]}' cannot be changed for a served model: export the run anew with it")
     if arguments.deadline is not None and not 0 < arguments.deadline < math.inf:
@@ -206,12 +244,18 @@ def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "P
 
 
 def _segment_file(
-    output: "Output", predictor: "Predictor", assume_spacing_mm: "Spacing", table: "VolumeTable", done: _Done
+    output: "Output",
+    predictor: "Predictor",
+    assume_spacing_mm: "Spacing",
+    table: "VolumeTable",
+    done: _Done,
+    open_annotation: "OpenAnnotation | None",
 ) -> None:
     """Segment one scan and write its label map and its volumes; nothing of it stays in memory."""
     from kseg.console.terminal import progress
     from kseg.evaluation.predicted_volumes import volumes_ml
     from kseg.inference.scan_likeness import label_map_values, unlike_training
+    from kseg.volumes.kept_annotation import keep_annotation
     from kseg.volumes.read import open_image
     from kseg.volumes.watched_stream import WatchedStream
     from kseg.volumes.write import write_label_map
@@ -224,12 +268,15 @@ def _segment_file(
             done.skip(scan.path, f"is a label map: it holds {values}")
             return
         warnings.append(f"looks like a label map: it holds {values}")
+    annotated = open_annotation(image, assume_spacing_mm) if open_annotation else None
     watched = WatchedStream(image)
     mask = predictor.segment(
         watched.stream, name, partial(progress, description=str(Path(*output.scan.path.parts[-2:])))
     )
+    if annotated and predictor.labels_in_files:
+        keep_annotation(mask, annotated, predictor.labels_in_files[0])
     write_label_map(output.path, mask, image.stored)
-    for note in image.notes:
+    for note in (*image.notes, *(annotated.notes if annotated else ())):
         say(f"note: {name}: {note}")
     warnings += unlike_training(watched, predictor)
     if warnings:

@@ -140,3 +140,55 @@ def test_slices_of_the_phantom_without_muscle_can_be_left_out() -> None:
         labelled = indices < len(LABELS)
         np.testing.assert_array_equal(labelled, np.broadcast_to(labelled[:, :1, :1], labelled.shape))
         assert 0 < labelled.mean() < 1
+
+
+@pytest.fixture(scope="module")
+def scan(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a scan of the run `legs`, with a label map in another voxel order, annotated in two slices across z."""
+    made = tmp_path_factory.mktemp("scan")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train.main(["annotated.toml", "name=legs"])
+    image = nib.load(sorted((folder / "leg/images").iterdir())[0])
+    nib.save(image, made / "leg.nii.gz")
+    values = np.zeros(image.shape, np.uint8)
+    values[2:9, 3:7, 5], values[4:6, 4:6, 20] = 100, 200
+    flipped = nib.Nifti1Image(values, image.affine).as_reoriented([[0, -1], [2, 1], [1, 1]])
+    nib.save(flipped, made / "slices.nii.gz")
+    nib.save(nib.Nifti1Image(np.where(values, values, IGNORE).astype(np.uint8), image.affine), made / "ignored.nii.gz")
+    return made
+
+
+def masks(made: Path, *words: str) -> np.ndarray:
+    predict.main(["legs", str(made / "leg.nii.gz"), "--out", str(made / "masks"), "--force", *words])
+    return np.asarray(nib.load(made / "masks/leg.nii.gz").dataobj)
+
+
+def test_what_is_annotated_in_a_scan_is_kept_and_the_rest_filled_in(scan: Path, capsys: pytest.CaptureFixture) -> None:
+    plain = masks(scan)
+    kept = masks(scan, "--annotation", str(scan / "slices.nii.gz"))
+    assert "2 of 32 slices across z are annotated" in capsys.readouterr().err
+    expected = plain.copy()
+    expected[..., [5, 20]] = 0
+    expected[2:9, 3:7, 5], expected[4:6, 4:6, 20] = 100, 200
+    np.testing.assert_array_equal(kept, expected)
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "message"),
+    [
+        ("slices.nii.gz", ["data.annotated_slices=none"], "says of every voxel what it is"),
+        ("ignored.nii.gz", [], "holds the values 255"),
+        ("gone.nii.gz", [], "gone.nii.gz. does not exist"),
+        ("leg.nii.gz", [], "which no class has"),
+        ("slices.nii.gz", ["--server", "127.0.0.1:1"], "leave it out with --server"),
+    ],
+)
+def test_an_annotation_that_cannot_be_kept_is_refused(file: str, words: list[str], message: str, scan: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        masks(scan, "--annotation", str(scan / file), *words)
+
+
+def test_an_annotation_is_of_one_scan(scan: Path) -> None:
+    with pytest.raises(InputError, match="--annotation is of one scan, and 2 are named"):
+        masks(scan, str(scan / "slices.nii.gz"), "--annotation", str(scan / "slices.nii.gz"))

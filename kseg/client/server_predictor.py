@@ -54,6 +54,7 @@ class ServerPredictor:
         self.channel_names: tuple[str, ...] = ()
         self.structures: dict[int, str] = {}
         self.seen = None
+        self.labels_in_files = None
 
     def start(self) -> str:
         """Return where scans go; the server is ready."""

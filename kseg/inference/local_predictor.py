@@ -1,6 +1,7 @@
 """A trained run, loaded here, on this machine's processor or GPU."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class LocalPredictor:
         self.channels = len(description.channels)
         self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
         self.seen = description.seen
+        self.labels_in_files = (replace(description.label_map, ignore=description.ignore), description.annotation)
         self.structures = dict(zip(description.label_map.values[1:], description.label_map.names[1:], strict=True))
 
     def start(self) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 
 from kseg.recipe.types import Spacing
 from kseg.runs.seen_scans import SeenScans
+from kseg.volumes.annotated_slices import Annotation
+from kseg.volumes.labels import LabelMap
 from kseg.volumes.volume_stream import VolumeStream
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -38,6 +40,10 @@ class Predictor(Protocol):
     @property
     def structures(self) -> Mapping[int, str]:
         """Names of label values, without the background; empty where they are not known."""
+
+    @property
+    def labels_in_files(self) -> tuple[LabelMap, Annotation] | None:
+        """The labels of the training, and which slices of them counted; None where that is not known."""
 
     @property
     def seen(self) -> SeenScans | None:

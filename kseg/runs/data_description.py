@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kseg.recipe.types import Hash, Spacing
 from kseg.runs.seen_scans import SeenScans
+from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 
@@ -40,6 +41,10 @@ class DataDescription(BaseModel):
 
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
+    ignore: int | None = None
+    """Value in the label files of voxels that nobody labelled, where there was one."""
+    annotation: Annotation = Annotation()
+    """Which slices of the label files counted."""
     scales: tuple[Scale, ...] = ()
     """How each channel is normalised; empty for `"zscore"` throughout."""
     spacing_mm: Spacing = ()

@@ -50,7 +50,9 @@ def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
     """Return what a model trained on a dataset expects, and learns from; the recipe is `planned_recipe`'s."""
     return DataDescription(
         channels=manifest.channels,
-        labels=manifest.label_map.to_json(),
+        labels=manifest.labels,
+        ignore=manifest.ignore,
+        annotation=manifest.annotation,
         scales=scales_of(recipe.data.normalisation or (), manifest.plan),
         spacing_mm=manifest.spacing_mm,
         learned_from=LearnedFrom.of_split(manifest),
