@@ -113,7 +113,7 @@ def test_a_run_learns_from_and_is_scored_on_what_is_labelled(capsys: pytest.Capt
     ("changes", "message"),
     [
         (["data.empty_slices=7"], "empty_slices needs annotated_slices"),
-        (["data.annotated_slices=y", "data.empty_slices=100"], "the label value 100 stands twice"),
+        (["data.annotated_slices=y", "data.empty_slices=100"], "data.empty_slices = 100 is the value of .leg."),
         (["data.annotated_slices=w"], "data.annotated_slices.*it must be"),
     ],
 )
@@ -131,6 +131,15 @@ def test_a_recipe_that_says_another_axis_is_not_trained(key: str) -> None:
 def test_a_dataset_of_other_slices_is_not_the_same_dataset() -> None:
     with pytest.raises(InputError, match="was prepared otherwise"):
         prepare.main(["annotated.toml", "data.annotated_slices=none"])
+
+
+def test_a_run_that_learned_from_whole_label_maps_does_not_go_on_with_some_slices() -> None:
+    words = ["annotated.toml", "name=changed", "data.records=tfrecords/changed"]
+    prepare.main([*words, "data.annotated_slices=none"])
+    train.main([*words, "data.annotated_slices=none"])
+    prepare.main([*words, "--force"])
+    with pytest.raises(InputError, match=r"trained on other channels, labels, annotated slices|began with other scans"):
+        train.main([*words, "--resume", "train.epochs=3"])
 
 
 def test_slices_of_the_phantom_without_muscle_can_be_left_out() -> None:

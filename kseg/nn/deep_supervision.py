@@ -26,27 +26,41 @@ def supervised_network(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, [network.output, *heads], name="supervised")
 
 
-def supervised_loss(loss: Loss, labels: KerasTensor, outputs: Sequence[KerasTensor]) -> KerasTensor:
+def supervised_loss(
+    loss: Loss, labels: KerasTensor, outputs: Sequence[KerasTensor], partly_labelled: bool = False
+) -> KerasTensor:
     """Return the mean of the losses at all levels, each level's weight half that of the finer one.
 
     Args:
         loss: of labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`.
         labels: at the resolution of `outputs[0]`.
         outputs: what `supervised_network` returns.
+        partly_labelled: a label of `classes` or more is that of a voxel that nobody labelled.
     """
     weights = [0.5**level for level in range(len(outputs))]
-    losses = [loss(lower_resolution(labels, output), output) for output in outputs]
+    losses = [loss(lower_resolution(labels, output, partly_labelled), output) for output in outputs]
     return sum(weight * value for weight, value in zip(weights, losses, strict=True)) / sum(weights)
 
 
-def lower_resolution(labels: KerasTensor, like: KerasTensor) -> KerasTensor:
+def lower_resolution(labels: KerasTensor, like: KerasTensor, partly_labelled: bool = False) -> KerasTensor:
     """Return labels `(batch, x, y, z)` on the grid of `like`: the label in the middle of each block of voxels.
 
-    The blocks start at the first voxel; `like` may reach beyond the labels, where background is.
+    The blocks start at the first voxel; `like` may reach beyond the labels, where background is. With `partly_labelled`
+    a block of which some voxels alone are labelled has the label of one of these: single slices would be lost.
     """
     sizes, blocks = ops.shape(labels)[1:], ops.shape(like)[1:4]
     factors = [-(-size // count) for size, count in zip(sizes, blocks, strict=True)]
     padding = [(0, count * f - size) for size, count, f in zip(sizes, blocks, factors, strict=True)]
     padded = ops.pad(labels, [(0, 0), *padding])
-    x, y, z = factors
-    return padded[:, x // 2 :: x, y // 2 :: y, z // 2 :: z]
+    if not partly_labelled:
+        x, y, z = factors
+        return padded[:, x // 2 :: x, y // 2 :: y, z // 2 :: z]
+    classes = like.shape[-1]
+    for axis, factor in enumerate(factors, start=1):
+        middle, *others = sorted(range(factor), key=lambda offset, factor=factor: abs(offset - factor // 2))
+        at = [(slice(None),) * axis + (slice(offset, None, factor),) for offset in (middle, *others)]
+        chosen = padded[at[0]]
+        for place in at[1:]:
+            chosen = ops.where(ops.less(ops.cast(chosen, "int32"), classes), chosen, padded[place])
+        padded = chosen
+    return padded

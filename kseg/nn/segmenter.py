@@ -82,7 +82,8 @@ class Segmenter(keras.Model):
         training: bool = True,
     ) -> KerasTensor:
         """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
-        return supervised_loss(self.segmentation_loss, y, _levels(y_pred)) / replica_count()
+        loss = self.segmentation_loss
+        return supervised_loss(loss, y, _levels(y_pred), loss.partly_labelled) / replica_count()
 
     def train_step(self, *args: Any) -> Any:
         """Make Keras' training step."""

@@ -14,12 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from kseg.pictures.text import legend_label, names_as_written
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 """Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""
 
+VEIL, UNLABELLED = 0.4, "not labelled"
+"""How opaque the white is on what nobody labelled, and its name."""
 ROW_INCHES = 3.2
 LEGEND_ROW_INCHES, LEGEND_MARK_INCHES, LETTER_INCHES = 0.25, 0.6, 0.09
 """Of a legend at 10 points: a row, the line of a colour with its margins, a wide letter."""
@@ -61,7 +64,8 @@ def three_planes(
 
     Args:
         image: one channel (x, y, z), RAS+ voxel order.
-        truth: class indices (x, y, z), or None. They choose the slices; without them the prediction does.
+        truth: class indices (x, y, z), above the last class's where nobody labelled a voxel, or None. They choose the
+            slices; without them the prediction does.
         prediction: class indices (x, y, z), or None.
         spacing_mm: voxel size along x, y, z.
         class_names: names of the classes 1, 2, ..., without the background.
@@ -75,8 +79,14 @@ def three_planes(
     rows = rows or [("", np.zeros(image.shape, np.uint8))]
 
     width_inches = row_inches * sum(widths) + 2 * row_inches / ROW_INCHES
-    columns = _legend_columns(class_names, width_inches)
-    height_inches = (row_inches + 0.8) * len(rows) + 0.7 + LEGEND_ROW_INCHES * ceil(len(class_names) / columns)
+    legend = [
+        Line2D([], [], color=colour_of(index), lw=2, label=legend_label(name))
+        for index, name in enumerate(class_names, start=1)
+    ]
+    if any((labels > len(class_names)).any() for _, labels in rows):
+        legend.append(Patch(facecolor="1", edgecolor="0.5", label=UNLABELLED))
+    columns = _legend_columns([str(mark.get_label()) for mark in legend], width_inches)
+    height_inches = (row_inches + 0.8) * len(rows) + 0.7 + LEGEND_ROW_INCHES * ceil(len(legend) / columns)
     figure = Figure(figsize=(width_inches, height_inches))
     figure.set_layout_engine("constrained", wspace=0.08)
     figure.suptitle(title)
@@ -87,14 +97,13 @@ def three_planes(
         for plane, grey, panel in zip(PLANES, slices, axes, strict=True):
             where = centre[plane.normal]
             _draw_grey(panel, plane, grey, spacing_mm, (float(black), float(white)))
-            _draw_outlines(panel, plane, np.take(labels, where, axis=plane.normal), spacing_mm, len(class_names))
+            shown = np.take(labels, where, axis=plane.normal)
+            _veil(panel, shown > len(class_names))
+            _draw_outlines(panel, plane, shown, spacing_mm, len(class_names))
             heading = f"{name}\n{plane.name}, {'xyz'[plane.normal]} = {where}\n{plane.top}"
             panel.set_title(heading.lstrip(), fontsize="medium")
     figure.legend(
-        handles=[
-            Line2D([], [], color=colour_of(index), lw=2, label=legend_label(name))
-            for index, name in enumerate(class_names, start=1)
-        ],
+        handles=legend,
         loc="outside lower center",
         ncols=columns,
         frameon=False,
@@ -147,6 +156,14 @@ def _draw_grey(
     panel.set(xticks=[], yticks=[], xlabel=plane.bottom)
     panel.set_ylabel(plane.left, rotation=0, ha="right", va="center")
     panel.annotate(plane.right, (1, 0.5), (4, 0), xycoords="axes fraction", textcoords="offset points", va="center")
+
+
+def _veil(panel: Axes, unlabelled: np.ndarray) -> None:
+    """Lighten what nobody labelled in a slice (across, up) that is shown: it is neither structure nor background."""
+    if unlabelled.any():
+        white, veil = np.ones(unlabelled.T.shape), VEIL * unlabelled.T
+        extent = panel.images[0].get_extent()
+        panel.imshow(white, cmap="gray", vmin=0, vmax=1, alpha=veil, origin="lower", extent=extent)
 
 
 def _draw_outlines(

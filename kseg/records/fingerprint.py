@@ -1,5 +1,6 @@
 """What a case looks like in numbers, measured once while it is prepared: the plan is made from these."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,8 @@ class Fingerprint(BaseModel):
     """Measurements of a case.
 
     `inside` and `outside` hold for each channel low, high, mean and standard deviation (`intensity_statistics`) of the
-    voxels inside and outside the foreground; they are empty where there are no such voxels. `components` counts for
+    voxels inside and outside the foreground; they are empty where there are no such voxels. `everywhere` holds them of
+    all voxels, where nobody labelled some; else it is empty, since all are inside or outside. `components` counts for
     each foreground class its pieces that do not touch, not even at a corner; `largest_component` is the share of the
     class's voxels in the largest of them, 0 where there is none.
     """
@@ -29,8 +31,14 @@ class Fingerprint(BaseModel):
     class_voxels: tuple[NonNegativeInt, ...]
     inside: tuple[Statistics, ...]
     outside: tuple[Statistics, ...]
+    everywhere: tuple[Statistics, ...] = ()
     components: tuple[NonNegativeInt, ...]
     largest_component: tuple[ZeroToOne, ...]
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether the case has voxels that nobody labelled."""
+        return sum(self.class_voxels) < math.prod(self.shape)
 
 
 def take_fingerprint(
@@ -47,6 +55,7 @@ def take_fingerprint(
         class_voxels=tuple(labels.class_voxels),
         inside=tuple(_short(row) for row in intensities.of_foreground(True)),
         outside=tuple(_short(row) for row in intensities.of_foreground(False)),
+        everywhere=tuple(_short(row) for row in intensities.statistics()) if labels.partly_labelled else (),
         components=tuple(len(sizes) for sizes in pieces),
         largest_component=tuple(float(sizes.max() / sizes.sum()) if len(sizes) else 0.0 for sizes in pieces),
     )

@@ -1,7 +1,6 @@
 """The manifest of a prepared dataset: what its shards hold, checked before anything is trusted."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Collection
 from typing import Annotated, Literal
@@ -45,11 +44,6 @@ class Shard(Fingerprint, _Entry):
     origin_hash: Hash = Field(alias="source")
     recipe: Hash
     own_spacing_mm: Spacing = ()
-
-    @property
-    def partly_labelled(self) -> bool:
-        """Whether the case has voxels that nobody labelled."""
-        return sum(self.class_voxels) < math.prod(self.shape)
 
 
 class CaseEntry(Shard):
@@ -190,7 +184,7 @@ def _parsed(folder: Location) -> Manifest:
         if count > 1:
             raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: {PREPARE_AGAIN}")
     for case in manifest.cases:
-        if any(rows and len(rows) != len(manifest.channels) for rows in (case.inside, case.outside)):
+        if any(rows and len(rows) != len(manifest.channels) for rows in (case.inside, case.outside, case.everywhere)):
             raise InputError(
                 f"'{path}': case '{case.case}' has other channels than the dataset ({', '.join(manifest.channels)}): "
                 f"{PREPARE_AGAIN} with --force, which says what to fix"

@@ -204,8 +204,11 @@ def _shift(cases: Sequence[Fingerprint], channel: int) -> float:
 
 
 def _surroundings(cases: Sequence[Fingerprint], channel: int) -> list[Statistics]:
-    """Each case's statistics outside the foreground, or inside where there is nothing else."""
-    return [(case.outside or case.inside)[channel] for case in cases]
+    """Each case's statistics outside the foreground, or inside where there is nothing else.
+
+    Of a case that is labelled in part they are those of all voxels: what is labelled as background may be a rim.
+    """
+    return [(case.everywhere or case.outside or case.inside)[channel] for case in cases]
 
 
 def _fractions(cases: Sequence[Fingerprint]) -> np.ndarray:

@@ -21,10 +21,11 @@ def class_table(manifest: Manifest) -> Table:
         table.add_column(heading, justify="right")
     for index, name in enumerate(list(manifest.labels)[1:]):
         having = [case for case in manifest.cases if case.class_voxels[index + 1]]
+        whole = [case for case in having if not case.partly_labelled]  # of others each slice would be a piece
         cells = [
             f"{_median(case.class_voxels[index + 1] / sum(case.class_voxels) for case in having):.2%}",
-            f"{_median(case.components[index] for case in having):g}",
-            f"{_median(case.largest_component[index] for case in having):.0%}",
+            f"{_median(case.components[index] for case in whole):g}" if whole else "-",
+            f"{_median(case.largest_component[index] for case in whole):.0%}" if whole else "-",
         ]
         table.add_row(name, str(len(having)), *(cells if having else ["-"] * 3))
     return table

@@ -49,9 +49,15 @@ def shift_warnings(channels: Sequence[str], shifts: Sequence[float]) -> list[str
 
 def absence_warnings(cases: Sequence[Fingerprint], class_names: Sequence[str]) -> list[str]:
     """A class has no voxel in any case."""
-    found = np.sum([case.class_voxels for case in cases], axis=0)
-    return [
+    background, *found = np.sum([case.class_voxels for case in cases], axis=0)
+    absent = [name for name, voxels in zip(class_names[1:], found, strict=True) if not voxels]
+    told = [
         f"no case to train on has a voxel of '{name}': leave it out of the labels, or add scans with it"
-        for name, voxels in zip(class_names, found, strict=True)
-        if not voxels
+        for name in absent
     ]
+    if not background:
+        told.append(
+            f"no case to train on has a voxel that is labelled as '{class_names[0]}', so that a network learns that "
+            "everything is foreground: label some of what lies around the structures, too"
+        )
+    return told

@@ -47,9 +47,10 @@ def _contradictions(data: Data, manifest: Manifest) -> Iterator[tuple[str, Any, 
     elif all_labels := _all_labels(data, manifest):
         prepared = dict(manifest.label_map.in_files)
         wanted = {name: value for name, value in all_labels.items() if not data.classes or name in prepared}
+        ignores_others = bool(data.labels) and LabelMap.from_json(data.labels).ignore != manifest.ignore
         if wanted != prepared and manifest.source == PHANTOM:
             yield "classes", classes, data.classes
-        elif wanted != prepared:
+        elif wanted != prepared or ignores_others:
             yield "labels", prepared, wanted
     annotation = manifest.annotation
     if "annotated_slices" in given and data.annotated_slices != annotation.across:

@@ -115,7 +115,7 @@ def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:
     scans = tuple(
         replace(
             scan,
-            open=partial(_open_resampled, scan.open, spacing_mm, scan.case),
+            open=partial(_open_resampled, scan.open, spacing_mm, scan.case, found.labels.num_classes),
             truth=partial(_open_truth, scan.open),
         )
         for scan in found.scans
@@ -146,11 +146,12 @@ def _open_reduced(
 
 
 def _open_resampled(
-    open_own: Callable[[], tuple[VolumeStream, VolumeStream]], spacing_mm: Spacing, case: str
+    open_own: Callable[[], tuple[VolumeStream, VolumeStream]], spacing_mm: Spacing, case: str, num_classes: int
 ) -> tuple[VolumeStream, VolumeStream]:
     image, labels = open_own()
     try:
-        return at_spacing(image, spacing_mm, linear), at_spacing(labels, spacing_mm, by_label)
+        of_labels = partial(by_label, ignored=num_classes)
+        return at_spacing(image, spacing_mm, linear), at_spacing(labels, spacing_mm, of_labels)
     except InputError as error:
         raise InputError(f"case '{case}': {error}") from None
 

@@ -134,8 +134,8 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
         labels = pack_labels(indices, bricks, job.num_classes)
         if not labels.labelled.any():
             raise InputError(
-                f"case '{scan.case}' has no voxel that somebody labelled (all are `ignore`): label some slices of it, "
-                "or leave it out"
+                f"case '{scan.case}' has no voxel that somebody labelled: label some slices of it, or leave it out; if "
+                "there are some, data.spacing_mm is too coarse for them"
             )
         pieces = threads.submit(foreground_pieces, labels)
         intensities = CaseIntensities(image.dtype, image.channels, int(np.prod(image.shape)))

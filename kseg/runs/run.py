@@ -104,8 +104,8 @@ def check_resumable(run: Run) -> None:
         )
     if description.of_scans != run.description.of_scans:
         raise InputError(
-            f"run '{folder.path}' was trained on other channels, labels, intensities or voxels than those of "
-            f"'{recipe.data.records}'"
+            f"run '{folder.path}' was trained on other channels, labels, annotated slices, intensities or voxels than "
+            f"those of '{recipe.data.records}'"
         )
     before, now = folder.load_recipe().model_dump(), recipe.model_dump()
     for key in MAY_CHANGE:

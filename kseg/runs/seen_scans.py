@@ -63,7 +63,7 @@ class SeenScans(BaseModel):
 
 
 def _range_of(case: "Fingerprint", channel: int) -> Range:
-    rows = [side[channel] for side in (case.inside, case.outside) if side]
+    rows = [side[channel] for side in (case.inside, case.outside, case.everywhere) if side]
     return min(row[LOW] for row in rows), max(row[HIGH] for row in rows)
 
 

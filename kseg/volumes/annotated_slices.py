@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from kseg.console.errors import InputError
 from kseg.recipe.types import Axis, NoAxis
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream
@@ -36,6 +37,12 @@ class Annotation(BaseModel):
         """
         if self.empty_value is None:
             return classes
+        for name, value in classes.in_files:
+            if value == self.empty_value:
+                raise InputError(
+                    f"data.empty_slices = {value} is the value of '{name}': annotated slices without foreground need "
+                    "one of their own"
+                )
         return replace(classes, names=(*classes.names, "data.empty_slices"), values=(*classes.values, self.empty_value))
 
     def of_annotated_slices(self, labels: VolumeStream, num_classes: int) -> VolumeStream:

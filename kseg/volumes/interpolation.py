@@ -10,6 +10,7 @@ import numpy as np
 
 STEPS = 2**16
 """Places in a voxel."""
+MOST = 0.5
 
 
 def places_of(old: int, new: int, ratio: float) -> np.ndarray:
@@ -38,12 +39,13 @@ def linear(voxels: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
     return interpolated.astype(voxels.dtype, copy=False)
 
 
-def by_label(indices: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
+def by_label(indices: np.ndarray, places: Sequence[np.ndarray], ignored: int | None = None) -> np.ndarray:
     """Return the class whose indicator, interpolated linearly, is largest, the lowest of equals.
 
     Args:
         indices: `(x, y, z)`, 0 for the background.
         places: of the new voxels along each axis, in old voxels, rising.
+        ignored: index of voxels that nobody labelled: a new voxel has it where they are more than half of it.
     """
     found = np.zeros([len(along) for along in places], indices.dtype)
     box = _box(indices)
@@ -59,10 +61,12 @@ def by_label(indices: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
     near = [along - first for along, first in zip(near, firsts, strict=True)]
     largest = _interpolated(around == 0, near, np.float64)
     labels = np.unique(around)
-    for label in labels[labels > 0]:
+    for label in labels[(labels > 0) & (labels != (0 if ignored is None else ignored))]:
         share = _interpolated(around == label, near, np.float64)
         wins = share > largest
         winner[wins], largest[wins] = label, share[wins]
+    if ignored is not None:
+        winner[_interpolated(around == ignored, near, np.float64) > MOST] = ignored
     return found
 
 

@@ -57,7 +57,7 @@ class LabelMap:
     def __post_init__(self) -> None:
         if len(self.names) != len(self.values):
             raise InputError(f"a label map pairs names with values: received {self.names} and {self.values}.")
-        if not 2 <= len(self.names) <= MAX_CLASSES:
+        if len(self.names) < 2 or len(self.in_files) > MAX_CLASSES:
             raise InputError(
                 f"a label map holds 2 to {MAX_CLASSES} classes, the background among them: received "
                 f"{len(self.names)}; name the background and at least one structure in `data.labels`."

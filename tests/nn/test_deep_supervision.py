@@ -42,3 +42,26 @@ def test_supervision_trains_the_lower_levels_and_leaves_the_network_as_it_is():
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
     assert len(twin(x, training=True)) == 3
     assert twin.count_params() == model.count_params() > network.count_params()
+
+
+def test_of_a_block_with_some_labelled_voxels_one_of_these_is_taken():
+    labels = np.full((1, 8, 8, 12), 2, np.uint8)  # nobody labelled it
+    labels[..., 0::6] = np.random.default_rng(0).integers(0, 2, labels[..., 0::6].shape)
+    for factor in (2, 4):
+        like = np.zeros((1, 8 // factor, 8 // factor, 12 // factor, 2))
+        middle = ops.convert_to_numpy(lower_resolution(labels, like))
+        lower = ops.convert_to_numpy(lower_resolution(labels, like, partly_labelled=True))
+        planes = sorted({z // factor for z in (0, 6)})
+        assert (middle == 2).all() or factor == 4  # what the middle alone would leave of them
+        for plane in range(12 // factor):
+            assert (lower[..., plane] < 2).all() == (plane in planes)
+        for plane, z in zip(planes, (0, 6), strict=True):  # in the plane the middle of each block, as ever
+            step = slice(factor // 2, None, factor)
+            np.testing.assert_array_equal(lower[0, ..., plane], labels[0, step, step, z])
+
+
+def test_where_all_is_labelled_the_middle_of_each_block_is_taken_either_way():
+    labels = np.random.default_rng(1).integers(0, 3, (2, 9, 8, 4)).astype(np.uint8)
+    like = np.zeros((2, 3, 2, 4, 3))
+    for one, other in zip(*(lower_resolution(labels, like, partly) for partly in (False, True)), strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))

@@ -151,3 +151,21 @@ def test_panels_keep_the_proportions_of_the_patient(tmp_path: Path) -> None:
     for inside in regions:
         rows, columns = (np.ptp(axis) for axis in np.nonzero(inside))
         assert rows == pytest.approx(columns, abs=2)
+
+
+def test_what_nobody_labelled_is_lighter_and_named(tmp_path: Path) -> None:
+    image, truth = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
+    image[0, 0, 0], truth[8:16, 10:20, 4:10] = 1, 1
+    whole = draw(tmp_path, image, truth, truth)
+    partly = np.where(np.arange(SHAPE[2]) % 7, len(NAMES) + 1, truth).astype(np.uint8)
+    partly[..., 7] = truth[..., 7]
+    veiled = draw(tmp_path, image, partly, truth)
+
+    def black(picture: np.ndarray) -> int:
+        return int((picture.max(axis=-1) < 0.05).sum())
+
+    def grey(picture: np.ndarray) -> int:
+        return int((np.abs(picture - 0.4).max(axis=-1) < 0.02).sum())
+
+    assert grey(veiled) > 0.2 * black(whole) > 20 * grey(whole)
+    assert black(veiled) > 0.4 * black(whole)  # the prediction's row, and the labelled slices

@@ -17,6 +17,7 @@ from kseg.records.write import preparation_hash
 from kseg.records.write_case import CaseJob, write_case
 from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.intensity_normalisation import intensity_statistics
+from kseg.volumes.interpolation import by_label
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
@@ -71,6 +72,9 @@ def test_measurements_leave_them_out_and_the_scale_of_the_image_does_not(tmp_pat
         expected = intensity_statistics(image.array[where][:, None, None])
         np.testing.assert_allclose(row, expected, rtol=1e-5)
     np.testing.assert_allclose(read(shard, tmp_path).statistics, intensity_statistics(image.array), rtol=1e-6)
+    np.testing.assert_allclose(shard.everywhere, intensity_statistics(image.array), rtol=1e-5)
+    whole = written(scan_in_memory("leg", "leg", "", image, np.where(indices == NOBODY, 0, indices)), tmp_path)
+    assert whole.everywhere == ()
     assert all(count <= np.count_nonzero(indices == index) for index, count in enumerate(shard.components, start=1))
 
 
@@ -112,6 +116,16 @@ def test_some_classes_alone_and_another_spacing_keep_what_nobody_labelled(tmp_pa
     assert case.labels.shape == (9, 8, 14)
     np.testing.assert_array_equal(case.labels[..., 0], indices[..., 0])
     assert (case.labels[..., 3] == NOBODY).all()
+
+
+def test_a_new_voxel_is_ignored_where_most_of_it_is_and_not_where_classes_meet() -> None:
+    indices = np.array([[[1, NOBODY]], [[2, NOBODY]]], np.uint8)  # shares 0.3, 0.3 and 0.4 in the middle
+    where = [np.array([0.5]), np.array([0.0]), np.array([0.375, 0.625])]
+    assert by_label(indices, where, ignored=NOBODY).tolist() == [[[1, NOBODY]]]
+    assert by_label(indices, where).tolist() == [[[NOBODY, NOBODY]]]
+    whole = np.random.default_rng(0).integers(0, CLASSES, (4, 5, 6)).astype(np.uint8)
+    places = [np.linspace(0, length - 1, 9) for length in whole.shape]
+    np.testing.assert_array_equal(by_label(whole, places, ignored=NOBODY), by_label(whole, places))
 
 
 def test_what_is_ignored_and_which_slices_count_are_part_of_how_a_case_is_prepared() -> None:

@@ -15,6 +15,12 @@ def test_a_class_that_nobody_has_is_named() -> None:
     assert "'muscle'" in warning
 
 
+def test_a_background_that_nobody_labelled_is_told_of_in_other_words() -> None:
+    (warning,) = plan_of(fingerprint(class_voxels=(0, 1_000), outside=())).warnings
+    assert "a network learns that everything is foreground" in warning
+    assert "leave it out" not in warning
+
+
 def test_ranges_that_differ_wildly_are_said_and_are_not_ct() -> None:
     wild = fingerprint(outside=((0.0, 1e6, 5e5, 1e5),))
     plan = plan_of(fingerprint(), wild, channels=("CT",))

@@ -103,3 +103,14 @@ def test_classes_of_the_phantom_are_known(tiny_dataset: Path) -> None:
         check(soleus)
     with pytest.raises(InputError, match=r"data\.source = 'phantom', the recipe says 'legs'"):
         check(phantom, "data.source=legs")
+
+
+def test_a_class_named_ignore_is_not_what_is_ignored(manifest: Callable[..., Manifest]) -> None:
+    of_before = manifest().model_copy(update={"labels": {"background": 0, "ignore": 100}})
+    with pytest.raises(InputError, match=r"was prepared with data\.labels = "):
+        check(of_before, LABELS.replace("muscle = 100", "muscle = 7, ignore = 100"))
+    ignoring = manifest().model_copy(update={"ignore": 7})
+    check(ignoring, LABELS.replace("}", ", ignore = 7}"))
+    for words in (LABELS, LABELS.replace("}", ", ignore = 8}")):
+        with pytest.raises(InputError, match="was prepared with"):
+            check(ignoring, words)

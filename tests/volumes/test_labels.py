@@ -194,3 +194,10 @@ def test_the_label_named_ignore_is_no_class():
         LabelMap.from_json({"background": 0, "soleus": 100, "ignore": 1.5})
     with pytest.raises(InputError, match="2 to 65535 classes"):
         LabelMap.from_json({"background": 0, "ignore": 100})
+
+
+def test_what_is_ignored_counts_among_the_values_that_an_index_can_stand_for():
+    names = ("background", *(f"part_{value}" for value in range(1, 65535)))
+    assert LabelMap(names[:-1], tuple(range(65534)), ignore=70000).num_classes == 65534
+    with pytest.raises(InputError, match="2 to 65535 classes"):
+        LabelMap(names, tuple(range(65535)), ignore=70000)
