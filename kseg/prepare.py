@@ -229,7 +229,11 @@ def _recipe(words: Sequence[str]) -> Recipe:
     name = source_name(recipe.data.source)
     if recipe.data.records == f"tfrecords/{fit_name(name)}" and fit_name(name) != name:
         say(f"'{name}' is prepared as '{fit_name(name)}': name=... and data.records=... choose others")
-    return recipe
+    if not recipe.train.start_from:
+        return recipe
+    from kseg.runs.start_from import with_spacing_of_start
+
+    return with_spacing_of_start(recipe)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
     from kseg.runs.run import Run
     from kseg.runs.run_folder import RunFolder
+    from kseg.runs.start_from import Start
     from kseg.storage.locations import Location
     from kseg.training.workers import Workers
 
@@ -53,9 +54,8 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     import keras
 
     from kseg.patches.file_systems import open_file_system
-    from kseg.runs.planned_recipe import as_begun, least_steps, planned_recipe
+    from kseg.runs.planned_recipe import least_steps, planned_recipe
     from kseg.runs.run import summarise_folds
-    from kseg.runs.run_folder import RunFolder
     from kseg.training.budget import TooFewSteps
     from kseg.training.stop_on_signal import Stopped
     from kseg.training.workers import start_workers
@@ -63,21 +63,20 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     workers = start_workers()
     termination.listen_again()  # TensorFlow listens too where there are several workers
     open_file_system(records)
-    if arguments.resume and (begun := _begun(RunFolder(recipe.run_folder))):
-        recipe = as_begun(recipe, begun)
+    recipe, start = _as_before(recipe, manifest, arguments.resume)
     complete = planned_recipe(recipe, manifest)
     least = 0 if arguments.resume else least_steps(recipe, complete)
     reports, stopped = [], None
     try:
         try:
-            reports = _train_runs(arguments, complete, records, manifest, workers, termination, least)
+            reports = _train_runs(arguments, complete, start, records, manifest, workers, termination, least)
         except TooFewSteps as found:
             keras.utils.clear_session()
             held = round(recipe.train.max_minutes * 60 / found.step_seconds)
             say(f"a step takes {found.step_seconds:.1f} s here: the time would hold {held}; the run begins anew")
             voxels = math.prod(complete.patches.size) * complete.patches.batch_size
             complete = planned_recipe(recipe, manifest, found.step_seconds / voxels)
-            reports = _train_runs(arguments, complete, records, manifest, workers, termination)
+            reports = _train_runs(arguments, complete, start, records, manifest, workers, termination)
     except Stopped as end:
         stopped = end
     with workers.missed():
@@ -157,15 +156,32 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     check_spared(read, folder)
 
 
-def _begun(folder: "RunFolder") -> Recipe | None:
-    """Return the recipe with which a run, or the first of its folds, began."""
+def _as_before(recipe: Recipe, manifest: "Manifest", resume: bool) -> "tuple[Recipe, Start | None]":
+    """Return the recipe as the run began, where it is resumed, or as the run has it that it starts from; and that."""
+    from kseg.runs.planned_recipe import as_begun
+    from kseg.runs.run_folder import RunFolder
+    from kseg.runs.start_from import following, open_start, spacing_note, start_of_begun
+
+    if resume and (begun := _begun(RunFolder(recipe.run_folder))):
+        return as_begun(recipe, begun.load_recipe()), start_of_begun(begun)
+    start = open_start(recipe)
+    if start is None:
+        return recipe, None
+    if note := spacing_note(start, manifest.spacing_mm):
+        say(f"note: {note}")
+    return following(recipe, start, len(manifest.channels)), start
+
+
+def _begun(folder: "RunFolder") -> "RunFolder | None":
+    """Return the folder of a run that began, or of the first of its folds."""
     runs = [folder, *map(folder.fold, folder.fold_numbers)]
-    return next((one.load_recipe() for one in runs if one.recipe.is_file()), None)
+    return next((one for one in runs if one.recipe.is_file()), None)
 
 
 def _train_runs(
     arguments: argparse.Namespace,
     recipe: Recipe,
+    start: "Start | None",
     records: "Location",
     manifest: "Manifest",
     workers: "Workers",
@@ -178,7 +194,7 @@ def _train_runs(
     from kseg.runs.owned_files import FOLDS, RUN
     from kseg.runs.run import check_resumable, make_runs
 
-    runs = make_runs(recipe, records, manifest, arguments.folds or 0)
+    runs = make_runs(recipe, records, manifest, arguments.folds or 0, start)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
     for one in resumed:
         check_resumable(one)

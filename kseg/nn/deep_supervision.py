@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
 
 Loss = Callable[[KerasTensor, KerasTensor], KerasTensor]
@@ -57,10 +58,9 @@ def lower_resolution(labels: KerasTensor, like: KerasTensor, partly_labelled: bo
         return padded[:, x // 2 :: x, y // 2 :: y, z // 2 :: z]
     classes = like.shape[-1]
     for axis, factor in enumerate(factors, start=1):
-        middle, *others = sorted(range(factor), key=lambda offset, factor=factor: abs(offset - factor // 2))
-        at = [(slice(None),) * axis + (slice(offset, None, factor),) for offset in (middle, *others)]
-        chosen = padded[at[0]]
-        for place in at[1:]:
-            chosen = ops.where(ops.less(ops.cast(chosen, "int32"), classes), chosen, padded[place])
+        middle_first = np.argsort(np.abs(np.arange(factor) - factor // 2), kind="stable").tolist()
+        chosen, *others = [padded[(slice(None),) * axis + (slice(first, None, factor),)] for first in middle_first]
+        for other in others:
+            chosen = ops.where(ops.less(ops.cast(chosen, "int32"), classes), chosen, other)
         padded = chosen
     return padded

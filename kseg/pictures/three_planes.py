@@ -10,6 +10,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -79,7 +80,7 @@ def three_planes(
     rows = rows or [("", np.zeros(image.shape, np.uint8))]
 
     width_inches = row_inches * sum(widths) + 2 * row_inches / ROW_INCHES
-    legend = [
+    legend: list[Artist] = [
         Line2D([], [], color=colour_of(index), lw=2, label=legend_label(name))
         for index, name in enumerate(class_names, start=1)
     ]

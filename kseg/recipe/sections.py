@@ -20,6 +20,7 @@ from kseg.recipe.types import (
     Name,
     NoAxis,
     Normalisation,
+    Part,
     Rates,
     Section,
     Seed,
@@ -240,6 +241,12 @@ class Train(Section):
     validation_patches: PositiveInt = Field(
         16, description="patches, always the same, by which the kept model is chosen"
     )
+    start_from: str = Field(
+        "",
+        description="trained run whose weights a new one begins with, where they fit; network, spacing and "
+        "normalisation are its, too, where the recipe says nothing",
+    )
+    frozen: tuple[Part, ...] = Field((), description="parts of the network that keep the weights of start_from")
     cache_dir: str = Field("", description="folder of a local disk to copy shards to before training; empty for none")
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "auto", description="Keras dtype policy; 'auto': mixed_bfloat16 on CPUs that are faster with it (AMX)"
@@ -247,6 +254,12 @@ class Train(Section):
     deterministic: bool = Field(
         False, description="ask TensorFlow for the same bits each time on GPUs too, slower; on one CPU device they are"
     )
+
+    @model_validator(mode="after")
+    def _something_to_freeze(self) -> "Train":
+        if self.frozen and not self.start_from:
+            raise ValueError("frozen needs start_from: new weights that never learn are noise")
+        return self
 
 
 class Evaluation(Section):

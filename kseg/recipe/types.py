@@ -17,6 +17,8 @@ from pydantic import (
 
 Axis = Literal["x", "y", "z"]
 NoAxis = Literal["none"]
+Part = Literal["stem", "encoder", "decoder"]
+"""Of a network."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 EVALUATED: tuple[Split, ...] = ("val", "test")

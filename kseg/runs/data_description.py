@@ -53,6 +53,8 @@ class DataDescription(BaseModel):
     """Subjects on whom a fold validated, instead of the dataset's own; empty where the run is no fold."""
     learned_from: LearnedFrom = LearnedFrom()
     """Empty where a run of an earlier version does not say whose scans it learned from."""
+    learned_before: tuple[str, ...] = ()
+    """Subjects whose scans the run knows by the one that it started from."""
     seen: SeenScans | None = None
     """What the scans were like; None where a run of an earlier version does not say."""
 
@@ -64,7 +66,9 @@ class DataDescription(BaseModel):
     @property
     def of_scans(self) -> "DataDescription":
         """The same without whose scans the run learned from, and what these were like."""
-        return self.model_copy(update={"val_subjects": (), "learned_from": LearnedFrom(), "seen": None})
+        return self.model_copy(
+            update={"val_subjects": (), "learned_from": LearnedFrom(), "learned_before": (), "seen": None}
+        )
 
     @property
     def chosen_by(self) -> tuple[str, ...]:

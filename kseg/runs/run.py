@@ -15,6 +15,7 @@ from kseg.runs.owned_files import NAME_ANOTHER
 from kseg.runs.planned_recipe import scales_of
 from kseg.runs.run_folder import RunFolder
 from kseg.runs.seen_scans import SeenScans
+from kseg.runs.start_from import Start
 from kseg.storage.files import whole_file
 from kseg.storage.locations import Location
 
@@ -46,21 +47,33 @@ class Run:
         return bool(self.folder.saved_checkpoints)
 
 
-def describe_data(recipe: Recipe, manifest: Manifest) -> DataDescription:
-    """Return what a model trained on a dataset expects, and learns from; the recipe is `planned_recipe`'s."""
+def describe_data(recipe: Recipe, manifest: Manifest, start: Start | None = None) -> DataDescription:
+    """Return what a model trained on a dataset expects, and learns from.
+
+    Args:
+        recipe: `planned_recipe`'s.
+        manifest: of the dataset.
+        start: the run that it starts from, whose scales it keeps where the channels are normalised alike.
+    """
+    scales = scales_of(recipe.data.normalisation or (), manifest.plan)
+    if start and [scale.kind for scale in start.scales] == [scale.kind for scale in scales]:
+        scales = start.scales
     return DataDescription(
         channels=manifest.channels,
         labels=manifest.labels,
         ignore=manifest.ignore,
         annotation=manifest.annotation,
-        scales=scales_of(recipe.data.normalisation or (), manifest.plan),
+        scales=scales,
         spacing_mm=manifest.spacing_mm,
         learned_from=LearnedFrom.of_split(manifest),
+        learned_before=start.subjects if start else (),
         seen=SeenScans.of_manifest(manifest),
     )
 
 
-def make_runs(recipe: Recipe, records: Location, manifest: Manifest, folds: int) -> list[Run]:
+def make_runs(
+    recipe: Recipe, records: Location, manifest: Manifest, folds: int, start: Start | None = None
+) -> list[Run]:
     """Return the run in `saved_models/<name>`, or with `folds` above 0 those in its folders `fold-1`, `fold-2` ...
 
     Args:
@@ -68,17 +81,18 @@ def make_runs(recipe: Recipe, records: Location, manifest: Manifest, folds: int)
         records: folder of the shards.
         manifest: of the dataset.
         folds: number of folds; their subjects to validate on are all but the test's.
+        start: the run that they start from, if there is one.
 
     Raises:
         InputError: `folds` does not suit the number of subjects.
     """
     folder = RunFolder(recipe.run_folder)
     if not folds:
-        return [Run(recipe, folder, records, manifest, describe_data(recipe, manifest))]
+        return [Run(recipe, folder, records, manifest, describe_data(recipe, manifest, start))]
     runs = []
     for number, subjects in enumerate(validation_folds(manifest, folds, recipe.seed), start=1):
         of_fold = manifest.with_validation(subjects)
-        description = describe_data(recipe, of_fold).model_copy(update={"val_subjects": tuple(subjects)})
+        description = describe_data(recipe, of_fold, start).model_copy(update={"val_subjects": tuple(subjects)})
         runs.append(Run(recipe, folder.fold(number), records, of_fold, description))
     return runs
 

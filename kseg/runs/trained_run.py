@@ -72,7 +72,7 @@ class TrainedRun:
         for members, cases in self.share_out(manifest, split):
             scored = {case.subject for case in cases.of_split(split)}
             known = [member.load_data_description() for member in members]
-            trained_on = {subject for one in known for subject in one.learned_from.train}
+            trained_on = {subject for one in known for subject in (*one.learned_from.train, *one.learned_before)}
             chosen_by = {subject for one in known for subject in one.chosen_by}
             problem = ""
             if found := scored & trained_on:

@@ -16,11 +16,12 @@ from kseg.runs.data_description import DataDescription
 from kseg.runs.history import cut_history
 from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.run import Run
-from kseg.runs.run_folder import RunFolder
+from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import whole_folder
 from kseg.training.checkpoints import State, load_checkpoint, random_seeds, values_of, write_checkpoint
 from kseg.training.huge_pages import use_huge_pages
 from kseg.training.optimizer import build_optimizer
+from kseg.training.start_weights import freeze, take_weights
 from kseg.training.workers import Workers
 
 
@@ -46,6 +47,11 @@ def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, Stat
             model, state = load_checkpoint(folder, description)
         else:
             model = compiled_model(recipe, description, run.manifest.partly_labelled)
+            if recipe.train.start_from:
+                begin = take_weights(model, open_run(recipe.train.start_from), recipe.train.start_from)
+                freeze(model, recipe.train.frozen)
+                if workers.is_chief:
+                    say(begin)
             model.optimizer.build(model.trainable_variables)
             state = State(seeds=values_of(random_seeds(model)))
     workers.check_alike(f"{dump_recipe(recipe)}\n{description}\n{state}")

@@ -1,0 +1,61 @@
+"""The weights with which a run begins that starts from another: `train.start_from` and `train.frozen`."""
+
+from collections.abc import Sequence
+
+import keras
+
+from kseg.console.errors import InputError
+from kseg.nn.segmenter import Segmenter
+from kseg.runs.run_folder import RunFolder
+from kseg.runs.start_from import told_layers
+
+
+def take_weights(model: Segmenter, source: RunFolder, run: str) -> str:
+    """Give a new model the weights of a trained run, layer by layer, where names and shapes are the same.
+
+    The others, such as those of an output for other classes, stay as they were drawn; so do learned penalties.
+
+    Args:
+        model: that is to be trained.
+        source: folder of the trained run.
+        run: its name, for messages.
+
+    Returns:
+        A sentence on which layers were taken, and which are new.
+
+    Raises:
+        InputError: the run's model is damaged, or no layer of it fits.
+    """
+    theirs = {layer.name: _by_path(layer) for layer in source.load_model().network.layers}
+    taken, new = 0, []
+    for layer in model.network.layers:
+        own, other = _by_path(layer), theirs.get(layer.name, {})
+        if not own:
+            continue
+        if {path: weight.shape for path, weight in own.items()} == {path: one.shape for path, one in other.items()}:
+            for path, weight in own.items():
+                weight.assign(other[path])
+            taken += 1
+        else:
+            new.append(layer.name)
+    if not taken:
+        raise InputError(
+            f"train.start_from: no layer of run '{run}' has the name and the shape of one of this network: leave the "
+            "section 'network' out of the recipe, so that it is that run's"
+        )
+    return told_layers(taken, new, run)
+
+
+def freeze(model: Segmenter, parts: Sequence[str]) -> None:
+    """Keep the weights of the network's layers of these `parts` as they are: "stem", "encoder", "decoder".
+
+    Norms of a layer that does not learn use their moving statistics, in training too, and keep them.
+    """
+    for layer in model.network.layers:
+        if layer.name.partition("_")[0] in parts:
+            layer.trainable = False
+
+
+def _by_path(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """A layer's weights by their paths within it."""
+    return {weight.path.rpartition(f"{layer.name}/")[2]: weight for weight in layer.weights}
