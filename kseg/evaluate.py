@@ -31,9 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parse(argv)
 
     from kseg.records.manifest import load_manifest
+    from kseg.runs.package import as_run
     from kseg.runs.trained_run import open_trained
 
-    trained = open_trained(arguments.run, arguments.changes)
+    trained = open_trained(as_run(arguments.run), arguments.changes)
     folder, recipe, description = trained.folder, trained.recipe, trained.description
     records = location_of(arguments.records) if arguments.records else recipe.records_folder
     manifest = load_manifest(records)

@@ -1,4 +1,4 @@
-"""`python -m kseg.export`: a run in another form: a SavedModel for TF Serving, an ONNX model, or a TensorRT engine."""
+"""`python -m kseg.export`: a run in another form: a SavedModel for TF Serving, ONNX, a TensorRT engine, or one file."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for option, its_format in OPTIONS.items():
         if getattr(arguments, option) is not None and arguments.format != its_format:
             raise InputError(f"--{option} is an option of --format {its_format}. See {command_line('export')} --help")
+    from kseg.runs.package import as_run
+
+    arguments.run = as_run(arguments.run)
     report = FORMATS[arguments.format](arguments)
     if arguments.json:
         print_json(report)
@@ -39,7 +42,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--format",
         choices=tuple(FORMATS),
         default="savedmodel",
-        help="savedmodel (the default), a folder 1/, 2/, ...; onnx, model.onnx; tensorrt, model.engine for this GPU",
+        help="savedmodel (the default), a folder 1/, 2/, ...; onnx, model.onnx; tensorrt, model.engine for this GPU; "
+        "package, the run in one file to be passed on",
     )
     parser.add_argument("--licence", metavar="TEXT", help="savedmodel: under which it is passed on, for its model card")
     parser.add_argument(
@@ -144,6 +148,28 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"written": written}
 
 
+def _package(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The run, or all its folds, in one file."""
+    from kseg.inference.postprocessing_choice import chosen_postprocessing
+    from kseg.inference.segment_volumes import describe_segmentation
+    from kseg.runs.package import write_package
+    from kseg.runs.trained_run import open_trained
+
+    if arguments.changes:
+        raise InputError(f"'{arguments.changes[0]}': a package holds the run as it is; give changes where it is used")
+    trained = open_trained(arguments.run)
+    folder = trained.folder.path
+    path = folder / f"{folder.resolve().name}.kseg"
+    check_writable(folder)
+    check_unchanged(folder, (path.name,))
+    say(describe_segmentation(trained, chosen_postprocessing(trained)))
+    write_package(folder, folder.resolve().name, path)
+    list_files(folder, {path.name: path})
+    size = path.stat().st_size
+    say(f"{path}: {size / 1e6:.1f} MB; {command_line('predict')} {path} SCAN --out DIR segments with it")
+    return {"path": str(path), "bytes": size}
+
+
 def _draw_check_patches(trained: "TrainedRun") -> "CheckPatches":
     """Start TensorFlow, which leaves the GPUs to others, and draw what the exported model is compared on."""
     start_tensorflow()
@@ -165,6 +191,7 @@ FORMATS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "savedmodel": _saved_model,
     "onnx": _onnx,
     "tensorrt": _tensorrt,
+    "package": _package,
 }
 
 

@@ -30,7 +30,7 @@ class LocalPredictor:
         self._trained = open_trained(run, changes)
         self._load = load
         description = self._trained.description
-        self.identity = {"run": str(self._trained.folder.path)}
+        self.identity = {"run": str(self._trained.package or self._trained.folder.path)}
         self.channel_names = description.channels
         self.channels = len(description.channels)
         self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm

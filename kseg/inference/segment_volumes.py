@@ -128,5 +128,7 @@ def describe_segmentation(run: TrainedRun, postprocessing: PostProcessing | None
         return f"{how}post-processing: {postprocessing}"
     if run.recipe.evaluation.postprocessing == "none":
         return f"{how}no post-processing, as evaluation.postprocessing says"
+    if run.package:
+        return f"{how}no post-processing: none had been chosen for it when it was packed"
     command = f"{command_line('evaluate')} {run.folder.path} --split val"
     return f"{how}no post-processing: none was chosen for this model yet, which {command} does"

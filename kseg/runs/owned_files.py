@@ -19,6 +19,8 @@ SWEEP_SCORES_FILE = "cell.json"
 POSTPROCESSING_FILE, TIMINGS_FILE = "postprocessing.json", "timing.cache"
 CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
 """What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
+PACKAGES = "*.kseg"
+"""The run in one file (`kseg.runs.package`)."""
 ONNX_FILE = "model.onnx"
 ENGINE_FILES = ENGINE_FILE, ENGINE_ONNX_FILE, ENGINE_DESCRIPTION_FILE = "model.engine", "engine.onnx", "engine.json"
 """What an export writes beside the model: the model itself in ONNX's format; what belongs to a TensorRT engine."""
@@ -43,7 +45,7 @@ def picture_file(split: str, case: str) -> str:
 
 
 MADE_OF_ONE_OR_MORE = (
-    *(POSTPROCESSING_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, LISTING),
+    *(POSTPROCESSING_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, PACKAGES, LISTING),
     *(f"{EVALUATION}/{name}" for split in SPLITS for name in (*split_files(split), picture_file(split, "*"))),
     *(f"#/{file}" for file in SAVED_MODEL_FILES),
 )

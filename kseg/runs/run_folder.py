@@ -39,6 +39,7 @@ from kseg.runs.owned_files import (
     split_files,
     unusable,
 )
+from kseg.runs.package import is_package, unpacked
 from kseg.storage.files import whole_folder
 from kseg.storage.ownership import mark
 
@@ -216,22 +217,27 @@ class RunFolder:
 
 
 def open_run(run: str) -> RunFolder:
-    """Return the folder of a trained run, given its name or its path.
+    """Return the folder of a trained run, given its name or its path, or that of its package.
 
     Raises:
         InputError: there is no such run, or it is not whole.
     """
+    if is_package(run):
+        folder = RunFolder(unpacked(Path(run)))
+        if not folder.recipe.is_file():
+            raise InputError(f"package '{run}' holds the {len(folder.fold_numbers)} folds of a run: give one model")
+        return folder
     candidates = (Path(run), SAVED_MODELS / run)
-    folder = next((RunFolder(path) for path in candidates if RunFolder(path).recipe.is_file()), None)
-    if folder is None:
+    found = next((RunFolder(path) for path in candidates if RunFolder(path).recipe.is_file()), None)
+    if found is None:
         if run.endswith(".toml"):
             raise InputError(f"'{run}' is a recipe, not a run: give the name that stands in it")
         raise InputError(
             f"there is no run '{run}' (looked for {RECIPE_FILE} in it and in {SAVED_MODELS / run}): train it first"
         )
-    for path in (folder.data_description, folder.model):
+    for path in (found.data_description, found.model):
         if not path.is_file():
             raise InputError(
                 f"run '{run}' is not trained yet ('{path}' is missing): go on with {command_line('train')} --resume"
             )
-    return folder
+    return found

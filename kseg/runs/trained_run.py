@@ -12,6 +12,7 @@ from kseg.recipe.sections import SAVED_MODELS, Recipe
 from kseg.records.manifest import Manifest
 from kseg.runs.data_description import DataDescription
 from kseg.runs.owned_files import NAME_ANOTHER
+from kseg.runs.package import is_package, unpacked
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
 from kseg.storage.locations import Location
@@ -30,6 +31,8 @@ class TrainedRun:
     members: tuple[RunFolder, ...]
     recipe: Recipe
     description: DataDescription
+    package: Path | None = None
+    """The file from which it was unpacked, for as long as this process lives."""
 
     def model_hashes(self) -> list[str]:
         """Return the SHA-256 of each member's model: what was chosen by a model holds for that model."""
@@ -95,7 +98,7 @@ class TrainedRun:
 
 
 def open_trained(run: str, changes: Sequence[str] = ()) -> TrainedRun:
-    """Open a run, given its name or its path: a model's folder, or one that holds `fold-1`, `fold-2`, ...
+    """Open a run, given its name or its path: a model's folder, one that holds `fold-1`, `fold-2`, ..., or a package.
 
     Args:
         run: name or path.
@@ -108,6 +111,8 @@ def open_trained(run: str, changes: Sequence[str] = ()) -> TrainedRun:
     for change in changes:
         if not change.startswith("evaluation."):
             raise InputError(f"'{change}' cannot be changed once a run is trained: only evaluation.key=value can")
+    package = Path(run) if is_package(run) else None
+    run = str(unpacked(package)) if package else run
     paths = next((folds for path in (Path(run), SAVED_MODELS / run) if (folds := _folds(path))), [])
     members = tuple(open_run(str(path)) for path in paths) or (open_run(run),)
     recipes = [load_recipe(member.recipe, changes) for member in members]
@@ -116,7 +121,7 @@ def open_trained(run: str, changes: Sequence[str] = ()) -> TrainedRun:
         if _uses(recipe, description) != _uses(recipes[0], descriptions[0]):
             raise InputError(f"'{path}' differs from '{paths[0]}' in its data, patches or evaluation: train both alike")
     folder = RunFolder(paths[0].parent) if paths else members[0]
-    return TrainedRun(folder, members, recipes[0], descriptions[0])
+    return TrainedRun(folder, members, recipes[0], descriptions[0], package)
 
 
 def _folds(path: Path) -> list[Path]:

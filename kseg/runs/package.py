@@ -1,0 +1,218 @@
+"""A run in one file, to be passed on: a zip of its models, what they take, its recipe and its card, with checksums.
+
+There is no code in it, and nothing that Python would run: models are in Keras' format and load in its safe mode. A
+package may come from anybody. So its members must have the names that kseg gives them, lie in it as they are, not
+compressed, and be what the checksums say; what else it holds is never read.
+"""
+
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from kseg import __version__
+from kseg.console.errors import InputError
+from kseg.console.messages import say
+from kseg.console.validation_errors import first_invalid
+from kseg.recipe.sections import SAVED_MODELS
+from kseg.recipe.types import Hash, Name
+from kseg.runs.owned_files import CARD, DATA_FILE, FOLD, FOLDS, MODEL_FILE, POSTPROCESSING_FILE, RECIPE_FILE, RUN
+from kseg.storage.files import sha256_of, whole_file, whole_folder
+from kseg.storage.ownership import is_empty, mark
+
+VERSION: Final = 1
+CONTENTS = "package.json"
+OF_A_MODEL = (RECIPE_FILE, DATA_FILE, MODEL_FILE)
+OF_A_RUN = (POSTPROCESSING_FILE, CARD)
+_MODEL, _RUN = ("|".join(map(re.escape, names)) for names in (OF_A_MODEL, OF_A_RUN))
+MEMBER = re.compile(rf"({FOLD}[1-9][0-9]{{0,2}}/)?({_MODEL})|{_RUN}")
+MAX_SHOWN = 80
+MAX_CONTENTS = 2**20
+"""Bytes of the table of contents."""
+MAX_UNPACKED = 2**32
+"""Bytes that a model's own archive may come to."""
+AT_ONCE = 2**20
+_open: dict[Path, TemporaryDirectory[str]] = {}
+"""Packages that were unpacked for as long as this process lives."""
+
+
+class Member(BaseModel):
+    """A file of a package."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: NonNegativeInt
+    sha256: Hash
+
+
+class Contents(BaseModel):
+    """All of `package.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    package_version: Literal[1] = VERSION
+    kseg_version: str
+    name: Name
+    files: dict[str, Member]
+
+
+def is_package(run: str) -> bool:
+    """Whether a run is named by a file, as a package is."""
+    return Path(run).is_file() and not run.endswith(".toml")
+
+
+def write_package(folder: Path, name: str, path: Path) -> None:
+    """Write the run in a folder, or its folds together, as a package.
+
+    Raises:
+        InputError: the disk refuses it.
+    """
+    found = [file for file in sorted(folder.rglob("*")) if MEMBER.fullmatch(file.relative_to(folder).as_posix())]
+    files = {
+        file.relative_to(folder).as_posix(): Member(bytes=file.stat().st_size, sha256=sha256_of(file)) for file in found
+    }
+    contents = Contents(kseg_version=__version__, name=name, files=files)
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(CONTENTS, json.dumps(contents.model_dump(), indent=2) + "\n")
+        for member in files:
+            archive.write(folder / member, member)
+
+
+def as_run(run: str) -> str:
+    """Return the name of a run; a package becomes one under its own name, in the folder of the runs.
+
+    Args:
+        run: name or path of a run, or path of a package.
+
+    Raises:
+        InputError: see `unpacked`; or there is a run of that name already.
+    """
+    if not is_package(run):
+        return run
+    with _archive(Path(run)) as archive:
+        name = _contents(Path(run), archive).name
+    folder = SAVED_MODELS / name
+    if not is_empty(folder):
+        raise InputError(
+            f"'{folder}' is there already: name that run instead of the package '{run}', or move it away to unpack that"
+        )
+    with whole_folder(folder, RUN, FOLDS) as partial:
+        unpack(Path(run), partial)
+    say(f"'{run}' is unpacked as the run '{name}', {folder}")
+    return name
+
+
+def unpacked(package: Path) -> Path:
+    """Return a folder with the run of a package, which goes when this process ends.
+
+    Raises:
+        InputError: the file is no package, is damaged, or holds what no package does.
+    """
+    package = package.resolve()
+    if package not in _open:
+        place = TemporaryDirectory(prefix="kseg-")
+        unpack(package, Path(place.name) / "run")
+        _open[package] = place
+    return Path(_open[package].name) / "run"
+
+
+def unpack(package: Path, folder: Path) -> None:
+    """Make a folder, new or empty, a run, or the folds of one, by a package; every file of it is checked.
+
+    Raises:
+        InputError: see `unpacked`.
+    """
+    with _archive(package) as archive:
+        contents = _contents(package, archive)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, member in contents.files.items():
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            with archive.open(name) as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, AT_ONCE)
+            if sha256_of(target) != member.sha256:
+                raise _damaged(package, f"the checksum of '{name}' differs")
+            if target.name == MODEL_FILE:
+                _check_model(package, target)
+    folds = [path for path in folder.iterdir() if path.is_dir()]
+    mark(folder, FOLDS if folds else RUN)
+    for fold in folds:
+        mark(fold, RUN)
+
+
+@contextmanager
+def _archive(package: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(package) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+        raise _damaged(package, str(error) or "it is cut short") from None
+
+
+def _contents(package: Path, archive: zipfile.ZipFile) -> Contents:
+    """The table of contents, which must be of this version, and name what is in the archive, and that alone."""
+    names = _checked_names(package, archive)
+    contents = _parsed(package, archive.read(CONTENTS))
+    if names - {CONTENTS} != contents.files.keys():
+        raise _damaged(package, f"{CONTENTS} lists other files than it holds")
+    for name, member in contents.files.items():
+        if archive.getinfo(name).file_size != member.bytes:
+            raise _damaged(package, f"'{name}' has another size than {CONTENTS} says")
+    of_models = [name for name in contents.files if name.rpartition("/")[2] in OF_A_MODEL]
+    folders = {name.rpartition("/")[0] for name in of_models}
+    numbered = {f"{FOLD}{number}" for number in range(1, len(folders) + 1)}
+    if not folders or folders not in ({""}, numbered) or len(of_models) != len(folders) * len(OF_A_MODEL):
+        raise _damaged(package, "it lacks a part of a model")
+    return contents
+
+
+def _checked_names(package: Path, archive: zipfile.ZipFile) -> set[str]:
+    """Names of all that is in the archive, each of which a package may hold, once, and as it is."""
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if CONTENTS not in names:
+        raise InputError(f"'{package}' is no run, and no package of one (it has no {CONTENTS})")
+    for entry in entries:
+        known = entry.filename == CONTENTS or MEMBER.fullmatch(entry.filename)
+        if not known or names.count(entry.filename) > 1:
+            raise _damaged(package, f"it holds {entry.filename[:MAX_SHOWN]!r}, which no package does")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size or entry.flag_bits & 1:
+            raise _damaged(package, f"'{entry.filename}' is compressed or encrypted, which no package's is")
+    if archive.getinfo(CONTENTS).file_size > MAX_CONTENTS:
+        raise _damaged(package, f"{CONTENTS} is too long")
+    return set(names)
+
+
+def _parsed(package: Path, table: bytes) -> Contents:
+    try:
+        version = dict(json.loads(table)).get("package_version")
+    except (ValueError, TypeError, RecursionError):
+        raise _damaged(package, f"{CONTENTS} is no JSON object") from None
+    if version != VERSION:
+        raise InputError(f"'{package}' is a package of another kseg (version {version!r} instead of {VERSION})")
+    try:
+        return Contents.model_validate_json(table)
+    except ValidationError as error:
+        raise _damaged(package, f"{CONTENTS}: {first_invalid(error)}") from None
+
+
+def _check_model(package: Path, model: Path) -> None:
+    """A model is an archive itself; a few bytes of it must not stand for more than a disk holds."""
+    try:
+        with zipfile.ZipFile(model) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        raise _damaged(package, f"its model: {error}") from None
+    if size > MAX_UNPACKED:
+        raise _damaged(package, f"its model would come to {size} bytes")
+
+
+def _damaged(package: Path, what: str) -> InputError:
+    return InputError(f"package '{package}' is damaged, or not one of kseg's ({what}): ask for it again")

@@ -1,0 +1,164 @@
+"""A run in one file: what goes in comes out, and what a stranger put in does not."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kseg.console.errors import InputError
+from kseg.runs.owned_files import FOLDS, RUN
+from kseg.runs.package import CONTENTS, as_run, is_package, unpack, unpacked, write_package
+from kseg.storage.ownership import is_kind
+
+FILES = {
+    "recipe.toml": b'name = "legs"\n',
+    "data.json": b"{}",
+    "postprocessing.json": b"{}",
+    "MODEL_CARD.md": b"# legs",
+}
+
+
+def make_run(folder: Path, *parts: str) -> Path:
+    """A run, or folds, with files as a package has them and others beside."""
+    for part in parts or ("",):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for name in ("recipe.toml", "data.json"):
+            (folder / part / name).write_bytes(FILES[name])
+        with zipfile.ZipFile(folder / part / "model.keras", "w") as model:
+            model.writestr("config.json", "{}")
+        (folder / part / "history.csv").write_text("epoch\n", encoding="utf-8")
+    for name in ("postprocessing.json", "MODEL_CARD.md"):
+        (folder / name).write_bytes(FILES[name])
+    (folder / "checkpoints/epoch-000001").mkdir(parents=True)
+    (folder / "checkpoints/epoch-000001/model.keras").write_bytes(b"no")
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    write_package(make_run(tmp_path / "legs"), "legs", tmp_path / "legs.kseg")
+    return tmp_path / "legs.kseg"
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != ".kseg.json")
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("parts", [(), ("fold-1", "fold-2")])
+def test_what_makes_a_run_goes_in_and_comes_out(parts: tuple[str, ...], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "legs", *parts)
+    write_package(run, "legs", tmp_path / "legs.kseg")
+    unpack(tmp_path / "legs.kseg", tmp_path / "there")
+    kept = {name: content for name, content in tree(run).items() if not name.endswith("history.csv")}
+    del kept["checkpoints/epoch-000001/model.keras"]
+    assert tree(tmp_path / "there") == kept
+    assert is_kind(tmp_path / "there", FOLDS if parts else RUN)
+    assert all(is_kind(tmp_path / "there" / part, RUN) for part in parts)
+
+
+def test_it_is_unpacked_once_for_a_process(package: Path) -> None:
+    assert is_package(str(package))
+    assert not is_package(str(package.parent / "legs"))
+    assert unpacked(package) == unpacked(package)
+
+
+def test_it_becomes_a_run_where_there_is_none_of_its_name(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(package.parent)
+    assert as_run("legs") == "legs"
+    assert as_run(str(package)) == "legs"
+    assert Path("saved_models/legs/data.json").is_file()
+    before = tree(Path("saved_models"))
+    with pytest.raises(InputError, match="is there already: name that run instead"):
+        as_run(str(package))
+    assert tree(Path("saved_models")) == before
+
+
+def rewritten(package: Path, change: Callable[[dict[str, bytes]], None], **options: int) -> Path:
+    """The package with other members; checksums and sizes are made anew, unless the change made the table."""
+    with zipfile.ZipFile(package) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    before = members[CONTENTS]
+    change(members)
+    if members.get(CONTENTS) == before:
+        import hashlib
+
+        table = json.loads(before)
+        table["files"] = {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in members.items()
+            if name != CONTENTS
+        }
+        members[CONTENTS] = json.dumps(table).encode()
+    with zipfile.ZipFile(package, "w", options.get("compression", zipfile.ZIP_STORED)) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return package
+
+
+def table_with(**changes: object) -> Callable[[dict[str, bytes]], None]:
+    def change(members: dict[str, bytes]) -> None:
+        members[CONTENTS] = json.dumps({**json.loads(members[CONTENTS]), **changes}).encode()
+
+    return change
+
+
+HOSTILE = {
+    "a path out of it": (lambda members: members.update({"../evil": b"x"}), r"holds '\.\./evil'"),
+    "an absolute path": (lambda members: members.update({"/etc/evil": b"x"}), r"holds '/etc/evil'"),
+    "a path within": (lambda members: members.update({"fold-1/../../evil": b"x"}), "which no package does"),
+    "code": (lambda members: members.update({"setup.py": b"x"}), r"holds 'setup\.py'"),
+    "no table": (lambda members: members.pop(CONTENTS), "is no run, and no package of one"),
+    "no model": (lambda members: members.pop("model.keras"), "lacks a part of a model"),
+    "a fold beside a model": (lambda members: members.update({"fold-1/data.json": b"{}"}), "lacks a part of a model"),
+    "a model that is none": (lambda members: members.update({"model.keras": b"no"}), "its model: "),
+    "another version": (table_with(package_version=2), r"a package of another kseg \(version 2 instead of 1\)"),
+    "another key": (table_with(more=1), "package.json: "),
+    "a name that is a path": (table_with(name="../legs"), "package.json: "),
+    "a list": (lambda members: members.update({CONTENTS: b"[1]"}), "no JSON object"),
+    "a table too long": (lambda members: members.update({CONTENTS: b" " * 2**21}), "too long"),
+    "other files": (table_with(files={}), "lists other files than it holds"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_no_package_holds_is_refused_in_a_line_and_nothing_is_written(what: str, package: Path) -> None:
+    change, message = HOSTILE[what]
+    rewritten(package, change)
+    with pytest.raises(InputError, match=message) as caught:
+        unpacked(package)
+    assert "\n" not in str(caught.value)
+    assert not (package.parent / "evil").exists()
+
+
+def test_a_compressed_package_is_refused_before_anything_is_inflated(package: Path) -> None:
+    rewritten(package, lambda members: members.update({"data.json": b"0" * 10**7}), compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match="is compressed or encrypted"):
+        unpacked(package)
+
+
+def test_a_model_that_stands_for_more_than_a_disk_holds_is_refused(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kseg.runs.package.MAX_UNPACKED", 1)
+    with pytest.raises(InputError, match="its model would come to 2 bytes"):
+        unpacked(package)
+
+
+def test_damage_anywhere_is_told_in_a_line(package: Path) -> None:
+    whole = package.read_bytes()
+    for cut in (0, 10, len(whole) // 2, len(whole) - 5):
+        package.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"is damaged|no package"):
+            unpacked(package)
+    for place in range(0, len(whole), 7):
+        package.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            unpack(package, package.parent / f"flipped-{place}")
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:  # a byte of no meaning, such as a date
+            kept = tree(package.parent / f"flipped-{place}")
+            assert {name: kept[name] for name in FILES} == FILES
