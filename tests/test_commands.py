@@ -264,6 +264,31 @@ def test_folds_with_one_model_predict_as_the_model_does(scans, tmp_path):
     np.testing.assert_array_equal(one, other)
 
 
+def test_a_run_in_one_file_is_used_as_the_run_is(scans, tmp_path, capsys):
+    evaluate.main(["leg", "--split", "val"])
+    export.main(["leg", "--format", "package", "--json"])
+    package = Path(report(capsys)["path"])
+    assert package == Path("saved_models/leg/leg.kseg")
+    passed_on = shutil.copy(package, tmp_path / "from-a-stranger.kseg")
+    predict.main(["leg", str(scans / "leg.mha"), "--out", str(tmp_path / "run")])
+    shutil.move("saved_models/leg", tmp_path / "gone")
+    capsys.readouterr()
+    predict.main([str(passed_on), str(scans / "leg.mha"), "--out", str(tmp_path / "package"), "--json"])
+    assert report(capsys)["run"] == str(passed_on)
+    one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / of / "leg.mha"))) for of in ("run", "package"))
+    np.testing.assert_array_equal(one, other)
+    train.main(["leg.toml", "name=next", f"train.start_from={passed_on}", "train.epochs=1"])
+    assert "with the weights of run" in capsys.readouterr().err
+    assert not Path("saved_models/leg").exists()
+    export.main([str(passed_on), "--format", "onnx"])
+    assert Path("saved_models/leg/model.onnx").is_file()
+    evaluate.main(["leg"])
+    with pytest.raises(InputError, match="is there already: name that run instead"):
+        evaluate.main([str(passed_on)])
+    export.main(["leg", "--format", "package"])
+    export.main(["leg", "--format", "package"])  # again, over what kseg wrote there
+
+
 def test_predict_refuses_to_overwrite(scans, tmp_path):
     words = ["leg", str(scans / "leg.mha"), "--out", str(tmp_path)]
     predict.main(words)
