@@ -152,6 +152,7 @@ def _package(arguments: argparse.Namespace) -> dict[str, Any]:
     """The run, or all its folds, in one file."""
     from kseg.inference.postprocessing_choice import chosen_postprocessing
     from kseg.inference.segment_volumes import describe_segmentation
+    from kseg.runs.owned_files import PACKAGE
     from kseg.runs.package import write_package
     from kseg.runs.trained_run import open_trained
 
@@ -159,7 +160,7 @@ def _package(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"'{arguments.changes[0]}': a package holds the run as it is; give changes where it is used")
     trained = open_trained(arguments.run)
     folder = trained.folder.path
-    path = folder / f"{folder.resolve().name}.kseg"
+    path = folder / f"{folder.resolve().name}{PACKAGE}"
     check_writable(folder)
     check_unchanged(folder, (path.name,))
     say(describe_segmentation(trained, chosen_postprocessing(trained)))

@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_writable(out)
     table = VolumeTable(out)
     outputs, refused = plan_outputs(inputs.scans, out, arguments.force)
+    if arguments.annotation and any(Path(arguments.annotation).resolve() == one.path.resolve() for one in outputs):
+        raise InputError(f"the mask would be written over --annotation '{arguments.annotation}': choose another --out")
     done = _Done(len(inputs.scans) + len(inputs.refused))
     for path, reason in inputs.skipped.items():
         done.skip(path, reason)
@@ -118,6 +120,8 @@ class _Done:
 
 def _sorted_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str], list[str]]:
     """Return the inputs, the changes to how they are segmented, and those to how files are understood."""
+    from kseg.runs.package import is_package
+
     overrides = [word for word in arguments.words if is_override(word)]
     changes = [word for word in overrides if word.startswith("evaluation.")]
     keys = (ASSUMED, *(OF_ANNOTATION if arguments.annotation else ()))
@@ -133,6 +137,8 @@ def _sorted_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str],
         raise InputError(f"no scan is named: {remedy}. See {command_line('predict')} --help")
     if arguments.split and paths:
         raise InputError(f"--split is for cases of the run's own dataset: leave out '{paths[0]}', or leave out --split")
+    if arguments.split and is_package(arguments.run):
+        raise InputError(f"--split is for a run on this machine: '{arguments.run}' is a package, name the scans")
     if arguments.split and arguments.server:
         raise InputError("--split is for a run on this machine: name the scans, or a list of cases, with --server")
     return paths, changes, of_files
@@ -156,7 +162,10 @@ def _annotation(
     label_map, annotation = predictor.labels_in_files
     said = load_recipe(None, of_files).data
     if "annotated_slices" in said.model_fields_set:
-        annotation = Annotation(across=said.annotated_slices, empty_value=said.empty_slices)
+        own = "empty_slices" in said.model_fields_set or said.annotated_slices == "none"
+        annotation = Annotation(
+            across=said.annotated_slices, empty_value=said.empty_slices if own else annotation.empty_value
+        )
     path = Path(arguments.annotation)
     return lambda image, assumed: open_annotation(path, image, label_map, annotation, assumed)
 

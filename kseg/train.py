@@ -132,6 +132,7 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What is there already stays, unless the user says otherwise and kseg made it; and the disk takes more."""
     from kseg.runs.owned_files import FOLDS, NAME_ANOTHER, RUN
     from kseg.runs.run_folder import RunFolder
+    from kseg.runs.start_from import files_of_start
 
     folder = recipe.run_folder
     check_writable(folder if folder.is_dir() else folder.parent)
@@ -152,7 +153,8 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
             f"run '{folder}' exists already: pass --resume to go on with it, --force to replace it, or {NAME_ANOTHER}"
         )
     check_replaceable(folder, RUN, FOLDS)
-    read = [path for path in (split_arguments(arguments.words)[0], recipe.records_folder) if isinstance(path, Path)]
+    paths = (split_arguments(arguments.words)[0], recipe.records_folder, *files_of_start(recipe))
+    read = [path for path in paths if isinstance(path, Path)]
     check_spared(read, folder)
 
 
@@ -160,14 +162,14 @@ def _as_before(recipe: Recipe, manifest: "Manifest", resume: bool) -> "tuple[Rec
     """Return the recipe as the run began, where it is resumed, or as the run has it that it starts from; and that."""
     from kseg.runs.planned_recipe import as_begun
     from kseg.runs.run_folder import RunFolder
-    from kseg.runs.start_from import following, open_start, spacing_note, start_of_begun
+    from kseg.runs.start_from import following, open_start, start_notes, start_of_begun
 
     if resume and (begun := _begun(RunFolder(recipe.run_folder))):
         return as_begun(recipe, begun.load_recipe()), start_of_begun(begun)
     start = open_start(recipe)
     if start is None:
         return recipe, None
-    if note := spacing_note(start, manifest.spacing_mm):
+    for note in start_notes(start, manifest):
         say(f"note: {note}")
     return following(recipe, start, len(manifest.channels)), start
 

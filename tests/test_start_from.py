@@ -63,7 +63,7 @@ def test_the_recipe_leaves_the_network_out() -> None:
 def test_what_fits_is_taken_and_said(capsys: pytest.CaptureFixture) -> None:
     train.main([*SECOND, "train.learning_rate=1e-9", "train.frozen=['encoder', 'decoder']"])
     said = capsys.readouterr().err
-    assert "as in run 'first': network midl2021; normalisation zscore" in said
+    assert "as in run 'first': network midl2021; normalisation " in said
     assert "4 layers with the weights of run 'first'; new: output" in said
     first, one = weights("first", "encoder"), weights("one", "encoder")
     assert first.keys() == one.keys()
@@ -78,6 +78,13 @@ def test_what_is_not_frozen_learns() -> None:
     for run, part, as_before in (("one", "encoder", True), ("one", "decoder", False), ("all", "encoder", False)):
         pairs = zip(weights("first", part).values(), weights(run, part).values(), strict=True)
         assert {np.array_equal(*pair) for pair in pairs} == {as_before}, (run, part)
+
+
+def test_a_key_of_the_network_that_is_given_is_the_recipes(capsys: pytest.CaptureFixture) -> None:
+    train.main([*SECOND, "network.dropout=0.1"])
+    assert "network midl2021 but for dropout" in capsys.readouterr().err
+    network = RunFolder(Path("saved_models/one")).load_recipe().network
+    assert (network.filters, network.dropout) == ((2, 3), 0.1)
 
 
 def test_the_spacing_is_that_of_the_run_that_is_started_from(capsys: pytest.CaptureFixture) -> None:
@@ -97,21 +104,33 @@ def test_a_run_goes_on_when_that_which_it_started_from_is_gone() -> None:
         np.testing.assert_array_equal(before[path], values)
 
 
-def test_subjects_that_trained_the_run_that_is_started_from_test_nothing() -> None:
-    prepare.main(["one.toml", "data.records=tfrecords/other", "seed=5"])
-    split = {case.subject: case.split for case in load_manifest(Path("tfrecords/legs")).cases}
-    (tested,) = {case.subject for case in load_manifest(Path("tfrecords/other")).of_split("test")}
-    assert split[tested] == "train", "another seed, please"
-    train.main([*SECOND, "data.records=tfrecords/other", "name=leaky", "seed=5"])
-    with pytest.raises(InputError, match=f"was trained on subject '{tested}'"):
+def test_scans_that_trained_the_run_that_is_started_from_are_not_scored_as_unseen(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    prepare.main(["one.toml", "data.records=tfrecords/other", "data.test_fraction=0.5"])
+    learned = {case.subject for case in load_manifest(Path("tfrecords/legs")).cases if case.split != "test"}
+    tested = {case.subject for case in load_manifest(Path("tfrecords/other")).of_split("test")}
+    assert tested & learned
+    train.main([*SECOND, "data.records=tfrecords/other", "data.test_fraction=0.5", "name=leaky"])
+    assert "who are to test here" in capsys.readouterr().err
+    with pytest.raises(InputError, match="started from one that learned from scans of subject"):
         evaluate.main(["leaky"])
+
+
+def test_other_subjects_of_the_same_names_are_told_of(capsys: pytest.CaptureFixture) -> None:
+    prepare.main(["one.toml", "data.records=tfrecords/other", "seed=5", "data.test_fraction=0.5"])
+    train.main([*SECOND, "data.records=tfrecords/other", "data.test_fraction=0.5", "name=namesakes", "seed=5"])
+    capsys.readouterr()
+    evaluate.main(["namesakes"])
+    assert "if these are the same people, the scores are too good" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (["train.start_from=nobody"], "there is no run 'nobody'"),
-        (["train.start_from=first", "name=first", "--force"], "train.start_from is the run .* itself"),
+        (["train.start_from=first", "name=first", "--force"], "first' is read, and lies in"),
+        (["train.start_from=first", "train.frozen=['stem']"], "this network has no 'stem'"),
         (["train.frozen=['encoder']"], "frozen needs start_from"),
         (["train.start_from=first", "train.frozen=['head']"], "train.frozen"),
         (["train.start_from=first", "network.filters=[5]", "network.dilation_rates=[1]"], "no layer of run 'first'"),

@@ -134,7 +134,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
         if self.norm != "batch":
             groups = len(self.dilation_rates) * (self.filters if self.norm == "instance" else 1)
             return group_norm(maps, bias, scale, shift, groups, **constants, summand=summand)
-        if not training:
+        if not (training and self.trainable):  # as Keras' own norm: statistics of what does not learn stay as they are
             mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
             mean = mean - ops.cast(bias, mean.dtype)
             if self.implementation == "direct":

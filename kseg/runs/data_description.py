@@ -26,6 +26,17 @@ class LearnedFrom(BaseModel):
     val: tuple[str, ...] = ()
     cases: dict[str, Hash] = {}
 
+    def joined(self, before: "LearnedFrom") -> "LearnedFrom":
+        """Return this with what was learned from before; of cases of one name both stay."""
+        cases = dict(before.cases)
+        for case, scan in self.cases.items():
+            name = case
+            while cases.get(name, scan) != scan:
+                name += "'"
+            cases[name] = scan
+        train = tuple(sorted({*self.train, *before.train}))
+        return LearnedFrom(train=train, val=tuple(sorted({*self.val, *before.val})), cases=cases)
+
     @classmethod
     def of_split(cls, manifest: "Manifest") -> "LearnedFrom":
         """Return what a run learns from that is trained and validated on a dataset's split."""
@@ -53,8 +64,8 @@ class DataDescription(BaseModel):
     """Subjects on whom a fold validated, instead of the dataset's own; empty where the run is no fold."""
     learned_from: LearnedFrom = LearnedFrom()
     """Empty where a run of an earlier version does not say whose scans it learned from."""
-    learned_before: tuple[str, ...] = ()
-    """Subjects whose scans the run knows by the one that it started from."""
+    learned_before: LearnedFrom = LearnedFrom()
+    """Whose scans the run knows by the one that it started from; empty where it started from none."""
     seen: SeenScans | None = None
     """What the scans were like; None where a run of an earlier version does not say."""
 
@@ -67,7 +78,7 @@ class DataDescription(BaseModel):
     def of_scans(self) -> "DataDescription":
         """The same without whose scans the run learned from, and what these were like."""
         return self.model_copy(
-            update={"val_subjects": (), "learned_from": LearnedFrom(), "learned_before": (), "seen": None}
+            update={"val_subjects": (), "learned_from": LearnedFrom(), "learned_before": LearnedFrom(), "seen": None}
         )
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 from kseg.console.errors import InputError
 from kseg.recipe.load import read_toml
 from kseg.recipe.types import SPLITS
-from kseg.storage.listing import LISTING, changed_files
+from kseg.storage.listing import LISTING, changed_files, listed_files
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, is_kind
 
@@ -19,8 +19,8 @@ SWEEP_SCORES_FILE = "cell.json"
 POSTPROCESSING_FILE, TIMINGS_FILE = "postprocessing.json", "timing.cache"
 CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
 """What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
-PACKAGES = "*.kseg"
-"""The run in one file (`kseg.runs.package`)."""
+PACKAGE = ".kseg"
+"""How the name of the run in one file ends (`kseg.runs.package`): owned if it is listed, since others' end alike."""
 ONNX_FILE = "model.onnx"
 ENGINE_FILES = ENGINE_FILE, ENGINE_ONNX_FILE, ENGINE_DESCRIPTION_FILE = "model.engine", "engine.onnx", "engine.json"
 """What an export writes beside the model: the model itself in ONNX's format; what belongs to a TensorRT engine."""
@@ -45,7 +45,7 @@ def picture_file(split: str, case: str) -> str:
 
 
 MADE_OF_ONE_OR_MORE = (
-    *(POSTPROCESSING_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, PACKAGES, LISTING),
+    *(POSTPROCESSING_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, LISTING),
     *(f"{EVALUATION}/{name}" for split in SPLITS for name in (*split_files(split), picture_file(split, "*"))),
     *(f"#/{file}" for file in SAVED_MODEL_FILES),
 )
@@ -81,12 +81,17 @@ def _were_folds(folder: Location) -> bool:
     return bool(folds) and not (folder / RECIPE_FILE).exists() and all(is_kind(fold, RUN) for fold in folds)
 
 
-RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run, changed=changed_files)
+def _packages(folder: Location) -> set[str]:
+    return {name for name in listed_files(Path(str(folder))) if name.endswith(PACKAGE)}
+
+
+RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run, listed=_packages, changed=changed_files)
 FOLDS = Kind(
     "cross-validation",
     (*MADE_OF_ONE_OR_MORE, *(f"{FOLD}#/{file}" for file in FILES)),
     NAME_ANOTHER,
     _were_folds,
+    listed=_packages,
     changed=changed_files,
 )
 # These two lie within a run, under names of kseg's own, and had no marker in earlier versions.

@@ -5,6 +5,7 @@ package may come from anybody. So its members must have the names that kseg give
 compressed, and be what the checksums say; what else it holds is never read.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -22,7 +23,7 @@ from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.validation_errors import first_invalid
 from kseg.recipe.sections import SAVED_MODELS
-from kseg.recipe.types import Hash, Name
+from kseg.recipe.types import WORD, Hash, Word
 from kseg.runs.owned_files import CARD, DATA_FILE, FOLD, FOLDS, MODEL_FILE, POSTPROCESSING_FILE, RECIPE_FILE, RUN
 from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import is_empty, mark
@@ -59,30 +60,37 @@ class Contents(BaseModel):
 
     package_version: Literal[1] = VERSION
     kseg_version: str
-    name: Name
+    name: Word
     files: dict[str, Member]
 
 
 def is_package(run: str) -> bool:
-    """Whether a run is named by a file, as a package is."""
-    return Path(run).is_file() and not run.endswith(".toml")
+    """Whether a run is named by a file, as a package is, and not by the name of a run."""
+    return Path(run).is_file() and not run.endswith(".toml") and not (SAVED_MODELS / run).is_dir()
 
 
 def write_package(folder: Path, name: str, path: Path) -> None:
     """Write the run in a folder, or its folds together, as a package.
 
     Raises:
-        InputError: the disk refuses it.
+        InputError: the disk refuses it, or the run's name is not one that a folder may have everywhere.
     """
-    found = [file for file in sorted(folder.rglob("*")) if MEMBER.fullmatch(file.relative_to(folder).as_posix())]
+    if not re.fullmatch(WORD, name):
+        raise InputError(
+            f"'{name}' is no name for a package, which may be unpacked anywhere: rename the run's folder, with letters "
+            "(a to z), digits, '.', '_' and '-'"
+        )
+    found = [file.relative_to(folder).as_posix() for file in sorted((*folder.glob("*"), *folder.glob(f"{FOLD}*/*")))]
+    contents = {member: (folder / member).read_bytes() for member in found if MEMBER.fullmatch(member)}
     files = {
-        file.relative_to(folder).as_posix(): Member(bytes=file.stat().st_size, sha256=sha256_of(file)) for file in found
+        member: Member(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for member, content in contents.items()
     }
-    contents = Contents(kseg_version=__version__, name=name, files=files)
+    table = Contents(kseg_version=__version__, name=name, files=files).model_dump()
     with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(CONTENTS, json.dumps(contents.model_dump(), indent=2) + "\n")
-        for member in files:
-            archive.write(folder / member, member)
+        archive.writestr(CONTENTS, json.dumps(table, indent=2) + "\n")
+        for member, content in contents.items():
+            archive.writestr(member, content)
 
 
 def as_run(run: str) -> str:
@@ -152,7 +160,9 @@ def _archive(package: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(package) as archive:
             yield archive
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+    except InputError:  # which is a ValueError, too
+        raise
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OverflowError, RuntimeError, ValueError) as error:
         raise _damaged(package, str(error) or "it is cut short") from None
 
 
@@ -185,6 +195,8 @@ def _checked_names(package: Path, archive: zipfile.ZipFile) -> set[str]:
             raise _damaged(package, f"it holds {entry.filename[:MAX_SHOWN]!r}, which no package does")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size or entry.flag_bits & 1:
             raise _damaged(package, f"'{entry.filename}' is compressed or encrypted, which no package's is")
+    if sum(entry.file_size for entry in entries) > package.stat().st_size:
+        raise _damaged(package, "its parts come to more than it has")
     if archive.getinfo(CONTENTS).file_size > MAX_CONTENTS:
         raise _damaged(package, f"{CONTENTS} is too long")
     return set(names)
@@ -208,7 +220,7 @@ def _check_model(package: Path, model: Path) -> None:
     try:
         with zipfile.ZipFile(model) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, OverflowError, RuntimeError, ValueError) as error:
         raise _damaged(package, f"its model: {error}") from None
     if size > MAX_UNPACKED:
         raise _damaged(package, f"its model would come to {size} bytes")

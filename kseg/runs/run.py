@@ -66,7 +66,7 @@ def describe_data(recipe: Recipe, manifest: Manifest, start: Start | None = None
         scales=scales,
         spacing_mm=manifest.spacing_mm,
         learned_from=LearnedFrom.of_split(manifest),
-        learned_before=start.subjects if start else (),
+        learned_before=start.learned_from if start else LearnedFrom(),
         seen=SeenScans.of_manifest(manifest),
     )
 

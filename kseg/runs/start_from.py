@@ -5,40 +5,60 @@ says nothing, network, spacing and normalisation are the other run's, too.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from kseg.console.errors import InputError
 from kseg.console.messages import say
-from kseg.console.text import counted
+from kseg.console.text import counted, some_of
 from kseg.recipe.sections import Recipe
-from kseg.recipe.types import Section
+from kseg.recipe.types import Section, Spacing
+from kseg.records.manifest import Manifest
+from kseg.runs.data_description import LearnedFrom
+from kseg.runs.package import is_package
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.volumes.intensity_normalisation import Scale
+
+MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Start:
-    """A run that another starts from: its name, its recipe, the `scales` of its channels, and whose scans it knows."""
+    """A run that another starts from.
+
+    `run` is its name; `recipe` its recipe; `scales` are those of its channels; `spacing_mm` is that to which its scans
+    were resampled; `learned_from` says whose scans it knows, by what it started from itself, too.
+    """
 
     run: str
     recipe: Recipe
     scales: tuple[Scale, ...]
-    subjects: tuple[str, ...]
+    spacing_mm: Spacing
+    learned_from: LearnedFrom
 
 
 def open_start(recipe: Recipe) -> Start | None:
     """Return the run that a recipe starts from; None where it starts from none.
 
     Raises:
-        InputError: there is no such run, it is not whole, or it is the one that is to be trained.
+        InputError: there is no such run, or it is not whole.
     """
     if not recipe.train.start_from:
         return None
     folder = open_run(recipe.train.start_from)
-    if folder.path.resolve() == recipe.run_folder.resolve():
-        raise InputError(f"train.start_from is the run '{folder.path}' itself: give the new run a name of its own")
     description = folder.load_data_description()
-    known = {*description.learned_from.train, *description.learned_before}
-    return Start(recipe.train.start_from, folder.load_recipe(), description.scales, tuple(sorted(known)))
+    known = description.learned_from.joined(description.learned_before)
+    return Start(recipe.train.start_from, folder.load_recipe(), description.scales, description.spacing_mm, known)
+
+
+def files_of_start(recipe: Recipe) -> list[Path]:
+    """Return what a training reads of the run that it starts from: its folder, or its package.
+
+    Raises:
+        InputError: see `open_start`.
+    """
+    run = recipe.train.start_from
+    if not run:
+        return []
+    return [Path(run) if is_package(run) else open_run(run).path]
 
 
 def start_of_begun(folder: RunFolder) -> Start | None:
@@ -46,11 +66,12 @@ def start_of_begun(folder: RunFolder) -> Start | None:
     recipe, description = folder.load_recipe(), folder.load_data_description()
     if not recipe.train.start_from:
         return None
-    return Start(recipe.train.start_from, recipe, description.scales, description.learned_before)
+    scales, spacing_mm = description.scales, description.spacing_mm
+    return Start(recipe.train.start_from, recipe, scales, spacing_mm, description.learned_before)
 
 
 def following(recipe: Recipe, start: Start, channels: int) -> Recipe:
-    """Return the recipe with the network and the normalisation of `start`, where it gives neither.
+    """Return the recipe with the network and the normalisation of `start`, but for what it gives itself.
 
     Args:
         recipe: as the user wrote it.
@@ -58,9 +79,10 @@ def following(recipe: Recipe, start: Start, channels: int) -> Recipe:
         channels: of the dataset that is to be learned.
     """
     update, taken = dict[str, Section](), list[str]()
-    if not recipe.network.model_fields_set:
-        update["network"] = start.recipe.network
-        taken.append(f"network {start.recipe.network.preset}")
+    own, before = recipe.network.model_fields_set, start.recipe.network
+    if "preset" not in own or recipe.network.preset == before.preset:
+        update["network"] = before.model_copy(update={key: getattr(recipe.network, key) for key in own})
+        taken.append(f"network {before.preset}{f' but for {some_of(sorted(own), MAX_NAMED)}' if own else ''}")
     normalisation = start.recipe.data.normalisation
     if recipe.data.normalisation is None and normalisation and len(normalisation) == channels:
         update["data"] = recipe.data.model_copy(update={"normalisation": normalisation})
@@ -77,20 +99,31 @@ def with_spacing_of_start(recipe: Recipe) -> Recipe:
         InputError: see `open_start`.
     """
     start = open_start(recipe)
-    if start is None or "spacing_mm" in recipe.data.model_fields_set or not start.recipe.data.spacing_mm:
+    if start is None or "spacing_mm" in recipe.data.model_fields_set or not start.spacing_mm:
         return recipe
-    spacing_mm = start.recipe.data.spacing_mm
+    spacing_mm = start.spacing_mm
     say(f"data.spacing_mm = {list(spacing_mm)}, as in run '{start.run}'")
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"spacing_mm": spacing_mm})})
 
 
-def spacing_note(start: Start, spacing_mm: tuple[float, ...]) -> str:
-    """Say that a dataset was prepared at another spacing than the run's that a training starts from; empty if not."""
-    before = start.recipe.data.spacing_mm
-    if tuple(before) == tuple(spacing_mm):
-        return ""
-    own, other = ("each scan's own voxels" if not mm else f"voxels of {list(mm)} mm" for mm in (spacing_mm, before))
-    return f"the dataset has {own}, run '{start.run}' learned from {other}: its weights may be of less use"
+def start_notes(start: Start, manifest: Manifest) -> list[str]:
+    """Say what of a dataset is otherwise than the run's that a training starts from, and whom that run knows of it."""
+    notes = []
+    if tuple(start.spacing_mm) != tuple(manifest.spacing_mm):
+        both = (manifest.spacing_mm, start.spacing_mm)
+        own, other = (f"voxels of {list(mm)} mm" if mm else "each scan's own voxels" for mm in both)
+        notes.append(f"the dataset has {own}, run '{start.run}' learned from {other}: its weights may be of less use")
+    if not start.learned_from.train:
+        notes.append(f"run '{start.run}' does not say whose scans it knows: none of them may validate or test")
+    subjects, scans = {*start.learned_from.train, *start.learned_from.val}, {*start.learned_from.cases.values()}
+    for split, judges in (("val", "validate"), ("test", "test")):
+        cases = manifest.of_split(split)
+        if known := sorted({case.subject for case in cases if case.subject in subjects or case.origin_hash in scans}):
+            notes.append(
+                f"run '{start.run}' has learned from subjects of these names, who are to {judges} here: "
+                f"{some_of(known, MAX_NAMED)}; if they are the same people, scores are too good"
+            )
+    return notes
 
 
 def told_layers(taken: int, new: list[str], run: str) -> str:

@@ -75,7 +75,8 @@ class TrainedRun:
         for members, cases in self.share_out(manifest, split):
             scored = {case.subject for case in cases.of_split(split)}
             known = [member.load_data_description() for member in members]
-            trained_on = {subject for one in known for subject in (*one.learned_from.train, *one.learned_before)}
+            trained_on = {subject for one in known for subject in one.learned_from.train}
+            self._check_start(known, cases, split, where, fix)
             chosen_by = {subject for one in known for subject in one.chosen_by}
             problem = ""
             if found := scored & trained_on:
@@ -91,6 +92,19 @@ class TrainedRun:
                     f"run '{self.folder.path}' was not validated on {_named(found)}, {where}: {fix}; "
                     "evaluation.postprocessing=none scores without choosing the post-processing"
                 )
+
+    def _check_start(self, known: Sequence[DataDescription], cases: Manifest, split: str, where: str, fix: str) -> None:
+        """The same for what a run knows by the one that it started from, which had a dataset of its own."""
+        scans = {scan for one in known for scan in one.learned_before.cases.values()}
+        names = {name for one in known for name in (*one.learned_before.train, *one.learned_before.val)}
+        if same := {case.subject for case in cases.of_split(split) if case.origin_hash in scans}:
+            started = f"run '{self.folder.path}' started from one that learned from scans of {_named(same)}"
+            raise InputError(f"{started}, {where}: {fix}")
+        if found := {case.subject for case in cases.of_split(split)} & names:
+            say(
+                f"note: run '{self.folder.path}' started from one that learned from {_named(found)}, {where}: if these "
+                "are the same people, the scores are too good"
+            )
 
     def has_split_of(self, manifest: Manifest) -> bool:
         """Whether the run learned from a dataset's subjects to train and to validate on, as far as it says."""

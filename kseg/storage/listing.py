@@ -58,6 +58,11 @@ def changed_files(folder: Location) -> set[str]:
     }
 
 
+def listed_files(folder: Path) -> set[str]:
+    """Return what is listed in a folder, as paths from there, whether it is there and unchanged or not."""
+    return set(_hashes(folder))
+
+
 def is_listed(folder: Path, name: str) -> bool:
     """Whether a file of a folder, by its path from there, is as kseg wrote it; a link is none of kseg's."""
     path = folder / name

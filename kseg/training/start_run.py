@@ -48,10 +48,11 @@ def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, Stat
         else:
             model = compiled_model(recipe, description, run.manifest.partly_labelled)
             if recipe.train.start_from:
-                begin = take_weights(model, open_run(recipe.train.start_from), recipe.train.start_from)
-                freeze(model, recipe.train.frozen)
+                source = open_run(recipe.train.start_from)
+                taken, told = take_weights(model, source, recipe.train.start_from)
+                freeze(model, recipe.train.frozen, taken)
                 if workers.is_chief:
-                    say(begin)
+                    say(told)
             model.optimizer.build(model.trainable_variables)
             state = State(seeds=values_of(random_seeds(model)))
     workers.check_alike(f"{dump_recipe(recipe)}\n{description}\n{state}")

@@ -1,6 +1,6 @@
 """The weights with which a run begins that starts from another: `train.start_from` and `train.frozen`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import keras
 
@@ -10,7 +10,7 @@ from kseg.runs.run_folder import RunFolder
 from kseg.runs.start_from import told_layers
 
 
-def take_weights(model: Segmenter, source: RunFolder, run: str) -> str:
+def take_weights(model: Segmenter, source: RunFolder, run: str) -> tuple[list[str], str]:
     """Give a new model the weights of a trained run, layer by layer, where names and shapes are the same.
 
     The others, such as those of an output for other classes, stay as they were drawn; so do learned penalties.
@@ -21,13 +21,13 @@ def take_weights(model: Segmenter, source: RunFolder, run: str) -> str:
         run: its name, for messages.
 
     Returns:
-        A sentence on which layers were taken, and which are new.
+        Names of the layers that were taken, and a sentence on these and those that are new.
 
     Raises:
         InputError: the run's model is damaged, or no layer of it fits.
     """
     theirs = {layer.name: _by_path(layer) for layer in source.load_model().network.layers}
-    taken, new = 0, []
+    taken, new = list[str](), list[str]()
     for layer in model.network.layers:
         own, other = _by_path(layer), theirs.get(layer.name, {})
         if not own:
@@ -35,7 +35,7 @@ def take_weights(model: Segmenter, source: RunFolder, run: str) -> str:
         if {path: weight.shape for path, weight in own.items()} == {path: one.shape for path, one in other.items()}:
             for path, weight in own.items():
                 weight.assign(other[path])
-            taken += 1
+            taken.append(layer.name)
         else:
             new.append(layer.name)
     if not taken:
@@ -43,16 +43,32 @@ def take_weights(model: Segmenter, source: RunFolder, run: str) -> str:
             f"train.start_from: no layer of run '{run}' has the name and the shape of one of this network: leave the "
             "section 'network' out of the recipe, so that it is that run's"
         )
-    return told_layers(taken, new, run)
+    return taken, told_layers(len(taken), new, run)
 
 
-def freeze(model: Segmenter, parts: Sequence[str]) -> None:
+def freeze(model: Segmenter, parts: Sequence[str], taken: Collection[str]) -> None:
     """Keep the weights of the network's layers of these `parts` as they are: "stem", "encoder", "decoder".
 
     Norms of a layer that does not learn use their moving statistics, in training too, and keep them.
+
+    Args:
+        model: that is to be trained.
+        parts: of its network.
+        taken: names of the layers whose weights are those of a trained run.
+
+    Raises:
+        InputError: the network has no such part, or a layer of it is new.
     """
-    for layer in model.network.layers:
-        if layer.name.partition("_")[0] in parts:
+    for part in parts:
+        layers = [layer for layer in model.network.layers if layer.weights and layer.name.partition("_")[0] == part]
+        if not layers:
+            raise InputError(f"train.frozen: this network has no '{part}': leave it out")
+        if new := [layer.name for layer in layers if layer.name not in taken]:
+            raise InputError(
+                f"train.frozen: {', '.join(new)} of the {part} would keep weights that never learned, since those of "
+                f"the run that is started from do not fit: leave '{part}' out"
+            )
+        for layer in layers:
             layer.trainable = False
 
 

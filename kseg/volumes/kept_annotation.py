@@ -31,10 +31,10 @@ def open_annotation(
     labels = annotation.of_annotated_slices(in_file, label_map.num_classes)
     labelled = [bool((slab < label_map.num_classes).all()) for _, slab in labels.read(GATHERED_PLANES)]
     if all(labelled):
+        mark = "" if label_map.ignore is None else f", or mark what is to be filled in as {label_map.ignore} (ignore)"
         raise InputError(
             f"annotation '{path}' says of every voxel what it is, so that none is left to segment: name the axis "
-            "across which some slices alone are annotated, data.annotated_slices=z, or mark what is to be filled in as "
-            "`ignore`"
+            f"across which some slices alone are annotated, data.annotated_slices=z{mark}"
         )
     return labels
 

@@ -1,6 +1,7 @@
 """A run in one file: what goes in comes out, and what a stranger put in does not."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from kseg.console.errors import InputError
 from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.package import CONTENTS, as_run, is_package, unpack, unpacked, write_package
-from kseg.storage.ownership import is_kind
+from kseg.storage.listing import list_files
+from kseg.storage.ownership import check_replaceable, is_kind, mark
 
 FILES = {
     "recipe.toml": b'name = "legs"\n',
@@ -162,3 +164,22 @@ def test_damage_anywhere_is_told_in_a_line(package: Path) -> None:
         else:  # a byte of no meaning, such as a date
             kept = tree(package.parent / f"flipped-{place}")
             assert {name: kept[name] for name in FILES} == FILES
+
+
+def test_a_folder_whose_name_is_not_one_for_all_systems_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'my legs' is no name for a package"):
+        write_package(make_run(tmp_path / "my legs"), "my legs", tmp_path / "my legs.kseg")
+
+
+def test_a_package_in_a_runs_folder_is_kseg_s_if_it_is_listed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "legs")
+    mark(run, RUN)
+    shutil.rmtree(run / "checkpoints")
+    (run / "legs.kseg").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"legs\.kseg"):
+        check_replaceable(run, RUN)
+    list_files(run, {"legs.kseg": run / "legs.kseg"})
+    check_replaceable(run, RUN)
+    (run / "legs.kseg").write_bytes(b"changed")
+    with pytest.raises(InputError, match=r"legs\.kseg"):
+        check_replaceable(run, RUN)
