@@ -11,7 +11,9 @@ from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
 
 if TYPE_CHECKING:
-    from kseg.records.manifest import Manifest
+    from collections.abc import Sequence
+
+    from kseg.records.manifest import CaseEntry, Manifest
 
 
 class LearnedFrom(BaseModel):
@@ -36,6 +38,15 @@ class LearnedFrom(BaseModel):
             cases[name] = scan
         train = tuple(sorted({*self.train, *before.train}))
         return LearnedFrom(train=train, val=tuple(sorted({*self.val, *before.val})), cases=cases)
+
+    def same_scans(self, cases: "Sequence[CaseEntry]", split: str) -> set[str]:
+        """Return subjects of whose scans some were learned from; in the split "val" those that validated are no fault."""
+        scans, fair = {*self.cases.values()}, {*self.val} if split == "val" else set[str]()
+        return {case.subject for case in cases if case.origin_hash in scans and case.subject not in fair}
+
+    def same_names(self, cases: "Sequence[CaseEntry]", split: str) -> set[str]:
+        """Return subjects who have the name of one that was learned from, who may be another person."""
+        return {case.subject for case in cases} & {*self.train, *(self.val if split == "test" else ())}
 
     @classmethod
     def of_split(cls, manifest: "Manifest") -> "LearnedFrom":

@@ -115,10 +115,9 @@ def start_notes(start: Start, manifest: Manifest) -> list[str]:
         notes.append(f"the dataset has {own}, run '{start.run}' learned from {other}: its weights may be of less use")
     if not start.learned_from.train:
         notes.append(f"run '{start.run}' does not say whose scans it knows: none of them may validate or test")
-    subjects, scans = {*start.learned_from.train, *start.learned_from.val}, {*start.learned_from.cases.values()}
     for split, judges in (("val", "validate"), ("test", "test")):
-        cases = manifest.of_split(split)
-        if known := sorted({case.subject for case in cases if case.subject in subjects or case.origin_hash in scans}):
+        learned, cases = start.learned_from, manifest.of_split(split)
+        if known := sorted(learned.same_scans(cases, split) | learned.same_names(cases, split)):
             notes.append(
                 f"run '{start.run}' has learned from subjects of these names, who are to {judges} here: "
                 f"{some_of(known, MAX_NAMED)}; if they are the same people, scores are too good"

@@ -95,12 +95,11 @@ class TrainedRun:
 
     def _check_start(self, known: Sequence[DataDescription], cases: Manifest, split: str, where: str, fix: str) -> None:
         """The same for what a run knows by the one that it started from, which had a dataset of its own."""
-        scans = {scan for one in known for scan in one.learned_before.cases.values()}
-        names = {name for one in known for name in (*one.learned_before.train, *one.learned_before.val)}
-        if same := {case.subject for case in cases.of_split(split) if case.origin_hash in scans}:
+        scored = cases.of_split(split)
+        if same := {subject for one in known for subject in one.learned_before.same_scans(scored, split)}:
             started = f"run '{self.folder.path}' started from one that learned from scans of {_named(same)}"
             raise InputError(f"{started}, {where}: {fix}")
-        if found := {case.subject for case in cases.of_split(split)} & names:
+        if found := {subject for one in known for subject in one.learned_before.same_names(scored, split)}:
             say(
                 f"note: run '{self.folder.path}' started from one that learned from {_named(found)}, {where}: if these "
                 "are the same people, the scores are too good"
