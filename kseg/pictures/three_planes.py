@@ -163,8 +163,9 @@ def _veil(panel: Axes, unlabelled: np.ndarray) -> None:
     """Lighten what nobody labelled in a slice (across, up) that is shown: it is neither structure nor background."""
     if unlabelled.any():
         white, veil = np.ones(unlabelled.T.shape), VEIL * unlabelled.T
-        extent = panel.images[0].get_extent()
+        extent, x, y = panel.images[0].get_extent(), panel.get_xlim(), panel.get_ylim()
         panel.imshow(white, cmap="gray", vmin=0, vmax=1, alpha=veil, origin="lower", extent=extent)
+        panel.set(xlim=x, ylim=y)  # which a picture sets anew, so that mirrored planes would not be
 
 
 def _draw_outlines(

@@ -40,7 +40,7 @@ class LearnedFrom(BaseModel):
         return LearnedFrom(train=train, val=tuple(sorted({*self.val, *before.val})), cases=cases)
 
     def same_scans(self, cases: "Sequence[CaseEntry]", split: str) -> set[str]:
-        """Return subjects of whose scans some were learned from; in the split "val" those that validated are no fault."""
+        """Return subjects of whose scans some were learned from; in "val" those that validated may validate again."""
         scans, fair = {*self.cases.values()}, {*self.val} if split == "val" else set[str]()
         return {case.subject for case in cases if case.origin_hash in scans and case.subject not in fair}
 

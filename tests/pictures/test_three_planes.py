@@ -167,5 +167,8 @@ def test_what_nobody_labelled_is_lighter_and_named(tmp_path: Path) -> None:
     def grey(picture: np.ndarray) -> int:
         return int((np.abs(picture - 0.4).max(axis=-1) < 0.02).sum())
 
+    rows = slice(0, len(veiled) // 2)  # the truth's
+    ends = [np.flatnonzero(coloured(of[rows], 1).any(axis=0))[[0, -1]] for of in (whole, veiled)]
+    assert np.abs(ends[0] - ends[1]).max() <= 2  # of the axial and the sagittal plane: on the same side
     assert grey(veiled) > 0.2 * black(whole) > 20 * grey(whole)
     assert black(veiled) > 0.4 * black(whole)  # the prediction's row, and the labelled slices
