@@ -155,7 +155,7 @@ def test_panels_keep_the_proportions_of_the_patient(tmp_path: Path) -> None:
 
 def test_what_nobody_labelled_is_lighter_and_named(tmp_path: Path) -> None:
     image, truth = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
-    image[0, 0, 0], truth[8:16, 10:20, 4:10] = 1, 1
+    image[0, 0, 0], truth[3:9, 4:12, 4:10] = 1, 1
     whole = draw(tmp_path, image, truth, truth)
     partly = np.where(np.arange(SHAPE[2]) % 7, len(NAMES) + 1, truth).astype(np.uint8)
     partly[..., 7] = truth[..., 7]
