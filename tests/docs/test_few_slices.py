@@ -20,9 +20,9 @@ EVERY = 5
 
 
 def commands() -> list[list[str]]:
-    blocks = re.findall(r"^```\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line.split()[0] in ("kseg", "cp")]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.S | re.M)
+    lines = [shlex.split(line) for language, block in blocks if not language for line in block.splitlines()]
+    return [line for line in lines if line[0] in ("kseg", "cp")]
 
 
 def draw_legs() -> None:

@@ -27,7 +27,7 @@ WRITTEN = (  # paths that kseg writes for a user, and what a page makes up: not 
     *("checkpoints/", "logs/", "evaluation/", "fold-", "cases.csv", "my.toml", ".venv"),
 )
 PATHS = re.compile(r"(?:kseg|tests|docs|pipelines|tfrecords|saved_models|\.ci)/[\w./*-]*")
-COMMANDS = re.compile(r"(?:python3? -m kseg\.|\bkseg )([a-z_]+)\b")
+COMMANDS = re.compile(r"(?:python3? -m kseg\.|(?<![.\w])kseg )([a-z_]+)\b")
 KEYS = re.compile(
     r"(?<![\w/.])(?:data|phantom|patches|augmentation|network|loss|train|evaluation)\.(?!json|py|toml|key\b)[a-z]\w*"
 )
