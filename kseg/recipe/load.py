@@ -23,6 +23,8 @@ else:
     import tomli as tomllib
 
 
+ADDED = {"data": ("annotated_slices",), "train": ("start_from", "frozen")}
+"""Keys that earlier versions did not have, by section: where they are not used, a recipe is what it was."""
 KEY = re.compile(r'\s*[A-Za-z_][\w-]*(\.([\w-]+|"[^"]*"))*\s*', re.ASCII)  # as TOML writes it; a path has more in it
 
 
@@ -96,17 +98,34 @@ def dump_recipe(recipe: Recipe) -> str:
 def dump_unplanned(recipe: Recipe) -> str:
     """Return the whole recipe as TOML, with "plan" instead of defaults for what it leaves to the plan.
 
-    On one dataset recipes of one text make one run.
+    On one dataset recipes of one text make one run. Keys of `ADDED` are in it where they are used.
     """
     import tomli_w
 
-    table = recipe.model_dump(mode="json", exclude_none=True)
+    table = _without_unused(recipe)
     for name in Recipe.model_fields:
         if isinstance(section := getattr(recipe, name), Section):
             fields = type(section).model_fields.items()
             planned = {key for key, field in fields if field.json_schema_extra == PLANNED}
             table[name] |= dict.fromkeys(sorted(planned - section.model_fields_set), "plan")
     return tomli_w.dumps(table)
+
+
+def dump_as_before(recipe: Recipe) -> str:
+    """Return the whole recipe, defaults included, as a kseg dumped it that did not have the keys of `ADDED`."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_unused(recipe))
+
+
+def _without_unused(recipe: Recipe) -> dict[str, Any]:
+    table = recipe.model_dump(mode="json", exclude_none=True)
+    default = Recipe().model_dump(mode="json", exclude_none=True)
+    for section, keys in ADDED.items():
+        for key in keys:
+            if table[section][key] == default[section][key]:
+                del table[section][key]
+    return table
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
 from kseg.console.errors import InputError
-from kseg.recipe.load import dump_recipe, dump_unplanned
+from kseg.recipe.load import dump_as_before, dump_unplanned
 from kseg.recipe.sweep import SweepRun
 from kseg.runs.owned_files import NAME_ANOTHER, SWEEP_SCORES_FILE
 from kseg.runs.planned_recipe import planned_evaluation
@@ -57,7 +57,7 @@ def origin_of_before(run: SweepRun, dataset: str, class_names: Sequence[str]) ->
     """
     if planned_evaluation(run.recipe, class_names).flip_axes != run.recipe.evaluation.flip_axes:
         return ""
-    return _digest(dataset, dump_recipe(run.recipe))
+    return _digest(dataset, dump_as_before(run.recipe))
 
 
 def _digest(dataset: str, recipe_text: str) -> str:
