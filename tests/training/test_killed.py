@@ -82,6 +82,15 @@ def test_sigterm_ends_a_training_with_a_checkpoint_and_status_0(recipe: Path) ->
     assert folder.saved_checkpoints[-1].name >= "epoch-000001"
 
 
+@pytest.fixture
+def _heard_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches children, also where a shell has started the tests in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heard_interrupts")
 def test_a_training_that_its_user_interrupts_says_how_to_go_on(recipe: Path) -> None:
     with training(recipe) as process:
         read_until(process, "epoch    1")
