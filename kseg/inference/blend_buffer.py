@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kseg.volumes.geometry import Box
+from kseg.volumes.geometry import Box, other_axes
 
 
 class BlendBuffer:
@@ -25,7 +25,7 @@ class BlendBuffer:
         self.column = column
         self.axis = axis
         self.thickness = thickness
-        self._across = [other for other in range(3) if other != axis]
+        self._across = other_axes(axis)
         widths = [column[other].stop - column[other].start for other in self._across]
         self._sums = np.zeros((num_classes, thickness, *widths), np.float32)
         self._next = 0

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from kseg.pictures.text import legend_label, names_as_written
+from kseg.volumes.geometry import other_axes
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 """Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""
@@ -139,7 +140,7 @@ def outline(mask: np.ndarray) -> np.ndarray:
 def _centre(shape: Sequence[int], label_maps: Sequence[np.ndarray]) -> list[int]:
     """The slice of each axis with the most foreground of the first label map with any; else the middle."""
     for labels in label_maps:
-        counts = [np.count_nonzero(labels, axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+        counts = [np.count_nonzero(labels, axis=other_axes(axis)) for axis in range(3)]
         if counts[0].any():
             return [int(np.argmax(c)) for c in counts]
     return [n // 2 for n in shape]

@@ -9,7 +9,7 @@ import numpy as np
 
 from kseg.records.bricks import Bricks
 from kseg.storage.read_ahead import read_ahead
-from kseg.volumes.annotated_slices import other_axes
+from kseg.volumes.geometry import other_axes
 from kseg.volumes.intensity_normalisation import INSIDE, NEITHER, OUTSIDE
 from kseg.volumes.labels import index_dtype
 from kseg.volumes.volume_stream import VolumeStream

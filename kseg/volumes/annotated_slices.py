@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kseg.console.errors import InputError
 from kseg.recipe.types import Axis, NoAxis
+from kseg.volumes.geometry import other_axes
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream
 
@@ -98,11 +99,6 @@ def sliced_note(across: str) -> str:
         f"its foreground lies in single slices across {across} with empty ones between: if nobody annotated these, "
         f"prepare with data.annotated_slices={across}"
     )
-
-
-def other_axes(axis: int) -> tuple[int, ...]:
-    """Return the two axes along which a plane across `axis` lies."""
-    return tuple(other for other in range(3) if other != axis)
 
 
 def _is_sliced(across: np.ndarray) -> bool:

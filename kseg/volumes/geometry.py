@@ -165,3 +165,8 @@ def _lost_unit(ours: Sequence[float], theirs: Sequence[float]) -> int | None:
     """The factor between two units of length, where spacings differ by one along every axis."""
     ratios = np.divide(ours, theirs)
     return next((unit for unit in UNITS if any(np.allclose(r, unit, rtol=1e-3) for r in (ratios, 1 / ratios))), None)
+
+
+def other_axes(axis: int) -> tuple[int, ...]:
+    """Return the two axes along which a plane across `axis` lies."""
+    return tuple(other for other in range(3) if other != axis)

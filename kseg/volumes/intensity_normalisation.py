@@ -116,6 +116,8 @@ class CaseIntensities:
             here = None if sides is None else sides == side
             if taken is not None:
                 here = taken if here is None else here & taken
+            if here is not None and not here.any():  # as a rule none is on neither side
+                continue
             for channel, intensities in enumerate(self._sides[side]):
                 voxels = block[..., channel]
                 intensities.add(voxels if here is None else voxels[here])

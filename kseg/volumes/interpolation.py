@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kseg.volumes.geometry import other_axes
+
 STEPS = 2**16
 """Places in a voxel."""
 MOST = 0.5
@@ -61,11 +63,11 @@ def by_label(indices: np.ndarray, places: Sequence[np.ndarray], ignored: int | N
     near = [along - first for along, first in zip(near, firsts, strict=True)]
     largest = _interpolated(around == 0, near, np.float64)
     labels = np.unique(around)
-    for label in labels[(labels > 0) & (labels != (0 if ignored is None else ignored))]:
+    for label in labels[(labels > 0) & (labels != ignored)]:
         share = _interpolated(around == label, near, np.float64)
         wins = share > largest
         winner[wins], largest[wins] = label, share[wins]
-    if ignored is not None:
+    if ignored in labels:
         winner[_interpolated(around == ignored, near, np.float64) > MOST] = ignored
     return found
 
@@ -89,8 +91,7 @@ def _box(indices: np.ndarray) -> tuple[slice, ...] | None:
     """The box that holds all foreground; None where there is none."""
     box = []
     for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        planes = np.flatnonzero(indices.any(axis=others))
+        planes = np.flatnonzero(indices.any(axis=other_axes(axis)))
         if not len(planes):
             return None
         box.append(slice(int(planes[0]), int(planes[-1]) + 1))

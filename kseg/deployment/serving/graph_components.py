@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kseg.deployment.serving.graph_loops import accumulate, for_each
 from kseg.inference.postprocessing import OPERATIONS, Operation
+from kseg.volumes.geometry import other_axes
 
 Mask = Callable[[Any], tf.Tensor]
 """A plane's number x -> the mask (y, z) in it, Boolean."""
@@ -43,7 +44,7 @@ def _of_classes(labels: tf.Tensor, chosen: tf.Tensor, change: Callable[[tf.Tenso
 def _in_box(labels: tf.Tensor, index: Any, change: Callable[[tf.Tensor, Any], tf.Tensor]) -> tf.Tensor:
     """Labels after a change to the box that holds all of a class."""
     mask = tf.equal(labels, index)
-    sides = [tf.where(tf.reduce_any(mask, [other for other in range(3) if other != axis]))[:, 0] for axis in range(3)]
+    sides = [tf.where(tf.reduce_any(mask, other_axes(axis)))[:, 0] for axis in range(3)]
 
     def changed() -> tf.Tensor:
         first = tf.cast(tf.stack([side[0] for side in sides]), tf.int32)
