@@ -50,10 +50,10 @@ def shift_warnings(channels: Sequence[str], shifts: Sequence[float]) -> list[str
 def absence_warnings(cases: Sequence[Fingerprint], class_names: Sequence[str]) -> list[str]:
     """A class has no voxel in any case."""
     background, *found = np.sum([case.class_voxels for case in cases], axis=0)
-    absent = [name for name, voxels in zip(class_names[1:], found, strict=True) if not voxels]
     told = [
         f"no case to train on has a voxel of '{name}': leave it out of the labels, or add scans with it"
-        for name in absent
+        for name, voxels in zip(class_names[1:], found, strict=True)
+        if not voxels
     ]
     if not background:
         told.append(

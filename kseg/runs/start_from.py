@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kseg.console.messages import say
-from kseg.console.text import counted, some_of
+from kseg.console.text import some_of
 from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Section, Spacing
 from kseg.records.manifest import Manifest
@@ -123,9 +123,3 @@ def start_notes(start: Start, manifest: Manifest) -> list[str]:
                 f"{some_of(known, MAX_NAMED)}; if they are the same people, scores are too good"
             )
     return notes
-
-
-def told_layers(taken: int, new: list[str], run: str) -> str:
-    """Say which layers began with the weights of another run, and which did not."""
-    others = f"; new: {', '.join(new)}" if new else ""
-    return f"{counted(taken, 'layer')} with the weights of run '{run}'{others}"

@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 import keras
 
 from kseg.console.errors import InputError
+from kseg.console.text import counted
 from kseg.nn.segmenter import Segmenter
 from kseg.runs.run_folder import RunFolder
-from kseg.runs.start_from import told_layers
 
 
 def take_weights(model: Segmenter, source: RunFolder, run: str) -> tuple[list[str], str]:
@@ -43,7 +43,8 @@ def take_weights(model: Segmenter, source: RunFolder, run: str) -> tuple[list[st
             f"train.start_from: no layer of run '{run}' has the name and the shape of one of this network: leave the "
             "section 'network' out of the recipe, so that it is that run's"
         )
-    return taken, told_layers(len(taken), new, run)
+    others = f"; new: {', '.join(new)}" if new else ""
+    return taken, f"{counted(len(taken), 'layer')} with the weights of run '{run}'{others}"
 
 
 def freeze(model: Segmenter, parts: Sequence[str], taken: Collection[str]) -> None:

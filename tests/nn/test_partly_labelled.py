@@ -63,7 +63,7 @@ def test_loss_and_gradient_are_those_of_the_labelled_voxels_alone(term, dtype, p
     np.testing.assert_allclose(gradient[labelled], np.squeeze(expected_gradient), rtol=tolerance, atol=1e-9)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="logits are watched by TensorFlow's tape")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow: its tape watches the logits")
 def test_learned_penalties_move_as_by_the_labelled_voxels_alone(partly):
     import tensorflow as tf
 
