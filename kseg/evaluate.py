@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
@@ -18,6 +18,7 @@ from kseg.storage.locations import Location, location_of
 if TYPE_CHECKING:
     from kseg.evaluation.scores import ClassScore, Summary
     from kseg.inference.postprocessing_choice import PostProcessing, Trial
+    from kseg.recipe.types import Spacing
     from kseg.records.manifest import Manifest
     from kseg.runs.trained_run import TrainedRun
 
@@ -35,52 +36,93 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.runs.trained_run import open_trained
 
     trained = open_trained(as_run(arguments.run), arguments.changes)
-    folder, recipe, description = trained.folder, trained.recipe, trained.description
+    folder, recipe = trained.folder, trained.recipe
     records = location_of(arguments.records) if arguments.records else recipe.records_folder
     manifest = load_manifest(records)
     validating = arguments.split == "val"
-    choosing = validating and arguments.records is None and recipe.evaluation.postprocessing == "validated"
+    own_validation = validating and arguments.records is None
+    choosing = own_validation and recipe.evaluation.postprocessing == "validated"
     _check(manifest, trained, records, arguments.split, choosing)
-    cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
-    if not cases:
+    if not any(listed.of_split(arguments.split) for _, listed in trained.share_out(manifest, arguments.split)):
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
 
     start_tensorflow()
-    from kseg.console.terminal import progress, stdout
-    from kseg.evaluation.case_pictures import CasePictures
+    from kseg.console.terminal import stdout
+    from kseg.evaluation.expected_scores import expected_and_true
     from kseg.evaluation.score_tables import score_table
-    from kseg.evaluation.scores import score_case, summarise
-    from kseg.evaluation.surface_tolerance import tolerance_of, warning_below_voxel
-    from kseg.inference.postprocessing_choice import chosen_postprocessing, try_operations
-    from kseg.inference.segment_volumes import brought_back, describe_segmentation, segment_cases
+    from kseg.evaluation.scores import summarise
+    from kseg.evaluation.surface_tolerance import warning_below_voxel
+    from kseg.inference.postprocessing_choice import chosen_postprocessing
+    from kseg.inference.segment_volumes import describe_segmentation
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
         say(describe_segmentation(trained, postprocessing))
-    names = description.label_map.names[1:]
-    scores, spacings_mm, trials = {}, {}, []
-    asked_mm = recipe.evaluation.surface_tolerance_mm
-    pictures = CasePictures(folder, arguments.split, names, recipe.name)
-    segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
-    for case, prediction in progress(segmented, f"evaluating {arguments.split}", cases):
-        own, truth = brought_back(prediction, case.image, case.truth), case.truth
-        scored = score_case(truth.array, own, truth.spacing_mm, names, tolerance_of(asked_mm, truth.spacing_mm))
-        scores[case.case], spacings_mm[case.case] = scored, truth.spacing_mm
-        if choosing:
-            trials.append(try_operations(case.labels, prediction, description.label_map.num_classes))
-        pictures.see(case.case, case.image, case.labels, prediction, scored)
-    summary = summarise(scores)
-    _write(trained, arguments.split, scores, summary)
+    found = _segment_and_score(trained, records, manifest, arguments.split, postprocessing, choosing)
+    summary = summarise(found.scores)
+    _write(trained, arguments.split, found.scores, summary)
     stdout.print(score_table(summary, stdout))
-    if warning := warning_below_voxel(asked_mm, spacings_mm):
+    if warning := warning_below_voxel(recipe.evaluation.surface_tolerance_mm, found.spacings_mm):
         say(warning)
     _, _, page = folder.split_scores(arguments.split)
-    say(f"report: {page}; beside it .csv, .json and {counted(len(pictures.drawn), 'picture')}")
+    say(f"report: {page}; beside it .csv, .json and {counted(found.pictures, 'picture')}")
     if choosing:
-        postprocessing = _choose_postprocessing(trained, trials)
+        postprocessing = _choose_postprocessing(trained, found.trials)
+    if own_validation and (choosing or trained.has_split_of(manifest)):
+        _learn_expected_dice(trained, found.scores)
+    if compared := expected_and_true(found.scores):
+        say(str(compared))
     if arguments.json:
         report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
-        print_json(report | {"postprocessing": postprocessing.operations if postprocessing else {}})
+        report |= {"postprocessing": postprocessing.operations if postprocessing else {}}
+        print_json(report | {"expected_dice": asdict(compared) if compared else None})
+
+
+@dataclass
+class _Found:
+    """What the cases of a split have, by case; `trials` of those that choose the post-processing."""
+
+    scores: "dict[str, list[ClassScore]]" = field(default_factory=dict)
+    spacings_mm: "dict[str, Spacing]" = field(default_factory=dict)
+    trials: "list[list[Trial]]" = field(default_factory=list)
+    pictures: int = 0
+
+
+def _segment_and_score(
+    trained: "TrainedRun",
+    records: Location,
+    manifest: "Manifest",
+    split: str,
+    postprocessing: "PostProcessing | None",
+    choosing: bool,
+) -> _Found:
+    """Segment every case of a split, score it on its scan's own grid, and draw some."""
+    from kseg.console.terminal import progress
+    from kseg.evaluation.case_pictures import CasePictures
+    from kseg.evaluation.expected_scores import with_expected
+    from kseg.evaluation.scores import score_case
+    from kseg.evaluation.surface_tolerance import tolerance_of
+    from kseg.inference.expected_dice import load_expected_dice
+    from kseg.inference.postprocessing_choice import try_operations
+    from kseg.inference.segment_volumes import brought_back, segment_cases
+
+    found, label_map = _Found(), trained.description.label_map
+    names = label_map.names[1:]
+    expected_dice = None if split == "val" else load_expected_dice(trained)
+    asked_mm = trained.recipe.evaluation.surface_tolerance_mm
+    pictures = CasePictures(trained.folder, split, names, trained.recipe.name)
+    cases = sum(len(listed.of_split(split)) for _, listed in trained.share_out(manifest, split))
+    segmented = segment_cases(trained, records, manifest, split, postprocessing)
+    for case, prediction, agreement in progress(segmented, f"evaluating {split}", cases):
+        own, truth = brought_back(prediction, case.image, case.truth), case.truth
+        scored = score_case(truth.array, own, truth.spacing_mm, names, tolerance_of(asked_mm, truth.spacing_mm))
+        scored = with_expected(scored, agreement, expected_dice)
+        found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
+        if choosing:
+            found.trials.append(try_operations(case.labels, prediction, label_map.num_classes))
+        pictures.see(case.case, case.image, case.labels, prediction, scored)
+    found.pictures = len(pictures.drawn)
+    return found
 
 
 def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split: str, choosing: bool) -> None:
@@ -120,6 +162,17 @@ def _choose_postprocessing(trained: "TrainedRun", trials: "Sequence[Sequence[Tri
     used = f"; used by {command_name('predict')} and for other splits from now on"
     say(f"{describe_segmentation(trained, choice)}{'' if choice.is_empty else used}")
     return choice
+
+
+def _learn_expected_dice(trained: "TrainedRun", scores: "Mapping[str, Sequence[ClassScore]]") -> None:
+    """Learn from a run's validation cases what their agreement says of their Dice, keep it, and say what that is."""
+    from kseg.inference.expected_dice import learn_expected_dice, save_expected_dice
+
+    agreements = {case: [score.agreement for score in of_case] for case, of_case in scores.items()}
+    dice = {case: [score.dice for score in of_case] for case, of_case in scores.items()}
+    learned = learn_expected_dice(agreements, dice, trained.description.label_map.names[1:], trained)
+    save_expected_dice(learned, trained.folder.path)
+    say(str(learned))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

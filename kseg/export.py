@@ -159,6 +159,8 @@ def _package(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.changes:
         raise InputError(f"'{arguments.changes[0]}': a package holds the run as it is; give changes where it is used")
     trained = open_trained(arguments.run)
+    if others := trained.recipe.evaluation.ensemble:
+        raise InputError(f"'{arguments.run}' is joined with {', '.join(others)} by its recipe: a package holds one run")
     folder = trained.folder.path
     path = folder / f"{folder.resolve().name}{PACKAGE}"
     check_writable(folder)

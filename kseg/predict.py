@@ -22,6 +22,7 @@ from kseg.storage.locations import local
 if TYPE_CHECKING:
     from kseg.evaluation.predicted_volumes import VolumeTable
     from kseg.inference.predictor import Predictor
+    from kseg.inference.trust import Trust
     from kseg.recipe.types import Spacing
     from kseg.volumes.prediction_inputs import Inputs
     from kseg.volumes.prediction_outputs import Output
@@ -50,9 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     open_annotation = _annotation(arguments, of_files, predictor, len(inputs.scans) + len(inputs.refused))
     check_writable(out)
     table = VolumeTable(out)
-    outputs, refused = plan_outputs(inputs.scans, out, arguments.force)
-    if arguments.annotation and any(Path(arguments.annotation).resolve() == one.path.resolve() for one in outputs):
-        raise InputError(f"the mask would be written over --annotation '{arguments.annotation}': choose another --out")
+    outputs, refused = plan_outputs(inputs.scans, out, arguments.force, arguments.uncertainty)
+    written = [path.resolve() for one in outputs for path in (one.path, one.uncertainty) if path]
+    if arguments.annotation and Path(arguments.annotation).resolve() in written:
+        raise InputError(f"--annotation '{arguments.annotation}' would be written over: choose another --out")
     done = _Done(len(inputs.scans) + len(inputs.refused))
     for path, reason in inputs.skipped.items():
         done.skip(path, reason)
@@ -67,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 _segment_file(output, predictor, assumed or predictor.assume_spacing_mm, table, done, open_annotation)
         except InputError as error:
             done.fail(output.scan.path, str(error))
+    if arguments.rank:
+        done.rank()
     if arguments.json:
         print_json({**predictor.identity, **done.report()})
     done.conclude()
@@ -82,6 +86,7 @@ class _Done:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
+    trust: "dict[str, Trust]" = field(default_factory=dict)
 
     def fail(self, path: Path, reason: str) -> None:
         self.failed[str(path)] = reason
@@ -97,11 +102,21 @@ class _Done:
         for warning in warnings:
             say(f"warning: '{path}' {warning}")
 
+    def rank(self) -> None:
+        """Print the scans, the least trusted first."""
+        from kseg.console.terminal import stdout
+        from kseg.inference.trust import trust_table
+
+        stdout.print(trust_table(self.trust))
+
     def report(self) -> dict[str, Any]:
         """Return what `--json` prints of it."""
+        from kseg.inference.trust import ranked
+
         return {
             "written": self.written,
             "volumes": self.volumes,
+            "least_trusted_first": ranked(self.trust),
             "failed": list(self.failed),
             "skipped": self.skipped,
             "warnings": self.warnings,
@@ -201,6 +216,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="label map of the scan that is annotated in part, by the labels of the training: what is annotated is "
         f"kept, the rest is filled in; {OF_ANNOTATION[0]}=z says that slices across z are, if the training's were not",
     )
+    parser.add_argument(
+        "--rank", action="store_true", help="list the scans at the end, the one whose mask is least to be trusted first"
+    )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="write beside each mask, as NAME_uncertainty, the entropy of each voxel: 0 where one class is certain, "
+        "100 where all are alike",
+    )
     parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
     parser.add_argument(
         "--engine",
@@ -237,6 +261,9 @@ def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "P
         raise InputError("--engine is for a run on this machine: leave it out with --server")
     if arguments.annotation is not None:
         raise InputError("--annotation is for a run on this machine: leave it out with --server")
+    for name in ("rank", "uncertainty"):
+        if getattr(arguments, name):
+            raise InputError(f"--{name} is for a run on this machine: a server returns labels alone, leave it out")
     if changes:
         raise InputError(f"'{changes[0]}' cannot be changed for a served model: export the run anew with it")
     if arguments.deadline is not None and not 0 < arguments.deadline < math.inf:
@@ -264,6 +291,7 @@ def _segment_file(
     from kseg.console.terminal import progress
     from kseg.evaluation.predicted_volumes import volumes_ml
     from kseg.inference.scan_likeness import label_map_values, unlike_training
+    from kseg.inference.trust import doubts, expected_words, trust_of
     from kseg.volumes.kept_annotation import keep_annotation
     from kseg.volumes.read import open_image
     from kseg.volumes.watched_stream import WatchedStream
@@ -279,23 +307,26 @@ def _segment_file(
         warnings.append(f"looks like a label map: it holds {values}")
     annotated = open_annotation(image, assume_spacing_mm) if open_annotation else None
     watched = WatchedStream(image)
-    mask = predictor.segment(
-        watched.stream, name, partial(progress, description=str(Path(*output.scan.path.parts[-2:])))
-    )
+    shown = partial(progress, description=str(Path(*output.scan.path.parts[-2:])))
+    found = predictor.segment(watched.stream, name, shown, with_entropy=output.uncertainty is not None)
+    mask = found.values
     if annotated and predictor.labels_in_files:
         keep_annotation(mask, annotated, predictor.labels_in_files[0])
     write_label_map(output.path, mask, image.stored)
+    if output.uncertainty and found.entropy is not None:
+        write_label_map(output.uncertainty, found.entropy, image.stored)
     for note in (*image.notes, *(annotated.notes if annotated else ())):
         say(f"note: {name}: {note}")
-    warnings += unlike_training(watched, predictor)
+    warnings += [*unlike_training(watched, predictor), *doubts(found)]
     if warnings:
         done.warn(scan.path, warnings)
     volumes = volumes_ml(mask, image.spacing_mm, predictor.structures)
     path = output.path.relative_to(output.out).as_posix()
     done.written.append(str(output.path))
-    done.volumes += table.add(output.case, path, volumes)
+    done.volumes += table.add(output.case, path, volumes, found)
+    done.trust[str(output.path)] = trust_of(found)
     told = ", ".join(f"{structure} {volume:.1f} ml" for structure, volume in volumes.items())
-    say(f"{output.path}: {told or 'no structure'}")
+    say(f"{output.path}: {told or 'no structure'}{expected_words(found)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from kseg.inference.predictor import Segmentation
 from kseg.volumes.volume_stream import VolumeStream, gather
 
 
@@ -26,5 +27,6 @@ class Threshold:
         self.begins += 1
         return "a threshold"
 
-    def segment(self, scan: VolumeStream, name: str, _: object) -> np.ndarray:
-        return np.where(gather(scan, name).array[..., 0] > self.above, self.value, 0).astype(np.uint8)
+    def segment(self, scan: VolumeStream, name: str, _: object, with_entropy: bool = False) -> Segmentation:
+        mask = np.where(gather(scan, name).array[..., 0] > self.above, self.value, 0)
+        return Segmentation(mask.astype(np.uint8))

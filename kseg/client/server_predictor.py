@@ -12,7 +12,7 @@ from kseg.client.errors import Busy, Missing, no_answer_of_tf_serving
 from kseg.client.retry import Deadline, with_retries
 from kseg.client.signatures import Signature, choose_signature, signatures_of
 from kseg.console.errors import InputError
-from kseg.inference.predictor import Progress
+from kseg.inference.predictor import Progress, Segmentation
 from kseg.recipe.types import Spacing
 from kseg.volumes.channels import check_channels
 from kseg.volumes.volume_stream import VolumeStream, gather
@@ -61,7 +61,7 @@ class ServerPredictor:
         names = ", ".join(signature.name for signature in self._signatures)
         return f"model '{self._model}' at {self._connection.address} segments scans (signatures {names})"
 
-    def segment(self, scan: VolumeStream, name: str, progress: Progress) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, progress: Progress, with_entropy: bool = False) -> Segmentation:
         """Send a scan, and return the label map that comes back; see `Predictor`."""
         if self.channels is not None:
             check_channels(scan, f"'{name}'", "the model takes", self.channels)
@@ -78,7 +78,7 @@ class ServerPredictor:
                 )
         except InputError as error:
             raise InputError(f"'{name}': {error}") from None
-        return labels[0]
+        return Segmentation(labels[0])
 
     def _prediction(self, scan: VolumeStream, name: str, signature: Signature, progress: Progress) -> Prediction:
         """Return the request, which alone holds the scan's voxels."""

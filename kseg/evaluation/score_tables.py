@@ -35,6 +35,8 @@ SIGNED, ABSOLUTE = "volume_error_percent", "absolute_volume_error_percent"
 """The mean of signed errors over classes says little alone: they cancel. Of one case and class the sign says all."""
 VOLUMES = {"truth_ml": "truth ml", "prediction_ml": "prediction ml"}
 """What a table by case shows besides."""
+EXPECTED = "expected Dice"
+"""And where it is known what Dice was to be expected, and within which interval."""
 
 
 def write_scores(
@@ -110,17 +112,25 @@ def partly_labelled_note(partly_labelled: int, cases: int) -> str:
     )
 
 
-def case_headings(nsd_tolerance_mm: float, least_mm: float) -> list[str]:
-    """Return the headings of `case_cells`."""
+def case_headings(nsd_tolerance_mm: float, least_mm: float, expected: bool = False) -> list[str]:
+    """Return the headings of `case_cells`; `expected` for that of the expected Dice too."""
     measures = zip(MEASURES, headings(nsd_tolerance_mm, least_mm), strict=True)
-    return [*(heading for measure, heading in measures if measure != ABSOLUTE), *VOLUMES.values()]
+    shown = [*(heading for measure, heading in measures if measure != ABSOLUTE), *VOLUMES.values()]
+    return [*shown, EXPECTED] if expected else shown
 
 
-def case_cells(score: ClassScore) -> list[str]:
-    """Return what a table shows of a class in a case, "-" for what was not scored."""
+def case_cells(score: ClassScore, expected: bool = False) -> list[str]:
+    """Return what a table shows of a class in a case, "-" for what was not scored; `expected` for that Dice too."""
     values = ((getattr(score, measure), form) for measure, (_, form) in MEASURES.items() if measure != ABSOLUTE)
     cells = ["-" if value is None else format(value, form) for value, form in values]
-    return [*cells, *(_millilitres(getattr(score, volume)) for volume in VOLUMES)]
+    cells += [_millilitres(getattr(score, volume)) for volume in VOLUMES]
+    return [*cells, _expected_dice(score)] if expected else cells
+
+
+def _expected_dice(score: ClassScore) -> str:
+    if score.expected_dice is None:
+        return "-"
+    return f"{score.expected_dice:.2f} ({score.expected_dice_low:.2f} to {score.expected_dice_high:.2f})"
 
 
 def _millilitres(volume_ml: float | None) -> str:

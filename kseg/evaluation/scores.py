@@ -47,6 +47,12 @@ class ClassScore:
     """Signed: positive where the prediction is too large."""
     partly_labelled: bool = False
     """Whether the case has voxels that nobody labelled: the labelled ones alone are scored."""
+    agreement: float | None = None
+    """Of the opinions on the mask, 0 to 1 (`kseg.inference.uncertainty`): known without the truth."""
+    expected_dice: float | None = None
+    """What that makes one expect (`kseg.inference.expected_dice`), and the interval."""
+    expected_dice_low: float | None = None
+    expected_dice_high: float | None = None
 
     @property
     def absolute_volume_error_percent(self) -> float | None:

@@ -1,9 +1,11 @@
 """Means of probabilities: over the flips of a window, and over the members of an ensemble.
 
-Both keep the memory of one prediction: they are taken window by window, never over volumes.
+Both keep the memory of one prediction of a window for each opinion: they are taken window by window, never over
+volumes.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
 
@@ -13,12 +15,38 @@ Predict = Callable[[np.ndarray], np.ndarray]
 """Normalised patches `(n, x, y, z, channels)` float32 to their probabilities `(n, x, y, z, classes)`."""
 
 
-def mean_over_flips(predict: Predict, axes: Sequence[str]) -> Predict:
-    """Return a predict that averages over all combinations of flips: 2, 4 or 8 predictions for 1, 2 or 3 axes.
+@dataclass(frozen=True)
+class Ensemble:
+    """A `Predict` that is the mean of several, and tells what each of them says.
+
+    Args:
+        groups: opinions that may be compared with each other. Folds of a cross-validation are a group each, of their
+            flips: no case is new to all of them at once, so that nothing could say what their agreement is worth.
+            Groups have equally many opinions.
+    """
+
+    groups: tuple[tuple[Predict, ...], ...]
+
+    def opinions(self, voxels: np.ndarray) -> list[list[np.ndarray]]:
+        """Return the probabilities `(n, x, y, z, classes)` of each opinion of each group."""
+        return [[np.asarray(predict(voxels)) for predict in group] for group in self.groups]
+
+    def __call__(self, voxels: np.ndarray) -> np.ndarray:
+        """Return the mean of all opinions."""
+        return mean_opinion(self.opinions(voxels))
+
+
+def mean_opinion(groups: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Return the mean of probabilities, float32: of each group, then of the groups."""
+    return _mean([_mean(group) for group in groups])
+
+
+def flips_of(predict: Predict, axes: Sequence[str]) -> tuple[Predict, ...]:
+    """Return `predict` of windows flipped in all combinations of axes: 1, 2, 4 or 8 for none to 3 axes.
 
     Args:
         predict: voxels (n, x, y, z, channels) to probabilities (n, x, y, z, classes).
-        axes: of "x", "y" and "z", those whose two sides look alike; none leaves `predict` as it is.
+        axes: of "x", "y" and "z", those whose two sides look alike.
     """
     places = sorted({1 + "xyz".index(axis) for axis in axes})
     flips = [flipped for count in range(len(places) + 1) for flipped in combinations(places, count)]
@@ -26,16 +54,22 @@ def mean_over_flips(predict: Predict, axes: Sequence[str]) -> Predict:
     def flipped(flip: tuple[int, ...]) -> Predict:
         return lambda voxels: np.flip(predict(np.flip(voxels, flip)), flip)
 
-    return mean_of([predict, *(flipped(flip) for flip in flips[1:])])
+    return predict, *(flipped(flip) for flip in flips[1:])
 
 
-def mean_of(members: Sequence[Predict]) -> Predict:
-    """Return a predict that averages those of `members`, which are asked one after another."""
-    if len(members) == 1:
-        return members[0]
+def ensemble_of(members: Sequence[Predict], flip_axes: Sequence[str], compared: bool) -> Ensemble:
+    """Return the mean over members and the flips of each.
 
-    def mean(voxels: np.ndarray) -> np.ndarray:
-        total = reduce(np.add, (member(voxels) for member in members))
-        return total / np.float32(len(members))
+    Args:
+        members: networks, one or more, which are asked one after another.
+        flip_axes: see `flips_of`.
+        compared: whether what members say may be compared; else, and of one member, flips are.
+    """
+    by_member = [flips_of(member, flip_axes) for member in members]
+    if len(members) == 1 or not compared:
+        return Ensemble(tuple(by_member))
+    return Ensemble((tuple(flips[0] if len(flips) == 1 else Ensemble((flips,)) for flips in by_member),))
 
-    return mean
+
+def _mean(opinions: Sequence[np.ndarray]) -> np.ndarray:
+    return opinions[0] if len(opinions) == 1 else reduce(np.add, opinions) / np.float32(len(opinions))

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.inference.load_network import LoadNetwork, load_keras
-from kseg.inference.predictor import Progress
+from kseg.inference.predictor import Progress, Segmentation
 from kseg.runs.trained_run import open_trained
 from kseg.volumes.channels import check_channels
 from kseg.volumes.volume_stream import VolumeStream
@@ -42,19 +40,28 @@ class LocalPredictor:
         """Load the models, or the engines; return what a user should know of how volumes are segmented."""
         if self._load is None:
             start_tensorflow()
+        from kseg.inference.expected_dice import load_expected_dice
         from kseg.inference.postprocessing_choice import chosen_postprocessing
         from kseg.inference.segment_volumes import describe_segmentation, volume_segmenter
 
         chosen = chosen_postprocessing(self._trained)
+        self._expected = load_expected_dice(self._trained)
         self._segment = volume_segmenter(self._trained, postprocessing=chosen, load=self._load or load_keras)
         return describe_segmentation(self._trained, chosen)
 
-    def segment(self, scan: VolumeStream, name: str, progress: Progress) -> np.ndarray:
+    def segment(self, scan: VolumeStream, name: str, progress: Progress, with_entropy: bool = False) -> Segmentation:
         """Segment a scan, window by window; see `Predictor`."""
         from kseg.inference.segment_volumes import segment_scan
+        from kseg.inference.uncertainty import Uncertainty
 
         description = self._trained.description
         check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
-        return description.label_map.to_values(
-            segment_scan(scan, name, self._segment, description.spacing_mm, progress)
+        uncertainty = Uncertainty(description.label_map.num_classes, with_entropy)
+        indices = segment_scan(scan, name, self._segment, description.spacing_mm, progress, uncertainty)
+        agreement = uncertainty.agreement()
+        return Segmentation(
+            description.label_map.to_values(indices),
+            agreement=dict(zip(description.label_map.names[1:], agreement, strict=True)),
+            expected=self._expected.expectations(agreement) if self._expected else {},
+            entropy=uncertainty.entropy,
         )

@@ -1,7 +1,8 @@
 """What scans are segmented with: one function from a scan to its label map, wherever the network runs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -11,8 +12,25 @@ from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.volume_stream import VolumeStream
 
+if TYPE_CHECKING:
+    from kseg.inference.expected_dice import Expectation
+
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 """Passes the parts of a job on, one by one, while a user sees how many are done."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A scan's label map, and what its predictor knows of how good it is."""
+
+    values: np.ndarray
+    """Label values, integers `(x, y, z)`, on the scan's own grid."""
+    agreement: Mapping[str, float | None] = field(default_factory=dict)
+    """Of the opinions on each structure (`kseg.inference.uncertainty`), 0 to 1; empty where that is not known."""
+    expected: Mapping[str, "Expectation"] = field(default_factory=dict)
+    """The Dice to be expected of a structure, of those of which something is."""
+    entropy: np.ndarray | None = None
+    """Percent of the largest possible, uint8 `(x, y, z)`, where it was asked for."""
 
 
 class Predictor(Protocol):
@@ -52,8 +70,8 @@ class Predictor(Protocol):
     def start(self) -> str:
         """Load what is needed, and return a line on how scans are segmented. Raises `InputError` if it is damaged."""
 
-    def segment(self, scan: VolumeStream, name: str, progress: Progress) -> np.ndarray:
-        """Segment a scan, not read yet, and return label values, integers `(x, y, z)`, on its own grid.
+    def segment(self, scan: VolumeStream, name: str, progress: Progress, with_entropy: bool = False) -> Segmentation:
+        """Segment a scan, not read yet.
 
         `name` stands for the scan in messages, `progress` wraps what is done one after another.
 

@@ -1,16 +1,18 @@
 """Whole volumes through a trained run."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
 from kseg.console.command_names import command_line
-from kseg.inference.ensemble import mean_of, mean_over_flips
+from kseg.inference.ensemble import ensemble_of
 from kseg.inference.load_network import LoadNetwork, load_keras
 from kseg.inference.postprocessing_choice import PostProcessing
 from kseg.inference.predictor import Progress
 from kseg.inference.sliding_window import segment
+from kseg.inference.uncertainty import Uncertainty
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
 from kseg.records.prepared_case import PreparedCase, read_cases
@@ -19,11 +21,16 @@ from kseg.runs.trained_run import TrainedRun
 from kseg.storage.locations import Location
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.interpolation import by_label, linear
-from kseg.volumes.resample import at_spacing, on_grid
+from kseg.volumes.resample import Interpolation, at_spacing, on_grid
 from kseg.volumes.volume import Volume
 from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_volume
 
-Segment = Callable[[np.ndarray, Progress], np.ndarray]
+
+class Segment(Protocol):
+    """Segments volumes of any size."""
+
+    def __call__(self, image: np.ndarray, progress: Progress, uncertainty: Uncertainty | None = None) -> np.ndarray:
+        """Return the class indices `(x, y, z)` of a volume `(x, y, z, channels)`; `uncertainty` listens."""
 
 
 def volume_segmenter(
@@ -44,9 +51,10 @@ def volume_segmenter(
         load: `kseg.deployment.engine_file.open_engine` for TensorRT's engines instead of the Keras models.
     """
     options, description = run.recipe.evaluation, run.description
-    predict = mean_over_flips(mean_of([load(member) for member in members or run.members]), options.flip_axes)
+    networks = [load(member) for member in members or run.members]
+    predict = ensemble_of(networks, options.flip_axes, compared=not run.is_cross_validation)
 
-    def of_volume(image: np.ndarray, progress: Progress) -> np.ndarray:
+    def of_volume(image: np.ndarray, progress: Progress, uncertainty: Uncertainty | None = None) -> np.ndarray:
         statistics = intensity_statistics(image)
         labels = segment(
             predict,
@@ -58,6 +66,7 @@ def volume_segmenter(
             batch_size=options.batch_size,
             buffer_bytes=options.buffer_bytes,
             progress=progress,
+            uncertainty=uncertainty,
         )
         if postprocessing:
             postprocessing.apply(labels)
@@ -67,7 +76,12 @@ def volume_segmenter(
 
 
 def segment_scan(
-    scan: VolumeStream, name: str, segment_volume: Segment, spacing_mm: Spacing, progress: Progress
+    scan: VolumeStream,
+    name: str,
+    segment_volume: Segment,
+    spacing_mm: Spacing,
+    progress: Progress,
+    uncertainty: Uncertainty | None = None,
 ) -> np.ndarray:
     """Segment a scan at the spacing of the training, and return class indices `(x, y, z)` on its own grid.
 
@@ -77,31 +91,45 @@ def segment_scan(
         segment_volume: from `volume_segmenter`.
         spacing_mm: the run's; empty where its scans kept their own.
         progress: wraps the list of windows.
+        uncertainty: listens; its entropy is brought to the scan's own grid too.
 
     Raises:
         InputError: the scan is damaged, or does not fit into memory.
     """
     if not spacing_mm:
-        return segment_volume(gather(scan, f"image '{name}'").array, progress)
+        return segment_volume(gather(scan, f"image '{name}'").array, progress, uncertainty)
     image = gather(at_spacing(scan, spacing_mm, linear), f"image '{name}' at {spacing_mm} mm")
-    return brought_back(segment_volume(image.array, progress), image, scan)
+    indices = segment_volume(image.array, progress, uncertainty)
+    if uncertainty and uncertainty.entropy is not None:
+        uncertainty.entropy = brought_back(uncertainty.entropy, image, scan, linear)
+    return brought_back(indices, image, scan)
 
 
-def brought_back(indices: np.ndarray, image: Volume, own: Volume | VolumeStream) -> np.ndarray:
-    """Return class indices `(x, y, z)` of a resampled image on the scan's own grid; they themselves where it is that.
+def brought_back(
+    voxels: np.ndarray, image: Volume, own: Volume | VolumeStream, interpolation: Interpolation = by_label
+) -> np.ndarray:
+    """Return `(x, y, z)` of a resampled image on the scan's own grid; they themselves where it is that.
+
+    Args:
+        voxels: class indices, or others with another `interpolation`.
+        image: their grid.
+        own: the scan's.
+        interpolation: between voxels.
 
     Raises:
         InputError: they do not fit into memory.
     """
-    there = stream_of_volume(replace(image, array=indices))
-    here = on_grid(there, own.shape, own.spacing_mm, by_label)
-    return indices if here is there else gather(here, "a label map").array[..., 0]
+    there = stream_of_volume(replace(image, array=voxels))
+    here = on_grid(there, own.shape, own.spacing_mm, interpolation)
+    return voxels if here is there else gather(here, "a label map").array[..., 0]
 
 
 def segment_cases(
     run: TrainedRun, records: Location, manifest: Manifest, split: str, postprocessing: PostProcessing | None = None
-) -> Iterator[tuple[PreparedCase, np.ndarray]]:
+) -> Iterator[tuple[PreparedCase, np.ndarray, list[float | None]]]:
     """Yield each case of a prepared dataset's split with its segmentation, class indices `(x, y, z)`.
+
+    And with its agreement, of each foreground class (`Uncertainty.agreement`).
 
     A fold of a cross-validation segments its own validation cases (`TrainedRun.share_out`).
 
@@ -112,14 +140,16 @@ def segment_cases(
         if cases.of_split(split):
             segment_volume = volume_segmenter(run, members, postprocessing)
             for case in read_cases(records, cases, split):
-                yield case, segment_volume(case.image.array, iter)
+                uncertainty = Uncertainty(run.description.label_map.num_classes)
+                yield case, segment_volume(case.image.array, iter, uncertainty), uncertainty.agreement()
 
 
 def describe_segmentation(run: TrainedRun, postprocessing: PostProcessing | None) -> str:
     """Say in a line what a user should know of how volumes are segmented."""
-    how = f"mean of {len(run.members)} folds; " if len(run.members) > 1 else ""
+    kind = "folds" if run.is_cross_validation else "runs"
+    how = f"mean of {len(run.members)} {kind}; " if len(run.members) > 1 else ""
     if under_way := [member for member in run.members if member.is_under_way]:
-        recipe = f"RECIPE --folds {len(run.members)}" if len(run.members) > 1 else str(under_way[0].recipe)
+        recipe = f"RECIPE --folds {len(run.members)}" if run.is_cross_validation else str(under_way[0].recipe)
         go_on = f"{command_line('train')} {recipe} --resume"
         how += f"by the best model so far, its training has not ended ({go_on} goes on); "
     if spacing_mm := run.description.spacing_mm:

@@ -19,8 +19,9 @@ from itertools import groupby
 import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
-from kseg.inference.ensemble import Predict
+from kseg.inference.ensemble import Ensemble, Predict, mean_opinion
 from kseg.inference.predictor import Progress
+from kseg.inference.uncertainty import Uncertainty
 from kseg.inference.window_columns import cut_columns, touches
 from kseg.inference.windows import Start, window_starts, windows
 from kseg.volumes.geometry import Box
@@ -48,6 +49,7 @@ def segment(
     buffer_bytes: int,
     batch_size: int = 1,
     progress: Progress = iter,
+    uncertainty: Uncertainty | None = None,
 ) -> np.ndarray:
     """Most probable class index of every voxel, (x, y, z), of the type `index_dtype`.
 
@@ -64,9 +66,12 @@ def segment(
         batch_size=batch_size,
         buffer_bytes=buffer_bytes,
         progress=progress,
+        uncertainty=uncertainty,
     )
     for box, probabilities in planes:
         labels[box] = probabilities.argmax(axis=-1)
+        if uncertainty:
+            uncertainty.see_plane(box, probabilities, image.shape[:3])
     return labels
 
 
@@ -81,6 +86,7 @@ def probability_planes(
     buffer_bytes: int,
     batch_size: int = 1,
     progress: Progress = iter,
+    uncertainty: Uncertainty | None = None,
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """Blended probabilities in planes across the longest axis that together make up the volume.
 
@@ -99,6 +105,7 @@ def probability_planes(
         batch_size: windows a call of `predict`; batches never mix positions along the longest axis.
         buffer_bytes: most memory for blended probabilities, unless columns as narrow as a window's step need more.
         progress: wraps the list of batches, for example in a progress bar.
+        uncertainty: is told of each window, and what each opinion of an `Ensemble` says of it.
 
     Yields:
         The plane's place (three slices of the volume) and its probabilities (x, y, z, num_classes) float32.
@@ -122,9 +129,14 @@ def probability_planes(
         for batch in members:
             yield from buffer.finished(batch.starts[0][axis])
             patches = np.stack([_cut(image, start, patch_size, normalise) for start in batch.starts])
-            for start, probabilities in zip(batch.starts, np.asarray(predict(patches)), strict=True):
+            groups = predict.opinions(patches) if isinstance(predict, Ensemble) else [[np.asarray(predict(patches))]]
+            for number, start in enumerate(batch.starts):
+                inside = (number, *_inside(shape, patch_size))
+                of_window = [[opinion[inside] for opinion in group] for group in groups]
                 weights = np.einsum("x,y,z->xyz", *(share[s] for share, s in zip(shares, start, strict=True)))
-                buffer.add(start, weights, probabilities[_inside(shape, patch_size)])
+                buffer.add(start, weights, mean_opinion(of_window))
+                if uncertainty:
+                    uncertainty.see_window(start, weights, of_window)
         yield from buffer.finished(shape[axis])
 
 

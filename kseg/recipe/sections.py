@@ -279,6 +279,11 @@ class Evaluation(Section):
     postprocessing: Literal["validated", "none"] = Field(
         "validated", description="apply to each class what kseg.evaluate --split val found to help it, or nothing"
     )
+    ensemble: tuple[str, ...] = Field(
+        (),
+        description="other runs, by name or path, trained on the same dataset: masks are those of the mean of all",
+        examples=[["leg-seed-2", "leg-seed-3"]],
+    )
     surface_tolerance_mm: NonNegativeFloat = Field(
         0.0, description="tolerance of the normalised surface Dice; 0 for the largest edge of each scan's voxels"
     )

@@ -101,7 +101,8 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
         mean_scores = _mean_scores(summary)
         scores = {case: [ClassScore(**row) for row in rows] for case, rows in document["cases"].items()}
         volumes = {name: _volumes(scores, name) for name in summary["classes"]}
-        headings_by_case = case_headings(*_tolerances_mm(summary))
+        expected = any(score.expected_dice is not None for of_case in scores.values() for score in of_case)
+        headings_by_case = case_headings(*_tolerances_mm(summary), expected)
     dice = {case: mean_dice(of_case) for case, of_case in scores.items()}
     ranked = sorted((found, case) for case, found in dice.items() if found is not None)
     unscored = [case for case, found in dice.items() if found is None]
@@ -120,7 +121,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
         split=split,
         scores=mean_scores,
         case_headings=headings_by_case,
-        cases=[_case_scores(case, scores[case]) for case in (*(case for _, case in ranked), *unscored)],
+        cases=[_case_scores(case, scores[case], expected) for case in (*(case for _, case in ranked), *unscored)],
         pictures=pictures,
         agreement=inside(png_bytes(bland_altman(volumes), dots_per_inch=100)) if drawn else None,
         agreement_note=_agreement_note([len(pairs) for pairs in volumes.values() if pairs]),
@@ -129,9 +130,9 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
     )
 
 
-def _case_scores(case: str, scores: Sequence[ClassScore]) -> CaseScores:
+def _case_scores(case: str, scores: Sequence[ClassScore], expected: bool) -> CaseScores:
     dice = mean_dice(scores)
-    rows = {score.class_name: case_cells(score) for score in scores}
+    rows = {score.class_name: case_cells(score, expected) for score in scores}
     return CaseScores(case, "-" if dice is None else f"{dice:.3f}", rows)
 
 

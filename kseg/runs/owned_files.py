@@ -16,7 +16,7 @@ HISTORY_FILE, PRECISION_RECALL_FILE, REPORT_FILE = "history.csv", "precision_rec
 """What training writes beside the model."""
 SWEEP_SCORES_FILE = "cell.json"
 """The scores that a sweep leaves in a run of its own; the name is of earlier versions."""
-POSTPROCESSING_FILE, TIMINGS_FILE = "postprocessing.json", "timing.cache"
+POSTPROCESSING_FILE, EXPECTED_DICE_FILE, TIMINGS_FILE = "postprocessing.json", "expected_dice.json", "timing.cache"
 CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
 """What an export writes beside the SavedModels: what they are, and TF Serving's configurations."""
 PACKAGE = ".kseg"
@@ -45,7 +45,7 @@ def picture_file(split: str, case: str) -> str:
 
 
 MADE_OF_ONE_OR_MORE = (
-    *(POSTPROCESSING_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, LISTING),
+    *(POSTPROCESSING_FILE, EXPECTED_DICE_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, LISTING),
     *(f"{EVALUATION}/{name}" for split in SPLITS for name in (*split_files(split), picture_file(split, "*"))),
     *(f"#/{file}" for file in SAVED_MODEL_FILES),
 )

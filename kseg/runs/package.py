@@ -24,14 +24,24 @@ from kseg.console.messages import say
 from kseg.console.validation_errors import first_invalid
 from kseg.recipe.sections import SAVED_MODELS
 from kseg.recipe.types import WORD, Hash, Word
-from kseg.runs.owned_files import CARD, DATA_FILE, FOLD, FOLDS, MODEL_FILE, POSTPROCESSING_FILE, RECIPE_FILE, RUN
+from kseg.runs.owned_files import (
+    CARD,
+    DATA_FILE,
+    EXPECTED_DICE_FILE,
+    FOLD,
+    FOLDS,
+    MODEL_FILE,
+    POSTPROCESSING_FILE,
+    RECIPE_FILE,
+    RUN,
+)
 from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import is_empty, mark
 
 VERSION: Final = 1
 CONTENTS = "package.json"
 OF_A_MODEL = (RECIPE_FILE, DATA_FILE, MODEL_FILE)
-OF_A_RUN = (POSTPROCESSING_FILE, CARD)
+OF_A_RUN = (POSTPROCESSING_FILE, EXPECTED_DICE_FILE, CARD)
 _MODEL, _RUN = ("|".join(map(re.escape, names)) for names in (OF_A_MODEL, OF_A_RUN))
 MEMBER = re.compile(rf"({FOLD}[1-9][0-9]{{0,2}}/)?({_MODEL})|{_RUN}")
 MAX_SHOWN = 80

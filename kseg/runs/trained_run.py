@@ -1,7 +1,7 @@
-"""A trained run as it is used: one model, or the models of a cross-validation's folds as an ensemble."""
+"""A trained run as it is used: one model, or several as an ensemble: a cross-validation's folds, or runs."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kseg.console.errors import InputError
@@ -22,9 +22,10 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run that can segment: `members` is the run itself, or its folds, whose probabilities are averaged.
+    """A run that can segment: `members` is the run itself, or several, whose probabilities are averaged.
 
-    `folder` takes what is made of the run: scores, pictures, the choice of post-processing.
+    These are its folds, or the run and those of `evaluation.ensemble`. `folder` takes what is made of the run: scores,
+    pictures, the choice of post-processing.
     """
 
     folder: RunFolder
@@ -33,6 +34,11 @@ class TrainedRun:
     description: DataDescription
     package: Path | None = None
     """The file from which it was unpacked, for as long as this process lives."""
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether members validate on subjects that others were trained on."""
+        return len(self.members) > 1 and not self.recipe.evaluation.ensemble
 
     def model_hashes(self) -> list[str]:
         """Return the SHA-256 of each member's model: what was chosen by a model holds for that model."""
@@ -44,7 +50,7 @@ class TrainedRun:
         An ensemble's members segment the cases together; but each fold validates alone on its own subjects, since the
         others were trained on them.
         """
-        if split != "val" and len(self.members) > 1:
+        if len(self.members) > 1 and not (split == "val" and self.is_cross_validation):
             return [(self.members, manifest)]
         subjects = [member.load_data_description().val_subjects for member in self.members]
         return [
@@ -134,7 +140,35 @@ def open_trained(run: str, changes: Sequence[str] = ()) -> TrainedRun:
         if _uses(recipe, description) != _uses(recipes[0], descriptions[0]):
             raise InputError(f"'{path}' differs from '{paths[0]}' in its data, patches or evaluation: train both alike")
     folder = RunFolder(paths[0].parent) if paths else members[0]
-    return TrainedRun(folder, members, recipes[0], descriptions[0], package)
+    trained = TrainedRun(folder, members, recipes[0], descriptions[0], package)
+    return _with_others(trained) if recipes[0].evaluation.ensemble else trained
+
+
+def _with_others(trained: TrainedRun) -> TrainedRun:
+    """Join a run with those of its `evaluation.ensemble`, which must have learned from the same subjects.
+
+    Raises:
+        InputError: one has folds, or differs in what it segments or in whose scans it learned from.
+    """
+    members, key = list(trained.members), "evaluation.ensemble"
+    for name in trained.recipe.evaluation.ensemble:
+        other = open_trained(name, [f"{key}=[]"])
+        path = other.package or other.folder.path
+        if len(other.members) > 1 or len(trained.members) > 1:
+            folds = path if len(other.members) > 1 else trained.folder.path
+            raise InputError(f"{key}: run '{folds}' has folds, which are an ensemble already: join single runs")
+        if any(other.folder.path.resolve() == member.path.resolve() for member in members):
+            raise InputError(f"{key}: run '{path}' is in it twice: name each other run once")
+        ours, theirs = ((one.recipe.patches.size, one.description.of_scans) for one in (trained, other))
+        if ours != theirs:
+            raise InputError(f"{key}: run '{path}' differs from '{trained.folder.path}' in its data or patches")
+        if other.description.learned_from != trained.description.learned_from:
+            raise InputError(
+                f"{key}: run '{path}' was trained or validated on other scans than '{trained.folder.path}': train both "
+                "on one prepared dataset, with another seed"
+            )
+        members.append(other.folder)
+    return replace(trained, members=tuple(members))
 
 
 def _folds(path: Path) -> list[Path]:

@@ -15,14 +15,21 @@ from kseg.volumes.mask_hash import is_as_written
 from kseg.volumes.prediction_inputs import Input
 from kseg.volumes.write import mask_files_named
 
+UNCERTAINTY = "_uncertainty"
+"""Added to a mask's name for the volume of its uncertainty."""
+
 
 @dataclass(frozen=True)
 class Output:
-    """A scan, its name set, and the files of its mask below the folder `out`, the first of them the mask itself."""
+    """A scan, its name set, and the files of its mask below the folder `out`, the first of them the mask itself.
+
+    `uncertainty_files` are the same for the volume of its uncertainty; none where that is not written.
+    """
 
     scan: Input
     out: Path
     files: tuple[str, ...]
+    uncertainty_files: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -35,21 +42,29 @@ class Output:
         return self.folder / self.files[0]
 
     @property
+    def uncertainty(self) -> Path | None:
+        """Where the volume of its uncertainty will be."""
+        return self.folder / self.uncertainty_files[0] if self.uncertainty_files else None
+
+    @property
     def case(self) -> str:
         """What tables call the scan: its mask's path below `out`, without the file type."""
         return (self.scan.place / self.scan.name).as_posix()
 
 
-def plan_outputs(inputs: Iterable[Input], out: Path, force: bool) -> tuple[list[Output], list[tuple[Input, str]]]:
+def plan_outputs(
+    inputs: Iterable[Input], out: Path, force: bool, uncertainty: bool = False
+) -> tuple[list[Output], list[tuple[Input, str]]]:
     """Return where the mask of each scan goes, and the scans whose mask has no place, with the reason of each.
 
     Masks that would have one name lie in folders as their scans do, seen from the folder that all scans have in common.
     A mask has no place where its name is taken: by a file that is read, whatever name that has; by one that kseg did
     not write there, or that was changed since; without `force`, by an earlier mask; or by another scan's mask, still.
+    With `uncertainty` the same holds for a volume of that beside each mask.
     """
     scans = list(inputs)
     read = {found for scan in scans for channel in scan.channels for found in _identities(channel)}
-    outputs, refused = _named(scans, out)
+    outputs, refused = _named(scans, out, uncertainty)
     if _twins(outputs):
         outputs = _mirrored(outputs)
     free, twins = [], _twins(outputs)
@@ -68,7 +83,7 @@ def plan_outputs(inputs: Iterable[Input], out: Path, force: bool) -> tuple[list[
     return free, refused
 
 
-def _named(scans: Sequence[Input], out: Path) -> tuple[list[Output], list[tuple[Input, str]]]:
+def _named(scans: Sequence[Input], out: Path, uncertainty: bool) -> tuple[list[Output], list[tuple[Input, str]]]:
     outputs, refused = [], []
     for scan in scans:
         try:
@@ -76,7 +91,8 @@ def _named(scans: Sequence[Input], out: Path) -> tuple[list[Output], list[tuple[
                 if not channel.exists():
                     raise InputError(f"'{channel}' does not exist: correct the path.")
             name, extension = scan.name or split_name(scan.path)[0], split_name(scan.channels[0])[1]
-            outputs.append(Output(replace(scan, name=name), out, mask_files_named(name, extension)))
+            beside = mask_files_named(f"{name}{UNCERTAINTY}", extension) if uncertainty else ()
+            outputs.append(Output(replace(scan, name=name), out, mask_files_named(name, extension), beside))
         except InputError as error:
             refused.append((scan, str(error)))
     return outputs, refused
@@ -87,7 +103,7 @@ def _twins(outputs: Sequence[Output]) -> dict[int, Output]:
     taken: dict[str, int] = {}
     twins: dict[int, Output] = {}
     for number, output in enumerate(outputs):
-        for name in output.files:
+        for name in (*output.files, *output.uncertainty_files):
             # Disks of other systems take names for one that differ in case, or in how an umlaut is written.
             place = unicodedata.normalize("NFC", str(output.scan.place / name)).casefold()
             twin = taken.setdefault(place, number)
@@ -115,10 +131,12 @@ def _check_place(output: Output, read: set[tuple[int, int]], force: bool) -> Non
     theirs: list[Path] = []
     ours: list[Path] = []
     longest = longest_name(output.out if output.out.is_dir() else Path())
-    if too_long := [name for name in output.files if len(os.fsencode(name)) > longest]:
+    written = (*output.files, *output.uncertainty_files)
+    if too_long := [name for name in written if len(os.fsencode(name)) > longest]:
         raise InputError(f"'{too_long[0]}' is too long for a file's name: rename '{scan.path}'")
-    own = files_of(output.path) if is_as_written(output.path) else []
-    for path in map(out.joinpath, output.files):
+    heads = [path for path in (output.path, output.uncertainty) if path and is_as_written(path)]
+    own = [file for path in heads for file in files_of(path)]
+    for path in map(out.joinpath, written):
         if not (path.is_symlink() or path.exists()):
             continue
         if path.exists() and identity(path) in read:

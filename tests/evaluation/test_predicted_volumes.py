@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.evaluation.predicted_volumes import COLUMNS, VolumeTable, volumes_ml
+from kseg.evaluation.predicted_volumes import COLUMNS, EXPECTED_COLUMNS, VolumeTable, volumes_ml
 from kseg.evaluation.scores import ClassScore
+from kseg.inference.expected_dice import Expectation
+from kseg.inference.predictor import Segmentation
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -28,7 +30,7 @@ def test_volumes_are_voxels_times_their_size() -> None:
 
 
 def test_columns_are_named_as_those_of_scores() -> None:
-    assert set(COLUMNS[:3]) <= {"case", *(field.name for field in fields(ClassScore))}
+    assert {*COLUMNS} - {"mask"} <= {"case", *(field.name for field in fields(ClassScore))}
 
 
 def test_rows_of_other_masks_stay(tmp_path: Path) -> None:
@@ -36,13 +38,27 @@ def test_rows_of_other_masks_stay(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     table.add("3/x1", "3/x1.mha", {"soleus": 1.5, "other, with a comma": 0.1})
     added = VolumeTable(tmp_path).add("4/x1", "4/x1.mha", {"soleus": 2.0})
-    assert added == [{"case": "4/x1", "class_name": "soleus", "prediction_ml": 2.0, "mask": "4/x1.mha"}]
+    unknown = dict.fromkeys(EXPECTED_COLUMNS)
+    assert added == [{"case": "4/x1", "class_name": "soleus", "prediction_ml": 2.0, "mask": "4/x1.mha", **unknown}]
     VolumeTable(tmp_path).add("3/x1", "3/x1.mha", {"soleus": 0.3})
     assert [(row["case"], row["class_name"], float(row["prediction_ml"])) for row in rows(tmp_path)] == [
         ("4/x1", "soleus", 2.0),
         ("3/x1", "soleus", 0.3),
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["volumes.csv"]
+
+
+def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
+    earlier = "case,class_name,prediction_ml,mask\n3/x1,soleus,1.5,3/x1.mha\n"
+    (tmp_path / "volumes.csv").write_text(earlier, encoding="utf-8")
+    expected = {"soleus": Expectation(0.8, 0.7, 0.9, doubtful=False)}
+    found = Segmentation(np.zeros((1, 1, 1)), {"soleus": 0.95, "gm": 0.9}, expected)
+    VolumeTable(tmp_path).add("4/x1", "4/x1.mha", {"soleus": 2.0, "gm": 1.0}, found)
+    assert [list(row.values()) for row in rows(tmp_path)] == [
+        ["3/x1", "soleus", "1.5", "3/x1.mha", "", "", "", ""],
+        ["4/x1", "soleus", "2.0", "4/x1.mha", "0.95", "0.8", "0.7", "0.9"],
+        ["4/x1", "gm", "1.0", "4/x1.mha", "0.9", "", "", ""],
+    ]
 
 
 def test_several_processes_write_one_table(tmp_path: Path) -> None:

@@ -206,7 +206,8 @@ def test_a_class_never_scored_has_no_statistics() -> None:
 
 
 def test_every_measure_of_a_score_is_summarised() -> None:
-    others = {"class_name", "nsd_tolerance_mm", "truth_ml", "prediction_ml", "partly_labelled"}
+    others = {"class_name", "nsd_tolerance_mm", "truth_ml", "prediction_ml", "partly_labelled", "agreement"}
+    others |= {"expected_dice", "expected_dice_low", "expected_dice_high"}
     derived = {"absolute_volume_error_percent"}
     assert {field.name for field in fields(ClassScore)} - others | derived == set(BADNESS)
 

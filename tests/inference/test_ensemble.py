@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kseg.inference.ensemble import mean_of, mean_over_flips
+from kseg.inference.ensemble import Predict, ensemble_of, flips_of
 
 
 def lopsided(voxels: np.ndarray) -> np.ndarray:
@@ -14,35 +14,54 @@ def lopsided(voxels: np.ndarray) -> np.ndarray:
     return np.concatenate([first, 1 - first], axis=-1)
 
 
+def mirrored(voxels: np.ndarray) -> np.ndarray:
+    return 1 - lopsided(voxels)
+
+
+def by_hand(predict: Predict, voxels: np.ndarray) -> np.ndarray:
+    """The mean over flips along x and z."""
+    return sum(  # type: ignore[return-value]
+        predict(voxels[:, ::a, :, ::b])[:, ::a, :, ::b] / 4 for a in (1, -1) for b in (1, -1)
+    )
+
+
 def test_the_mean_over_two_axes_is_that_of_four_predictions() -> None:
     voxels = np.random.default_rng(7).normal(size=(2, 4, 5, 6, 1))
-    expected = sum(
-        lopsided(voxels[:, ::a, :, ::b])[:, ::a, :, ::b]  # x and z
-        for a in (1, -1)
-        for b in (1, -1)
-    )
-    np.testing.assert_allclose(mean_over_flips(lopsided, ["z", "x"])(voxels), expected / 4, rtol=1e-12)
+    mean = ensemble_of([lopsided], ["z", "x"], compared=True)
+    np.testing.assert_allclose(mean(voxels), by_hand(lopsided, voxels), rtol=1e-12)
 
 
 @pytest.mark.parametrize("axes", [["x"], ["y"], ["z"], ["x", "y", "z"]])
 def test_flipping_a_tile_flips_its_prediction(axes: list[str]) -> None:
     voxels = np.random.default_rng(8).normal(size=(1, 4, 5, 6, 1))
-    predict = mean_over_flips(lopsided, axes)
+    predict = ensemble_of([lopsided], axes, compared=True)
     for axis in axes:
         place = 1 + "xyz".index(axis)
         np.testing.assert_allclose(predict(np.flip(voxels, place)), np.flip(predict(voxels), place), rtol=1e-12)
 
 
 def test_no_axis_and_one_member_leave_a_prediction_as_it_is() -> None:
-    assert mean_over_flips(lopsided, ()) is lopsided
-    assert mean_of([lopsided]) is lopsided
+    assert flips_of(lopsided, ()) == (lopsided,)
+    assert ensemble_of([lopsided], (), compared=True).groups == ((lopsided,),)
 
 
-def test_members_have_equal_weight_and_their_results_are_not_written_to() -> None:
+@pytest.mark.parametrize("compared", [True, False])
+def test_members_have_equal_weight_and_their_results_are_not_written_to(compared: bool) -> None:
     answers = [np.full((1, 1, 1, 1, 2), share, np.float32) for share in ([0.1, 0.9], [0.4, 0.6], [1.0, 0.0])]
     for answer in answers:
         answer.setflags(write=False)
     members = [lambda _, answer=answer: answer for answer in answers]
-    mean = mean_of(members)(np.zeros((1, 1, 1, 1, 1)))
+    mean = ensemble_of(members, (), compared)(np.zeros((1, 1, 1, 1, 1)))
     np.testing.assert_allclose(mean[0, 0, 0, 0], [0.5, 0.5], rtol=1e-6)
     assert mean.dtype == np.float32
+
+
+def test_members_that_may_be_compared_are_opinions_and_else_the_flips_of_each() -> None:
+    voxels = np.random.default_rng(9).normal(size=(1, 4, 5, 6, 1))
+    members = ensemble_of([lopsided, mirrored], ["x", "z"], compared=True)
+    flips = ensemble_of([lopsided, mirrored], ["x", "z"], compared=False)
+    assert [len(group) for group in members.groups] == [2]
+    assert [len(group) for group in flips.groups] == [4, 4]
+    for opinion, member in zip(members.opinions(voxels)[0], (lopsided, mirrored), strict=True):
+        np.testing.assert_allclose(opinion, by_hand(member, voxels), rtol=1e-12)
+    np.testing.assert_allclose(members(voxels), flips(voxels), rtol=1e-12)

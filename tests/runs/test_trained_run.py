@@ -237,7 +237,7 @@ def test_postprocessing_is_chosen_by_predictions_of_folds_that_did_not_see_the_c
         subject: fold for fold, m in enumerate(run.members) for subject in m.load_data_description().val_subjects
     }
     seen, trials = [], []
-    for case, labels in segment_cases(run, records, manifest, "val"):
+    for case, labels, _ in segment_cases(run, records, manifest, "val"):
         expected = probabilities(models[fold_of[case.subject]], case.image.array).argmax(axis=-1)
         assert np.mean(labels == expected) > 0.99
         seen.append(case.subject)

@@ -11,7 +11,7 @@ from kseg.deployment.serving.graph_windows import (
     sweep,
     window_starts,
 )
-from kseg.inference.ensemble import Predict, mean_of, mean_over_flips
+from kseg.inference.ensemble import Predict, ensemble_of
 from kseg.inference.sliding_window import blend_shares as blend_shares_of_numpy
 from kseg.inference.sliding_window import probability_planes
 from kseg.inference.windows import window_starts as window_starts_of_python
@@ -60,7 +60,7 @@ def test_probabilities_are_those_of_the_sliding_window(
 ) -> None:
     volume = np.random.default_rng(2).normal(size=(*shape, 2)).astype(np.float32)
     expected = np.empty((*shape, CLASSES), np.float32)
-    predict = mean_over_flips(mean_of([of_numpy(slope) for slope in slopes]), flip_axes)
+    predict = ensemble_of([of_numpy(slope) for slope in slopes], flip_axes, compared=True)
     for box, plane in probability_planes(
         predict, volume, PATCH, CLASSES, normalise=lambda window: window + 1, buffer_bytes=10**9
     ):

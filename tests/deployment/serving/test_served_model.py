@@ -11,7 +11,7 @@ from kseg.deployment import saved_model
 from kseg.deployment.saved_model import write_saved_model
 from kseg.deployment.serving.served_model import VOXEL_TYPES, ServedModel
 from kseg.deployment.tensor_names import PATCH, SEGMENT_PROBABILITIES
-from kseg.inference.ensemble import mean_of, mean_over_flips
+from kseg.inference.ensemble import ensemble_of
 from kseg.inference.segment_volumes import segment_scan, volume_segmenter
 from kseg.inference.sliding_window import probability_planes
 from kseg.nn.networks import build_network
@@ -83,7 +83,7 @@ def test_probabilities_are_blended_and_brought_back_linearly(exported) -> None: 
     scan = scan_of((9, 29, 15), (1.3, 0.8, 1.1), np.float32)
     image = gather(at_spacing(stream_of_volume(scan), exported.pipeline.spacing_mm, linear), "scan")
     models = [member.load_model() for member in exported.run.members]
-    predict = mean_over_flips(mean_of([model.predict_on_batch for model in models]), exported.pipeline.flip_axes)
+    predict = ensemble_of([model.predict_on_batch for model in models], exported.pipeline.flip_axes, compared=False)
     statistics = intensity_statistics(image.array)
     blended = np.empty((*image.shape, 3), np.float32)
     for window, plane in probability_planes(

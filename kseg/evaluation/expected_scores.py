@@ -1,0 +1,77 @@
+"""The Dice that was expected of masks beside the true one: whether the least trusted masks are the worst."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from scipy import stats
+
+from kseg.console.text import counted
+from kseg.evaluation.scores import ClassScore, mean_dice
+from kseg.inference.expected_dice import ExpectedDice
+
+WORST = 5
+LEAST_CASES = 3
+"""Of which a rank correlation is a number."""
+
+
+@dataclass(frozen=True)
+class ExpectedAndTrue:
+    """How expected and true mean Dice of cases go together."""
+
+    cases: int
+    rank_correlation: float | None
+    """Spearman's; None where all are alike."""
+    worst: int
+    """How many of the worst cases are looked at: a fourth of them, at most `WORST`."""
+    worst_found: int
+    """How many of these are among as many least trusted."""
+    within: int
+    """Of `scored` masks of a class, how many have a Dice within the interval."""
+    scored: int
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        correlation = "-" if self.rank_correlation is None else f"{self.rank_correlation:.2f}"
+        return (
+            f"expected Dice: rank correlation with the true one {correlation} over {counted(self.cases, 'case')}; of "
+            f"the {self.worst} worst {self.worst_found} among the {self.worst} least trusted; {self.within} of "
+            f"{self.scored} masks within their interval"
+        )
+
+
+def with_expected(
+    scores: Sequence[ClassScore], agreement: Sequence[float | None], expected: ExpectedDice | None
+) -> list[ClassScore]:
+    """Return a case's scores with its agreement, by class, and what that makes one expect."""
+    expectations = expected.expectations(agreement) if expected else {}
+    joined = []
+    for score, value in zip(scores, agreement, strict=True):
+        known = replace(score, agreement=value)
+        if found := expectations.get(score.class_name):
+            known = replace(known, expected_dice=found.dice, expected_dice_low=found.low, expected_dice_high=found.high)
+        joined.append(known)
+    return joined
+
+
+def expected_and_true(scores_by_case: Mapping[str, Sequence[ClassScore]]) -> ExpectedAndTrue | None:
+    """Compare the mean expected Dice of each case with its mean Dice; None where too few cases have both."""
+    pairs = []
+    for scores in scores_by_case.values():
+        expected, true = [score.expected_dice for score in scores if score.expected_dice is not None], mean_dice(scores)
+        if expected and true is not None:
+            pairs.append((fmean(expected), true))
+    if len(pairs) < LEAST_CASES:
+        return None
+    varied = all(len({pair[side] for pair in pairs}) > 1 for side in (0, 1))
+    correlation = float(stats.spearmanr(pairs).statistic) if varied else None
+    worst = max(1, min(WORST, len(pairs) // 4))
+    lowest = [set(sorted(range(len(pairs)), key=lambda n: pairs[n][side])[:worst]) for side in (0, 1)]
+    intervals = [
+        (score.expected_dice_low, score.dice, score.expected_dice_high)
+        for scores in scores_by_case.values()
+        for score in scores
+        if score.expected_dice is not None and score.dice is not None
+    ]
+    within = sum((low or 0.0) <= dice <= (high or 0.0) for low, dice, high in intervals)
+    return ExpectedAndTrue(len(pairs), correlation, worst, len(lowest[0] & lowest[1]), within, len(intervals))

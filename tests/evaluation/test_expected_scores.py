@@ -1,0 +1,56 @@
+"""Expected Dice beside the true one, on cases by hand."""
+
+import pytest
+
+from kseg.evaluation.expected_scores import expected_and_true, with_expected
+from kseg.evaluation.scores import ClassScore
+from kseg.inference.expected_dice import ClassPoints, ExpectedDice
+
+
+def score(name: str, dice: float | None, expected: float | None = None) -> ClassScore:
+    low, high = (None, None) if expected is None else (expected - 0.1, expected + 0.1)
+    return ClassScore(name, dice, None, None, None, None, 1.0, None, None, None, False, None, expected, low, high)
+
+
+POINTS = ClassPoints(agreement=(0.7, 0.8, 0.9, 0.95, 1.0), dice=(0.6, 0.7, 0.8, 0.85, 0.9))
+
+
+def test_scores_get_what_their_agreement_makes_one_expect() -> None:
+    expected = ExpectedDice(models=("ab",), flip_axes=(), classes={"a": POINTS, "b": POINTS})
+    first, second = with_expected([score("a", 0.5), score("b", None)], [0.85, None], expected)
+    assert (first.agreement, second.agreement) == (0.85, None)
+    assert first.expected_dice == pytest.approx(0.75)
+    assert first.expected_dice_low == pytest.approx(first.expected_dice_high)
+    assert second.expected_dice is None
+    (alone,) = with_expected([score("a", 0.5)], [0.85], None)
+    assert (alone.agreement, alone.expected_dice) == (0.85, None)
+
+
+def test_cases_are_ranked_by_their_means() -> None:
+    # The third and the sixth are worst, the third and the fifth trusted least.
+    true = (0.9, 0.8, 0.3, 0.7, 0.6, 0.5, 0.95, 0.85)
+    expected = (
+        0.9,
+        0.82,
+        0.5,
+        0.75,
+        0.4,
+        0.7,
+        0.91,
+        0.85,
+    )
+    found = expected_and_true({f"{n}": [score("a", t, e)] for n, (t, e) in enumerate(zip(true, expected, strict=True))})
+    assert found is not None
+    assert (found.cases, found.worst, found.worst_found) == (8, 2, 1)
+    assert found.rank_correlation == pytest.approx(1 - 6 * (1 + 1 + 4) / (8 * 63))  # ranks by hand
+    assert (found.within, found.scored) == (5, 8)
+    assert "0.93 over 8 cases; of the 2 worst 1 among the 2 least trusted; 5 of 8 masks" in str(found)
+
+
+def test_too_few_or_equal_cases_have_no_correlation() -> None:
+    assert expected_and_true({"1": [score("a", 0.5, 0.6)], "2": [score("a", 0.5, 0.6)]}) is None
+    assert expected_and_true({f"{n}": [score("a", 0.5)] for n in range(5)}) is None
+    alike = expected_and_true({f"{n}": [score("a", 0.5, 0.6)] for n in range(5)})
+    assert alike is not None
+    assert alike.rank_correlation is None
+    assert "correlation with the true one -" in str(alike)
