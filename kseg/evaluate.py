@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifest = load_manifest(records)
     validating = arguments.split == "val"
     own_validation = validating and arguments.records is None
-    choosing = own_validation and recipe.evaluation.postprocessing == "validated"
+    # That of an ensemble of runs is its first run's, which it would replace.
+    wanted = recipe.evaluation.postprocessing == "validated" and not recipe.evaluation.ensemble
+    choosing = own_validation and wanted
     _check(manifest, trained, records, arguments.split, choosing)
     if not any(listed.of_split(arguments.split) for _, listed in trained.share_out(manifest, arguments.split)):
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if choosing:
         postprocessing = _choose_postprocessing(trained, found.trials)
     if own_validation and (choosing or trained.has_split_of(manifest)):
-        _learn_expected_dice(trained, found.scores)
+        _learn_expected_dice(trained, found, postprocessing)
     if compared := expected_and_true(found.scores):
         say(str(compared))
     if arguments.json:
@@ -146,7 +148,7 @@ def _write(trained: "TrainedRun", split: str, scores: "Mapping[str, Sequence[Cla
     from kseg.report.run_report import write_run_report
 
     folder = trained.folder
-    write_scores(scores, summary, folder.evaluation, split)
+    write_scores(scores, summary, folder.evaluation, split, trained.model_hashes())
     write_run_report(folder, trained.recipe, split)
     if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
         write_scalars(summary, folder.logs, split)
@@ -164,13 +166,23 @@ def _choose_postprocessing(trained: "TrainedRun", trials: "Sequence[Sequence[Tri
     return choice
 
 
-def _learn_expected_dice(trained: "TrainedRun", scores: "Mapping[str, Sequence[ClassScore]]") -> None:
-    """Learn from a run's validation cases what their agreement says of their Dice, keep it, and say what that is."""
-    from kseg.inference.expected_dice import learn_expected_dice, save_expected_dice
+def _learn_expected_dice(trained: "TrainedRun", found: _Found, postprocessing: "PostProcessing | None") -> None:
+    """Learn from a run's validation cases what their agreement says of their Dice, keep it, and say what that is.
 
-    agreements = {case: [score.agreement for score in of_case] for case, of_case in scores.items()}
-    dice = {case: [score.dice for score in of_case] for case, of_case in scores.items()}
-    learned = learn_expected_dice(agreements, dice, trained.description.label_map.names[1:], trained)
+    The Dice is that after the post-processing which they have chosen, as masks will have it.
+    """
+    from kseg.inference.expected_dice import LearnedCase, learn_expected_dice, save_expected_dice
+
+    chosen = postprocessing.operations if postprocessing else {}
+    cases = {
+        case: [LearnedCase(score.agreement, score.dice, score.recall is not None) for score in of_case]
+        for case, of_case in found.scores.items()
+    }
+    for of_case, trials in zip(cases.values(), found.trials, strict=False):  # none where nothing is chosen
+        for number, (operations, trial) in enumerate(zip(chosen.values(), trials, strict=True)):
+            if operations:
+                of_case[number] = replace(of_case[number], dice=trial[operations])
+    learned = learn_expected_dice(cases, trained)
     save_expected_dice(learned, trained.folder.path)
     say(str(learned))
 

@@ -113,6 +113,7 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
 
     require_onnx()
     trained = open_trained(arguments.run, arguments.changes)
+    _check_single(trained, "onnx")
     _check_takes(trained, (ONNX_FILE,))
     check = _draw_check_patches(trained)
     say(f"compared on {check.origin}")
@@ -134,6 +135,7 @@ def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.batch is not None and arguments.batch < 1:
         raise InputError("--batch must be 1 or more")
     trained = open_trained(arguments.run, arguments.changes)
+    _check_single(trained, "tensorrt")
     require_onnx()
     platform = this_platform()
     _check_takes(trained, ENGINE_FILES)
@@ -160,7 +162,10 @@ def _package(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"'{arguments.changes[0]}': a package holds the run as it is; give changes where it is used")
     trained = open_trained(arguments.run)
     if others := trained.recipe.evaluation.ensemble:
-        raise InputError(f"'{arguments.run}' is joined with {', '.join(others)} by its recipe: a package holds one run")
+        raise InputError(
+            f"'{arguments.run}' is joined with {', '.join(others)} by its recipe, and a package holds one run: take "
+            f"evaluation.ensemble out of '{trained.folder.recipe}', and give it where the package is used"
+        )
     folder = trained.folder.path
     path = folder / f"{folder.resolve().name}{PACKAGE}"
     check_writable(folder)
@@ -171,6 +176,15 @@ def _package(arguments: argparse.Namespace) -> dict[str, Any]:
     size = path.stat().st_size
     say(f"{path}: {size / 1e6:.1f} MB; {command_line('predict')} {path} SCAN --out DIR segments with it")
     return {"path": str(path), "bytes": size}
+
+
+def _check_single(trained: "TrainedRun", its_format: str) -> None:
+    """Refuse an ensemble of runs where each member gets a file in its own folder: those are other runs'."""
+    if trained.recipe.evaluation.ensemble:
+        raise InputError(
+            f"--format {its_format} writes each network by itself: export each run alone, with "
+            "'evaluation.ensemble=[]', or the ensemble as a SavedModel"
+        )
 
 
 def _draw_check_patches(trained: "TrainedRun") -> "CheckPatches":

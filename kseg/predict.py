@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,11 @@ class _Done:
         from kseg.inference.trust import trust_table
 
         stdout.print(trust_table(self.trust))
+        if all(trust.expected_dice is None for trust in self.trust.values()):
+            say(
+                f"note: ordered by agreement, since no Dice is expected of any: {command_name('evaluate')} RUN --split "
+                "val, with the same evaluation.KEY=VALUE, learns it from five validation cases or more"
+            )
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` prints of it."""
@@ -312,11 +317,14 @@ def _segment_file(
     mask = found.values
     if annotated and predictor.labels_in_files:
         keep_annotation(mask, annotated, predictor.labels_in_files[0])
+        found = replace(found, agreement={}, expected={})  # they are of the network's mask, not of this one
     write_label_map(output.path, mask, image.stored)
     if output.uncertainty and found.entropy is not None:
         write_label_map(output.uncertainty, found.entropy, image.stored)
     for note in (*image.notes, *(annotated.notes if annotated else ())):
         say(f"note: {name}: {note}")
+    if output.earlier_uncertainty:
+        say(f"note: '{output.earlier_uncertainty}' is of an earlier mask: --uncertainty writes it anew")
     warnings += [*unlike_training(watched, predictor), *doubts(found)]
     if warnings:
         done.warn(scan.path, warnings)

@@ -125,6 +125,8 @@ def _dataset(recipe: Recipe, folds: int | None) -> "Manifest":
         check_splits(manifest, recipe.records_folder)
     else:
         validation_folds(manifest, folds, recipe.seed)  # an impossible number is refused at once
+        if recipe.evaluation.ensemble:
+            raise InputError("evaluation.ensemble is for single runs: folds are an ensemble already, leave it out")
     return manifest
 
 

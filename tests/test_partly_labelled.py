@@ -7,9 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from printed import last_json
 from recipes import recipe_text
 
-from kseg import evaluate, phantom, predict, prepare, train
+from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.records.manifest import load_manifest
 from kseg.records.prepared_case import read_cases
@@ -201,3 +202,19 @@ def test_an_annotation_that_cannot_be_kept_is_refused(file: str, words: list[str
 def test_an_annotation_is_of_one_scan(scan: Path) -> None:
     with pytest.raises(InputError, match="--annotation is of one scan, and 2 are named"):
         masks(scan, str(scan / "slices.nii.gz"), "--annotation", str(scan / "slices.nii.gz"))
+
+
+@pytest.mark.parametrize("form", ["savedmodel", "onnx"])
+def test_exports_of_such_a_run_know_its_classes_alone(form: str, capsys: pytest.CaptureFixture) -> None:
+    if not Path("saved_models/ignored").is_dir():
+        train.main(["ignored.toml"])
+    capsys.readouterr()
+    export.main(["ignored", "--format", form, "--json"])
+    report = last_json(capsys.readouterr().out)
+    if form == "onnx":
+        (written,) = report["written"]
+        assert written["largest_difference"] < 1e-4
+        return
+    assert report["differing_labels"] <= 1e-4
+    described = json.loads((Path(report["path"]) / "assets.extra" / "kseg.json").read_text(encoding="utf-8"))
+    assert described["labels"] == LABELS

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -54,6 +55,11 @@ def validated(folder: Path) -> None:
         evaluate.main(["first", "--split", "val"])
 
 
+def learned() -> list[dict[str, Any]]:
+    document = json.loads(Path("saved_models/first/expected_dice.json").read_text(encoding="utf-8"))
+    return document["learned"]
+
+
 def table(path: str) -> list[dict[str, str]]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -65,6 +71,7 @@ def test_before_validation_agreement_alone_is_known(capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     assert "expected Dice" not in said.err
     assert "the least trusted first" in said.out
+    assert "ordered by agreement, since no Dice is expected of any" in said.err
     assert {row["expected_dice"] for row in table("before/volumes.csv")} == {""}
     known = [float(row["agreement"]) for row in table("before/volumes.csv") if row["agreement"]]
     assert known
@@ -73,14 +80,15 @@ def test_before_validation_agreement_alone_is_known(capsys: pytest.CaptureFixtur
 
 @pytest.mark.usefixtures("validated")
 def test_validation_cases_tell_what_agreement_is_worth() -> None:
-    stored = json.loads(Path("saved_models/first/expected_dice.json").read_text(encoding="utf-8"))
+    (stored,) = learned()
     assert set(stored["classes"]) == set(MUSCLES)
     scores = json.loads(Path("saved_models/first/evaluation/val.json").read_text(encoding="utf-8"))
     for name, points in stored["classes"].items():
         rows = [row for rows in scores["cases"].values() for row in rows if row["class_name"] == name]
-        both = [(row["agreement"], row["dice"]) for row in rows if None not in (row["agreement"], row["dice"])]
+        both = [(row["agreement"] or 0.0, row["dice"]) for row in rows if row["dice"] is not None]
         np.testing.assert_allclose([points["agreement"], points["dice"]], np.transpose(both), rtol=1e-12)
-    assert max(len(points["dice"]) for points in stored["classes"].values()) >= 5
+    assert min(len(points["dice"]) for points in stored["classes"].values()) >= 5
+    assert all(points["in_all"] for points in stored["classes"].values())
 
 
 @pytest.mark.usefixtures("validated")
@@ -106,6 +114,9 @@ def test_masks_have_an_expected_dice_an_order_and_an_entropy(capsys: pytest.Capt
     with pytest.raises(InputError, match="exists already: pass --force"):
         predict.main(["first", report_scan(), "--out", "masks", "--uncertainty"])
     predict.main(["first", report_scan(), "--out", "masks", "--uncertainty", "--force"])
+    assert "is of an earlier mask" not in capsys.readouterr().err
+    predict.main(["first", report_scan(), "--out", "masks", "--force"])
+    assert "_uncertainty.nii.gz' is of an earlier mask" in capsys.readouterr().err
 
 
 def report_scan() -> str:
@@ -139,25 +150,65 @@ def test_test_cases_have_the_dice_that_was_expected_of_them(capsys: pytest.Captu
 
 
 def test_runs_of_one_dataset_are_an_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.main(["first", "--split", "val"])
+    chosen = Path("saved_models/first/postprocessing.json").read_bytes()
     evaluate.main(["first", JOINED, "--split", "val"])
-    assert len(json.loads(Path("saved_models/first/expected_dice.json").read_text(encoding="utf-8"))["models"]) == 2
+    assert [len(one["models"]) for one in learned()] == [1, 2]
+    assert Path("saved_models/first/postprocessing.json").read_bytes() == chosen
     capsys.readouterr()
     predict.main(["first", report_scan(), JOINED, "--out", "joined"])
     said = capsys.readouterr().err
     assert "mean of 2 runs" in said
     assert "expected Dice" in said
     predict.main(["first", report_scan(), "--out", "alone"])
-    assert "expected Dice" not in capsys.readouterr().err.partition("mean of")[2]
+    assert "expected Dice" in capsys.readouterr().err  # what the run alone has learned is still there
     members = open_trained("first", [JOINED]).members
     assert [member.path.name for member in members] == ["first", "second"]
-    Path("saved_models/first/expected_dice.json").unlink()
-    evaluate.main(["first", "--split", "val"])
+
+
+def test_an_ensembles_export_has_a_card_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.main(["first"])
+    capsys.readouterr()
+    export.main(["first", JOINED, "--json"])
+    assert last_json(capsys.readouterr().out)["differing_labels"] <= 1e-4
+    card = Path("saved_models/first/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "the mean of 2 networks, runs of one dataset" in card
+    assert "folds" not in card
+    assert "Means over" not in card  # the scores that are there are of the run alone
+
+
+@pytest.mark.parametrize("form", ["onnx", "tensorrt"])
+def test_what_holds_one_network_is_not_written_of_an_ensemble(form: str) -> None:
+    with pytest.raises(InputError, match="export each run alone"):
+        export.main(["first", JOINED, "--format", form])
+
+
+@pytest.mark.usefixtures("validated")
+def test_a_package_carries_what_agreement_is_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    export.main(["first", "--format", "package"])
+    shutil.copy("saved_models/first/first.kseg", "passed.kseg")
+    capsys.readouterr()
+    predict.main(["passed.kseg", report_scan(), "--out", "packed"])
+    assert "expected Dice" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("validated")
+def test_a_mask_that_keeps_an_annotation_has_no_expected_dice() -> None:
+    mask = f"scans/labels/{Path(report_scan()).name}"
+    words = ["data.annotated_slices=z", "--annotation", mask]
+    predict.main(["first", report_scan(), "--out", "kept", *words])
+    assert {row["agreement"] + row["expected_dice"] for row in table("kept/volumes.csv")} == {""}
+
+
+def test_folds_and_other_runs_are_not_joined() -> None:
+    with pytest.raises(InputError, match="folds are an ensemble already"):
+        train.main(["first.toml", JOINED, "name=folded", "--folds", "2"])
 
 
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ('["first"]', "is in it twice"),
+        ('["first"]', "is in it twice, or a copy"),
         ('["nobody"]', "nobody"),
         ('["second", "second"]', "is in it twice"),
     ],

@@ -7,7 +7,7 @@ from statistics import fmean
 from scipy import stats
 
 from kseg.console.text import counted
-from kseg.evaluation.scores import ClassScore, mean_dice
+from kseg.evaluation.scores import ClassScore
 from kseg.inference.expected_dice import ExpectedDice
 
 WORST = 5
@@ -24,26 +24,38 @@ class ExpectedAndTrue:
     """Spearman's; None where all are alike."""
     worst: int
     """How many of the worst cases are looked at: a fourth of them, at most `WORST`."""
-    worst_found: int
-    """How many of these are among as many least trusted."""
+    worst_found: int | None
+    """How many of these are among as many least trusted; None where all are trusted alike."""
     within: int
     """Of `scored` masks of a class, how many have a Dice within the interval."""
     scored: int
+    unexpected: int
+    """Masks of a class with a Dice of which nothing was expected: they are left out."""
 
     def __str__(self) -> str:
         """Say it in a line."""
+        found = "-" if self.worst_found is None else self.worst_found
         correlation = "-" if self.rank_correlation is None else f"{self.rank_correlation:.2f}"
         return (
             f"expected Dice: rank correlation with the true one {correlation} over {counted(self.cases, 'case')}; of "
-            f"the {self.worst} worst {self.worst_found} among the {self.worst} least trusted; {self.within} of "
+            f"the {self.worst} worst {found} among the {self.worst} least trusted; {self.within} of "
             f"{self.scored} masks within their interval"
+            + (f"; nothing was expected of {self.unexpected} more" if self.unexpected else "")
         )
 
 
 def with_expected(
     scores: Sequence[ClassScore], agreement: Sequence[float | None], expected: ExpectedDice | None
 ) -> list[ClassScore]:
-    """Return a case's scores with its agreement, by class, and what that makes one expect."""
+    """Return a case's scores with its agreement, by class, and what that makes one expect.
+
+    Args:
+        scores: of the case.
+        agreement: of each class, where an opinion has it.
+        expected: what validation cases say; None where nothing is known.
+    """
+    # What some opinion has and the mask does not is not in it.
+    agreement = [None if score.prediction_ml == 0 else value for score, value in zip(scores, agreement, strict=True)]
     expectations = expected.expectations(agreement) if expected else {}
     joined = []
     for score, value in zip(scores, agreement, strict=True):
@@ -55,12 +67,17 @@ def with_expected(
 
 
 def expected_and_true(scores_by_case: Mapping[str, Sequence[ClassScore]]) -> ExpectedAndTrue | None:
-    """Compare the mean expected Dice of each case with its mean Dice; None where too few cases have both."""
-    pairs = []
+    """Compare the mean expected Dice of each case with its mean Dice; None where too few cases have both.
+
+    Both are means over the classes that have both.
+    """
+    pairs, unexpected = [], 0
     for scores in scores_by_case.values():
-        expected, true = [score.expected_dice for score in scores if score.expected_dice is not None], mean_dice(scores)
-        if expected and true is not None:
-            pairs.append((fmean(expected), true))
+        scored = [score for score in scores if score.dice is not None]
+        both = [(score.expected_dice, score.dice) for score in scored if score.expected_dice is not None]
+        unexpected += len(scored) - len(both)
+        if both:
+            pairs.append((fmean(expected for expected, _ in both), fmean(dice for _, dice in both if dice is not None)))
     if len(pairs) < LEAST_CASES:
         return None
     varied = all(len({pair[side] for pair in pairs}) > 1 for side in (0, 1))
@@ -74,4 +91,5 @@ def expected_and_true(scores_by_case: Mapping[str, Sequence[ClassScore]]) -> Exp
         if score.expected_dice is not None and score.dice is not None
     ]
     within = sum((low or 0.0) <= dice <= (high or 0.0) for low, dice, high in intervals)
-    return ExpectedAndTrue(len(pairs), correlation, worst, len(lowest[0] & lowest[1]), within, len(intervals))
+    found = len(lowest[0] & lowest[1]) if varied else None
+    return ExpectedAndTrue(len(pairs), correlation, worst, found, within, len(intervals), unexpected)

@@ -40,15 +40,19 @@ EXPECTED = "expected Dice"
 
 
 def write_scores(
-    scores_by_case: Mapping[str, Sequence[ClassScore]], summary: Summary, folder: Path, split: str
+    scores_by_case: Mapping[str, Sequence[ClassScore]],
+    summary: Summary,
+    folder: Path,
+    split: str,
+    models: Sequence[str] = (),
 ) -> None:
     """Write `<split>.csv` and `<split>.json` into `folder`, each all or not at all.
 
-    The CSV has a row for each case and class; what is not scored is an empty field. The JSON holds `split`,
-    `summary` and `cases` (the same rows by case), with null for what is not scored.
+    The CSV has a row for each case and class; what is not scored is an empty field. The JSON holds `split`, `models`
+    (SHA-256 of those that segmented), `summary` and `cases` (the same rows by case), with null for what is not scored.
     """
     rows = {case: [asdict(score) for score in scores] for case, scores in scores_by_case.items()}
-    document = {"split": split, "summary": asdict(summary), "cases": rows}
+    document = {"split": split, "models": list(models), "summary": asdict(summary), "cases": rows}
     scores_file, table_file, _ = split_files(split)
     with whole_file(folder / scores_file) as path:
         path.write_text(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")

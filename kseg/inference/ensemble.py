@@ -1,7 +1,6 @@
 """Means of probabilities: over the flips of a window, and over the members of an ensemble.
 
-Both keep the memory of one prediction of a window for each opinion: they are taken window by window, never over
-volumes.
+Both keep the memory of one prediction: they are taken window by window, never over volumes.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +15,21 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
+class Opinions:
+    """What a group of opinions says of a batch of windows.
+
+    `votes` are how many of the group's `count` opinions have each foreground class most probable, uint8
+    `(n, x, y, z, classes - 1)`; `probabilities` `(n, x, y, z, classes)` are kept of a single opinion.
+    """
+
+    count: int
+    votes: np.ndarray
+    probabilities: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Ensemble:
-    """A `Predict` that is the mean of several, and tells what each of them says.
+    """A `Predict` that is the mean of several, and tells what they say.
 
     Args:
         groups: opinions that may be compared with each other. Folds of a cross-validation are a group each, of their
@@ -27,18 +39,27 @@ class Ensemble:
 
     groups: tuple[tuple[Predict, ...], ...]
 
-    def opinions(self, voxels: np.ndarray) -> list[list[np.ndarray]]:
-        """Return the probabilities `(n, x, y, z, classes)` of each opinion of each group."""
-        return [[np.asarray(predict(voxels)) for predict in group] for group in self.groups]
-
     def __call__(self, voxels: np.ndarray) -> np.ndarray:
-        """Return the mean of all opinions."""
-        return mean_opinion(self.opinions(voxels))
+        """Return the mean of all opinions `(n, x, y, z, classes)`."""
+        total = reduce(np.add, (predict(voxels) for group in self.groups for predict in group))
+        return self._mean(total)
 
+    def with_opinions(self, voxels: np.ndarray) -> tuple[np.ndarray, list[Opinions]]:
+        """Return the same mean, and what each group says; of several opinions no probabilities are kept."""
+        total, heard = np.float32(0), []
+        for group in self.groups:
+            votes = np.uint8(0)
+            for predict in group:
+                probabilities = np.asarray(predict(voxels))
+                mask = probabilities.argmax(axis=-1)
+                votes = votes + np.stack([mask == index for index in range(1, probabilities.shape[-1])], axis=-1)
+                total = total + probabilities
+            heard.append(Opinions(len(group), votes, probabilities if len(group) == 1 else None))
+        return self._mean(total), heard
 
-def mean_opinion(groups: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Return the mean of probabilities, float32: of each group, then of the groups."""
-    return _mean([_mean(group) for group in groups])
+    def _mean(self, total: np.ndarray) -> np.ndarray:
+        count = sum(map(len, self.groups))
+        return total / np.float32(count) if count > 1 else total
 
 
 def flips_of(predict: Predict, axes: Sequence[str]) -> tuple[Predict, ...]:
@@ -69,7 +90,3 @@ def ensemble_of(members: Sequence[Predict], flip_axes: Sequence[str], compared: 
     if len(members) == 1 or not compared:
         return Ensemble(tuple(by_member))
     return Ensemble((tuple(flips[0] if len(flips) == 1 else Ensemble((flips,)) for flips in by_member),))
-
-
-def _mean(opinions: Sequence[np.ndarray]) -> np.ndarray:
-    return opinions[0] if len(opinions) == 1 else reduce(np.add, opinions) / np.float32(len(opinions))

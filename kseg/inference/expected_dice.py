@@ -3,7 +3,12 @@
 For each class the Dice of the validation cases is regressed on their agreement (`kseg.inference.uncertainty`): a
 straight line by least squares, whose prediction interval says how far a single scan may lie from it. Where more
 agreement did not mean more Dice, the line is level: the mean, whatever the agreement. The interval is Student's, for as
-many cases as there are; few cases make it wide.
+many cases as there are; few cases make it wide. Below the least agreement of the validation cases nobody knows how the
+line goes on: the interval then reaches down to 0.
+
+A class that the mask lacks has no agreement. Where a validation case lacked one that it should have had, that is an
+agreement of 0 and a Dice of 0. Where all validation cases have a class, a scan without it is taken for one that was
+missed; where some do not have it, nothing is expected of a scan without it.
 
 Validation cases have chosen the best model, so that they are a little better than new scans of the same kind. Scans of
 another kind may have any Dice at any agreement: networks can be wrong and sure.
@@ -13,11 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy import stats
 
 from kseg.console.errors import InputError
@@ -32,7 +36,21 @@ LEAST_CASES = 5
 CONFIDENCE = 0.9
 """Of the interval: nine of ten scans of the same kind lie in it."""
 
+ALIKE = 1e-9
+"""Values of agreement that differ by less are the same: rounding alone tells them apart."""
+MOST_KEPT = 20
+"""Ways to segment of which a run's folder keeps what was learned, the newest."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class LearnedCase:
+    """A class in a validation case: agreement and Dice of its mask, and whether its truth has it."""
+
+    agreement: float | None
+    dice: float | None
+    in_truth: bool
 
 
 @dataclass(frozen=True)
@@ -51,28 +69,50 @@ class Expectation:
 
 
 class ClassPoints(BaseModel):
-    """What the validation cases have of a class, as far as they have it: agreement and true Dice of each."""
+    """What the validation cases have of a class: agreement and true Dice of each in which truth or mask have it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     agreement: tuple[Share, ...]
     dice: tuple[Share, ...]
+    in_all: bool
+    """Whether the truth of every validation case has it."""
 
-    def expectation(self, agreement: float) -> Expectation | None:
-        """Return what is to be expected of a mask; None where too few cases have the class."""
-        count = len(self.dice)
-        if count < LEAST_CASES:
+    @model_validator(mode="after")
+    def _are_pairs(self) -> "ClassPoints":
+        if len(self.agreement) != len(self.dice):
+            raise ValueError(f"{len(self.agreement)} values of agreement for {len(self.dice)} of Dice")
+        return self
+
+    def expectation(self, agreement: float | None) -> Expectation | None:
+        """Return what is to be expected of a mask; None where too few cases have the class, or it may well be absent.
+
+        Args:
+            agreement: None where the mask does not have the class.
+        """
+        if len(self.dice) < LEAST_CASES or (agreement is None and not self.in_all):
             return None
-        x, y = np.array(self.agreement), np.array(self.dice)
+        if agreement is None:
+            return Expectation(0.0, 0.0, self._line(0.0)[2], doubtful=True)
+        dice, low, high = self._line(agreement)
+        lowest = min(self.agreement)
+        if agreement < lowest:
+            low, high = 0.0, max(self._line(lowest)[2], dice)
+        return Expectation(dice, low, high, doubtful=agreement < lowest or dice < self.least)
+
+    def _line(self, agreement: float) -> tuple[float, float, float]:
+        """Return the expected Dice, and the ends of its interval."""
+        count, x, y = len(self.dice), np.array(self.agreement), np.array(self.dice)
         spread = float(((x - x.mean()) ** 2).sum())
-        slope = max(float(((x - x.mean()) * (y - y.mean())).sum()) / spread, 0.0) if spread > 0 else 0.0
+        varies = float(np.ptp(x)) > ALIKE
+        slope = max(float(((x - x.mean()) * (y - y.mean())).sum()) / spread, 0.0) if varies else 0.0
         free = count - (2 if slope else 1)
         residual = sqrt(float(((y - y.mean() - slope * (x - x.mean())) ** 2).sum()) / free)
         away = (agreement - x.mean()) ** 2 / spread if slope else 0.0
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, free)) * residual * sqrt(1 + 1 / count + away)
+        half = _student(free) * residual * sqrt(1 + 1 / count + away)
         dice = float(y.mean()) + slope * (agreement - float(x.mean()))
-        dice, low, high = (min(max(value, 0.0), 1.0) for value in (dice, dice - half, dice + half))
-        return Expectation(dice, low, high, dice < self.least)
+        low, middle, high = (min(max(value, 0.0), 1.0) for value in (dice - half, dice, dice + half))
+        return middle, low, high
 
     @property
     def least(self) -> float:
@@ -81,12 +121,12 @@ class ClassPoints(BaseModel):
         The lower end of Student's prediction interval, without a word from agreement.
         """
         count, values = len(self.dice), np.array(self.dice)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * float(values.std(ddof=1)) * sqrt(1 + 1 / count)
+        half = _student(count - 1) * float(values.std(ddof=1)) * sqrt(1 + 1 / count)
         return float(values.mean()) - half
 
 
 class ExpectedDice(BaseModel):
-    """All of `expected_dice.json`: what a run's validation cases say of its agreement."""
+    """What the validation cases say of one way to segment: some models, and some flips."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -101,7 +141,6 @@ class ExpectedDice(BaseModel):
         found = {
             name: points.expectation(value)
             for (name, points), value in zip(self.classes.items(), agreement, strict=True)
-            if value is not None
         }
         return {name: expectation for name, expectation in found.items() if expectation}
 
@@ -116,64 +155,83 @@ class ExpectedDice(BaseModel):
         return f"expected Dice: rank correlation of agreement and Dice on the validation cases: {correlated}"
 
 
-def learn_expected_dice(
-    agreements: Mapping[str, Sequence[float | None]],
-    dice: Mapping[str, Sequence[float | None]],
-    class_names: Sequence[str],
-    run: TrainedRun,
-) -> ExpectedDice:
+class AllExpectedDice(BaseModel):
+    """All of `expected_dice.json`: the run by itself, in ensembles, with other flips; the newest last."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learned: tuple[ExpectedDice, ...]
+
+
+def learn_expected_dice(scores: Mapping[str, Sequence[LearnedCase]], run: TrainedRun) -> ExpectedDice:
     """Return what validation cases say of agreement.
 
     Args:
-        agreements: of each case, for each foreground class.
-        dice: the same cases' Dice with the truth.
-        class_names: of the foreground.
+        scores: of each case, for each foreground class.
         run: whose models segmented them.
     """
     classes = {}
-    for number, name in enumerate(class_names):
-        pairs = [(agreements[case][number], dice[case][number]) for case in agreements]
-        known = [(one, other) for one, other in pairs if one is not None and other is not None]
+    for number, name in enumerate(run.description.label_map.names[1:]):
+        cases = [of_case[number] for of_case in scores.values()]
+        # In neither mask there is no Dice; where the mask alone lacks the class, its opinions agree on nothing.
+        scored = [(case.agreement or 0.0, case.dice) for case in cases if case.dice is not None]
         classes[name] = ClassPoints(
-            agreement=tuple(min(one, 1.0) for one, _ in known), dice=tuple(min(other, 1.0) for _, other in known)
+            agreement=tuple(min(agreement, 1.0) for agreement, _ in scored),
+            dice=tuple(min(dice, 1.0) for _, dice in scored),
+            in_all=all(case.in_truth for case in cases),
         )
-    return ExpectedDice(
-        models=tuple(run.model_hashes()), flip_axes=tuple(run.recipe.evaluation.flip_axes), classes=classes
-    )
+    return ExpectedDice(models=_models(run), flip_axes=_flip_axes(run), classes=classes)
 
 
 def save_expected_dice(expected: ExpectedDice, run_folder: Path) -> None:
-    """Write `expected_dice.json` into a run's folder, all or not at all."""
-    with whole_file(run_folder / EXPECTED_DICE_FILE) as path:
-        path.write_text(expected.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    """Add to `expected_dice.json` in a run's folder, in place of what it has of these models and flips."""
+    path = run_folder / EXPECTED_DICE_FILE
+    others = [one for one in _read(path) if (one.models, one.flip_axes) != (expected.models, expected.flip_axes)]
+    with whole_file(path) as partial:
+        kept = AllExpectedDice(learned=(*others, expected)[-MOST_KEPT:])
+        partial.write_text(kept.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def load_expected_dice(run: TrainedRun) -> ExpectedDice | None:
-    """Read what a run's validation cases say; None where they have not been segmented by the models of now.
+    """Read what a run's validation cases say; None where they have not been segmented by these models and flips.
 
     Raises:
         InputError: the file is damaged, or is for other classes.
     """
     path = run.folder.path / EXPECTED_DICE_FILE
+    models, flip_axes = _models(run), _flip_axes(run)
+    for expected in _read(path):
+        if tuple(expected.classes) != run.description.label_map.names[1:]:
+            raise InputError(f"'{path}' is for the classes {', '.join(expected.classes)}, not the run's: delete it")
+        if (expected.models, expected.flip_axes) == (models, flip_axes):
+            return expected
+    return None
+
+
+def _read(path: Path) -> tuple[ExpectedDice, ...]:
     try:
-        expected = ExpectedDice.model_validate_json(path.read_bytes())
+        return AllExpectedDice.model_validate_json(path.read_bytes()).learned
     except FileNotFoundError:
-        return None
+        return ()
     except ValidationError as error:
         said = first_invalid(error)
-        raise InputError(f"'{path}' is damaged ({said}): delete it, or evaluate --split val anew") from None
-    if tuple(expected.classes) != run.description.label_map.names[1:]:
-        raise InputError(f"'{path}' is for the classes {', '.join(expected.classes)}, not the run's: delete it")
-    same = expected.models == tuple(run.model_hashes())
-    return expected if same and expected.flip_axes == tuple(run.recipe.evaluation.flip_axes) else None
+        raise InputError(f"'{path}' is damaged ({said}): delete it, and evaluate --split val anew") from None
 
 
-def mean_expected(expectations: Mapping[str, Expectation]) -> float | None:
-    """Return the mean over classes, by which scans are ranked; None where nothing is expected of any."""
-    return fmean(one.dice for one in expectations.values()) if expectations else None
+def _models(run: TrainedRun) -> tuple[str, ...]:
+    return tuple(sorted(run.model_hashes()))
+
+
+def _flip_axes(run: TrainedRun) -> tuple[str, ...]:
+    return tuple(sorted(run.recipe.evaluation.flip_axes))
+
+
+def _student(free: int) -> float:
+    """The quantile of Student's distribution that makes an interval of `CONFIDENCE`."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, free))
 
 
 def _correlation(points: ClassPoints) -> str:
-    if min(map(len, ({*points.agreement}, {*points.dice}))) < 2:
+    if min(map(np.ptp, (points.agreement, points.dice))) <= ALIKE:
         return "-"
     return f"{stats.spearmanr(points.agreement, points.dice).statistic:.2f} (n = {len(points.dice)})"

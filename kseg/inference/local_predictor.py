@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.inference.load_network import LoadNetwork, load_keras
 from kseg.inference.predictor import Progress, Segmentation
@@ -58,10 +60,17 @@ class LocalPredictor:
         check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
         uncertainty = Uncertainty(description.label_map.num_classes, with_entropy)
         indices = segment_scan(scan, name, self._segment, description.spacing_mm, progress, uncertainty)
-        agreement = uncertainty.agreement()
+        there = _classes_in(indices)
+        # What some opinion has and the mask does not is not in it.
+        agreement = [value if index in there else None for index, value in enumerate(uncertainty.agreement(), start=1)]
         return Segmentation(
             description.label_map.to_values(indices),
             agreement=dict(zip(description.label_map.names[1:], agreement, strict=True)),
             expected=self._expected.expectations(agreement) if self._expected else {},
             entropy=uncertainty.entropy,
         )
+
+
+def _classes_in(indices: np.ndarray) -> set[int]:
+    """The class indices that a label map `(x, y, z)` has; plane by plane, because sorting takes memory."""
+    return {index for plane in indices for index in np.unique(plane).tolist()}

@@ -145,12 +145,15 @@ def load_postprocessing(run_folder: Path, class_names: Sequence[str], models: Se
 def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
     """Return the post-processing that the run's validation cases chose; None before, or where the recipe wants none.
 
+    An ensemble of runs has that of the first, which it is named by.
+
     Raises:
         InputError: the run's `postprocessing.json` is damaged.
     """
     if run.recipe.evaluation.postprocessing == "none":
         return None
-    return load_postprocessing(run.folder.path, run.description.label_map.names[1:], run.model_hashes())
+    own = run.model_hashes()[:1] if run.recipe.evaluation.ensemble else run.model_hashes()
+    return load_postprocessing(run.folder.path, run.description.label_map.names[1:], own)
 
 
 def _try_class(truth: np.ndarray, prediction: np.ndarray, index: int, labelled: np.ndarray) -> Trial:

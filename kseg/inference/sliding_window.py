@@ -19,7 +19,7 @@ from itertools import groupby
 import numpy as np
 
 from kseg.inference.blend_buffer import BlendBuffer
-from kseg.inference.ensemble import Ensemble, Predict, mean_opinion
+from kseg.inference.ensemble import Ensemble, Opinions, Predict
 from kseg.inference.predictor import Progress
 from kseg.inference.uncertainty import Uncertainty
 from kseg.inference.window_columns import cut_columns, touches
@@ -129,15 +129,22 @@ def probability_planes(
         for batch in members:
             yield from buffer.finished(batch.starts[0][axis])
             patches = np.stack([_cut(image, start, patch_size, normalise) for start in batch.starts])
-            groups = predict.opinions(patches) if isinstance(predict, Ensemble) else [[np.asarray(predict(patches))]]
+            mean, opinions = _asked(predict, patches, uncertainty is not None)
+            inside = _inside(shape, patch_size)
             for number, start in enumerate(batch.starts):
-                inside = (number, *_inside(shape, patch_size))
-                of_window = [[opinion[inside] for opinion in group] for group in groups]
                 weights = np.einsum("x,y,z->xyz", *(share[s] for share, s in zip(shares, start, strict=True)))
-                buffer.add(start, weights, mean_opinion(of_window))
+                buffer.add(start, weights, mean[number][inside])
                 if uncertainty:
-                    uncertainty.see_window(start, weights, of_window)
+                    uncertainty.see_window(start, weights, opinions, number, inside)
         yield from buffer.finished(shape[axis])
+
+
+def _asked(predict: Predict, patches: np.ndarray, with_opinions: bool) -> tuple[np.ndarray, list[Opinions]]:
+    """Return the probabilities of a batch, and where they are wanted the opinions behind them."""
+    if not with_opinions:
+        return np.asarray(predict(patches)), []
+    ensemble = predict if isinstance(predict, Ensemble) else Ensemble(((predict,),))
+    return ensemble.with_opinions(patches)
 
 
 def blend_shares(length: int, patch: int, overlap: float) -> dict[int, np.ndarray]:

@@ -43,10 +43,15 @@ def expected_words(found: Segmentation) -> str:
 
 def doubts(found: Segmentation) -> list[str]:
     """Return a warning for the structures of which less is to be expected than validation cases had."""
-    doubtful = [f"{name} {one}" for name, one in found.expected.items() if one.doubtful]
-    if not doubtful:
-        return []
-    return [f"may be badly segmented: expected Dice {', '.join(doubtful)}, less than nearly all validation cases have"]
+    missed = [name for name in found.expected if found.agreement.get(name) is None]
+    doubtful = [f"{name} {one}" for name, one in found.expected.items() if one.doubtful and name not in missed]
+    warnings = []
+    if missed:
+        warnings.append(f"has no {' and no '.join(missed)}, which all validation cases have")
+    if doubtful:
+        less = "opinions agree less, or less is expected, than on nearly all validation cases"
+        warnings.append(f"may be badly segmented: expected Dice {', '.join(doubtful)}; {less}")
+    return warnings
 
 
 def ranked(trust: Mapping[str, Trust]) -> list[dict[str, Any]]:

@@ -1,24 +1,27 @@
 """How sure a segmentation is of itself: how far its opinions agree, and the entropy of its probabilities.
 
-**Agreement**, for each class, is the mean pairwise Dice of the masks that several opinions make of a scan: members of
-an ensemble, or the flips of one network (Roy et al., Bayesian QuickNAT, NeuroImage 2019, "Dice agreement in MC
-samples"). Where there is but one opinion it is the Dice of its mask with its own probabilities, 2 sum(p m) / (sum(p) +
-sum(m)). It is between 0 and 1, and no Dice with a truth: `kseg.inference.expected_dice` says what it stands for.
+**Agreement**, for each class, is the Dice of the masks that several opinions make of a scan with each other, over all
+pairs together: what they have in common, twice, by their sizes. Opinions are members of an ensemble, or the flips of
+one network (Roy et al., Bayesian QuickNAT, NeuroImage 2019, "Dice agreement in MC samples", where it is the mean of
+the pairs' Dice). Where there is but one opinion it is the Dice of its mask with its own probabilities, 2 sum(p m) /
+(sum(p) + sum(m)). It is between 0 and 1, and no Dice with a truth: `kseg.inference.expected_dice` says what it stands
+for.
 
 Masks are compared window by window, each voxel with its weight in the blended mask. So agreement needs no memory that
 grows with the volume, and leaves the mask as it is.
 """
 
 from collections.abc import Sequence
-from itertools import combinations
 from math import log
 
 import numpy as np
 
+from kseg.inference.ensemble import Opinions
 from kseg.inference.windows import Start
 from kseg.volumes.geometry import Box
 
 PERCENT = 100
+EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
 class Uncertainty:
@@ -29,12 +32,14 @@ class Uncertainty:
         with_entropy: whether the entropy of every voxel is kept: a byte each.
 
     Example:
+        Two opinions on three voxels, of which both have the first and one has the second:
+
         >>> import numpy as np
+        >>> from kseg.inference.ensemble import Opinions
         >>> from kseg.inference.uncertainty import Uncertainty
-        >>> uncertainty = Uncertainty(2)
-        >>> first = np.array([[0.1, 0.9], [0.2, 0.8], [0.9, 0.1]]).reshape(3, 1, 1, 2)
-        >>> second = np.array([[0.1, 0.9], [0.7, 0.3], [0.9, 0.1]]).reshape(3, 1, 1, 2)
-        >>> uncertainty.see_window((0, 0, 0), np.ones((3, 1, 1)), [[first, second]])
+        >>> uncertainty = Uncertainty(num_classes=2)
+        >>> votes = np.array([2, 1, 0], np.uint8).reshape(1, 3, 1, 1, 1)
+        >>> uncertainty.see_window((0, 0, 0), np.ones((3, 1, 1)), [Opinions(2, votes, None)], 0)
         >>> [round(value, 3) for value in uncertainty.agreement()]
         [0.667]
     """
@@ -44,31 +49,39 @@ class Uncertainty:
         self.with_entropy = with_entropy
         self.entropy: np.ndarray | None = None
         """Percent of the largest possible, uint8 `(x, y, z)`: 0 where one class is certain, 100 where all are alike."""
-        self._common = np.zeros(num_classes)
-        self._sizes = np.zeros(num_classes)
+        self._common = np.zeros(num_classes - 1)
+        self._sizes = np.zeros(num_classes - 1)
+        self._masks = np.zeros(num_classes - 1)
         self._seen: set[Start] = set()
 
-    def see_window(self, start: Start, weights: np.ndarray, groups: Sequence[Sequence[np.ndarray]]) -> None:
+    def see_window(
+        self, start: Start, weights: np.ndarray, groups: Sequence[Opinions], number: int, inside: Box = EVERYWHERE
+    ) -> None:
         """Compare the opinions of each group on a window; one that was seen already (`start`) counts once.
 
         Args:
             start: the window's first voxel in the volume.
             weights: (x, y, z), its share in each voxel.
-            groups: probabilities (x, y, z, classes) of each opinion.
+            groups: what is said of a batch of windows.
+            number: the window's place in the batch.
+            inside: which of its voxels are the volume's.
         """
         if start in self._seen:
             return
         self._seen.add(start)
         flat = weights.ravel()
         for group in groups:
-            masks = [opinion.argmax(axis=-1).ravel() for opinion in group]
-            if len(masks) == 1:
-                self._compare_with_itself(group[0].reshape(-1, self.num_classes), masks[0], flat)
-            for one, other in combinations(masks, 2):
-                pairs = np.bincount(one * self.num_classes + other, flat, self.num_classes**2)
-                table = pairs.reshape(self.num_classes, self.num_classes)
-                self._common += table.diagonal()
-                self._sizes += table.sum(axis=0) + table.sum(axis=1)
+            for index, votes in enumerate(np.moveaxis(group.votes[number][inside], -1, 0)):
+                found = votes.ravel().astype(np.float32)
+                size = float(flat @ found)
+                self._masks[index] += size
+                if group.probabilities is None:  # k of n opinions: k (k - 1) / 2 pairs have the voxel in common
+                    self._common[index] += (float(flat @ found**2) - size) / 2
+                    self._sizes[index] += (group.count - 1) * size
+                else:
+                    shares = group.probabilities[number][inside][..., index + 1].ravel()
+                    self._common[index] += float(flat @ (found * shares))
+                    self._sizes[index] += size + float(flat @ shares)
 
     def see_plane(self, box: Box, probabilities: np.ndarray, shape: Sequence[int]) -> None:
         """Keep the entropy of blended probabilities (x, y, z, classes) at a place of a volume (x, y, z)."""
@@ -81,13 +94,8 @@ class Uncertainty:
         self.entropy[box] = np.rint(PERCENT * np.clip(of_largest, 0, 1))
 
     def agreement(self) -> list[float | None]:
-        """Return the agreement on each foreground class; None where no opinion has it."""
+        """Return the agreement on each foreground class; None where no opinion's mask has it."""
         return [
-            2 * float(common) / float(size) if size > 0 else None
-            for common, size in zip(self._common[1:], self._sizes[1:], strict=True)
+            min(2 * float(common) / float(size), 1.0) if mask > 0 else None
+            for common, size, mask in zip(self._common, self._sizes, self._masks, strict=True)
         ]
-
-    def _compare_with_itself(self, probabilities: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> None:
-        own = np.take_along_axis(probabilities, mask[:, None], axis=-1)[:, 0]
-        self._common += np.bincount(mask, weights * own, self.num_classes)
-        self._sizes += np.bincount(mask, weights, self.num_classes) + weights @ probabilities

@@ -21,7 +21,7 @@ def write_model_card(
     """Write `MODEL_CARD.md` into the run's folder, about one version of its SavedModel, and return where it is."""
     manifest, missing = _manifest(run)
     try:
-        scores = read_scores(run.folder, "test")
+        scores = read_scores(run.folder, "test", run.model_hashes())
     except InputError:
         scores = None
     chosen = pipeline.postprocessing
@@ -40,7 +40,8 @@ def write_model_card(
         folder=run.folder.path.as_posix(),
         classes=pipeline.label_map.names[1:],
         **facts,
-        splits=_splits(manifest, pipeline.members) if manifest else {},
+        folds=run.is_cross_validation,
+        splits=_splits(manifest, run.is_cross_validation) if manifest else {},
         source=Path(manifest.source).name if manifest else "",
         missing=missing,
         scores=scores,
@@ -64,9 +65,9 @@ def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:
     return manifest, ""
 
 
-def _splits(manifest: Manifest, members: int) -> dict[str, tuple[int, int]]:
+def _splits(manifest: Manifest, folds: bool) -> dict[str, tuple[int, int]]:
     """Subjects and cases of each split; folds share what is not to test."""
-    learnt = [("train", "val")] if members > 1 else [("train",), ("val",)]
+    learnt = [("train", "val")] if folds else [("train",), ("val",)]
     groups = {" and ".join(splits): splits for splits in (*learnt, ("test",))}
     cases = {name: [case for split in splits for case in manifest.of_split(split)] for name, splits in groups.items()}
     return {name: (len({case.subject for case in found}), len(found)) for name, found in cases.items()}

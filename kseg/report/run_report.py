@@ -80,13 +80,22 @@ def read_curves(folder: RunFolder) -> RunCurves:
     return RunCurves(read_history(folder.history), *read_precision_recall(folder.precision_recall))
 
 
-def read_scores(folder: RunFolder, split: str) -> MeanScores:
+def read_scores(folder: RunFolder, split: str, models: Sequence[str] = ()) -> MeanScores:
     """Read the means of a run's scores on a split.
 
+    Args:
+        folder: of the run.
+        split: that was scored.
+        models: SHA-256 of those whose scores they are to be, if the file says whose they are; none for any.
+
     Raises:
-        InputError: the split has not been scored.
+        InputError: the split has not been scored, or with other models.
     """
     with _scores_of(folder, split) as document:
+        scored_with = document.get("models", [])
+        if models and scored_with and scored_with != list(models):
+            path, _, _ = folder.split_scores(split)
+            raise InputError(f"'{path}' has the scores of other models: {command_line('evaluate')} makes it anew")
         return _mean_scores(document["summary"])
 
 

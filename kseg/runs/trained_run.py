@@ -157,15 +157,16 @@ def _with_others(trained: TrainedRun) -> TrainedRun:
         if len(other.members) > 1 or len(trained.members) > 1:
             folds = path if len(other.members) > 1 else trained.folder.path
             raise InputError(f"{key}: run '{folds}' has folds, which are an ensemble already: join single runs")
-        if any(other.folder.path.resolve() == member.path.resolve() for member in members):
-            raise InputError(f"{key}: run '{path}' is in it twice: name each other run once")
+        if sha256_of(other.folder.model) in map(sha256_of, (member.model for member in members)):
+            raise InputError(f"{key}: run '{path}' is in it twice, or a copy of it: name each other run once")
         ours, theirs = ((one.recipe.patches.size, one.description.of_scans) for one in (trained, other))
         if ours != theirs:
             raise InputError(f"{key}: run '{path}' differs from '{trained.folder.path}' in its data or patches")
-        if other.description.learned_from != trained.description.learned_from:
+        known = trained.description.learned_from.train
+        if not known or other.description.learned_from != trained.description.learned_from:
             raise InputError(
-                f"{key}: run '{path}' was trained or validated on other scans than '{trained.folder.path}': train both "
-                "on one prepared dataset, with another seed"
+                f"{key}: run '{path}' was trained or validated on other scans than '{trained.folder.path}', or does "
+                "not say on whose: train both on one prepared dataset, with another seed"
             )
         members.append(other.folder)
     return replace(trained, members=tuple(members))

@@ -47,6 +47,13 @@ class Output:
         return self.folder / self.uncertainty_files[0] if self.uncertainty_files else None
 
     @property
+    def earlier_uncertainty(self) -> Path | None:
+        """The uncertainty of an earlier mask of this name, which stays where that of the new one is not written."""
+        stem, extension = split_name(self.path)
+        path = self.folder / f"{stem}{UNCERTAINTY}{extension}"
+        return path if not self.uncertainty_files and path.exists() else None
+
+    @property
     def case(self) -> str:
         """What tables call the scan: its mask's path below `out`, without the file type."""
         return (self.scan.place / self.scan.name).as_posix()

@@ -12,7 +12,7 @@ def score(name: str, dice: float | None, expected: float | None = None) -> Class
     return ClassScore(name, dice, None, None, None, None, 1.0, None, None, None, False, None, expected, low, high)
 
 
-POINTS = ClassPoints(agreement=(0.7, 0.8, 0.9, 0.95, 1.0), dice=(0.6, 0.7, 0.8, 0.85, 0.9))
+POINTS = ClassPoints(agreement=(0.7, 0.8, 0.9, 0.95, 1.0), dice=(0.6, 0.7, 0.8, 0.85, 0.9), in_all=False)
 
 
 def test_scores_get_what_their_agreement_makes_one_expect() -> None:
@@ -52,5 +52,26 @@ def test_too_few_or_equal_cases_have_no_correlation() -> None:
     assert expected_and_true({f"{n}": [score("a", 0.5)] for n in range(5)}) is None
     alike = expected_and_true({f"{n}": [score("a", 0.5, 0.6)] for n in range(5)})
     assert alike is not None
-    assert alike.rank_correlation is None
+    assert (alike.rank_correlation, alike.worst_found) == (None, None)
     assert "correlation with the true one -" in str(alike)
+
+
+def test_a_structure_that_was_missed_is_trusted_least() -> None:
+    always = POINTS.model_copy(update={"in_all": True})
+    expected = ExpectedDice(models=("ab",), flip_axes=(), classes={"a": always, "b": always})
+    whole = with_expected([score("a", 0.9), score("b", 0.8)], [0.95, 0.9], expected)
+    missed = with_expected([score("a", 0.9), score("b", 0.0)], [0.95, None], expected)
+    found = expected_and_true({"1": whole, "2": missed, "3": whole})
+    assert found is not None
+    assert found.worst_found == 1
+    assert found.unexpected == 0
+
+
+def test_means_are_over_the_classes_that_have_both() -> None:
+    cases = {f"{n}": [score("a", 0.5 + n / 10, 0.5 + n / 10), score("b", None, 0.1)] for n in range(4)}
+    cases["3"].append(score("c", 0.1))
+    found = expected_and_true(cases)
+    assert found is not None
+    assert found.rank_correlation == pytest.approx(1)
+    assert found.unexpected == 1
+    assert "nothing was expected of 1 more" in str(found)

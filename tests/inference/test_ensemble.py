@@ -62,6 +62,19 @@ def test_members_that_may_be_compared_are_opinions_and_else_the_flips_of_each() 
     flips = ensemble_of([lopsided, mirrored], ["x", "z"], compared=False)
     assert [len(group) for group in members.groups] == [2]
     assert [len(group) for group in flips.groups] == [4, 4]
-    for opinion, member in zip(members.opinions(voxels)[0], (lopsided, mirrored), strict=True):
-        np.testing.assert_allclose(opinion, by_hand(member, voxels), rtol=1e-12)
-    np.testing.assert_allclose(members(voxels), flips(voxels), rtol=1e-12)
+    masks = [by_hand(member, voxels).argmax(axis=-1) for member in (lopsided, mirrored)]
+    mean, (heard,) = members.with_opinions(voxels)
+    np.testing.assert_array_equal(heard.votes[..., 0], sum(mask == 1 for mask in masks))
+    assert (heard.count, heard.probabilities) == (2, None)
+    for other in (members(voxels), flips(voxels), flips.with_opinions(voxels)[0]):
+        np.testing.assert_allclose(mean, other, rtol=1e-12)
+    assert [(one.count, one.probabilities) for one in flips.with_opinions(voxels)[1]] == [(4, None)] * 2
+
+
+def test_a_single_opinion_keeps_its_probabilities() -> None:
+    voxels = np.random.default_rng(9).normal(size=(1, 4, 5, 6, 1))
+    for members, compared in (([lopsided], True), ([lopsided, mirrored], False)):
+        _, heard = ensemble_of(members, (), compared).with_opinions(voxels)
+        for opinions, member in zip(heard, members, strict=True):
+            assert opinions.count == 1
+            np.testing.assert_array_equal(opinions.probabilities, member(voxels))

@@ -12,10 +12,11 @@ from scipy import stats
 from kseg.console.errors import InputError
 from kseg.inference.expected_dice import (
     ClassPoints,
+    Expectation,
     ExpectedDice,
+    LearnedCase,
     learn_expected_dice,
     load_expected_dice,
-    mean_expected,
     save_expected_dice,
 )
 from kseg.runs.owned_files import EXPECTED_DICE_FILE
@@ -33,14 +34,25 @@ def run(folder: Path, models: tuple[str, ...] = ("ab",), flip_axes: tuple[str, .
     )
 
 
-@pytest.mark.parametrize("agreement", [0.5, 0.87, 0.95])
+def points(
+    agreement: tuple[float, ...] = AGREEMENT, dice: tuple[float, ...] = DICE, in_all: bool = False
+) -> ClassPoints:
+    return ClassPoints(agreement=agreement, dice=dice, in_all=in_all)
+
+
+def cases(agreement: tuple[float | None, ...], dice: tuple[float | None, ...]) -> list[LearnedCase]:
+    """Whose truth has the class where there is a Dice."""
+    return [LearnedCase(a, d, d is not None) for a, d in zip(agreement, dice, strict=True)]
+
+
+@pytest.mark.parametrize("agreement", [0.7, 0.87, 0.95])
 def test_the_interval_is_that_of_a_new_observation(agreement: float) -> None:
     design = np.stack([np.ones(6), AGREEMENT], axis=1)
     line, *_ = np.linalg.lstsq(design, np.array(DICE), rcond=None)
     variance = np.sum((design @ line - DICE) ** 2) / 4
     new = np.array([1.0, agreement])
     half = stats.t.ppf(0.95, 4) * np.sqrt(variance * (1 + new @ np.linalg.inv(design.T @ design) @ new))
-    found = ClassPoints(agreement=AGREEMENT, dice=DICE).expectation(agreement)
+    found = points().expectation(agreement)
     assert found is not None
     assert found.dice == pytest.approx(new @ line)
     assert found.low == pytest.approx(new @ line - half)
@@ -53,15 +65,41 @@ def test_nine_of_ten_new_scans_lie_in_the_interval() -> None:
     for _ in range(tries):
         x = rng.uniform(0.6, 0.9, 13)
         y = 0.1 + 0.7 * x + rng.normal(scale=0.02, size=13)
-        found = ClassPoints(agreement=tuple(x[1:]), dice=tuple(y[1:])).expectation(x[0])
+        found = points(tuple(x[1:]), tuple(y[1:])).expectation(x[0])
         assert found is not None
         hits += found.low <= y[0] <= found.high
     assert 0.86 < hits / tries < 0.94
 
 
+def test_below_all_validation_cases_nothing_bounds_the_interval_from_below() -> None:
+    found, lowest = points().expectation(0.5), points().expectation(0.7)
+    assert found is not None
+    assert lowest is not None
+    assert found.low == 0
+    assert found.high == pytest.approx(lowest.high)
+    assert found.dice < lowest.dice
+    assert found.doubtful
+    assert not lowest.doubtful
+
+
+def test_a_class_that_the_mask_lacks_was_missed_where_all_validation_cases_have_it() -> None:
+    assert points().expectation(None) is None
+    found = points(in_all=True).expectation(None)
+    assert found is not None
+    assert (found.dice, found.low, found.doubtful) == (0.0, 0.0, True)
+
+
+def test_rounding_is_no_spread() -> None:
+    same = (0.8132702392002724,) * 6
+    assert points(tuple(np.nextafter(value, n) for n, value in enumerate(same))).expectation(0.3) is not None
+    found = points(same).expectation(0.9)
+    assert found is not None
+    assert found.dice == pytest.approx(np.mean(DICE))
+
+
 @pytest.mark.parametrize("agreement", [tuple(reversed(AGREEMENT)), (0.9,) * 6])
 def test_where_agreement_says_nothing_the_mean_is_expected(agreement: tuple[float, ...]) -> None:
-    found = ClassPoints(agreement=agreement, dice=DICE).expectation(0.3)
+    found = points(agreement).expectation(0.91)
     assert found is not None
     half = stats.t.ppf(0.95, 5) * np.std(DICE, ddof=1) * np.sqrt(1 + 1 / 6)
     assert found.dice == pytest.approx(np.mean(DICE))
@@ -70,61 +108,72 @@ def test_where_agreement_says_nothing_the_mean_is_expected(agreement: tuple[floa
 
 
 def test_expectations_stay_shares() -> None:
-    points = ClassPoints(agreement=AGREEMENT, dice=DICE)
-    low, high = points.expectation(0.0), points.expectation(1.0)
-    assert low is not None
-    assert high is not None
-    assert (low.dice, low.low) == (0.0, 0.0)
-    assert high.high <= 1.0
+    for agreement in (0.0, 1.0):
+        found = points().expectation(agreement)
+        assert found is not None
+        assert 0 <= found.low <= found.dice <= found.high <= 1
 
 
 def test_less_than_validation_cases_have_is_doubtful() -> None:
-    points = ClassPoints(agreement=AGREEMENT, dice=DICE)
-    assert points.least == pytest.approx(
+    wide = points((0.3, *AGREEMENT), (0.62, *DICE))
+    assert points().least == pytest.approx(
         np.mean(DICE) - stats.t.ppf(0.95, 5) * np.std(DICE, ddof=1) * np.sqrt(1 + 1 / 6)
     )
-    assert [points.expectation(value).doubtful for value in (0.6, 0.75, 0.95)] == [True, False, False]  # type: ignore[union-attr]
+    assert wide.expectation(0.31) == Expectation(*(pytest.approx(v, abs=1) for v in (0, 0, 0)), doubtful=False)
+    steep = points((0.1, *AGREEMENT), (0.1, *DICE))
+    assert [steep.expectation(value).doubtful for value in (0.11, 0.95)] == [True, False]  # type: ignore[union-attr]
 
 
 def test_few_cases_say_nothing() -> None:
-    few = ClassPoints(agreement=AGREEMENT[:4], dice=DICE[:4])
+    few = points(AGREEMENT[:4], DICE[:4])
     assert few.expectation(0.9) is None
     expected = ExpectedDice(models=("ab",), flip_axes=(), classes={"soleus": few})
     assert expected.expectations([0.9]) == {}
-    assert mean_expected({}) is None
     assert str(expected) == "expected Dice: none (it needs 5 validation cases with a class, and has 4 validation cases)"
 
 
-def test_cases_without_a_class_do_not_count_for_it(tmp_path: Path) -> None:
-    agreements = {f"{n}": [a, 0.9 if n < 3 else None] for n, a in enumerate(AGREEMENT)}
-    dice = {f"{n}": [d, 0.8] for n, d in enumerate(DICE)}
-    learned = learn_expected_dice(agreements, dice, ("soleus", "gm"), run(tmp_path))
-    assert learned.classes["soleus"] == ClassPoints(agreement=AGREEMENT, dice=DICE)
-    assert len(learned.classes["gm"].dice) == 3
-    assert set(learned.expectations([0.9, 0.9])) == {"soleus"}
-    assert learned.expectations([None, None]) == {}
-    assert "soleus 1.00 (n = 6)" in str(learned)
-    assert "gm" not in str(learned)
+def learned(soleus: list[LearnedCase], gm: list[LearnedCase], of: Any) -> ExpectedDice:
+    return learn_expected_dice({f"{n}": both for n, both in enumerate(zip(soleus, gm, strict=True))}, of)
 
 
-def test_it_is_kept_for_the_models_and_flips_that_were_validated(tmp_path: Path) -> None:
-    values = {f"{n}": [0.9, 0.9] for n in range(5)}
-    learned = learn_expected_dice(values, values, ("soleus", "gm"), run(tmp_path))
-    assert load_expected_dice(run(tmp_path)) is None
-    save_expected_dice(learned, tmp_path)
-    assert load_expected_dice(run(tmp_path)) == learned
+def test_cases_without_a_class_do_not_count_for_it_and_those_that_miss_it_do(tmp_path: Path) -> None:
+    few = cases((0.9, 0.9, None, None, None, None), (0.8, 0.8, 0.0, None, None, None))
+    found = learned(cases(AGREEMENT, DICE), few, run(tmp_path))
+    assert found.classes["soleus"] == points(in_all=True)
+    assert found.classes["gm"] == points((0.9, 0.9, 0.0), (0.8, 0.8, 0.0))
+    assert set(found.expectations([0.9, 0.9])) == {"soleus"}
+    assert {name: one.dice for name, one in found.expectations([None, None]).items()} == {"soleus": 0.0}
+    assert "soleus 1.00 (n = 6)" in str(found)
+    assert "gm" not in str(found)
+
+
+def test_it_is_kept_for_each_way_to_segment_that_was_validated(tmp_path: Path) -> None:
+    some = cases(AGREEMENT, DICE)
+    ways = [run(tmp_path), run(tmp_path, models=("cd", "ab")), run(tmp_path, flip_axes=())]
+    assert load_expected_dice(ways[0]) is None
+    for number, way in enumerate(ways):
+        save_expected_dice(learned(some, cases(AGREEMENT[:number], DICE[:number]) + some[number:], way), tmp_path)
+    for number, way in enumerate(ways):
+        assert load_expected_dice(way) == learned(some, cases(AGREEMENT[:number], DICE[:number]) + some[number:], way)
+    assert load_expected_dice(run(tmp_path, models=("ab", "cd"))) == load_expected_dice(ways[1])  # in any order
     assert load_expected_dice(run(tmp_path, models=("cd",))) is None
-    assert load_expected_dice(run(tmp_path, flip_axes=())) is None
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [("classes", {}, "is for the classes"), ("classes", [], "is damaged"), ("more", 1, "is damaged")],
+    ("change", "said"),
+    [
+        ({"classes": {}}, "is for the classes"),
+        ({"classes": []}, "is damaged"),
+        ({"more": 1}, "is damaged"),
+        ({"classes": {"soleus": {"agreement": [0.5], "dice": [], "in_all": True}}}, "1 values of agreement for 0"),
+    ],
 )
-def test_a_damaged_file_gets_one_line(tmp_path: Path, key: str, value: object, said: str) -> None:
-    values = {f"{n}": [0.9, 0.9] for n in range(5)}
-    save_expected_dice(learn_expected_dice(values, values, ("soleus", "gm"), run(tmp_path)), tmp_path)
+def test_a_damaged_file_gets_one_line(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    some = cases(AGREEMENT, DICE)
+    save_expected_dice(learned(some, some, run(tmp_path)), tmp_path)
     path = tmp_path / EXPECTED_DICE_FILE
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {key: value}), encoding="utf-8")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["learned"][0] |= change
+    path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(InputError, match=said):
         load_expected_dice(run(tmp_path))

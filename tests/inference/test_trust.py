@@ -44,6 +44,7 @@ def test_what_is_said_of_a_mask() -> None:
     assert expected_words(MASKS["good"]) == "; expected Dice a 0.90 (0.80 to 1.00), b 0.80 (0.70 to 0.90)"
     assert expected_words(MASKS["empty"]) == ""
     assert doubts(MASKS["good"]) == []
+    assert doubts(found({"a": None, "b": 0.9}, a=0.0, b=0.8)) == ["has no a, which all validation cases have"]
     (warning,) = doubts(MASKS["bad"])
     assert "b 0.50 (0.40 to 0.60)" in warning
     assert "a 0.90" not in warning

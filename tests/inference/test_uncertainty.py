@@ -39,7 +39,7 @@ segment = partial(sliding_window.segment, patch_size=PATCH, num_classes=3, norma
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (20, 11, 9), (5, 13, 8)])
 @pytest.mark.parametrize("buffer_bytes", [10**9, 1])
-def test_agreement_is_the_mean_pairwise_dice_of_what_opinions_say_of_the_volume(
+def test_agreement_is_the_dice_of_all_pairs_of_opinions_on_the_volume(
     shape: tuple[int, int, int], buffer_bytes: int
 ) -> None:
     image = np.random.default_rng(1).normal(size=(*shape, 1))
@@ -84,11 +84,12 @@ def test_a_single_opinion_is_compared_with_its_own_probabilities() -> None:
 
 
 def test_a_class_that_no_opinion_has_has_no_agreement() -> None:
-    uncertainty = Uncertainty(3)
-    certain = np.zeros((2, 2, 2, 3), np.float32)
-    certain[..., 1] = 1
-    uncertainty.see_window((0, 0, 0), np.ones((2, 2, 2), np.float32), [[certain, certain]])
-    assert uncertainty.agreement() == [1.0, None]
+    certain = np.broadcast_to(np.array([0.2, 0.7, 0.1], np.float32), (1, *PATCH, 3))
+    for members, agreement in ((1, 2 * 0.7 / 1.7), (2, 1.0)):
+        uncertainty = Uncertainty(3)
+        predict = ensemble_of([lambda _: certain] * members, (), compared=True)
+        segment(predict, np.zeros((*PATCH, 1)), buffer_bytes=10**9, uncertainty=uncertainty)
+        assert uncertainty.agreement() == [pytest.approx(agreement, rel=1e-5), None]
 
 
 def test_entropy_is_a_percentage_of_the_largest() -> None:
