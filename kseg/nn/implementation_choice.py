@@ -1,6 +1,7 @@
 """Which implementation of a convolution is faster where: what `implementation="auto"` goes by.
 
-Measured on CPUs (see docs/results.md). Up-sampling decides: products at the low resolution are `ux uy uz` times
+Measured on CPUs (see docs/results.md). A single rate without up-sampling has nothing to reuse: with oneDNN it is a
+plain convolution. Up-sampling decides: products at the low resolution are `ux uy uz` times
 fewer. Where nothing dilates, and the kernel is not so large that widening it costs more than it saves, one transposed
 convolution makes them and puts them in their places (`kseg.nn.transposed_convolution`). Without up-sampling reuse
 saves a factor of the number of rates at most, and pays with sums that go through memory. That is worth it with many
@@ -73,6 +74,8 @@ def _reuse_is_faster(kernel_shape: Sequence[int], rates: Sequence[int], upsample
     *_, channels, filters = kernel_shape
     if dtype == "bfloat16" and bfloat16_is_faster():
         return max(upsample) > 1 and (filters < FEW_FILTERS or transposes(kernel_shape, rates, upsample, dtype))
+    if max(upsample) == 1 and len(rates) == 1 and convolutions_are_fast():
+        return False
     if max(upsample) > 1 or channels >= MANY_CHANNELS or not convolutions_are_fast():
         return True
     return adds_shifted_inputs(kernel_shape, upsample) and on_tensorflows_cpu()

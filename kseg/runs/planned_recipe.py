@@ -19,6 +19,11 @@ from kseg.volumes.intensity_normalisation import Scale
 
 ENOUGH_STEPS = 500
 """That a time-bound training is planned to make: beyond, a patch that sees more teaches more."""
+LARGE_PATCH = 64**3
+STEPS_OF_LARGE = 1000
+"""The same where patches have more than `LARGE_PATCH` voxels: smaller ones, and more steps, teach more than these."""
+MANY_STEPS = 2000
+"""Of which each takes `MAX_BATCH` patches: where the time holds fewer, twice as many of half the patches teach more."""
 TOO_FEW = 0.5
 """Share of these with which a plan is made anew, once its step has been measured."""
 SHARE_OF_STEPS = 0.9
@@ -162,19 +167,24 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
     seconds = 60 * minutes * SHARE_OF_STEPS / ENOUGH_STEPS
     if step_seconds_per_voxel is not None:
         most = seconds / step_seconds_per_voxel
-    elif recipe.network.model_fields_set - {"preset"}:
+    elif recipe.network.model_fields_set - {"preset", "pooling"}:
         return plan
     else:
         most = voxels_of_a_step(recipe.network.preset, recipe.train.precision, seconds)
-    if math.prod(plan.patch_size) * batch <= most:
-        return plan
     least = batch if "batch_size" in given else MIN_BATCH
-    size, pooling = fit_patch(plan.patch_size, plan.target_spacing_mm, max(most / least, LEAST_PATCH))
+    if batch > least and math.prod(plan.patch_size) * batch > most * ENOUGH_STEPS / MANY_STEPS:
+        batch = least
+    own = math.prod(plan.patch_size)
+    largest = max(most * ENOUGH_STEPS / STEPS_OF_LARGE / batch, min(LARGE_PATCH, most / batch))
+    if own <= largest:
+        return plan.model_copy(update={"batch_size": batch})
+    largest = max(most * ENOUGH_STEPS / STEPS_OF_LARGE / least, min(LARGE_PATCH, most / least), LEAST_PATCH)
+    size, pooling = fit_patch(plan.patch_size, plan.target_spacing_mm, largest)
     batch = max(least, min(batch, int(most // math.prod(size))))
     shown = [" x ".join(map(str, sizes)) for sizes in ((*plan.patch_size, plan.batch_size), (*size, batch))]
     say(
-        f"patches of {shown[1]} instead of the {shown[0]} planned, so that the time holds some "
-        f"{ENOUGH_STEPS} steps: train.max_minutes, or patches.size, choose others"
+        f"patches of {shown[1]} instead of the {shown[0]} planned, so that the time holds more "
+        "steps: train.max_minutes, or patches.size, choose others"
     )
     return plan.model_copy(update={"patch_size": size, "batch_size": batch, "pooling": pooling})
 

@@ -22,8 +22,14 @@ def on(monkeypatch, bfloat16, fast=True):
 def test_in_float32_up_sampling_and_few_channels_decide(monkeypatch):
     on(monkeypatch, bfloat16=True)
     assert implementation_choice.reuses("auto", LEVEL, RATE, HIGHER)
-    assert implementation_choice.reuses("auto", STEM, RATE)
-    assert not implementation_choice.reuses("auto", LEVEL, RATE)
+    assert implementation_choice.reuses("auto", STEM, RATES)
+    assert implementation_choice.reuses("auto", DEEP, RATES)
+    assert not implementation_choice.reuses("auto", LEVEL, RATES)
+
+
+def test_a_single_rate_without_up_sampling_has_nothing_to_reuse(monkeypatch):
+    on(monkeypatch, bfloat16=False)
+    assert not any(implementation_choice.reuses("auto", kernel, RATE) for kernel in (LEVEL, STEM, DEEP, OUTPUT))
 
 
 def test_fast_bfloat16_leaves_reuse_the_up_sampled_output(monkeypatch):

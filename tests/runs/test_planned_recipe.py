@@ -141,9 +141,30 @@ def test_little_time_means_smaller_patches_of_at_least_two(
     patches = in_time(["train.max_minutes=5"]).patches
     assert (patches.size, patches.batch_size) == ((64, 64, 64), 2)
     assert "64 x 64 x 64 x 2 instead of the 96 x 96 x 96 x 2 planned" in capsys.readouterr().err
+    assert in_time(["train.max_minutes=10"]).patches.size == (64, 64, 64)  # 1000 steps of larger patches would be less
+    assert in_time(["train.max_minutes=25"]).patches.size == (64, 96, 96)
+    assert in_time(["train.max_minutes=40"]).patches.size == (96, 96, 96)
     assert in_time(["train.max_minutes=5", "patches.batch_size=1"]).patches.batch_size == 1
     tiny = in_time(["train.max_minutes=0.01"]).patches
     assert (tiny.size, tiny.batch_size) == ((32, 32, 32), 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "batch"),
+    [
+        (["train.max_minutes=10"], 2),  # some 900 steps of 4 patches
+        (["train.max_minutes=60"], 4),
+        (["train.max_minutes=10", "patches.batch_size=4"], 4),
+        ([], 4),
+    ],
+)
+def test_where_the_time_holds_few_steps_each_takes_fewer_patches(
+    words: list[str], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned_recipe, "voxels_of_a_step", lambda preset, precision, seconds: seconds * 1e6)
+    recipe = load_recipe(None, words)
+    patches = complete(recipe, planned_recipe._within_the_time(recipe, plan_of(fingerprint()))).patches
+    assert (patches.size, patches.batch_size) == ((48, 64, 48), batch)
 
 
 def in_time(words: list[str]) -> Recipe:
