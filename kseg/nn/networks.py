@@ -26,7 +26,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "skip": "add",
         "residual": True,
         "finest_residual": False,  # it would take as long as all others together
-        "output_kernel": 1,
         "negative_slope": 0.01,
         "norm_momentum": 0.97,  # statistics of some 130 patches, not 40 (docs/results.md, "What made masks too large")
     },
@@ -86,7 +85,6 @@ def encoder_decoder(
     negative_slope: float = 0.0,
     residual: bool = False,
     finest_residual: bool = True,
-    output_kernel: int = 3,
     stem_stride: int | Sequence[int] = 1,
     dropout: float = 0.0,
     implementation: str = "auto",
@@ -108,8 +106,6 @@ def encoder_decoder(
         negative_slope: see `SharedDilatedConv3D`.
         residual: adds to the maps of each level, down and up, another layer of them (He et al., CVPR 2016).
         finest_residual: whether it does so on the finest level too, whose layers are what costs time.
-        output_kernel: size of the convolution that makes maps of the classes; behind a stem it is 3 at least, since it
-            smooths what it up-samples.
         stem_stride: above 1 all levels work at a lower resolution: a strided convolution stands before the first, and
             the output convolution up-samples. Layers at full resolution are what costs time.
         dropout: share of the maps, whole ones, that training leaves out at the bottom and in each decoder level
@@ -169,8 +165,9 @@ def encoder_decoder(
         x = layer(x, level, "decoder", upsample=pools[level], summand=skips[level] if skip == "add" else None)
         x = drop(refine(x, level, "decoder"), f"dropout_{level + 1}")
         x = keras.layers.Identity(name=f"level_{level + 1}")(x)  # found by `kseg.nn.deep_supervision`
-    kernel = max(output_kernel, 3) if max(stride) > 1 else output_kernel
-    x = OutputConv3D(num_classes, kernel, upsample=stride, implementation=implementation, name="output")(x)
+    # Not 1: with Adam a kernel's weights grow alike, and so few of them are slow to make probabilities clear
+    # (docs/results.md, "Fewer layers at full resolution").
+    x = OutputConv3D(num_classes, 3, upsample=stride, implementation=implementation, name="output")(x)
     x = Probabilities(implementation=implementation, name="probabilities")(x)
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
 

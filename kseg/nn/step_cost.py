@@ -6,8 +6,8 @@ from kseg.console.machine import cores
 from kseg.nn.cpu_features import choose_precision, on_tensorflows_cpu
 
 SECONDS_PER_VOXEL = {
-    ("kseg", "mixed_bfloat16"): 0.55e-6,
-    ("kseg", "float32"): 0.75e-6,
+    ("kseg", "mixed_bfloat16"): 0.6e-6,
+    ("kseg", "float32"): 0.9e-6,
     ("midl2021", "float32"): 1.1e-6,
 }
 """Of a step's patches and their augmentation, by preset and dtype policy, on one core (docs/results.md).

@@ -150,9 +150,6 @@ class Network(Section):
     negative_slope: ZeroToOne | None = Field(None, description="0 for ReLU, above for leaky ReLU")
     residual: bool | None = Field(None, description="a second layer on each level, added to the first")
     finest_residual: bool | None = Field(None, description="on the finest level too, where it costs most")
-    output_kernel: Literal[1, 3] | None = Field(
-        None, description="size of the last convolution; behind a stem at least 3"
-    )
     stem_stride: Sizes | PositiveInt | None = Field(
         None, description="work at a resolution so many times lower, per axis or for all"
     )

@@ -107,12 +107,6 @@ def test_the_finest_level_may_do_without_its_residual_layer():
     assert "encoder_residual_2" in names[False]
 
 
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(1, 1, 1), (3, 1, 3), (1, 2, 3)])
-def test_the_output_convolution_smooths_what_it_upsamples(kernel, stride, size):
-    network = build_network("kseg", output_kernel=kernel, stem_stride=stride, **SMALL)
-    assert network.get_layer("output").kernel_size == (size,) * 3
-
-
 @pytest.mark.parametrize("stride", [2, (2, 1, 2)])
 def test_a_stem_lowers_the_resolution_of_all_levels_and_the_output_raises_it_again(stride):
     model = build_network("kseg", stem_stride=stride, num_classes=3, **SMALL)
