@@ -13,6 +13,7 @@ from recipes import recipe_text
 from kseg import evaluate, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.inference.segment_volumes import segment_scan
+from kseg.inference.uncertainty import Uncertainty
 from kseg.records.manifest import load_manifest
 from kseg.records.prepared_case import read_cases
 from kseg.volumes.read import open_image
@@ -113,9 +114,12 @@ def test_a_mask_lies_on_the_scans_own_grid(tmp_path, capsys):
 def test_segmenting_at_another_spacing_finds_what_is_there(name):
     seen = []
 
-    def threshold(image, progress):
+    def threshold(image, progress, uncertainty=None):
         seen.append(image.shape)
-        return (image[..., 0] > 70).astype(np.uint8)
+        mask = (image[..., 0] > 70).astype(np.uint8)
+        if uncertainty:
+            uncertainty.entropy = 100 * mask
+        return mask
 
     scan = open_image([Path(f"{name}_image.nii.gz")], name)
     mask = segment_scan(scan, name, threshold, (1.2, 1.2, 1.2), iter)
@@ -123,6 +127,10 @@ def test_segmenting_at_another_spacing_finds_what_is_there(name):
     truth = np.asarray(nib.as_closest_canonical(nib.load(f"{name}_label.nii.gz")).dataobj) > 0
     assert mask.shape == truth.shape
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.96
+    uncertainty = Uncertainty(2, with_entropy=True)
+    segment_scan(scan, name, threshold, (1.2, 1.2, 1.2), iter, uncertainty)
+    assert uncertainty.entropy.shape == truth.shape  # on the scan's own grid, too
+    assert ((uncertainty.entropy > 50) != mask).mean() < 1e-3
 
 
 def test_scores_are_those_of_the_mask_on_the_scans_own_grid(tmp_path, capsys):
