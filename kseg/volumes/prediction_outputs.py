@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,7 +52,9 @@ class Output:
         """The uncertainty of an earlier mask of this name, which stays where that of the new one is not written."""
         stem, extension = split_name(self.path)
         path = self.folder / f"{stem}{UNCERTAINTY}{extension}"
-        return path if not self.uncertainty_files and path.exists() else None
+        with suppress(OSError):  # the name of the mask fits, this one may be too long
+            return path if not self.uncertainty_files and path.exists() else None
+        return None
 
     @property
     def case(self) -> str:
