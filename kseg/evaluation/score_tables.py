@@ -36,7 +36,7 @@ SIGNED, ABSOLUTE = "volume_error_percent", "absolute_volume_error_percent"
 VOLUMES = {"truth_ml": "truth ml", "prediction_ml": "prediction ml"}
 """What a table by case shows besides."""
 EXPECTED = "expected Dice"
-"""And where it is known what Dice was to be expected, and within which interval."""
+"""And where it is known what Dice was to be expected; its interval is in the CSV."""
 
 
 def write_scores(
@@ -128,13 +128,7 @@ def case_cells(score: ClassScore, expected: bool = False) -> list[str]:
     values = ((getattr(score, measure), form) for measure, (_, form) in MEASURES.items() if measure != ABSOLUTE)
     cells = ["-" if value is None else format(value, form) for value, form in values]
     cells += [_millilitres(getattr(score, volume)) for volume in VOLUMES]
-    return [*cells, _expected_dice(score)] if expected else cells
-
-
-def _expected_dice(score: ClassScore) -> str:
-    if score.expected_dice is None:
-        return "-"
-    return f"{score.expected_dice:.2f} ({score.expected_dice_low:.2f} to {score.expected_dice_high:.2f})"
+    return [*cells, "-" if score.expected_dice is None else f"{score.expected_dice:.2f}"] if expected else cells
 
 
 def _millilitres(volume_ml: float | None) -> str:

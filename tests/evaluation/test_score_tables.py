@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +138,12 @@ def test_table_of_a_class_never_scored_shows_dashes() -> None:
     empty = np.zeros((3, 3, 3), np.uint8)
     table = score_table(summarise({"p1": score_case(empty, empty, (1, 1, 1), ["soleus"], 1)}))
     assert [next(iter(column.cells)) for column in table.columns] == ["soleus", "0", *["-"] * 8]
+
+
+def test_the_dice_that_was_expected_has_a_column_where_it_is_known() -> None:
+    unknown = ClassScore("soleus", 0.5, 0.25, 1.0, 12.345, 0.75, 1.5, 153.26, 0.01234, -99.99)
+    known = replace(unknown, expected_dice=0.876, expected_dice_low=0.8, expected_dice_high=0.9)
+    for score, cell in ((known, "0.88"), (unknown, "-")):
+        cells = dict(zip(case_headings(1, 1, expected=True), case_cells(score, expected=True), strict=True))
+        assert cells["expected Dice"] == cell
+    assert "expected Dice" not in case_headings(1, 1)
