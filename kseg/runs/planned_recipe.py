@@ -177,6 +177,10 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
     own = math.prod(plan.patch_size)
     largest = max(most * ENOUGH_STEPS / STEPS_OF_LARGE / batch, min(LARGE_PATCH, most / batch))
     if own <= largest:
+        if batch < plan.batch_size:
+            say(
+                f"a step takes {batch} patches instead of the {plan.batch_size} planned: the time holds more steps then"
+            )
         return plan.model_copy(update={"batch_size": batch})
     largest = max(most * ENOUGH_STEPS / STEPS_OF_LARGE / least, min(LARGE_PATCH, most / least), LEAST_PATCH)
     size, pooling = fit_patch(plan.patch_size, plan.target_spacing_mm, largest)

@@ -159,12 +159,13 @@ def test_little_time_means_smaller_patches_of_at_least_two(
     ],
 )
 def test_where_the_time_holds_few_steps_each_takes_fewer_patches(
-    words: list[str], batch: int, monkeypatch: pytest.MonkeyPatch
+    words: list[str], batch: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(planned_recipe, "voxels_of_a_step", lambda preset, precision, seconds: seconds * 1e6)
     recipe = load_recipe(None, words)
     patches = complete(recipe, planned_recipe._within_the_time(recipe, plan_of(fingerprint()))).patches
     assert (patches.size, patches.batch_size) == ((48, 64, 48), batch)
+    assert ("a step takes 2 patches instead of the 4 planned" in capsys.readouterr().err) == (batch == 2)
 
 
 def in_time(words: list[str]) -> Recipe:
