@@ -1,7 +1,7 @@
 """`python -m kseg.evaluate`: a run on the whole volumes of a split, scored on each scan's own grid."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,13 @@ from kseg.storage.disk import check_writable
 from kseg.storage.locations import Location, location_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kseg.evaluation.scores import ClassScore, Summary
     from kseg.inference.postprocessing_choice import PostProcessing, Trial
     from kseg.recipe.types import Spacing
     from kseg.records.manifest import Manifest
+    from kseg.records.prepared_case import PreparedCase
     from kseg.runs.trained_run import TrainedRun
 
 
@@ -45,22 +48,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted = recipe.evaluation.postprocessing == "validated" and not recipe.evaluation.ensemble
     choosing = own_validation and wanted
     _check(manifest, trained, records, arguments.split, choosing)
-    if not any(listed.of_split(arguments.split) for _, listed in trained.share_out(manifest, arguments.split)):
+    cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
+    if not cases:
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
 
     start_tensorflow()
-    from kseg.console.terminal import stdout
+    from kseg.console.terminal import progress, stdout
     from kseg.evaluation.expected_scores import expected_and_true
     from kseg.evaluation.score_tables import score_table
     from kseg.evaluation.scores import summarise
     from kseg.evaluation.surface_tolerance import warning_below_voxel
     from kseg.inference.postprocessing_choice import chosen_postprocessing
-    from kseg.inference.segment_volumes import describe_segmentation
+    from kseg.inference.segment_volumes import describe_segmentation, segment_cases
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
         say(describe_segmentation(trained, postprocessing))
-    found = _segment_and_score(trained, records, manifest, arguments.split, postprocessing, choosing)
+    segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
+    shown = progress(segmented, f"evaluating {arguments.split}", cases)
+    found = _score_and_draw(shown, trained, arguments.split, choosing)
     summary = summarise(found.scores)
     _write(trained, arguments.split, found.scores, summary)
     stdout.print(score_table(summary, stdout))
@@ -90,32 +96,27 @@ class _Found:
     pictures: int = 0
 
 
-def _segment_and_score(
+def _score_and_draw(
+    segmented: "Iterable[tuple[PreparedCase, np.ndarray, list[float | None]]]",
     trained: "TrainedRun",
-    records: Location,
-    manifest: "Manifest",
     split: str,
-    postprocessing: "PostProcessing | None",
     choosing: bool,
 ) -> _Found:
-    """Segment every case of a split, score it on its scan's own grid, and draw some."""
-    from kseg.console.terminal import progress
+    """Score every case of a split, as `segment_cases` yields them, on its scan's own grid, and draw some."""
     from kseg.evaluation.case_pictures import CasePictures
     from kseg.evaluation.expected_scores import with_expected
     from kseg.evaluation.scores import score_case
     from kseg.evaluation.surface_tolerance import tolerance_of
     from kseg.inference.expected_dice import load_expected_dice
     from kseg.inference.postprocessing_choice import try_operations
-    from kseg.inference.segment_volumes import brought_back, segment_cases
+    from kseg.inference.segment_volumes import brought_back
 
     found, label_map = _Found(), trained.description.label_map
     names = label_map.names[1:]
     expected_dice = None if split == "val" else load_expected_dice(trained)
     asked_mm = trained.recipe.evaluation.surface_tolerance_mm
     pictures = CasePictures(trained.folder, split, names, trained.recipe.name)
-    cases = sum(len(listed.of_split(split)) for _, listed in trained.share_out(manifest, split))
-    segmented = segment_cases(trained, records, manifest, split, postprocessing)
-    for case, prediction, agreement in progress(segmented, f"evaluating {split}", cases):
+    for case, prediction, agreement in segmented:
         own, truth = brought_back(prediction, case.image, case.truth), case.truth
         scored = score_case(truth.array, own, truth.spacing_mm, names, tolerance_of(asked_mm, truth.spacing_mm))
         scored = with_expected(scored, agreement, expected_dice)

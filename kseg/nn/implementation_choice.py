@@ -1,15 +1,15 @@
 """Which implementation of a convolution is faster where: what `implementation="auto"` goes by.
 
 Measured on CPUs (see docs/results.md). A single rate without up-sampling has nothing to reuse: with oneDNN it is a
-plain convolution. Up-sampling decides: products at the low resolution are `ux uy uz` times
-fewer. Where nothing dilates, and the kernel is not so large that widening it costs more than it saves, one transposed
-convolution makes them and puts them in their places (`kseg.nn.transposed_convolution`). Without up-sampling reuse
-saves a factor of the number of rates at most, and pays with sums that go through memory. That is worth it with many
-channels on few voxels; with so few channels that a map is a short sum of shifted inputs; and wherever TensorFlow runs
-without oneDNN, which it uses by default on CPUs with VNNI, AMX or the like: its own gradients of 3D convolutions are
-many times slower than its products. Where the processor multiplies bfloat16 by tiles, plain convolutions of that are
-so fast that sums through memory save nothing: only the transposed convolution and the many voxels of an up-sampled
-output with few maps are still cheaper by reuse.
+plain convolution. Up-sampling decides: products at the low resolution are `ux uy uz` times fewer. Where nothing
+dilates, and the kernel is not so large that widening it costs more than it saves, one transposed convolution makes
+them and puts them in their places (`kseg.nn.transposed_convolution`). Without up-sampling reuse saves a factor of the
+number of rates at most, and pays with sums that go through memory. That is worth it with many channels on few voxels;
+with so few channels that a map is a short sum of shifted inputs; and wherever TensorFlow runs without oneDNN, which it
+uses by default on CPUs with VNNI, AMX or the like: its own gradients of 3D convolutions are many times slower than its
+products. Where the processor multiplies bfloat16 by tiles, plain convolutions of that are so fast that sums through
+memory save nothing: only the transposed convolution and the many voxels of an up-sampled output with few maps are
+still cheaper by reuse.
 """
 
 import math

@@ -174,15 +174,13 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
     least = batch if "batch_size" in given else MIN_BATCH
     if batch > least and math.prod(plan.patch_size) * batch > most * ENOUGH_STEPS / MANY_STEPS:
         batch = least
-    own = math.prod(plan.patch_size)
-    largest = max(most * ENOUGH_STEPS / STEPS_OF_LARGE / batch, min(LARGE_PATCH, most / batch))
-    if own <= largest:
+    if math.prod(plan.patch_size) <= _largest_patch(most / batch):
         if batch < plan.batch_size:
             say(
                 f"a step takes {batch} patches instead of the {plan.batch_size} planned: the time holds more steps then"
             )
         return plan.model_copy(update={"batch_size": batch})
-    largest = max(most * ENOUGH_STEPS / STEPS_OF_LARGE / least, min(LARGE_PATCH, most / least), LEAST_PATCH)
+    largest = max(_largest_patch(most / least), LEAST_PATCH)
     size, pooling = fit_patch(plan.patch_size, plan.target_spacing_mm, largest)
     batch = max(least, min(batch, int(most // math.prod(size))))
     shown = [" x ".join(map(str, sizes)) for sizes in ((*plan.patch_size, plan.batch_size), (*size, batch))]
@@ -191,6 +189,11 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
         "steps: train.max_minutes, or patches.size, choose others"
     )
     return plan.model_copy(update={"patch_size": size, "batch_size": batch, "pooling": pooling})
+
+
+def _largest_patch(most: float) -> float:
+    """Return how many voxels a patch may have, of which `ENOUGH_STEPS` hold as many as `most`."""
+    return max(most * ENOUGH_STEPS / STEPS_OF_LARGE, min(LARGE_PATCH, most))
 
 
 def _planned_pooling(recipe: Recipe, plan: Plan, network: dict[str, Any]) -> dict[str, Any]:

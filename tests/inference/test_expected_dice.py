@@ -40,6 +40,13 @@ def points(
     return ClassPoints(agreement=agreement, dice=dice, in_all=in_all)
 
 
+def expected(of: ClassPoints, agreement: float | None) -> Expectation:
+    found = of.expectation(agreement)
+    if found is None:
+        pytest.fail("nothing is expected")
+    return found
+
+
 def cases(agreement: tuple[float | None, ...], dice: tuple[float | None, ...]) -> list[LearnedCase]:
     """Whose truth has the class where there is a Dice."""
     return [LearnedCase(a, d, d is not None) for a, d in zip(agreement, dice, strict=True)]
@@ -52,8 +59,7 @@ def test_the_interval_is_that_of_a_new_observation(agreement: float) -> None:
     variance = np.sum((design @ line - DICE) ** 2) / 4
     new = np.array([1.0, agreement])
     half = stats.t.ppf(0.95, 4) * np.sqrt(variance * (1 + new @ np.linalg.inv(design.T @ design) @ new))
-    found = points().expectation(agreement)
-    assert found is not None
+    found = expected(points(), agreement)
     assert found.dice == pytest.approx(new @ line)
     assert found.low == pytest.approx(new @ line - half)
     assert found.high == pytest.approx(min(new @ line + half, 1))
@@ -65,16 +71,13 @@ def test_nine_of_ten_new_scans_lie_in_the_interval() -> None:
     for _ in range(tries):
         x = rng.uniform(0.6, 0.9, 13)
         y = 0.1 + 0.7 * x + rng.normal(scale=0.02, size=13)
-        found = points(tuple(x[1:]), tuple(y[1:])).expectation(x[0])
-        assert found is not None
+        found = expected(points(tuple(x[1:]), tuple(y[1:])), x[0])
         hits += found.low <= y[0] <= found.high
     assert 0.86 < hits / tries < 0.94
 
 
 def test_below_all_validation_cases_nothing_bounds_the_interval_from_below() -> None:
-    found, lowest = points().expectation(0.5), points().expectation(0.7)
-    assert found is not None
-    assert lowest is not None
+    found, lowest = expected(points(), 0.5), expected(points(), 0.7)
     assert found.low == 0
     assert found.high == pytest.approx(lowest.high)
     assert found.dice < lowest.dice
@@ -84,23 +87,21 @@ def test_below_all_validation_cases_nothing_bounds_the_interval_from_below() -> 
 
 def test_a_class_that_the_mask_lacks_was_missed_where_all_validation_cases_have_it() -> None:
     assert points().expectation(None) is None
-    found = points(in_all=True).expectation(None)
-    assert found is not None
+    found = expected(points(in_all=True), None)
     assert (found.dice, found.low, found.doubtful) == (0.0, 0.0, True)
 
 
 def test_rounding_is_no_spread() -> None:
     same = (0.8132702392002724,) * 6
-    assert points(tuple(np.nextafter(value, n) for n, value in enumerate(same))).expectation(0.3) is not None
-    found = points(same).expectation(0.9)
-    assert found is not None
+    nearly = points(tuple(np.nextafter(value, n) for n, value in enumerate(same)))
+    assert expected(nearly, 0.9).dice == pytest.approx(np.mean(DICE))
+    found = expected(points(same), 0.9)
     assert found.dice == pytest.approx(np.mean(DICE))
 
 
 @pytest.mark.parametrize("agreement", [tuple(reversed(AGREEMENT)), (0.9,) * 6])
 def test_where_agreement_says_nothing_the_mean_is_expected(agreement: tuple[float, ...]) -> None:
-    found = points(agreement).expectation(0.91)
-    assert found is not None
+    found = expected(points(agreement), 0.91)
     half = stats.t.ppf(0.95, 5) * np.std(DICE, ddof=1) * np.sqrt(1 + 1 / 6)
     assert found.dice == pytest.approx(np.mean(DICE))
     assert found.low == pytest.approx(np.mean(DICE) - half)
@@ -109,8 +110,7 @@ def test_where_agreement_says_nothing_the_mean_is_expected(agreement: tuple[floa
 
 def test_expectations_stay_shares() -> None:
     for agreement in (0.0, 1.0):
-        found = points().expectation(agreement)
-        assert found is not None
+        found = expected(points(), agreement)
         assert 0 <= found.low <= found.dice <= found.high <= 1
 
 
@@ -119,17 +119,18 @@ def test_less_than_validation_cases_have_is_doubtful() -> None:
     assert points().least == pytest.approx(
         np.mean(DICE) - stats.t.ppf(0.95, 5) * np.std(DICE, ddof=1) * np.sqrt(1 + 1 / 6)
     )
-    assert wide.expectation(0.31) == Expectation(*(pytest.approx(v, abs=1) for v in (0, 0, 0)), doubtful=False)
+    assert expected(wide, 0.31).dice == pytest.approx(np.polyval(np.polyfit(wide.agreement, wide.dice, 1), 0.31))
+    assert not expected(wide, 0.31).doubtful
     steep = points((0.1, *AGREEMENT), (0.1, *DICE))
-    assert [steep.expectation(value).doubtful for value in (0.11, 0.95)] == [True, False]  # type: ignore[union-attr]
+    assert [expected(steep, value).doubtful for value in (0.11, 0.95)] == [True, False]
 
 
 def test_few_cases_say_nothing() -> None:
     few = points(AGREEMENT[:4], DICE[:4])
     assert few.expectation(0.9) is None
-    expected = ExpectedDice(models=("ab",), flip_axes=(), classes={"soleus": few})
-    assert expected.expectations([0.9]) == {}
-    assert str(expected) == "expected Dice: none (it needs 5 validation cases with a class, and has 4 validation cases)"
+    some = ExpectedDice(models=("ab",), flip_axes=(), classes={"soleus": few})
+    assert some.expectations([0.9]) == {}
+    assert str(some) == "expected Dice: none (it needs 5 validation cases with a class, and has 4 validation cases)"
 
 
 def learned(soleus: list[LearnedCase], gm: list[LearnedCase], of: Any) -> ExpectedDice:
