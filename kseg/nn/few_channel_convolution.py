@@ -8,10 +8,10 @@ Compiled into one loop it reads a small input that stays in the cache, and write
 from collections.abc import Sequence
 from itertools import product
 
-from keras import KerasTensor, backend, ops
+from keras import KerasTensor, ops
 
 from kseg.nn.convolution import dilated_convolutions
-from kseg.nn.cpu_features import convolutions_are_fast
+from kseg.nn.cpu_features import convolutions_are_fast, on_tensorflows_cpu
 from kseg.nn.xla_compiled import compiled
 
 
@@ -32,7 +32,7 @@ def x_gradient(kernel: KerasTensor, upstream: KerasTensor, rates: Sequence[int])
 
 def kernel_gradient(x: KerasTensor, kernel: KerasTensor, upstream: KerasTensor, rates: Sequence[int]) -> KerasTensor:
     """Return the gradient of `kernel` for the gradient of the maps."""
-    if backend.backend() == "tensorflow" and convolutions_are_fast():
+    if on_tensorflows_cpu() and convolutions_are_fast():
         return _kernel_gradient_of_convolutions(x, kernel, upstream, rates)
     *taps, channels, filters = kernel.shape
     by_rate = ops.split(ops.transpose(ops.reshape(upstream, (-1, len(rates) * filters))), len(rates), axis=0)

@@ -1,6 +1,9 @@
 """The paper's network in PyTorch, in a process that runs a step when told to, as kseg.benchmark.step_worker does.
 
 Usage: python torch_worker.py '{"mode": "eager" or "compile", "patch": [96, 96, 96], "batch": 1}'
+
+On a processor, or with `"device": "gpu"` on a GPU if there is one; `"precision"` is then "float32", "tf32" or
+"bfloat16".
 """
 
 import json
@@ -56,14 +59,22 @@ class Network(nn.Module):
 def main():
     options = json.loads(sys.argv[1])
     torch.manual_seed(0)
-    network = Network().to(memory_format=torch.channels_last_3d)
+    device = torch.device("cuda" if options.get("device") == "gpu" and torch.cuda.is_available() else "cpu")
+    precision = options.get("precision", "float32")
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    network = Network().to(device).to(memory_format=torch.channels_last_3d)
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_031_606
-    logits = nn.Parameter(torch.zeros(2))
+    logits = nn.Parameter(torch.zeros(2, device=device))
     optimizer = torch.optim.Adam([*network.parameters(), logits])
     shape = (options["batch"], *options["patch"])
-    voxels = torch.randn(shape[0], 1, *shape[1:]).to(memory_format=torch.channels_last_3d)
-    labels = torch.randint(0, 2, shape)
-    run = torch.compile(network) if options["mode"] == "compile" else network
+    voxels = torch.randn(shape[0], 1, *shape[1:], device=device).to(memory_format=torch.channels_last_3d)
+    labels = torch.randint(0, 2, shape, device=device)
+    compiled = torch.compile(network) if options["mode"] == "compile" else network
+
+    def run(voxels):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            return compiled(voxels).float()
 
     def train():
         network.train()
@@ -80,14 +91,24 @@ def main():
         with torch.no_grad():
             run(voxels)
 
+    def peak():
+        host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if "device" not in options:
+            return host
+        if device.type == "cpu":
+            return {"device": "CPU", "peak_bytes": host}
+        return {"device": torch.cuda.get_device_name(), "peak_bytes": torch.cuda.max_memory_allocated()}
+
     jobs = {"train": train, "forward": forward}
     for line in sys.stdin:
         job = line.strip()
         if job == "peak":
-            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            answer = peak()
         else:
             began = time.perf_counter()
             jobs[job]()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             answer = time.perf_counter() - began
         print(json.dumps(answer), flush=True)
 

@@ -32,6 +32,15 @@ def test_a_single_rate_without_up_sampling_has_nothing_to_reuse(monkeypatch):
     assert not any(implementation_choice.reuses("auto", kernel, RATE) for kernel in (LEVEL, STEM, DEEP, OUTPUT))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_off_tensorflows_cpu_several_rates_are_reused_and_single_ones_are_not(monkeypatch, dtype):
+    on(monkeypatch, bfloat16=False)
+    monkeypatch.setattr(implementation_choice, "on_tensorflows_cpu", lambda: False)
+    for kernel in (LEVEL, STEM, DEEP):
+        assert implementation_choice.reuses("auto", kernel, RATES, dtype=dtype)
+        assert not implementation_choice.reuses("auto", kernel, RATE, dtype=dtype)
+
+
 def test_fast_bfloat16_leaves_reuse_the_up_sampled_output(monkeypatch):
     on(monkeypatch, bfloat16=True)
     assert not implementation_choice.reuses("auto", LEVEL, RATES, HIGHER, "bfloat16")
