@@ -11,6 +11,19 @@ def counted(number: int, what: str, several: str = "") -> str:
     return f"{number} {what if number == 1 else several or f'{what}s'}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it, in whole seconds, minutes, or hours and minutes.
+
+    Example:
+        >>> [duration(seconds) for seconds in (44.6, 100, 5400, 8000)]
+        ['45 s', '2 min', '1 h 30 min', '2 h 13 min']
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def first_line(said: BaseException | str) -> str:
     """Return the first line of what an exception or a library says; the exception's type where it says nothing."""
     return next(iter(str(said).strip().splitlines()), type(said).__name__)

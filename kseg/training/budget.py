@@ -64,6 +64,7 @@ class Budget(keras.callbacks.Callback):
         self._clock = clock or time.monotonic
         self._spent_before = spent_seconds
         self._origin: float | None = None
+        self._progress_before = 0.0
         self._first_steps: list[float] = []
         self._validations: list[float] = []
         self._looks: list[float] = []
@@ -100,6 +101,14 @@ class Budget(keras.callbacks.Callback):
         by_time = self.spent_seconds / max(self.limit_seconds - self.validation_seconds, 1.0)
         return min(max(by_steps, by_time), 1.0)
 
+    @property
+    def left_seconds(self) -> float | None:
+        """Time until the run ends, if it goes on as fast as since this command began; None before a step is timed."""
+        gone = self.progress - self._progress_before
+        if self._origin is None or gone <= 0.0:
+            return None
+        return (self._clock() - self._origin) * (1.0 - self.progress) / gone + self.validation_seconds
+
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Set this step's learning rate."""
         self._step_began = self._clock()
@@ -118,6 +127,7 @@ class Budget(keras.callbacks.Callback):
             self._check_steps(took)
         elif self.steps > self._done_before:
             self._origin = self._clock()
+            self._progress_before = self.progress
         if self.spent_seconds + took + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
 

@@ -7,6 +7,7 @@ import keras
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from kseg.console.terminal import EVERY, Bar, Pace, stderr
+from kseg.console.text import duration
 from kseg.training.budget import Budget
 from kseg.training.validation_times import is_validated
 
@@ -25,6 +26,7 @@ class Display(keras.callbacks.Callback):
         super().__init__()
         self.budget = budget
         self.class_names = class_names
+        self._dice = 0.0
         self._compiling: _Compiling | None = None
         self._pace = Pace()
         self._bar = Bar(
@@ -55,7 +57,7 @@ class Display(keras.callbacks.Callback):
             self._compiling.end()
             self._compiling = None
             self._pace.told()
-        now = f"loss {float((logs or {})['loss']):.4f}, {self.budget.progress:.0%} of the run"
+        now = f"loss {float((logs or {})['loss']):.4f}{self._best()}, {self._progress()}"
         self._bar.update(self._task, completed=batch + 1, now=now, refresh=True)
         if self._pace.is_due:
             stderr.print(f"epoch {self._epoch:4d}  step {batch + 1} of {self.params['steps']}, {now}", soft_wrap=True)
@@ -67,13 +69,22 @@ class Display(keras.callbacks.Callback):
             return
         self._pace.told()
         logs = logs or {}
+        self._dice = max(self._dice, logs["val_dice"])
         dice = ", ".join(f"{name} {logs[f'val_dice_{name}']:.3f}" for name in self.class_names)
         penalties = f"  alpha {logs['alpha']:.3f}" if "alpha" in logs else ""
         stderr.print(
             f"epoch {epoch + 1:4d}  loss {logs['loss']:.4f}  val loss {logs['val_loss']:.4f}  val Dice "
-            f"{logs['val_dice']:.3f} ({dice}){penalties}  {self.budget.progress:4.0%} of the run",
+            f"{logs['val_dice']:.3f} ({dice}){penalties}  {self._progress()}",
             soft_wrap=True,
         )
+
+    def _best(self) -> str:
+        return f", best val Dice {self._dice:.3f}" if self._dice else ""
+
+    def _progress(self) -> str:
+        """How far the run is, and how long it still takes."""
+        left = self.budget.left_seconds
+        return f"{self.budget.progress:.0%} of the run" + ("" if left is None else f", {duration(left)} left")
 
     def close(self) -> None:
         """Close the bar and give the terminal its cursor back; also due when training fails."""

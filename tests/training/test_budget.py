@@ -53,6 +53,27 @@ def test_progress_is_the_larger_share_of_steps_and_time(clock: Clock) -> None:
     assert made.progress == 1.0
 
 
+def test_the_time_that_is_left_is_that_of_the_steps_or_of_the_clock(clock: Clock) -> None:
+    made = budget()
+    step(made, clock, 100)  # compiles
+    assert made.left_seconds is None
+    for _ in range(9):
+        step(made, clock, 2)
+    assert made.left_seconds == pytest.approx(30 * 2)  # 10 of 40 steps are done
+
+    bounded = budget(max_minutes=1)
+    step(bounded, clock, 100)
+    step(bounded, clock, 6)
+    assert bounded.left_seconds == pytest.approx(60 - 6, abs=2)  # the first step counts as one of 40, too
+
+
+def test_the_time_that_is_left_of_a_resumed_run_goes_by_its_own_steps(clock: Clock) -> None:
+    made = budget(first_epoch=5, spent_seconds=1000)  # on a slower machine
+    for _ in range(5):
+        step(made, clock, 2)
+    assert made.left_seconds == pytest.approx(15 * 2)  # 25 of 40 steps are done
+
+
 def test_the_rate_follows_the_clock_where_that_runs_out_first(clock: Clock) -> None:
     made = budget(max_minutes=1, learning_rate=2.0, schedule="cosine")
     step(made, clock, 100)
