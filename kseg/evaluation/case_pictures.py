@@ -1,4 +1,4 @@
-"""Which cases of a test set are drawn: the first few, and the best and the worst."""
+"""Which cases of a test set are drawn: the first few, the best, and the worst few."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,11 @@ from kseg.runs.run_folder import RunFolder
 from kseg.volumes.volume import Volume
 
 FIRST = 5
+WORST = 5
 
 
 class CasePictures:
-    """Draws cases as they come: a case is kept for the picture of the best only if it is better than all before.
+    """Draws cases as they come: one is drawn if none before was better, or so few were worse.
 
     Args:
         folder: of the run, which holds the pictures (`RunFolder.picture`).
@@ -30,7 +31,8 @@ class CasePictures:
         self.class_names = class_names
         self.run = run
         self.drawn: list[Path] = []
-        self._bounds = (float("inf"), -float("inf"))
+        self._best = -float("inf")
+        self._worst: list[float] = []
 
     def see(
         self,
@@ -40,7 +42,7 @@ class CasePictures:
         prediction: np.ndarray,
         scores: Sequence[ClassScore],
     ) -> None:
-        """Draw the case, if it is one of the first, or the best or worst so far.
+        """Draw the case, if it is one of the first, the best so far, or one of the worst so far.
 
         Args:
             case: its name.
@@ -50,10 +52,7 @@ class CasePictures:
             scores: of its classes.
         """
         dice = mean_dice(scores)
-        worst, best = self._bounds
-        extreme = dice is not None and not worst <= dice <= best
-        if dice is not None:
-            self._bounds = min(worst, dice), max(best, dice)
+        extreme = dice is not None and self._is_extreme(dice)
         if len(self.drawn) >= FIRST and not extreme:
             return
         title = f"{self.run}: {case}" + ("" if dice is None else f", Dice {dice:.3f}")
@@ -68,3 +67,9 @@ class CasePictures:
         path = self.folder.picture(self.split, case)
         save_png(figure, path)
         self.drawn.append(path)
+
+    def _is_extreme(self, dice: float) -> bool:
+        best = dice > self._best
+        self._best = max(self._best, dice)
+        self._worst = sorted([*self._worst, dice])[:WORST]
+        return best or dice in self._worst

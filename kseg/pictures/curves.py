@@ -11,6 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from kseg.pictures.text import names_as_written
 from kseg.pictures.three_planes import colour_of
 
+MANY = 4
+
 
 @dataclass(frozen=True)
 class RunCurves:
@@ -41,8 +43,8 @@ def training_curves(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
         if _learned(seeds):
             for name, style in (("alpha", "-"), ("beta", "--")):
                 _line(others[0], seeds, name, colour, f"{name}, {title}".rstrip(", "), style)
-    loss.set(title="validation loss", xlabel="epoch")
-    dice.set(title="validation Dice", xlabel="epoch", ylim=(0, 1))
+    loss.set(title="validation loss", xlabel="epoch", ylim=_readable_range(runs, "val_loss"))
+    dice.set(title="validation Dice", xlabel="epoch", ylim=_readable_range(runs, "val_dice"))
     precision.set(title="precision over recall, validation patches", xlabel="recall", ylabel="precision")
     precision.set(xlim=(0, 1.02), ylim=(0, 1.02))
     for panel in others:
@@ -54,6 +56,19 @@ def training_curves(runs: Mapping[str, Sequence[RunCurves]]) -> Figure:
         if panel.get_legend_handles_labels()[1]:  # a single run needs no name
             panel.legend(fontsize="small")
     return figure
+
+
+def _readable_range(runs: Mapping[str, Sequence[RunCurves]], column: str) -> tuple[float, float]:
+    """Return the limits of an axis that leaves out a curve's beginning: a first value far off would squeeze the rest.
+
+    That is the first tenth of a run's validations, one at least where there are `MANY`.
+    """
+    values: list[float] = []
+    for run in (run for seeds in runs.values() for run in seeds):
+        curve = run.history[column]
+        values += curve[max(len(curve) // 10, len(curve) >= MANY) :]
+    margin = max(0.06 * (max(values) - min(values)), 0.01)
+    return min(values) - margin, max(values) + margin
 
 
 def _learned(seeds: Sequence[RunCurves]) -> bool:

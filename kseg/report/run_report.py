@@ -2,24 +2,30 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.evaluation.case_pictures import WORST
 from kseg.evaluation.score_tables import case_cells, case_headings, headings, means, partly_labelled_note
 from kseg.evaluation.scores import ClassScore, Statistic, mean_dice
 from kseg.pictures.bland_altman import LEAST_CASES, bland_altman
 from kseg.pictures.curves import RunCurves, training_curves
 from kseg.pictures.png import png_bytes
+from kseg.pictures.score_distributions import score_distributions
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
+from kseg.report.case_table import CaseTable, case_table, values_of
+from kseg.report.glance import had_time, how_good, where_it_fails
 from kseg.report.page import inside, write_page
 from kseg.runs.history import read_history
 from kseg.runs.precision_recall import read_precision_recall
 from kseg.runs.run_folder import RunFolder
 
+DISTRIBUTIONS = {"dice": "Dice", "hd95_mm": "HD95 mm", "volume_error_percent": "volume error %"}
+"""Of which scores the distribution is drawn, and their headings."""
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -54,6 +60,11 @@ class RunPart:
     """The worst mean Dice first."""
     pictures: list[tuple[str, str, str]]
     """Heading, case and picture."""
+    glance: list[str]
+    """Sentences that say how good the masks are, where they fail, and whether training had time enough."""
+    overview: CaseTable
+    distributions: str | None
+    """Picture of how scores are spread over cases; None where there is one case."""
     agreement: str | None
     """Picture; None where no class has two cases."""
     agreement_note: str
@@ -115,28 +126,64 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
     dice = {case: mean_dice(of_case) for case, of_case in scores.items()}
     ranked = sorted((found, case) for case, found in dice.items() if found is not None)
     unscored = [case for case, found in dice.items() if found is None]
-    extremes = (
-        [("Best case", ranked[-1]), ("Worst case", ranked[0])]
-        if len(ranked) > 1
-        else [("The case", one) for one in ranked]
-    )
+    if len(ranked) > 1:
+        worst = ranked[: min(WORST, len(ranked) - 1)]
+        extremes = [
+            ("Worst case", worst[0]),
+            *(("Among the worst", one) for one in worst[1:]),
+            ("Best case", ranked[-1]),
+        ]
+    else:
+        extremes = [("The case", one) for one in ranked]
     pictures = [
         (f"{heading}, Dice {found:.3f}", case, inside(path.read_bytes()))
         for heading, (found, case) in extremes
         if (path := folder.picture(split, case)).is_file()
     ]
     drawn = max(map(len, volumes.values()), default=0) > 1
+    in_order = [*(case for _, case in ranked), *unscored]
     return RunPart(
         split=split,
+        glance=_glance(folder, summary, scores),
+        overview=case_table({case: scores[case] for case in in_order}),
+        distributions=_distributions(scores) if len(ranked) > 1 else None,
         scores=mean_scores,
         case_headings=headings_by_case,
-        cases=[_case_scores(case, scores[case], expected) for case in (*(case for _, case in ranked), *unscored)],
+        cases=[_case_scores(case, scores[case], expected) for case in in_order],
         pictures=pictures,
         agreement=inside(png_bytes(bland_altman(volumes), dots_per_inch=100)) if drawn else None,
         agreement_note=_agreement_note([len(pairs) for pairs in volumes.values() if pairs]),
         seed=seed,
         changes=changes,
     )
+
+
+def _glance(folder: RunFolder, summary: dict[str, Any], scores: Mapping[str, Sequence[ClassScore]]) -> list[str]:
+    classes = {name: _statistics(found) for name, found in summary["classes"].items()}
+    sentences = [how_good(_statistics(summary["foreground"]), scores), where_it_fails(classes, scores)]
+    if folder.history.is_file():
+        sentences.append(had_time(read_history(folder.history), _steps(folder)))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _steps(folder: RunFolder) -> int | None:
+    """Return how many steps the run made; None where its report is missing, or of a version that did not count."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return int(json.loads(folder.report.read_bytes())["report"]["steps"])
+    return None
+
+
+def _distributions(scores: Mapping[str, Sequence[ClassScore]]) -> str:
+    """Draw the scores of all cases by class, as an address; a score that no case has gets no panel."""
+    by_class: dict[str, list[ClassScore]] = {}
+    for score in (score for of_case in scores.values() for score in of_case):
+        by_class.setdefault(score.class_name, []).append(score)
+    panels = {
+        heading: {name: values_of(own, measure) for name, own in by_class.items()}
+        for measure, heading in DISTRIBUTIONS.items()
+    }
+    drawn = {heading: panel for heading, panel in panels.items() if any(panel.values())}
+    return inside(png_bytes(score_distributions(drawn), dots_per_inch=100))
 
 
 def _case_scores(case: str, scores: Sequence[ClassScore], expected: bool) -> CaseScores:

@@ -1,9 +1,13 @@
 """Reports opened from disk in a real browser: their pictures are there, and nothing is asked of a network."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from jinja2 import Environment, PackageLoader
 from playwright import sync_api
+
+from kseg.report.case_table import CaseTable
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,27 @@ def test_a_report_needs_nothing_but_its_file(
     elsewhere = [url for url in asked if not url.startswith(("data:", alone.as_uri()))]
     assert elsewhere == []
     assert "seed = 1" in page.locator("pre").inner_text()
+
+
+def test_a_click_on_a_heading_sorts_the_cases(tmp_path: Path, page: sync_api.Page) -> None:
+    rows = [["leg_10", "0.900", "-"], ["leg_9", "0.100", "12.0"], ["leg_2", "0.500", "3.5"]]
+    part = SimpleNamespace(cases=rows, overview=CaseTable(["case", "mean Dice", "HD95 mm"], rows))
+    environment = Environment(loader=PackageLoader("kseg.report"))
+    table = environment.from_string('{% import "parts.html" as parts %}{{ parts.overview(part) }}').render(part=part)
+    script = environment.get_template("page.html").render(title="", version="").partition("<script>")[2]
+    (tmp_path / "page.html").write_text(f"{table}<script>{script}", encoding="utf-8")
+    page.goto((tmp_path / "page.html").as_uri())
+
+    def order() -> list[str]:
+        return page.locator("tbody td:first-child").all_inner_texts()
+
+    page.get_by_text("case", exact=True).click()
+    assert order() == ["leg_2", "leg_9", "leg_10"]
+    page.get_by_text("mean Dice").click()
+    assert order() == ["leg_9", "leg_2", "leg_10"]
+    page.get_by_text("mean Dice").press("Enter")
+    assert order() == ["leg_10", "leg_2", "leg_9"]
+    page.get_by_text("HD95 mm").click()
+    assert order() == ["leg_2", "leg_9", "leg_10"]
+    page.get_by_text("HD95 mm").click()
+    assert order() == ["leg_9", "leg_2", "leg_10"]  # what has no number stays last

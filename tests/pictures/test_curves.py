@@ -27,6 +27,17 @@ def test_runs_that_were_validated_after_other_epochs_are_compared_at_the_same_on
     np.testing.assert_allclose(line.get_xydata(), [(1, 0.2), (3, (0.4 + 0.4) / 2), (5, (0.8 + 0.6) / 2)])
 
 
+def test_a_first_value_far_off_does_not_squeeze_the_rest():
+    rest = [0.80 + 0.01 * number for number in range(11)]
+    curves = run([0.0, *rest], epochs=tuple(range(12)))
+    loss, dice, _ = training_curves({"": [curves]}).axes
+    assert dice.get_ylim() == pytest.approx((0.79, 0.91))
+    assert loss.get_ylim() == pytest.approx((0.09, 0.21))
+    assert training_curves({"": [run([0.0, 0.5, 0.8])]}).axes[1].get_ylim() == pytest.approx(
+        (-0.048, 0.848)
+    )  # of few all
+
+
 def test_alpha_and_beta_are_drawn_where_they_are_learned():
     runs = {"learned": [run([0.2, 0.4], alpha=[0.5, 0.3], beta=[0.5, 0.7])], "dice": [run([0.2, 0.4])]}
     penalties = training_curves(runs).axes[3]

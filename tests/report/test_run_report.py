@@ -44,14 +44,34 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_the_first_cases_are_drawn_and_whatever_is_better_or_worse(folder: RunFolder) -> None:
     drawn = sorted(path.stem for path in folder.evaluation.glob("*.png"))
-    assert drawn == [f"test-case_{number}" for number in (0, 1, 2, 3, 4, 5, 6)]  # 7 is neither first nor extreme
+    assert drawn == [f"test-case_{number}" for number in range(8)]  # 5 is the best, 6 and 7 are of the worst five
 
 
-def test_a_part_shows_the_best_and_the_worst_case(folder: RunFolder) -> None:
+def test_a_case_between_the_best_and_the_worst_is_not_drawn(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    truth = np.ones((4, 4, 4), np.uint8)
+    image = Volume(truth[..., np.newaxis], np.eye(4), StoredGeometry((4, 4, 4), np.eye(4), ".nii"))
+    pictures = CasePictures(folder, "test", ("soleus",), "run")
+    dice = [0.5, 0.6, 0.7, 0.8, 0.4, 0.9, 0.85, 0.55]
+    for number, value in enumerate(dice):
+        score = ClassScore("soleus", value, None, None, None, None, 1.0, None, None, None)
+        pictures.see(f"case_{number}", image, truth, truth, [score])
+    # Five first; 0.9 is the best; 0.85 has five below it; 0.55 only two.
+    assert sorted(path.stem[-1] for path in folder.evaluation.glob("*.png")) == ["0", "1", "2", "3", "4", "5", "7"]
+
+
+def test_a_part_shows_the_worst_cases_and_the_best(folder: RunFolder) -> None:
     part = run_part(folder, "test", seed=1)
-    assert [case for _, case, _ in part.pictures] == ["case_5", "case_6"]
-    assert part.pictures[0][0] == "Best case, Dice 1.000"
-    assert part.pictures[0][2] == inside((folder.evaluation / "test-case_5.png").read_bytes())
+    document = json.loads((folder.evaluation / "test.json").read_text(encoding="utf-8"))["cases"]
+    dice = {case: np.mean([row["dice"] for row in rows]) for case, rows in document.items()}
+    assert [case for _, case, _ in part.pictures] == [*sorted(dice, key=lambda case: dice[case])[:5], "case_5"]
+    assert [heading.partition(",")[0] for heading, _, _ in part.pictures] == [
+        "Worst case",
+        *["Among the worst"] * 4,
+        "Best case",
+    ]
+    assert part.pictures[-1][0] == "Best case, Dice 1.000"
+    assert part.pictures[-1][2] == inside((folder.evaluation / "test-case_5.png").read_bytes())
     document = json.loads((folder.evaluation / "test.json").read_text(encoding="utf-8"))
     assert part.scores.rows["soleus"][0] == f"{document['summary']['classes']['soleus']['dice']['mean']:.3f}"
     assert list(part.scores.rows) == [*NAMES, "all classes"]
@@ -89,7 +109,8 @@ def test_one_case_is_neither_best_nor_worst_and_shows_no_agreement(folder: RunFo
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Best" not in page
     assert "Agreement" not in page
-    assert "<summary>1 case</summary>" in page
+    assert "All scores of the case, class by class" in page
+    assert "click on a heading to sort" not in page
     assert "One case." in page
 
 
@@ -124,12 +145,12 @@ def test_text_is_escaped_and_pictures_are_whole(folder: RunFolder, tmp_path: Pat
     part = run_part(folder, "test", seed=1)
     write_page("run.html", path, title="a & b", part=part, curves=None, recipe="<script>alert(1)</script>")
     page = path.read_text(encoding="utf-8")
-    assert "<script>" not in page
+    assert page.count("<script>") == 1  # the page's own, which sorts
     assert "&lt;script&gt;alert(1)" in page
     assert "<b>lateralis" not in page
     assert "a &amp; b" in page
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(pictures) == len(re.findall("<img", page)) == 3
+    assert len(pictures) == len(re.findall("<img", page)) == 8  # distributions, five worst, the best, agreement
     for number, picture in enumerate(pictures):
         (tmp_path / f"{number}.png").write_bytes(base64.b64decode(picture))
         assert min(imread(tmp_path / f"{number}.png").shape[:2]) > 200
