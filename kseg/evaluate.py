@@ -112,17 +112,19 @@ def _score_and_draw(
     from kseg.inference.segment_volumes import brought_back
 
     found, label_map = _Found(), trained.description.label_map
-    names = label_map.names[1:]
+    structures = label_map.structures
     expected_dice = None if split == "val" else load_expected_dice(trained)
     asked_mm = trained.recipe.evaluation.surface_tolerance_mm
-    pictures = CasePictures(trained.folder, split, names, trained.recipe.name)
+    pictures = CasePictures(trained.folder, split, label_map.names[1:], trained.recipe.name)
     for case, prediction, agreement in segmented:
         own, truth = brought_back(prediction, case.image, case.truth), case.truth
-        scored = score_case(truth.array, own, truth.spacing_mm, names, tolerance_of(asked_mm, truth.spacing_mm))
+        tolerance_mm = tolerance_of(asked_mm, truth.spacing_mm)
+        names, regions = label_map.structure_names, structures.regions
+        scored = score_case(truth.array, own, truth.spacing_mm, names, tolerance_mm, regions)
         scored = with_expected(scored, agreement, expected_dice)
         found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
         if choosing:
-            found.trials.append(try_operations(case.labels, prediction, label_map.num_classes))
+            found.trials.append(try_operations(case.labels, prediction, structures))
         pictures.see(case.case, case.image, case.labels, prediction, scored)
     found.pictures = len(pictures.drawn)
     return found
@@ -160,7 +162,7 @@ def _choose_postprocessing(trained: "TrainedRun", trials: "Sequence[Sequence[Tri
     from kseg.inference.postprocessing_choice import choose_operations, save_postprocessing
     from kseg.inference.segment_volumes import describe_segmentation
 
-    choice = choose_operations(trials, trained.description.label_map.names[1:], trained.model_hashes())
+    choice = choose_operations(trials, trained.description.label_map.structure_names, trained.model_hashes())
     save_postprocessing(choice, trained.folder.path)
     used = f"; used by {command_name('predict')} and for other splits from now on"
     say(f"{describe_segmentation(trained, choice)}{'' if choice.is_empty else used}")
@@ -170,7 +172,8 @@ def _choose_postprocessing(trained: "TrainedRun", trials: "Sequence[Sequence[Tri
 def _learn_expected_dice(trained: "TrainedRun", found: _Found, postprocessing: "PostProcessing | None") -> None:
     """Learn from a run's validation cases what their agreement says of their Dice, keep it, and say what that is.
 
-    The Dice is that after the post-processing which they have chosen, as masks will have it.
+    The Dice is that after the post-processing which they have chosen, as masks will have it; of a region that after its
+    own alone.
     """
     from kseg.inference.expected_dice import LearnedCase, learn_expected_dice, save_expected_dice
 

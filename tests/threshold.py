@@ -20,7 +20,7 @@ class Threshold:
         self.above, self.value = above, value
         self.channels, self.assume_spacing_mm = channels, assume_spacing_mm
         self.identity: dict[str, Any] = {"run": "a threshold"}
-        self.structures = {value: "bright"}
+        self.structures = {"bright": (value,)}
         self.begins = 0
 
     def start(self) -> str:

@@ -41,7 +41,7 @@ def serve(side: str, run: RunFolder, shape: Sequence[int], threads: int) -> None
                 counted,
                 volume,
                 recipe.patches.size,
-                description.label_map.num_classes,
+                description.label_map.structures,
                 overlap=recipe.evaluation.overlap,
                 normalise=to_input,
                 buffer_bytes=recipe.evaluation.buffer_bytes,

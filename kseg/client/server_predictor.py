@@ -52,7 +52,7 @@ class ServerPredictor:
         self.channels = self._signatures[0].channels
         self.assume_spacing_mm: Spacing = ()
         self.channel_names: tuple[str, ...] = ()
-        self.structures: dict[int, str] = {}
+        self.structures: dict[str, tuple[int, ...]] = {}
         self.seen = None
         self.labels_in_files = None
 

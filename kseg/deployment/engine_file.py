@@ -89,7 +89,7 @@ def write_engine(
     interface = ModelInterface.of_model(member.load_recipe(), member.load_data_description())
     dtype = "float16" if precision == "fp16" else "float32"
     onnx_bytes = onnx_model(model.network, interface.patch_size, dtype, describe_model(member)).SerializeToString()
-    channels, classes = len(interface.channels), interface.label_map.num_classes
+    channels, classes = len(interface.channels), interface.label_map.structures.num_maps
     input_shape = (*interface.patch_size, channels)
     plan, measured = build_engine(onnx_bytes, input_shape, batch, precision, _read_timings(timings))
     with whole_file(timings) as partial:

@@ -100,7 +100,7 @@ def describe_model(member: RunFolder) -> dict[str, str]:
     facts = interface.facts()
     info = {
         "name": recipe.name,
-        **{key: facts[key] for key in ("labels", "channels", "patch_size", "spacing_mm")},
+        **{key: facts[key] for key in ("labels", "regions", "channels", "patch_size", "spacing_mm") if key in facts},
         "scales": [{key: value for key, value in scale.items() if value is not None} for scale in facts["scales"]],
         "input": interface.patch_in_words(),
         MODEL_HASH: sha256_of(member.model),

@@ -248,7 +248,10 @@ def _sum(graph: _Graph, layer: keras.layers.Layer, *maps: str) -> str:
 
 
 def _softmax(graph: _Graph, layer: Probabilities, x: str) -> str:
-    return graph.node("Softmax", [graph.cast(x, np.float32, "output_cast")], f"{layer.name}/softmax", axis=1)
+    maps = graph.cast(x, np.float32, "output_cast")
+    if layer.overlap:
+        return graph.node("Sigmoid", [maps], f"{layer.name}/sigmoid")
+    return graph.node("Softmax", [maps], f"{layer.name}/softmax", axis=1)
 
 
 def _same(graph: _Graph, layer: keras.layers.Layer, x: str) -> str:

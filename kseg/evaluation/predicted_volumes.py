@@ -3,7 +3,7 @@
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +24,24 @@ COLUMNS = (*EARLIER_COLUMNS, *EXPECTED_COLUMNS)
 """As in the tables of `kseg.evaluation.score_tables`; the mask is a path from the table's folder."""
 
 
-def volumes_ml(values: np.ndarray, spacing_mm: Sequence[float], structures: Mapping[int, str]) -> dict[str, float]:
+def volumes_ml(
+    values: np.ndarray, spacing_mm: Sequence[float], structures: Mapping[str, Collection[int]]
+) -> dict[str, float]:
     """Return the volume of each structure in ml.
 
     Args:
         values: label values, integers (x, y, z).
         spacing_mm: voxel size along x, y, z.
-        structures: names of the label values, without the background; if empty, what is there is "label 1" and so on.
+        structures: names, each with its label values, without the background; if empty, what is there is "label 1" and
+            so on.
     """
     voxel_ml = float(math.prod(spacing_mm)) / 1000
     voxels: Counter[int] = Counter()
     for plane in values:  # plane by plane, because sorting takes memory
         present, counts = np.unique(plane, return_counts=True)
         voxels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
-    names = structures or {value: f"label {value}" for value in sorted(voxels) if value != 0}
-    return {name: voxels[value] * voxel_ml for value, name in names.items()}
+    named = structures or {f"label {value}": (value,) for value in sorted(voxels) if value != 0}
+    return {name: sum(voxels[value] for value in own) * voxel_ml for name, own in named.items()}
 
 
 class VolumeTable:

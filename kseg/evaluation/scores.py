@@ -28,10 +28,13 @@ from surface_distance import (
     compute_surface_distances,
 )
 
+from kseg.volumes.geometry import box_around
+from kseg.volumes.regions import Members, marks
+
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Scores of one class in one case; None where a score is not defined."""
+    """Scores of one class, or region, in one case; None where a score is not defined."""
 
     class_name: str
     dice: float | None
@@ -109,8 +112,9 @@ def score_case(
     spacing_mm: Sequence[float],
     class_names: Sequence[str],
     tolerance_mm: float,
+    regions: Members = (),
 ) -> list[ClassScore]:
-    """Score every foreground class of a case.
+    """Score every foreground class of a case, or every region.
 
     Args:
         truth: class indices (x, y, z), 0 is background; above the last class's where nobody labelled a voxel.
@@ -119,29 +123,27 @@ def score_case(
         class_names: names of the classes 1, 2, ..., without the background.
         tolerance_mm: distance up to which two surfaces count as the same in `nsd`
             (`kseg.evaluation.surface_tolerance`).
+        regions: where these are scored, the classes of each; `class_names` are then theirs.
 
     Surface distances are those of the `surface-distance` package (same authors): surface elements weighted
     by their area, HD95 the larger of the two directed 95th percentiles.
     """
     diagonal_mm = float(np.linalg.norm(np.multiply(truth.shape, spacing_mm)))
-    labelled = truth <= len(class_names)
+    members = regions or tuple((index,) for index in range(1, len(class_names) + 1))
+    highest = max(map(max, members))
+    labelled = truth <= highest
     partly_labelled = not labelled.all()
     if partly_labelled:
         truth, prediction = np.where(labelled, truth, 0), np.where(labelled, prediction, 0)
-    boxes = zip(
-        ndimage.find_objects(truth, len(class_names)),
-        ndimage.find_objects(prediction, len(class_names)),
-        class_names,
-        strict=True,
-    )
+    boxes = [ndimage.find_objects(labels, highest) for labels in (truth, prediction)]
     scores = []
-    for index, (truth_box, prediction_box, name) in enumerate(boxes, start=1):
-        # Beyond both boxes the class is nowhere: the rest of a large volume would only cost time.
-        box = _around(truth_box, prediction_box)
+    for name, own in zip(class_names, members, strict=True):
+        # Beyond all boxes of its classes a structure is nowhere: the rest of a large volume would only cost time.
+        box = box_around(found[index - 1] for found in boxes for index in own)
         scores.append(
             _score_class(
-                truth[box] == index,
-                prediction[box] == index,
+                marks(truth[box], own),
+                marks(prediction[box], own),
                 class_name=name,
                 spacing_mm=spacing_mm,
                 tolerance_mm=tolerance_mm,
@@ -216,14 +218,6 @@ def _score_class(
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _around(*boxes: tuple[slice, ...] | None) -> tuple[slice, ...]:
-    """The smallest box around those given, None being an empty one."""
-    present = [box for box in boxes if box is not None]
-    if not present:
-        return (slice(0, 0),) * 3
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*present, strict=True))
 
 
 def _statistics(rows: Sequence[tuple[str, ClassScore]]) -> dict[str, Statistic]:

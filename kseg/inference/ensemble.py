@@ -10,6 +10,8 @@ from itertools import combinations
 
 import numpy as np
 
+from kseg.volumes.regions import THRESHOLD
+
 Predict = Callable[[np.ndarray], np.ndarray]
 """Normalised patches `(n, x, y, z, channels)` float32 to their probabilities `(n, x, y, z, classes)`."""
 
@@ -18,8 +20,9 @@ Predict = Callable[[np.ndarray], np.ndarray]
 class Opinions:
     """What a group of opinions says of a batch of windows.
 
-    `votes` are how many of the group's `count` opinions have each foreground class most probable, uint8
-    `(n, x, y, z, classes - 1)`; `probabilities` `(n, x, y, z, classes)` are kept of a single opinion.
+    `votes` are how many of the group's `count` opinions have each foreground class most probable, or hold a voxel to be
+    in each region, uint8 `(n, x, y, z, classes - 1)`; `probabilities` `(n, x, y, z, classes - 1)`, of the same, are
+    kept of a single opinion.
     """
 
     count: int
@@ -35,9 +38,11 @@ class Ensemble:
         groups: opinions that may be compared with each other. Folds of a cross-validation are a group each, of their
             flips: no case is new to all of them at once, so that nothing could say what their agreement is worth.
             Groups have equally many opinions.
+        overlap: whether probabilities are those of regions, which may overlap.
     """
 
     groups: tuple[tuple[Predict, ...], ...]
+    overlap: bool = False
 
     def __call__(self, voxels: np.ndarray) -> np.ndarray:
         """Return the mean of all opinions `(n, x, y, z, classes)`."""
@@ -51,11 +56,17 @@ class Ensemble:
             votes = np.uint8(0)
             for predict in group:
                 probabilities = np.asarray(predict(voxels))
-                mask = probabilities.argmax(axis=-1)
-                votes = votes + np.stack([mask == index for index in range(1, probabilities.shape[-1])], axis=-1)
+                votes = votes + self._votes(probabilities)
                 total = total + probabilities
-            heard.append(Opinions(len(group), votes, probabilities if len(group) == 1 else None))
+            of_structures = probabilities if self.overlap else probabilities[..., 1:]
+            heard.append(Opinions(len(group), votes, of_structures if len(group) == 1 else None))
         return self._mean(total), heard
+
+    def _votes(self, probabilities: np.ndarray) -> np.ndarray:
+        if self.overlap:
+            return probabilities > THRESHOLD
+        mask = probabilities.argmax(axis=-1)
+        return np.stack([mask == index for index in range(1, probabilities.shape[-1])], axis=-1)
 
     def _mean(self, total: np.ndarray) -> np.ndarray:
         count = sum(map(len, self.groups))
@@ -78,15 +89,19 @@ def flips_of(predict: Predict, axes: Sequence[str]) -> tuple[Predict, ...]:
     return predict, *(flipped(flip) for flip in flips[1:])
 
 
-def ensemble_of(members: Sequence[Predict], flip_axes: Sequence[str], compared: bool) -> Ensemble:
+def ensemble_of(
+    members: Sequence[Predict], flip_axes: Sequence[str], compared: bool, overlap: bool = False
+) -> Ensemble:
     """Return the mean over members and the flips of each.
 
     Args:
         members: networks, one or more, which are asked one after another.
         flip_axes: see `flips_of`.
         compared: whether what members say may be compared; else, and of one member, flips are.
+        overlap: whether probabilities are those of regions, which may overlap.
     """
     by_member = [flips_of(member, flip_axes) for member in members]
     if len(members) == 1 or not compared:
-        return Ensemble(tuple(by_member))
-    return Ensemble((tuple(flips[0] if len(flips) == 1 else Ensemble((flips,)) for flips in by_member),))
+        return Ensemble(tuple(by_member), overlap)
+    means = tuple(flips[0] if len(flips) == 1 else Ensemble((flips,)) for flips in by_member)
+    return Ensemble((means,), overlap)

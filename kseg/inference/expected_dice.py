@@ -167,11 +167,11 @@ def learn_expected_dice(scores: Mapping[str, Sequence[LearnedCase]], run: Traine
     """Return what validation cases say of agreement.
 
     Args:
-        scores: of each case, for each foreground class.
+        scores: of each case, for each foreground class or region.
         run: whose models segmented them.
     """
     classes = {}
-    for number, name in enumerate(run.description.label_map.names[1:]):
+    for number, name in enumerate(run.description.label_map.structure_names):
         cases = [of_case[number] for of_case in scores.values()]
         # In neither mask there is no Dice; where the mask alone lacks the class, its opinions agree on nothing.
         scored = [(case.agreement or 0.0, case.dice) for case in cases if case.dice is not None]
@@ -201,7 +201,7 @@ def load_expected_dice(run: TrainedRun) -> ExpectedDice | None:
     path = run.folder.path / EXPECTED_DICE_FILE
     models, flip_axes = _models(run), _flip_axes(run)
     for expected in _read(path):
-        if tuple(expected.classes) != run.description.label_map.names[1:]:
+        if tuple(expected.classes) != run.description.label_map.structure_names:
             raise InputError(f"'{path}' is for the classes {', '.join(expected.classes)}, not the run's: delete it")
         if (expected.models, expected.flip_axes) == (models, flip_axes):
             return expected

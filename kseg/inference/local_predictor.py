@@ -36,7 +36,7 @@ class LocalPredictor:
         self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
         self.seen = description.seen
         self.labels_in_files = (replace(description.label_map, ignore=description.ignore), description.annotation)
-        self.structures = dict(zip(description.label_map.values[1:], description.label_map.names[1:], strict=True))
+        self.structures = description.label_map.structure_values
 
     def start(self) -> str:
         """Load the models, or the engines; return what a user should know of how volumes are segmented."""
@@ -53,19 +53,22 @@ class LocalPredictor:
 
     def segment(self, scan: VolumeStream, name: str, progress: Progress, with_entropy: bool = False) -> Segmentation:
         """Segment a scan, window by window; see `Predictor`."""
-        from kseg.inference.segment_volumes import segment_scan
-        from kseg.inference.uncertainty import Uncertainty
+        from kseg.inference.segment_volumes import segment_scan, uncertainty_of
 
         description = self._trained.description
+        label_map = description.label_map
         check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
-        uncertainty = Uncertainty(description.label_map.num_classes, with_entropy)
+        uncertainty = uncertainty_of(label_map, with_entropy)
         indices = segment_scan(scan, name, self._segment, description.spacing_mm, progress, uncertainty)
         there = _classes_in(indices)
         # What some opinion has and the mask does not is not in it.
-        agreement = [value if index in there else None for index, value in enumerate(uncertainty.agreement(), start=1)]
+        agreement = [
+            value if there.intersection(members) else None
+            for members, value in zip(label_map.structures.members, uncertainty.agreement(), strict=True)
+        ]
         return Segmentation(
-            description.label_map.to_values(indices),
-            agreement=dict(zip(description.label_map.names[1:], agreement, strict=True)),
+            label_map.to_values(indices),
+            agreement=dict(zip(label_map.structure_names, agreement, strict=True)),
             expected=self._expected.expectations(agreement) if self._expected else {},
             entropy=uncertainty.entropy,
         )

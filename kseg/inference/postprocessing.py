@@ -2,6 +2,11 @@
 
 Each operation works in place, within the class's bounding box, and in memory for a slab of it. What it does to a class
 depends on no other class's operations, as long as all holes are filled before any component is dropped.
+
+Of regions (`kseg.volumes.regions`) each is post-processed as a whole, as nnU-Net does: its largest component is that of
+all its labels together. What a region loses its inner regions lose, too, and its outer ones keep; a hole that it gains
+its outer regions gain. So an operation may change more regions than one; they are applied in the order of the regions.
+It takes a byte a voxel of the region's box.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -11,6 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from kseg.inference.components import BY_CORNERS, BY_FACES, SLAB_VOXELS, Components
+from kseg.volumes.geometry import box_around
+from kseg.volumes.regions import Structures
 
 Operation = Literal["fill_holes", "largest_component"]
 
@@ -26,7 +33,7 @@ def fill_holes(labels: np.ndarray, index: int, slab_voxels: int = SLAB_VOXELS) -
         index: the class.
         slab_voxels: see `Components`.
     """
-    box = labels[class_box(labels, index)]
+    box = labels[structure_box(labels, [index])]
     if not box.size:
         return
     others = Components(lambda planes: box[planes] != index, box.shape, BY_FACES, slab_voxels)
@@ -53,7 +60,7 @@ def keep_largest_component(labels: np.ndarray, index: int, slab_voxels: int = SL
         index: the class.
         slab_voxels: see `Components`.
     """
-    box = labels[class_box(labels, index)]
+    box = labels[structure_box(labels, [index])]
     if not box.size:
         return
     pieces = Components(lambda planes: box[planes] == index, box.shape, BY_CORNERS, slab_voxels)
@@ -69,19 +76,40 @@ OPERATIONS: dict[Operation, Callable[[np.ndarray, int], None]] = {
 """In the order in which they are applied."""
 
 
-def postprocess(labels: np.ndarray, operations: Sequence[Collection[Operation]]) -> None:
-    """Apply to each foreground class its operations, in place; all classes' holes are filled first.
+def postprocess(labels: np.ndarray, operations: Sequence[Collection[Operation]], structures: Structures) -> None:
+    """Apply to each foreground class, or region, its operations, in place; all holes are filled first.
 
     Args:
         labels: class indices (x, y, z), 0 is background.
-        operations: for class 1, 2, ... its operations, in any order.
+        operations: for class 1, 2, ..., or the first region and the others, its operations, in any order.
+        structures: what classes or regions there are.
     """
-    for operation, apply in OPERATIONS.items():
-        for index, of_class in enumerate(operations, start=1):
-            if operation in of_class:
-                apply(labels, index)
+    for operation in OPERATIONS:
+        for number, of_structure in enumerate(operations):
+            if operation in of_structure:
+                apply_operation(labels, operation, number, structures)
 
 
-def class_box(labels: np.ndarray, index: int) -> tuple[slice, ...]:
-    """Return the smallest box (three slices) that holds all of class `index`; an empty one where it is absent."""
-    return ndimage.find_objects(labels, index)[index - 1] or (slice(0, 0),) * 3
+def apply_operation(labels: np.ndarray, operation: Operation, number: int, structures: Structures) -> None:
+    """Apply an operation to a structure, counted from 0, in place."""
+    if not structures.overlap:
+        OPERATIONS[operation](labels, number + 1)
+        return
+    box = labels[structure_box(labels, structures.members[number])]
+    as_class, changed = np.array(structures.as_class(number)), np.array(structures.changed(number), labels.dtype)
+    region = as_class.astype(np.uint8)[box]
+    before = region == 1
+    OPERATIONS[operation](region, 1)
+    other = before != (region == 1)
+    box[other] = changed[box[other]]
+
+
+def structure_box(labels: np.ndarray, members: Sequence[int]) -> tuple[slice, ...]:
+    """Return the smallest box (three slices) that holds all classes of `members`; an empty one where they are absent.
+
+    Args:
+        labels: class indices of any shape in three axes.
+        members: indices of classes.
+    """
+    found = ndimage.find_objects(labels, max(members))
+    return box_around(found[index - 1] for index in members)

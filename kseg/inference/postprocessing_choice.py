@@ -22,10 +22,11 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.console.validation_errors import first_invalid
-from kseg.inference.postprocessing import OPERATIONS, Operation, class_box, postprocess
+from kseg.inference.postprocessing import OPERATIONS, Operation, apply_operation, postprocess, structure_box
 from kseg.runs.owned_files import POSTPROCESSING_FILE
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_file
+from kseg.volumes.regions import Structures
 
 Operations = tuple[Operation, ...]
 Trial = Mapping[Operations, float | None]
@@ -48,7 +49,7 @@ class ClassChoice(BaseModel):
 
 
 class PostProcessing(BaseModel):
-    """All of `postprocessing.json`: what was chosen for each foreground class, in their order."""
+    """All of `postprocessing.json`: what was chosen for each foreground class, or region, in their order."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,9 +69,9 @@ class PostProcessing(BaseModel):
         """The chosen operations by the name of the class."""
         return {name: choice.operations for name, choice in self.classes.items()}
 
-    def apply(self, labels: np.ndarray) -> None:
-        """Apply the chosen operations to class indices `(x, y, z)`, in place."""
-        postprocess(labels, list(self.operations.values()))
+    def apply(self, labels: np.ndarray, structures: Structures) -> None:
+        """Apply the chosen operations to class indices `(x, y, z)` of the run's structures, in place."""
+        postprocess(labels, list(self.operations.values()), structures)
 
     def __str__(self) -> str:
         """Say in a line what was chosen, and what it brought, or why nothing was."""
@@ -87,17 +88,19 @@ class PostProcessing(BaseModel):
         return f"none (on {cases} no class gained more than chance explains)"
 
 
-def try_operations(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> list[Trial]:
-    """Return for each foreground class of a case its Dice after every combination of operations.
+def try_operations(truth: np.ndarray, prediction: np.ndarray, structures: Structures) -> list[Trial]:
+    """Return for each foreground class, or region, of a case its Dice after every combination of its operations.
+
+    Those of other regions, which may change it too, are not tried beside them.
 
     Args:
-        truth: class indices `(x, y, z)`, 0 is background; `num_classes` where nobody labelled a voxel, which counts
-            for nothing.
+        truth: class indices `(x, y, z)`, 0 is background; that behind the last class's where nobody labelled a voxel,
+            which counts for nothing.
         prediction: class indices `(x, y, z)` on the same grid, not post-processed.
-        num_classes: classes, background included.
+        structures: what classes or regions there are.
     """
-    labelled = truth < num_classes
-    return [_try_class(truth, prediction, index, labelled) for index in range(1, num_classes)]
+    labelled = truth < structures.num_classes
+    return [_try_structure(truth, prediction, number, structures, labelled) for number in range(structures.count)]
 
 
 def choose_operations(
@@ -153,19 +156,22 @@ def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
     if run.recipe.evaluation.postprocessing == "none":
         return None
     own = run.model_hashes()[:1] if run.recipe.evaluation.ensemble else run.model_hashes()
-    return load_postprocessing(run.folder.path, run.description.label_map.names[1:], own)
+    return load_postprocessing(run.folder.path, run.description.label_map.structure_names, own)
 
 
-def _try_class(truth: np.ndarray, prediction: np.ndarray, index: int, labelled: np.ndarray) -> Trial:
-    box = class_box(prediction, index)
-    truth_size, truth_in_box = np.count_nonzero(truth == index), truth[box] == index
+def _try_structure(
+    truth: np.ndarray, prediction: np.ndarray, number: int, structures: Structures, labelled: np.ndarray
+) -> Trial:
+    box = structure_box(prediction, structures.members[number])
+    true = structures.marks(truth, number)
+    truth_size, truth_in_box = np.count_nonzero(true), true[box]
     trial: dict[Operations, float | None] = {}
     for count in range(len(OPERATIONS) + 1):
         for operations in combinations(OPERATIONS, count):
             tried = prediction[box].copy()
             for operation in operations:
-                OPERATIONS[operation](tried, index)
-            mask = (tried == index) & labelled[box]
+                apply_operation(tried, operation, number, structures)
+            mask = structures.marks(tried, number) & labelled[box]
             sizes = truth_size + np.count_nonzero(mask)
             trial[operations] = 2 * np.count_nonzero(mask & truth_in_box) / sizes if sizes else None
     return trial

@@ -1,6 +1,6 @@
 """What scans are segmented with: one function from a scan to its label map, wherever the network runs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,8 +56,8 @@ class Predictor(Protocol):
         """The spacing that the run assumed for files that do not state theirs; empty where none is known."""
 
     @property
-    def structures(self) -> Mapping[int, str]:
-        """Names of label values, without the background; empty where they are not known."""
+    def structures(self) -> Mapping[str, Collection[int]]:
+        """Each structure's name and its label values, without the background; empty where they are not known."""
 
     @property
     def labels_in_files(self) -> tuple[LabelMap, Annotation] | None:

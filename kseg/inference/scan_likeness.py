@@ -1,6 +1,7 @@
 """Whether a scan is one at all, and one like those that a predictor was trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 
 from kseg.console.text import counted, some_of
 from kseg.inference.predictor import Predictor
@@ -13,7 +14,7 @@ FEW_VALUES = 16
 MAX_SHOWN = 6
 
 
-def label_map_values(image: VolumeStream, structures: Mapping[int, str]) -> str:
+def label_map_values(image: VolumeStream, structures: Mapping[str, Collection[int]]) -> str:
     """Say which values a volume holds that is a label map rather than an image; nothing where it is an image.
 
     It is read until it has shown that it is an image, which its first planes do.
@@ -27,7 +28,7 @@ def label_map_values(image: VolumeStream, structures: Mapping[int, str]) -> str:
     """
     if image.channels > 1:
         return ""
-    known = {0, *structures}
+    known = {0, *chain.from_iterable(structures.values())}
     values = whole_values(image, max(FEW_VALUES, len(known)))
     if values is None or (len(values) > FEW_VALUES and not values <= known):
         return ""

@@ -21,6 +21,7 @@ from kseg.runs.trained_run import TrainedRun
 from kseg.storage.locations import Location
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.interpolation import by_label, linear
+from kseg.volumes.labels import LabelMap
 from kseg.volumes.resample import Interpolation, at_spacing, on_grid
 from kseg.volumes.volume import Volume
 from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_volume
@@ -52,7 +53,8 @@ def volume_segmenter(
     """
     options, description = run.recipe.evaluation, run.description
     networks = [load(member) for member in members or run.members]
-    predict = ensemble_of(networks, options.flip_axes, compared=not run.is_cross_validation)
+    structures = description.label_map.structures
+    predict = ensemble_of(networks, options.flip_axes, not run.is_cross_validation, structures.overlap)
 
     def of_volume(image: np.ndarray, progress: Progress, uncertainty: Uncertainty | None = None) -> np.ndarray:
         statistics = intensity_statistics(image)
@@ -60,7 +62,7 @@ def volume_segmenter(
             predict,
             image,
             run.recipe.patches.size,
-            description.label_map.num_classes,
+            structures,
             overlap=options.overlap,
             normalise=lambda window: normalise(window, statistics, description.scales),
             batch_size=options.batch_size,
@@ -69,7 +71,7 @@ def volume_segmenter(
             uncertainty=uncertainty,
         )
         if postprocessing:
-            postprocessing.apply(labels)
+            postprocessing.apply(labels, structures)
         return labels
 
     return of_volume
@@ -129,7 +131,7 @@ def segment_cases(
 ) -> Iterator[tuple[PreparedCase, np.ndarray, list[float | None]]]:
     """Yield each case of a prepared dataset's split with its segmentation, class indices `(x, y, z)`.
 
-    And with its agreement, of each foreground class (`Uncertainty.agreement`).
+    And with its agreement, of each foreground class, or region (`Uncertainty.agreement`).
 
     A fold of a cross-validation segments its own validation cases (`TrainedRun.share_out`).
 
@@ -140,8 +142,13 @@ def segment_cases(
         if cases.of_split(split):
             segment_volume = volume_segmenter(run, members, postprocessing)
             for case in read_cases(records, cases, split):
-                uncertainty = Uncertainty(run.description.label_map.num_classes)
+                uncertainty = uncertainty_of(run.description.label_map)
                 yield case, segment_volume(case.image.array, iter, uncertainty), uncertainty.agreement()
+
+
+def uncertainty_of(label_map: LabelMap, with_entropy: bool = False) -> Uncertainty:
+    """Return what listens to the segmentation of a volume into classes or regions."""
+    return Uncertainty(label_map.num_classes, with_entropy, len(label_map.regions))
 
 
 def describe_segmentation(run: TrainedRun, postprocessing: PostProcessing | None) -> str:

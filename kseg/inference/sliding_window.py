@@ -26,6 +26,7 @@ from kseg.inference.window_columns import cut_columns, touches
 from kseg.inference.windows import Start, window_starts, windows
 from kseg.volumes.geometry import Box
 from kseg.volumes.labels import index_dtype
+from kseg.volumes.regions import Structures
 
 Normalise = Callable[[np.ndarray], np.ndarray]
 
@@ -42,7 +43,7 @@ def segment(
     predict: Predict,
     image: np.ndarray,
     patch_size: Sequence[int],
-    num_classes: int,
+    structures: Structures,
     *,
     overlap: float = 0.5,
     normalise: Normalise,
@@ -51,16 +52,16 @@ def segment(
     progress: Progress = iter,
     uncertainty: Uncertainty | None = None,
 ) -> np.ndarray:
-    """Most probable class index of every voxel, (x, y, z), of the type `index_dtype`.
+    """Class index of every voxel, (x, y, z), of the type `index_dtype`.
 
-    Of equal probabilities the lowest index wins. Arguments are those of `probability_planes`.
+    `structures` say which it is by the probabilities of their maps; other arguments are those of `probability_planes`.
     """
-    labels = np.empty(image.shape[:3], index_dtype(num_classes))
+    labels = np.empty(image.shape[:3], index_dtype(structures.num_classes))
     planes = probability_planes(
         predict,
         image,
         patch_size,
-        num_classes,
+        structures.num_maps,
         overlap=overlap,
         normalise=normalise,
         batch_size=batch_size,
@@ -69,7 +70,7 @@ def segment(
         uncertainty=uncertainty,
     )
     for box, probabilities in planes:
-        labels[box] = probabilities.argmax(axis=-1)
+        labels[box] = structures.class_indices(probabilities)
         if uncertainty:
             uncertainty.see_plane(box, probabilities, image.shape[:3])
     return labels
@@ -97,7 +98,7 @@ def probability_planes(
             `patch_size`, n is at most `batch_size`.
         image: (x, y, z, channels), any numeric dtype; only windows of it are ever converted to float.
         patch_size: (x, y, z) voxels.
-        num_classes: classes, background included.
+        num_classes: maps of a probability: classes, background included, or regions.
         overlap: least share of a window in common with the next, in [0, 1).
         normalise: float32 window (x, y, z, channels) -> the same; it sees the volume's voxels only. A volume
             smaller than the patch is padded with zeros afterwards, in equal parts on both sides (the odd

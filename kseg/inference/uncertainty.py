@@ -29,6 +29,7 @@ class Uncertainty:
 
     Args:
         num_classes: background included.
+        regions: how many there are, if these are what is segmented; they may overlap.
         with_entropy: whether the entropy of every voxel is kept: a byte each.
 
     Example:
@@ -44,14 +45,19 @@ class Uncertainty:
         [0.667]
     """
 
-    def __init__(self, num_classes: int, with_entropy: bool = False):
+    def __init__(self, num_classes: int, with_entropy: bool = False, regions: int = 0):
         self.num_classes = num_classes
+        self.regions = regions
         self.with_entropy = with_entropy
         self.entropy: np.ndarray | None = None
-        """Percent of the largest possible, uint8 `(x, y, z)`: 0 where one class is certain, 100 where all are alike."""
-        self._common = np.zeros(num_classes - 1)
-        self._sizes = np.zeros(num_classes - 1)
-        self._masks = np.zeros(num_classes - 1)
+        """Percent of the largest possible, uint8 `(x, y, z)`: 0 where one class is certain, 100 where all are alike.
+
+        Of regions it is the mean of their entropies: 100 where each is as likely as not.
+        """
+        structures = regions or num_classes - 1
+        self._common = np.zeros(structures)
+        self._sizes = np.zeros(structures)
+        self._masks = np.zeros(structures)
         self._seen: set[Start] = set()
 
     def see_window(
@@ -79,7 +85,7 @@ class Uncertainty:
                     self._common[index] += (float(flat @ found**2) - size) / 2
                     self._sizes[index] += (group.count - 1) * size
                 else:
-                    shares = group.probabilities[number][inside][..., index + 1].ravel()
+                    shares = group.probabilities[number][inside][..., index].ravel()
                     self._common[index] += float(flat @ (found * shares))
                     self._sizes[index] += size + float(flat @ shares)
 
@@ -89,8 +95,10 @@ class Uncertainty:
             return
         if self.entropy is None:
             self.entropy = np.zeros(tuple(shape), np.uint8)
-        shares = np.clip(probabilities, np.finfo(np.float32).tiny, 1)
-        of_largest = -(shares * np.log(shares)).sum(axis=-1) / log(self.num_classes)
+        if self.regions:
+            of_largest = (_surprise(probabilities) + _surprise(1 - probabilities)).mean(axis=-1) / log(2)
+        else:
+            of_largest = _surprise(probabilities).sum(axis=-1) / log(self.num_classes)
         self.entropy[box] = np.rint(PERCENT * np.clip(of_largest, 0, 1))
 
     def agreement(self) -> list[float | None]:
@@ -99,3 +107,9 @@ class Uncertainty:
             min(2 * float(common) / float(size), 1.0) if mask > 0 else None
             for common, size, mask in zip(self._common, self._sizes, self._masks, strict=True)
         ]
+
+
+def _surprise(probabilities: np.ndarray) -> np.ndarray:
+    """`-p log p` of each probability; 0 of one that is 0."""
+    shares = np.clip(probabilities, np.finfo(np.float32).tiny, 1)
+    return -shares * np.log(shares)

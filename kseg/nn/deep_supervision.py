@@ -11,6 +11,9 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from kseg.nn.losses import classes_of
+from kseg.volumes.regions import Members
+
 Loss = Callable[[KerasTensor, KerasTensor], KerasTensor]
 
 
@@ -22,13 +25,18 @@ def supervised_network(network: keras.Model) -> keras.Model:
     """
     levels = [layer for layer in network.layers if layer.name.startswith("level_")]
     lower = sorted(levels, key=lambda layer: layer.name)[1:]
-    head = partial(keras.layers.Conv3D, network.output_shape[-1], 1, activation="softmax", dtype="float32")
+    activation = "sigmoid" if any(getattr(layer, "overlap", False) for layer in network.layers) else "softmax"
+    head = partial(keras.layers.Conv3D, network.output_shape[-1], 1, activation=activation, dtype="float32")
     heads = [head(name=f"head_of_{layer.name}")(layer.output) for layer in lower]
     return keras.Model(network.input, [network.output, *heads], name="supervised")
 
 
 def supervised_loss(
-    loss: Loss, labels: KerasTensor, outputs: Sequence[KerasTensor], partly_labelled: bool = False
+    loss: Loss,
+    labels: KerasTensor,
+    outputs: Sequence[KerasTensor],
+    partly_labelled: bool = False,
+    regions: Members = (),
 ) -> KerasTensor:
     """Return the mean of the losses at all levels, each level's weight half that of the finer one.
 
@@ -37,13 +45,16 @@ def supervised_loss(
         labels: at the resolution of `outputs[0]`.
         outputs: what `supervised_network` returns.
         partly_labelled: a label of `classes` or more is that of a voxel that nobody labelled.
+        regions: class indices of each, where probabilities are theirs (`kseg.nn.losses`).
     """
     weights = [0.5**level for level in range(len(outputs))]
-    losses = [loss(lower_resolution(labels, output, partly_labelled), output) for output in outputs]
+    losses = [loss(lower_resolution(labels, output, partly_labelled, regions), output) for output in outputs]
     return sum(weight * value for weight, value in zip(weights, losses, strict=True)) / sum(weights)
 
 
-def lower_resolution(labels: KerasTensor, like: KerasTensor, partly_labelled: bool = False) -> KerasTensor:
+def lower_resolution(
+    labels: KerasTensor, like: KerasTensor, partly_labelled: bool = False, regions: Members = ()
+) -> KerasTensor:
     """Return labels `(batch, x, y, z)` on the grid of `like`: the label in the middle of each block of voxels.
 
     The blocks start at the first voxel; `like` may reach beyond the labels, where background is. With `partly_labelled`
@@ -56,7 +67,7 @@ def lower_resolution(labels: KerasTensor, like: KerasTensor, partly_labelled: bo
     if not partly_labelled:
         x, y, z = factors
         return padded[:, x // 2 :: x, y // 2 :: y, z // 2 :: z]
-    classes = like.shape[-1]
+    classes = classes_of(like, regions)
     for axis, factor in enumerate(factors, start=1):
         middle_first = np.argsort(np.abs(np.arange(factor) - factor // 2), kind="stable").tolist()
         chosen, *others = [padded[(slice(None),) * axis + (slice(first, None, factor),)] for first in middle_first]

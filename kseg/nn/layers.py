@@ -234,24 +234,28 @@ class OutputConv3D(keras.layers.Conv3D):
 
 @keras.saving.register_keras_serializable("kseg")
 class Probabilities(keras.layers.Softmax):
-    """Keras' softmax over the classes, in float32 whatever the maps' dtype.
+    """Keras' softmax over the classes, in float32 whatever the maps' dtype; or of regions the sigmoid of each.
 
     Args:
         implementation: `"direct"`, Keras' own; else compiled, in half the time where classes are few.
+        overlap: whether the maps are those of regions, so that a voxel may be in several, or in none.
     """
 
-    def __init__(self, implementation: str = "auto", **kwargs: Any):
+    def __init__(self, implementation: str = "auto", overlap: bool = False, **kwargs: Any):
         super().__init__(**{**kwargs, "dtype": "float32"})
         check_implementation(implementation)
         self.implementation = implementation
+        self.overlap = overlap
 
     def call(self, maps: KerasTensor) -> KerasTensor:
-        """Return probabilities of `maps` `(batch, x, y, z, classes)`, which sum to 1."""
+        """Return probabilities of `maps` `(batch, x, y, z, classes)`, which sum to 1 if these exclude each other."""
+        if self.overlap:
+            return ops.sigmoid(maps)
         return super().call(maps) if self.implementation == "direct" else compiled(_softmax)(maps)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "implementation": self.implementation}
+        return {**super().get_config(), "implementation": self.implementation, "overlap": self.overlap}
 
 
 def _softmax(maps: KerasTensor) -> KerasTensor:

@@ -9,11 +9,12 @@ from keras import KerasTensor, ops
 from kseg.nn.losses import mean_of_counted, overlap_and_sums, tversky_index
 from kseg.nn.replicas import sum_over_replicas
 from kseg.nn.xla_compiled import compiled
+from kseg.volumes.regions import THRESHOLD, Members
 
 
 @keras.saving.register_keras_serializable("kseg")
 class SegmentationScores(keras.metrics.Metric):
-    """Pooled scores of the predicted label map (the most probable class of each voxel).
+    """Pooled scores of the predicted label map (the most probable class of each voxel), or of regions above one half.
 
     `result()` is a dictionary: `dice`, `precision`, `recall`, each the mean over the foreground classes seen so far,
     and `dice_<class>` of every one. A class that neither truth nor prediction holds scores 0 and is left out of the
@@ -23,19 +24,28 @@ class SegmentationScores(keras.metrics.Metric):
     Args:
         class_names: names of the foreground classes, index 1 first.
         partly_labelled: voxels with a label of `classes` or more are left out (`kseg.nn.losses`).
+        regions: class indices of each region; these then stand where else foreground classes do, by name, too.
     """
 
-    def __init__(self, class_names: Sequence[str], partly_labelled: bool = False, name: str = "scores", **kwargs: Any):
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        partly_labelled: bool = False,
+        regions: Sequence[Sequence[int]] = (),
+        name: str = "scores",
+        **kwargs: Any,
+    ):
         super().__init__(name=name, **kwargs)
         self.class_names = tuple(class_names)
         self.partly_labelled = partly_labelled
+        self.regions = tuple(map(tuple, regions))
         shape = (3, len(self.class_names))
         self.counts = self.add_weight(name="counts", shape=shape, initializer="zeros", dtype="float32")
         self.soft_sums = self.add_weight(name="soft_sums", shape=shape, initializer="zeros", dtype="float32")
 
     def update_state(self, labels: KerasTensor, probabilities: KerasTensor, sample_weight: None = None) -> None:
         """Count a batch: labels `(batch, x, y, z)`, probabilities `(batch, x, y, z, classes)`."""
-        count = compiled(_count, partly_labelled=self.partly_labelled)
+        count = compiled(_count, partly_labelled=self.partly_labelled, regions=self.regions)
         hard, soft = ops.unstack(sum_over_replicas(count(labels, probabilities)), num=2)
         self.counts.assign_add(_errors(hard))
         self.soft_sums.assign_add(_errors(soft))
@@ -61,13 +71,17 @@ class SegmentationScores(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "class_names": self.class_names, "partly_labelled": self.partly_labelled}
+        own = {"class_names": self.class_names, "partly_labelled": self.partly_labelled, "regions": self.regions}
+        return {**super().get_config(), **own}
 
 
-def _count(labels: KerasTensor, probabilities: KerasTensor, partly_labelled: bool) -> KerasTensor:
+def _count(labels: KerasTensor, probabilities: KerasTensor, partly_labelled: bool, regions: Members) -> KerasTensor:
     """Sums over the most probable classes, and over the probabilities: `(2, 3, classes - 1)`."""
-    predicted = ops.one_hot(ops.argmax(probabilities, axis=-1), probabilities.shape[-1], dtype="float32")
-    return ops.stack([overlap_and_sums(labels, maps, partly_labelled) for maps in (predicted, probabilities)])
+    if regions:
+        predicted = ops.cast(probabilities > THRESHOLD, "float32")
+    else:
+        predicted = ops.one_hot(ops.argmax(probabilities, axis=-1), probabilities.shape[-1], dtype="float32")
+    return ops.stack([overlap_and_sums(labels, maps, partly_labelled, regions) for maps in (predicted, probabilities)])
 
 
 def _errors(sums: KerasTensor) -> KerasTensor:

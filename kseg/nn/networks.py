@@ -37,12 +37,13 @@ def build_network(preset: str, num_classes: int = 2, input_channels: int = 1, **
 
     Args:
         preset: `"midl2021"`, the paper's network; `"kseg"`, the one that gives the best masks for its time.
-        num_classes: classes, the background (index 0) included.
+        num_classes: classes, the background (index 0) included; or with `overlap=True` regions, without it.
         input_channels: channels of the volume.
         **overrides: any argument of `encoder_decoder`; for the paper's baseline, `share_kernel=False`.
 
     Returns:
-        A Keras model of any spatial size; its output is `(batch, x, y, z, num_classes)`, float32, sum 1.
+        A Keras model of any spatial size; its output is `(batch, x, y, z, num_classes)`, float32, sum 1 unless they
+        overlap.
 
     Raises:
         ValueError: unknown preset or override, or an argument out of range.
@@ -66,7 +67,7 @@ def build_network(preset: str, num_classes: int = 2, input_channels: int = 1, **
     known = set(inspect.signature(encoder_decoder).parameters)
     if unknown := sorted(set(overrides) - known):
         raise ValueError(f"unknown network option {unknown}. Options: {sorted(known)}.")
-    if num_classes < 2:
+    if num_classes < 2 and not overrides.get("overlap"):
         raise ValueError(f"`num_classes` counts the background too, so it is at least 2. Received {num_classes}.")
     options = PRESETS[preset] | overrides
     return encoder_decoder(num_classes=num_classes, input_channels=input_channels, name=preset, **options)
@@ -87,13 +88,14 @@ def encoder_decoder(
     finest_residual: bool = True,
     stem_stride: int | Sequence[int] = 1,
     dropout: float = 0.0,
+    overlap: bool = False,
     implementation: str = "auto",
     name: str | None = None,
 ) -> keras.Model:
     """Chain shared dilated layers and max pooling down, up-sampling and shared dilated layers back up.
 
     Args:
-        num_classes: maps of the softmax.
+        num_classes: maps of the softmax, or of sigmoids.
         input_channels: channels of the volume.
         filters: filters of a branch, level by level from the finest; the decoder mirrors them.
         dilation_rates: the rates of every layer, or a list of them for each level: where pooling has left few voxels,
@@ -110,6 +112,7 @@ def encoder_decoder(
             the output convolution up-samples. Layers at full resolution are what costs time.
         dropout: share of the maps, whole ones, that training leaves out at the bottom and in each decoder level
             (Tompson et al., Efficient Object Localization, CVPR 2015).
+        overlap: see `Probabilities`.
         implementation: see `SharedDilatedConv3D`.
         name: the model's name.
 
@@ -168,7 +171,7 @@ def encoder_decoder(
     # Not 1: with Adam a kernel's weights grow alike, and so few of them are slow to make probabilities clear
     # (docs/results.md, "Fewer layers at full resolution").
     x = OutputConv3D(num_classes, 3, upsample=stride, implementation=implementation, name="output")(x)
-    x = Probabilities(implementation=implementation, name="probabilities")(x)
+    x = Probabilities(implementation=implementation, overlap=overlap, name="probabilities")(x)
     return keras.Model(voxels, CropLike(dtype="float32", name="crop")([x, voxels]), name=name)
 
 

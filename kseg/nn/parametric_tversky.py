@@ -1,5 +1,6 @@
 """The Tversky loss whose penalties are learned, as in the paper, and four ways to keep them from running away."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import keras
@@ -28,6 +29,7 @@ class ParametricTversky(keras.layers.Layer):
         prior: weight of a pull to (0.5, 0.5), `-log(4 alpha beta)`, which is added to the loss: but for a constant the
             negative logarithm of a Beta(1 + prior, 1 + prior) distribution of alpha.
         partly_labelled: voxels with a label of `classes` or more are left out (`kseg.nn.losses`).
+        regions: class indices of each region, where these are learned instead of the classes (`kseg.nn.losses`).
 
     Call it with labels `(batch, x, y, z)`, class indices, and probabilities `(batch, x, y, z, classes)`; it returns
     the loss, a scalar between 0 and 1 but for the prior.
@@ -63,6 +65,7 @@ class ParametricTversky(keras.layers.Layer):
         min_weight: float = 0.0,
         prior: float = 0.0,
         partly_labelled: bool = False,
+        regions: Sequence[Sequence[int]] = (),
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -79,6 +82,7 @@ class ParametricTversky(keras.layers.Layer):
         self.min_weight = min_weight
         self.prior = prior
         self.partly_labelled = partly_labelled
+        self.regions = tuple(map(tuple, regions))
 
     def build(self, *input_shapes: Any) -> None:
         """Make the two logits; they do not depend on the shapes."""
@@ -104,7 +108,7 @@ class ParametricTversky(keras.layers.Layer):
     def call(self, labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
         """Return the loss, a scalar, for labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`."""
         alpha, beta = self._penalties(-1.0 if self.mode == "adversarial" else 1.0)
-        loss = tversky_loss(labels, probabilities, alpha, beta, self.partly_labelled)
+        loss = tversky_loss(labels, probabilities, alpha, beta, self.partly_labelled, self.regions)
         if self.prior:
             alpha, beta = self._penalties()  # the prior is obeyed in either mode
             loss = loss - self.prior * ops.log(4.0 * alpha * beta)
@@ -119,6 +123,7 @@ class ParametricTversky(keras.layers.Layer):
             "min_weight": self.min_weight,
             "prior": self.prior,
             "partly_labelled": self.partly_labelled,
+            "regions": self.regions,
         }
 
     def _penalties(self, direction: float = 1.0) -> list[KerasTensor]:

@@ -1,6 +1,6 @@
 """The loss of a recipe: a weighted sum of terms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ class SegmentationLoss(keras.layers.Layer):
         gamma: of `focal_tversky`: its exponent is `1 / gamma`.
         mode, learning_rate_multiplier, min_weight, prior: of `ParametricTversky`.
         partly_labelled: voxels with a label of `classes` or more are left out (`kseg.nn.losses`).
+        regions: class indices of each region, where these are learned instead of the classes (`kseg.nn.losses`).
 
     Call it with labels `(batch, x, y, z)`, class indices, and probabilities `(batch, x, y, z, classes)`; it returns
     the loss, a scalar. The terms are those of `kseg.nn.losses`, which names their papers and equations.
@@ -60,6 +61,7 @@ class SegmentationLoss(keras.layers.Layer):
         min_weight: float = 0.0,
         prior: float = 0.0,
         partly_labelled: bool = False,
+        regions: Sequence[Sequence[int]] = (),
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -73,12 +75,14 @@ class SegmentationLoss(keras.layers.Layer):
         self.alpha = alpha
         self.gamma = gamma
         self.partly_labelled = partly_labelled
+        self.regions = tuple(map(tuple, regions))
         self.learning: dict[str, Any] = {
             "mode": mode,
             "learning_rate_multiplier": learning_rate_multiplier,
             "min_weight": min_weight,
             "prior": prior,
             "partly_labelled": partly_labelled,
+            "regions": self.regions,
         }
         self.learned = ParametricTversky(name="parametric_tversky", **self.learning) if parametric_tversky else None
 
@@ -89,13 +93,13 @@ class SegmentationLoss(keras.layers.Layer):
 
     def call(self, labels: KerasTensor, probabilities: KerasTensor) -> KerasTensor:
         """Return the loss, a scalar, for labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`."""
-        alpha, beta, partly = self.alpha, 1.0 - self.alpha, self.partly_labelled
+        alpha, beta, kind = self.alpha, 1.0 - self.alpha, (self.partly_labelled, self.regions)
         terms: dict[str, Callable[[KerasTensor, KerasTensor], KerasTensor] | None] = {
             "parametric_tversky": self.learned,
-            "tversky": lambda y, p: tversky_loss(y, p, alpha, beta, partly),
-            "focal_tversky": lambda y, p: focal_tversky_loss(y, p, alpha, beta, self.gamma, partly),
-            "dice": lambda y, p: tversky_loss(y, p, 0.5, 0.5, partly),
-            "cross_entropy": lambda y, p: cross_entropy(y, p, partly),
+            "tversky": lambda y, p: tversky_loss(y, p, alpha, beta, *kind),
+            "focal_tversky": lambda y, p: focal_tversky_loss(y, p, alpha, beta, self.gamma, *kind),
+            "dice": lambda y, p: tversky_loss(y, p, 0.5, 0.5, *kind),
+            "cross_entropy": lambda y, p: cross_entropy(y, p, *kind),
         }
         weighted = [(weight, terms[name]) for name, weight in self.weights_of_terms.items()]
         return sum(weight * term(labels, probabilities) for weight, term in weighted if weight and term)

@@ -22,7 +22,7 @@ class Segmenter(keras.Model):
     Args:
         network: maps voxels `(batch, x, y, z, channels)` to probabilities `(batch, x, y, z, classes)`.
         loss: a layer called with labels `(batch, x, y, z)` and probabilities.
-        class_names: names of the foreground classes, index 1 first.
+        class_names: names of the foreground classes, index 1 first; or of the regions, where the loss has some.
         deep_supervision: the loss also sees what the decoder's lower levels would predict (`kseg.nn.deep_supervision`).
 
     It is compiled with an optimiser alone, and its metrics are `loss`, `dice`, `precision`, `recall`, `dice_<class>` of
@@ -60,7 +60,7 @@ class Segmenter(keras.Model):
         self.supervised = supervised_network(network) if deep_supervision else None
         self.segmentation_loss = loss
         self.class_names = tuple(class_names)
-        self.scores = SegmentationScores(self.class_names, loss.partly_labelled)
+        self.scores = SegmentationScores(self.class_names, loss.partly_labelled, loss.regions)
         if not loss.built:
             loss.build()
         self.build(network.input_shape)
@@ -83,7 +83,7 @@ class Segmenter(keras.Model):
     ) -> KerasTensor:
         """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
         loss = self.segmentation_loss
-        return supervised_loss(loss, y, _levels(y_pred), loss.partly_labelled) / replica_count()
+        return supervised_loss(loss, y, _levels(y_pred), loss.partly_labelled, loss.regions) / replica_count()
 
     def train_step(self, *args: Any) -> Any:
         """Make Keras' training step."""

@@ -22,6 +22,7 @@ from kseg.recipe.types import (
     Normalisation,
     Part,
     Rates,
+    Regions,
     Section,
     Seed,
     Sizes,
@@ -56,6 +57,11 @@ class Data(Section):
         (),
         description="foreground classes to learn, by name; the others become background; empty for all",
         examples=[["soleus"]],
+    )
+    regions: Regions = Field(
+        {},
+        description="structures to learn instead of the classes: region name -> names of its labels; they may overlap, "
+        "but tell the labels apart",
     )
     annotated_slices: Axis | NoAxis = Field(
         "none",

@@ -80,6 +80,10 @@ LabelValue = Annotated[int, BeforeValidator(_no_truth_value)]
 Labels = Annotated[
     dict[str, LabelValue], BeforeValidator(_names_first), Field(examples=[{"background": 0, "soleus": 100}])
 ]
+Regions = Annotated[
+    dict[str, tuple[str, ...]],
+    Field(examples=[{"calf": ["soleus", "gastrocnemius"], "soleus": ["soleus"]}]),
+]
 ZeroToOneRange = Annotated[tuple[ZeroToOne, ZeroToOne], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]

@@ -19,6 +19,7 @@ from kseg.records.tfrecord import PREPARE_AGAIN
 from kseg.storage.locations import Location, reaching
 from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.labels import LabelMap
+from kseg.volumes.regions import Region
 
 MANIFEST = "manifest.json"
 
@@ -78,6 +79,8 @@ class Manifest(_Entry):
     """Of the classes."""
     ignore: int | None = None
     """Value in label files of voxels that nobody labelled, where there is one."""
+    regions: tuple[Region, ...] = ()
+    """Structures that are learned instead of the classes, in the order in which they are written; often none."""
     annotation: Annotation = Annotation()
     """Which slices of the label files counted."""
     spacing_mm: Spacing = ()
@@ -94,8 +97,8 @@ class Manifest(_Entry):
 
     @property
     def label_map(self) -> LabelMap:
-        """Names and original values of the classes, background first, and the value that is ignored."""
-        return LabelMap(tuple(self.labels), tuple(self.labels.values()), self.ignore)
+        """Names and original values of the classes, background first, the value that is ignored, and the regions."""
+        return LabelMap(tuple(self.labels), tuple(self.labels.values()), self.ignore, self.regions)
 
     @property
     def partly_labelled(self) -> bool:

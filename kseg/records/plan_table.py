@@ -33,7 +33,7 @@ def class_table(manifest: Manifest) -> Table:
 
 def plan_table(manifest: Manifest, recipe: Recipe) -> Table:
     """The plan's values, and the recipe's where it overrides them."""
-    plan, class_names = manifest.plan, list(manifest.labels)[1:]
+    plan, class_names = manifest.plan, manifest.label_map.foreground_names
     table = Table(title="Plan")
     for heading in ("", "planned", "the recipe's own"):
         table.add_column(heading)

@@ -1,6 +1,6 @@
 """Keys of the recipe that decide how cases are prepared: a recipe may not say of a dataset what it is not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kseg.console.errors import InputError
@@ -12,6 +12,7 @@ from kseg.records.scans import PHANTOM
 from kseg.records.write import preparation_hash
 from kseg.simulation.phantom import LABELS
 from kseg.volumes.labels import LabelMap
+from kseg.volumes.regions import regions_by_name
 
 
 def check_preparation_keys(recipe: Recipe, manifest: Manifest) -> None:
@@ -52,6 +53,8 @@ def _contradictions(data: Data, manifest: Manifest) -> Iterator[tuple[str, Any, 
             yield "classes", classes, data.classes
         elif wanted != prepared or ignores_others:
             yield "labels", prepared, wanted
+    if (data.labels or data.regions) and not _are_those_of(data.regions, manifest):
+        yield "regions", {region.name: region.labels for region in manifest.regions}, data.regions
     annotation = manifest.annotation
     if "annotated_slices" in given and data.annotated_slices != annotation.across:
         yield "annotated_slices", annotation.across, data.annotated_slices
@@ -64,6 +67,15 @@ def _contradictions(data: Data, manifest: Manifest) -> Iterator[tuple[str, Any, 
     hashes = {case.recipe for case in manifest.cases}
     if hashes == {_hash(manifest, ())} != {_hash(manifest, data.assume_spacing_mm)}:
         yield "assume_spacing_mm", (), data.assume_spacing_mm
+
+
+def _are_those_of(regions: Mapping[str, Sequence[str]], manifest: Manifest) -> bool:
+    """Whether regions of a recipe are a dataset's, in whatever order their labels are named."""
+    given = regions_by_name(regions, manifest.label_map.names)
+    ours, theirs = (
+        [(region.name, set(region.labels), region.writes) for region in of] for of in (given, manifest.regions)
+    )
+    return ours == theirs
 
 
 def _all_labels(data: Data, manifest: Manifest) -> dict[str, int]:

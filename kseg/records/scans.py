@@ -1,7 +1,7 @@
 """Scans of any origin, ready to be opened one by one: files of a dataset, or the phantom."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +27,7 @@ from kseg.volumes.formats.extensions import is_unicode
 from kseg.volumes.interpolation import by_label, linear
 from kseg.volumes.labels import LabelMap, index_dtype, labels_to_paste, labels_with
 from kseg.volumes.read import open_headers, open_image, open_labels
+from kseg.volumes.regions import regions_by_name
 from kseg.volumes.resample import at_spacing
 from kseg.volumes.volume import Volume
 from kseg.volumes.volume_stream import VolumeStream, stream_of_volume
@@ -83,11 +84,16 @@ def find_scans(recipe: Recipe) -> ScanList:
     What is wrong with one, a file that is missing too, is told when it is opened, or by its `check`.
 
     Raises:
-        InputError: the source is not understood, its labels have no names, or its images may be colours.
+        InputError: the source is not understood, its labels have no names, its regions are none, or its images may be
+            colours.
     """
     scans = _phantom_scans(recipe) if recipe.data.source == PHANTOM else _scans_of_files(recipe)
+    if recipe.data.regions and scans.labels.regions:  # of a dataset.json, which the recipe's replace
+        scans = replace(scans, labels=replace(scans.labels, regions=()))
     if recipe.data.classes:
         scans = only_classes(scans, recipe.data.classes)
+    if recipe.data.regions:
+        scans = replace(scans, labels=with_regions(scans.labels, recipe.data.regions))
     return at_one_spacing(scans, recipe.data.spacing_mm) if recipe.data.spacing_mm else scans
 
 
@@ -95,8 +101,13 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
     """Return the same scans with these foreground classes, in the order of the label map; the others are background.
 
     Raises:
-        InputError: a name is not one of a foreground class.
+        InputError: a name is not one of a foreground class, or there are regions, whose labels may be missing.
     """
+    if found.labels.regions:
+        raise InputError(
+            f"data.classes would leave labels out of the regions {', '.join(found.labels.structure_names)}: give the "
+            f"regions that are to be learned as data.regions, of the labels {', '.join(found.labels.names[1:])}"
+        )
     known = found.labels.names[1:]
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"data.classes has '{unknown[0]}', which is no foreground class: known are {', '.join(known)}")
@@ -108,6 +119,18 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
     table[-1] = len(kept)  # of voxels that nobody labelled
     scans = tuple(replace(scan, open=partial(_open_reduced, scan.open, table)) for scan in found.scans)
     return replace(found, labels=labels, scans=scans, every_label=found.labels_of_files)
+
+
+def with_regions(labels: LabelMap, regions: Mapping[str, Sequence[str]]) -> LabelMap:
+    """Return a label map with the regions of a recipe: for each the names of its labels.
+
+    Raises:
+        InputError: they are not those of this label map, or cannot tell its labels apart.
+    """
+    try:
+        return replace(labels, regions=regions_by_name(regions, labels.names))
+    except InputError as error:
+        raise InputError(f"data.regions: {error}") from None
 
 
 def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:

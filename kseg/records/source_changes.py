@@ -149,6 +149,8 @@ def _prepared_otherwise(recipe: Recipe, found: ScanList, manifest: Manifest) -> 
     """What no change of a case explains, but for how a case is prepared."""
     if (found.channels, found.labels.in_files) != (manifest.channels, manifest.label_map.in_files):
         yield "channels or labels have changed"
+    if found.labels.regions != manifest.regions:
+        yield "regions have changed"
     if found.annotation != manifest.annotation:
         yield "data.annotated_slices or data.empty_slices have changed"
     asked, drawn = recipe.data, (manifest.val_fraction, manifest.test_fraction)

@@ -177,6 +177,7 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome], sett
         channels=found.channels,
         labels=found.labels.to_json(),
         ignore=found.labels.ignore,
+        regions=found.labels.regions,
         annotation=found.annotation,
         spacing_mm=found.spacing_mm,
         val_fraction=recipe.data.val_fraction if "val" not in named and "" in named else None,

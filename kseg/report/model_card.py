@@ -26,6 +26,7 @@ def write_model_card(
         scores = None
     chosen = pipeline.postprocessing
     facts = pipeline.facts() | {
+        "regions": pipeline.label_map.regions,
         "scales": pipeline.scales_in_words(),
         "spacing_mm": [f"{mm:g}" for mm in pipeline.spacing_mm],
         "overlap": f"{pipeline.overlap:g}",
@@ -38,7 +39,7 @@ def write_model_card(
         name=name,
         model_version=saved_model.name,
         folder=run.folder.path.as_posix(),
-        classes=pipeline.label_map.names[1:],
+        classes=pipeline.label_map.structure_names,
         **facts,
         folds=run.is_cross_validation,
         splits=_splits(manifest, run.is_cross_validation) if manifest else {},

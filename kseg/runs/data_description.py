@@ -9,6 +9,7 @@ from kseg.runs.seen_scans import SeenScans
 from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.intensity_normalisation import Scale
 from kseg.volumes.labels import LabelMap
+from kseg.volumes.regions import Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,8 @@ class DataDescription(BaseModel):
     labels: dict[str, int]
     ignore: int | None = None
     """Value in the label files of voxels that nobody labelled, where there was one."""
+    regions: tuple[Region, ...] = ()
+    """Structures that were learned instead of the classes, in the order in which they are written; often none."""
     annotation: Annotation = Annotation()
     """Which slices of the label files counted."""
     scales: tuple[Scale, ...] = ()
@@ -82,8 +85,8 @@ class DataDescription(BaseModel):
 
     @property
     def label_map(self) -> LabelMap:
-        """Names and original values of the classes, background first."""
-        return LabelMap(tuple(self.labels), tuple(self.labels.values()))
+        """Names and original values of the classes, background first, and the regions."""
+        return LabelMap(tuple(self.labels), tuple(self.labels.values()), regions=self.regions)
 
     @property
     def of_scans(self) -> "DataDescription":
@@ -98,11 +101,15 @@ class DataDescription(BaseModel):
         return self.learned_from.val or self.val_subjects
 
     def difference(self, manifest: "Manifest") -> str:
-        """Say in what a prepared dataset's channels, labels or spacing are not the run's; empty where they are."""
+        """Say in what a prepared dataset's channels, labels, regions or spacing are not the run's, or nothing."""
         theirs, ours = (
             {
                 "channels": ", ".join(one.channels),
                 "labels": ", ".join(f"{value} {name}" for name, value in one.label_map.to_json().items()),
+                "regions": ", ".join(
+                    f"{region.name} of {' + '.join(region.labels)}, written as {region.writes}"
+                    for region in one.regions
+                ),
                 "data.spacing_mm": str(list(one.spacing_mm)),
             }
             for one in (manifest, self)

@@ -35,11 +35,17 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
         ) from None
     if not isinstance(model, Segmenter):
         raise InputError(f"model '{path}' is a {type(model).__name__}, not one that kseg.train wrote")
-    channels, classes = model.network.input_shape[-1], model.network.output_shape[-1]
-    if (channels, classes) != (len(description.channels), description.label_map.num_classes):
-        has = f"{counted(channels, 'channel')} and {counted(classes, 'class', 'classes')}"
+    structures = description.label_map.structures
+    channels, maps = model.network.input_shape[-1], model.network.output_shape[-1]
+    if (channels, maps) != (len(description.channels), structures.num_maps):
+        what = ("region", "regions") if structures.overlap else ("class", "classes")
+        has = f"{counted(channels, 'channel')} and {counted(maps, *what)}"
         raise InputError(
             f"model '{path}' has {has}, the run's data.json "
-            f"{len(description.channels)} and {len(description.labels)}: they do not belong together"
+            f"{len(description.channels)} and {structures.num_maps}: they do not belong together"
+        )
+    if model.segmentation_loss.regions != structures.regions:
+        raise InputError(
+            f"model '{path}' has learned other regions than those of the run's data.json: they do not belong together"
         )
     return model

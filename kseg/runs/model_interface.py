@@ -34,8 +34,10 @@ class ModelInterface:
 
     def facts(self) -> dict[str, Any]:
         """Return all of it by the keys that files have, as JSON can hold it."""
+        regions = [region.model_dump(mode="json") for region in self.label_map.regions]
         return {
             "labels": self.label_map.to_json(),
+            **({"regions": regions} if regions else {}),
             "label_dtype": self.label_map.value_dtype.name,
             "channels": list(self.channels),
             "scales": [scale.model_dump(mode="json") for scale in self.scales],

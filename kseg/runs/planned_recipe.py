@@ -53,7 +53,7 @@ def planned_recipe(recipe: Recipe, manifest: Manifest, step_seconds_per_voxel: f
     """
     network = PRESETS[recipe.network.preset] | recipe.network.overrides()
     plan = _within_the_time(recipe, manifest.plan, step_seconds_per_voxel)
-    complete = planned(recipe, plan, network, manifest.channels, tuple(manifest.labels)[1:])
+    complete = planned(recipe, plan, network, manifest.channels, manifest.label_map.foreground_names)
     if oversized := oversized_patch(complete, manifest):
         say(f"note: {oversized}")
     data = complete.data.model_copy(update={"spacing_mm": manifest.spacing_mm})

@@ -8,6 +8,7 @@ import numpy as np
 
 from kseg.runs.owned_files import unusable
 from kseg.storage.files import whole_file
+from kseg.volumes.regions import Structures
 
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
 COLUMNS = ("class", "threshold", "true_positives", "false_positives", "false_negatives", "precision", "recall")
@@ -17,24 +18,29 @@ class ThresholdCounts:
     """Counts voxels batch by batch; a voxel is predicted to be of a class if its probability reaches the threshold.
 
     Args:
-        num_foreground: classes without the background.
+        structures: the classes without the background, or the regions.
     """
 
-    def __init__(self, num_foreground: int):
-        self._histograms = np.zeros((2, num_foreground, len(THRESHOLDS)), np.int64)  # outside and inside the class
+    def __init__(self, structures: Structures):
+        self._structures = structures
+        # outside and inside the class
+        self._histograms = np.zeros((2, structures.count, len(THRESHOLDS)), np.int64)
 
     def add(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
         """Count labels `(batch, x, y, z)` and probabilities `(batch, x, y, z, classes)`, background first.
 
-        A voxel that nobody labelled, whose label is `classes` or more, does not count.
+        Of regions probabilities are `(batch, x, y, z, regions)`. A voxel that nobody labelled, whose label is `classes`
+        or more, does not count.
         """
-        labelled = labels < probabilities.shape[-1]
+        labelled = labels < self._structures.num_classes
         steps = len(THRESHOLDS) - 1
-        for index in range(1, probabilities.shape[-1]):
-            reached = np.floor(np.clip(probabilities[..., index].astype(np.float64), 0, 1) * steps).astype(np.intp)
+        for number in range(self._structures.count):
+            likely = probabilities[..., number - self._structures.count].astype(np.float64)
+            reached = np.floor(np.clip(likely, 0, 1) * steps).astype(np.intp)
+            truth = self._structures.marks(labels, number)
             for inside in (0, 1):
-                members = reached[labelled & ((labels == index) == inside)]
-                self._histograms[inside, index - 1] += np.bincount(members, minlength=steps + 1)
+                members = reached[labelled & (truth == inside)]
+                self._histograms[inside, number] += np.bincount(members, minlength=steps + 1)
 
     @property
     def positives(self) -> tuple[np.ndarray, np.ndarray]:

@@ -62,6 +62,7 @@ def describe_data(recipe: Recipe, manifest: Manifest, start: Start | None = None
         channels=manifest.channels,
         labels=manifest.labels,
         ignore=manifest.ignore,
+        regions=manifest.regions,
         annotation=manifest.annotation,
         scales=scales,
         spacing_mm=manifest.spacing_mm,
@@ -118,8 +119,8 @@ def check_resumable(run: Run) -> None:
         )
     if description.of_scans != run.description.of_scans:
         raise InputError(
-            f"run '{folder.path}' was trained on other channels, labels, annotated slices, intensities or voxels than "
-            f"those of '{recipe.data.records}'"
+            f"run '{folder.path}' was trained on other channels, labels, annotated slices, regions, intensities or "
+            f"voxels than those of '{recipe.data.records}'"
         )
     before, now = folder.load_recipe().model_dump(), recipe.model_dump()
     for key in MAY_CHANGE:

@@ -92,7 +92,7 @@ def run_sweep(
     dataset = sha256_of(runs[0].recipe.records_folder / MANIFEST)
     splits: list[str] = [split for split in EVALUATED if manifest.of_split(split)]
     origins = {run.recipe.name: origin(run, dataset) for run in runs}
-    class_names = manifest.label_map.names[1:]
+    class_names = manifest.label_map.foreground_names
     finished = {
         run.recipe.name: finished_scores(run, origins[run.recipe.name], origin_of_before(run, dataset, class_names))
         for run in runs
@@ -157,7 +157,7 @@ def _take_model(run: SweepRun, trainer: RunScores | None) -> Training:
     if trainer is None:
         raise InputError(f"'{run.trainer}' failed, whose training it shares")
     trained = open_run(run.trainer)
-    evaluation = planned_evaluation(run.recipe, trained.load_data_description().label_map.names[1:])
+    evaluation = planned_evaluation(run.recipe, trained.load_data_description().label_map.foreground_names)
     recipe = trained.load_recipe().model_copy(update={"name": run.recipe.name, "evaluation": evaluation})
     RunFolder(run.recipe.run_folder).take_model(trained, dump_recipe(recipe))
     return trainer.training

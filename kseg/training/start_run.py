@@ -49,7 +49,7 @@ def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, Stat
             model = compiled_model(recipe, description, run.manifest.partly_labelled)
             if recipe.train.start_from:
                 source = open_run(recipe.train.start_from)
-                taken, told = take_weights(model, source, recipe.train.start_from)
+                taken, told = take_weights(model, description, source, recipe.train.start_from)
                 freeze(model, recipe.train.frozen, taken)
                 if workers.is_chief:
                     say(told)
@@ -73,14 +73,16 @@ def compiled_model(recipe: Recipe, description: DataDescription, partly_labelled
     Raises:
         InputError: the network's options contradict each other.
     """
-    labels = description.label_map
-    classes, channels = labels.num_classes, len(description.channels)
+    labels, channels = description.label_map, len(description.channels)
+    structures = labels.structures
+    options = recipe.network.overrides() | {"overlap": structures.overlap}
     try:
-        network = build_network(recipe.network.preset, classes, channels, **recipe.network.overrides())
+        network = build_network(recipe.network.preset, structures.num_maps, channels, **options)
     except ValueError as error:
         raise InputError(f"section 'network' of the recipe: {error}") from None
-    loss = SegmentationLoss(**recipe.loss.model_dump(), partly_labelled=partly_labelled)
-    model = Segmenter(network, loss, labels.names[1:], deep_supervision=recipe.train.deep_supervision)
+    regions = structures.regions
+    loss = SegmentationLoss(**recipe.loss.model_dump(), partly_labelled=partly_labelled, regions=regions)
+    model = Segmenter(network, loss, labels.structure_names, deep_supervision=recipe.train.deep_supervision)
     model.compile(build_optimizer(recipe.train))
     return model
 

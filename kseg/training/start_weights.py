@@ -7,16 +7,19 @@ import keras
 from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.nn.segmenter import Segmenter
+from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
 
 
-def take_weights(model: Segmenter, source: RunFolder, run: str) -> tuple[list[str], str]:
+def take_weights(model: Segmenter, description: DataDescription, source: RunFolder, run: str) -> tuple[list[str], str]:
     """Give a new model the weights of a trained run, layer by layer, where names and shapes are the same.
 
-    The others, such as those of an output for other classes, stay as they were drawn; so do learned penalties.
+    The others, such as those of an output for other classes, stay as they were drawn; so do learned penalties. An
+    output for regions means another thing than one for classes, even where it has as many maps.
 
     Args:
         model: that is to be trained.
+        description: of the data that it is trained on.
         source: folder of the trained run.
         run: its name, for messages.
 
@@ -27,6 +30,8 @@ def take_weights(model: Segmenter, source: RunFolder, run: str) -> tuple[list[st
         InputError: the run's model is damaged, or no layer of it fits.
     """
     theirs = {layer.name: _by_path(layer) for layer in source.load_model().network.layers}
+    if source.load_data_description().regions != description.regions:
+        theirs.pop("output", None)
     taken, new = list[str](), list[str]()
     for layer in model.network.layers:
         own, other = _by_path(layer), theirs.get(layer.name, {})

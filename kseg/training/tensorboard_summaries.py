@@ -33,10 +33,10 @@ ROW_INCHES, DOTS_PER_INCH = 1.5, 120
 class TensorBoardSummaries(keras.callbacks.Callback):
     """Writes recipe and hyperparameters when training begins, and looks at the validation patches now and then.
 
-    A look is a precision-recall curve of each class over all validation patches, and pictures of the first of these
-    that hold foreground, under the names of their cases: truth and prediction outlined in three planes. It takes place
-    with the weights that are validated, and, where `train.max_minutes` counts, as rarely as `SHARE` says. The newest
-    curves are kept as CSV too.
+    A look is a precision-recall curve of each class, or region, over all validation patches, and pictures of the first
+    of these that hold foreground, under the names of their cases: truth and prediction outlined in three planes. It
+    takes place with the weights that are validated, and, where `train.max_minutes` counts, as rarely as `SHARE` says.
+    The newest curves are kept as CSV too.
 
     Args:
         run: whose recipe is shown, and in whose folder it is shown.
@@ -57,7 +57,8 @@ class TensorBoardSummaries(keras.callbacks.Callback):
         self.curves = run.folder.precision_recall
         self.budget = budget
         self.batches = batches
-        self.class_names = run.description.label_map.names[1:]
+        self.label_map = run.description.label_map
+        self.class_names = self.label_map.structure_names
         self._spacings_mm = {entry.case: entry.spacing_mm for entry in run.manifest.cases}
         self._source = PatchSource(run.records, run.manifest, "val", run.recipe.patches, run.recipe.seed)
         self.ends = ends
@@ -90,7 +91,8 @@ class TensorBoardSummaries(keras.callbacks.Callback):
         self._next_look = max((np.floor(progress * LOOKS) + 1) / LOOKS, self.budget.progress + apart)
 
     def _look(self) -> None:
-        counts = ThresholdCounts(len(self.class_names))
+        structures = self.label_map.structures
+        counts = ThresholdCounts(structures)
         with self._writer.as_default(step=self._epoch):
             numbers, drawn = count(), set[str]()
             for batch in self.batches:
@@ -101,9 +103,9 @@ class TensorBoardSummaries(keras.callbacks.Callback):
                 counts.add(labels, probabilities)
                 for image, truth, likely in zip(images, labels, probabilities, strict=True):
                     number = next(numbers)
-                    has_foreground = ((truth > 0) & (truth <= len(self.class_names))).any()
+                    has_foreground = ((truth > 0) & (truth < structures.num_classes)).any()
                     if len(drawn) < PICTURES and has_foreground and (case := self._source.case_of(number)) not in drawn:
-                        self._draw(case, image, truth, likely.argmax(axis=-1))
+                        self._draw(case, image, truth, structures.class_indices(likely))
                         drawn.add(case)
             for name, summary in _curves(counts, self.class_names):
                 tf.summary.experimental.write_raw_pb(summary, name=name)
@@ -116,7 +118,7 @@ class TensorBoardSummaries(keras.callbacks.Callback):
             truth,
             prediction,
             spacing_mm=self._spacings_mm[case],
-            class_names=self.class_names,
+            class_names=self.label_map.names[1:],
             title=f"{case}, epoch {self._epoch}",
             row_inches=ROW_INCHES,
         )

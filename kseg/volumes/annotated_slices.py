@@ -44,7 +44,8 @@ class Annotation(BaseModel):
                     f"data.empty_slices = {value} is the value of '{name}': annotated slices without foreground need "
                     "one of their own"
                 )
-        return replace(classes, names=(*classes.names, "data.empty_slices"), values=(*classes.values, self.empty_value))
+        names, values = (*classes.names, "data.empty_slices"), (*classes.values, self.empty_value)
+        return replace(classes, names=names, values=values, regions=())
 
     def of_annotated_slices(self, labels: VolumeStream, num_classes: int) -> VolumeStream:
         """Return class indices, `num_classes` in slices that nobody annotated, with a note on how many were.

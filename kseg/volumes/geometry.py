@@ -4,7 +4,7 @@ An affine is 4x4, float64, and maps voxel indices to RAS mm (nibabel's and NIfTI
 y to the front, z to the head). Reordering permutes and flips axes and never resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Protocol
 
@@ -165,6 +165,14 @@ def _lost_unit(ours: Sequence[float], theirs: Sequence[float]) -> int | None:
     """The factor between two units of length, where spacings differ by one along every axis."""
     ratios = np.divide(ours, theirs)
     return next((unit for unit in UNITS if any(np.allclose(r, unit, rtol=1e-3) for r in (ratios, 1 / ratios))), None)
+
+
+def box_around(boxes: Iterable[tuple[slice, ...] | None]) -> tuple[slice, ...]:
+    """Return the smallest box (three slices) around those given, None being an empty one."""
+    present = [box for box in boxes if box is not None]
+    if not present:
+        return (slice(0, 0),) * 3
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*present, strict=True))
 
 
 def other_axes(axis: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.console.text import some_of
 from kseg.recipe.toml_values import toml_value
+from kseg.volumes.regions import Region, Structures, structures_of
 
 BACKGROUND = "background"
 IGNORE = "ignore"
@@ -45,14 +46,17 @@ class LabelMap:
     Index 0 is the background: the class named "background", or the one with the value 0 where no class is
     named so. Values are any 64-bit integers, in any order: (0, 100, 150, 200), or with a background of -1.
     `ignore` is the value of voxels that nobody labelled, if there is one: no class, its index is `num_classes`.
+    `regions` are structures that may overlap, in the order in which they are written (`kseg.volumes.regions`); where
+    there are any, a network learns these instead of the classes, which stay what label files hold.
 
     Raises `InputError` for fewer than two or more than 65535 classes, names or values that repeat, values
-    that are no integers, and a background that is absent or not the first.
+    that are no integers, a background that is absent or not the first, and regions that `structures_of` refuses.
     """
 
     names: tuple[str, ...]
     values: tuple[int, ...]
     ignore: int | None = None
+    regions: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.values):
@@ -73,11 +77,42 @@ class LabelMap:
                 raise InputError(f"the label {what} {twice!r} stands twice in `data.labels`: keep one.")
         if _background_of(dict(zip(self.names, self.values, strict=True))) != self.names[0]:
             raise InputError(f"the background must come first in a label map: received {self.names}.")
+        for name in (region.name for region in self.regions):
+            if not name.strip() or UNPRINTABLE.search(name) or name.lower() in (BACKGROUND, IGNORE):
+                raise InputError(
+                    f"a region needs a name of one line, which is not that of the background or of '{IGNORE}': "
+                    f"received {name!r}; give it another"
+                )
+        structures_of(self.names, self.regions)
 
     @property
     def num_classes(self) -> int:
         """Number of classes, the background included."""
         return len(self.names)
+
+    @property
+    def structures(self) -> Structures:
+        """What a network learns of these labels, and masks are scored by: the regions, or else the classes."""
+        return structures_of(self.names, self.regions)
+
+    @property
+    def structure_names(self) -> tuple[str, ...]:
+        """Names of the regions, or else of the classes without the background."""
+        return tuple(region.name for region in self.regions) or self.names[1:]
+
+    @property
+    def structure_values(self) -> dict[str, tuple[int, ...]]:
+        """Each structure's name, and the values that its voxels have in a label map."""
+        members = self.structures.members
+        return {
+            name: tuple(self.values[index] for index in own)
+            for name, own in zip(self.structure_names, members, strict=True)
+        }
+
+    @property
+    def foreground_names(self) -> tuple[str, ...]:
+        """All names but the background's, of classes and regions."""
+        return tuple(dict.fromkeys((*self.names[1:], *self.structure_names)))
 
     @property
     def in_files(self) -> tuple[tuple[str, int], ...]:
@@ -122,15 +157,15 @@ class LabelMap:
         return dict(zip(self.names, self.values, strict=True))
 
     @classmethod
-    def from_json(cls, mapping: Mapping[str, int]) -> "LabelMap":
-        """Label map from name -> value, as in a recipe's `data.labels`; the background moves first.
+    def from_json(cls, mapping: Mapping[str, int], regions: tuple[Region, ...] = ()) -> "LabelMap":
+        """Label map from name -> value, as in a recipe's `data.labels`, with regions; the background moves first.
 
         A value named "ignore" is that of voxels that nobody labelled.
         """
         classes = {name: value for name, value in mapping.items() if name != IGNORE}
         background = _background_of(classes)
         names = (background, *(name for name in classes if name != background))
-        return cls(names, tuple(classes[name] for name in names), mapping.get(IGNORE))
+        return cls(names, tuple(classes[name] for name in names), mapping.get(IGNORE), regions)
 
     def _index_of(self, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
         """Function from voxels of type `dtype` to indices; the one behind the last stands for all other values."""

@@ -21,7 +21,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_volumes_are_voxels_times_their_size() -> None:
     mask = np.zeros((10, 10, 10), np.uint8)
     mask[:5, :4, :2], mask[9] = 100, 7
-    assert volumes_ml(mask, (1.0, 2.0, 5.0), {100: "soleus", 150: "gastrocnemius"}) == {
+    assert volumes_ml(mask, (1.0, 2.0, 5.0), {"soleus": [100], "gastrocnemius": [150]}) == {
         "soleus": 0.4,
         "gastrocnemius": 0.0,
     }

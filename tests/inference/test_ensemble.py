@@ -77,4 +77,4 @@ def test_a_single_opinion_keeps_its_probabilities() -> None:
         _, heard = ensemble_of(members, (), compared).with_opinions(voxels)
         for opinions, member in zip(heard, members, strict=True):
             assert opinions.count == 1
-            np.testing.assert_array_equal(opinions.probabilities, member(voxels))
+            np.testing.assert_array_equal(opinions.probabilities, member(voxels)[..., 1:])

@@ -20,6 +20,7 @@ from kseg.inference.expected_dice import (
     save_expected_dice,
 )
 from kseg.runs.owned_files import EXPECTED_DICE_FILE
+from kseg.volumes.labels import LabelMap
 
 AGREEMENT = (0.70, 0.80, 0.85, 0.90, 0.92, 0.95)
 DICE = (0.60, 0.78, 0.80, 0.84, 0.88, 0.90)
@@ -29,7 +30,7 @@ def run(folder: Path, models: tuple[str, ...] = ("ab",), flip_axes: tuple[str, .
     return SimpleNamespace(
         folder=SimpleNamespace(path=folder),
         model_hashes=lambda: list(models),
-        description=SimpleNamespace(label_map=SimpleNamespace(names=("background", "soleus", "gm"))),
+        description=SimpleNamespace(label_map=LabelMap(("background", "soleus", "gm"), (0, 1, 2))),
         recipe=SimpleNamespace(evaluation=SimpleNamespace(flip_axes=flip_axes)),
     )
 

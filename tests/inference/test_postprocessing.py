@@ -18,6 +18,7 @@ from kseg.inference.postprocessing_choice import (
     try_operations,
 )
 from kseg.runs.owned_files import POSTPROCESSING_FILE
+from kseg.volumes.regions import Structures
 
 FILL, LARGEST = ("fill_holes",), ("largest_component",)
 BOTH = ("fill_holes", "largest_component")
@@ -62,7 +63,7 @@ def test_of_components_of_one_size_the_first_stays() -> None:
 
 def test_a_class_that_is_absent_stays_absent() -> None:
     labels = np.full((3, 3, 3), 2, np.uint8)
-    postprocess(labels, [BOTH, BOTH, BOTH])
+    postprocess(labels, [BOTH, BOTH, BOTH], Structures(4))
     np.testing.assert_array_equal(labels, 2)
 
 
@@ -75,7 +76,7 @@ def test_operations_reach_their_classes_alone() -> None:
     labels[7, 0, 0] = 2
     labels[0, 7, 7] = 2
     only_filled = labels.copy()
-    postprocess(only_filled, [FILL, ()])
+    postprocess(only_filled, [FILL, ()], Structures(3))
     expected = labels.copy()
     expected[2:5, 2:5, 2:5] = 1
     np.testing.assert_array_equal(only_filled, expected)
@@ -87,7 +88,7 @@ def test_a_hole_that_is_filled_counts_for_the_size_of_its_component() -> None:
     labels[0:5, 0:5, 0:5] = 1
     labels[1:4, 1:4, 1:4] = 0
     labels[7:10, 0:6, 0:6] = 1
-    postprocess(labels, [BOTH])
+    postprocess(labels, [BOTH], Structures(2))
     expected = np.zeros_like(labels)
     expected[0:5, 0:5, 0:5] = 1
     np.testing.assert_array_equal(labels, expected)
@@ -97,15 +98,15 @@ def test_the_dice_of_a_trial_is_that_of_the_case_after_postprocessing(labels: np
     truth = np.roll(labels, 1, axis=0)
     for operations in ((), FILL, LARGEST, BOTH):
         after = labels.copy()
-        postprocess(after, [operations] * 3)
-        for index, trial in enumerate(try_operations(truth, labels, 4), start=1):
+        postprocess(after, [operations] * 3, Structures(4))
+        for index, trial in enumerate(try_operations(truth, labels, Structures(4)), start=1):
             here, there = after == index, truth == index
             assert trial[operations] == pytest.approx(2 * np.sum(here & there) / (here.sum() + there.sum()))
 
 
 def test_a_class_in_neither_mask_is_not_scored() -> None:
     present = np.ones((3, 3, 3), np.uint8)
-    first, second = try_operations(present, present, 3)
+    first, second = try_operations(present, present, Structures(3))
     assert set(first.values()) == {1.0}
     assert set(second.values()) == {None}
 
@@ -175,9 +176,9 @@ def test_each_class_has_its_own_choice_and_it_is_applied() -> None:
         prediction[slice(*planes), 2 * index - 2 : 2 * index] = index
     truth = prediction.copy()
     truth[5][truth[5] == 1] = 0
-    choice = choose_operations([try_operations(truth, prediction, 3)] * 5, ["tibia", "vessel"], ["hash"])
+    choice = choose_operations([try_operations(truth, prediction, Structures(3))] * 5, ["tibia", "vessel"], ["hash"])
     assert choice.operations == {"tibia": LARGEST, "vessel": ()}
-    choice.apply(prediction)
+    choice.apply(prediction, Structures(3))
     np.testing.assert_array_equal(prediction, truth)
     assert str(choice) == "tibia largest_component (Dice 0.8571 -> 1.0000); chosen on 5 validation cases"
 

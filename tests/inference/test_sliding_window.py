@@ -13,6 +13,7 @@ from kseg.inference import sliding_window
 from kseg.inference.sliding_window import blend_shares
 from kseg.inference.windows import window_starts, windows
 from kseg.volumes.labels import index_dtype
+from kseg.volumes.regions import Structures
 
 ENOUGH_BYTES = 10**9
 segment = partial(sliding_window.segment, buffer_bytes=ENOUGH_BYTES)
@@ -88,7 +89,7 @@ def test_equals_a_naive_accumulation_over_the_whole_volume(
     planes = list(probability_planes(predict, image, patch, 3, overlap=overlap, normalise=normalise))
     expected = naive(predict, image, patch, 3, normalise=normalise, overlap=overlap)
     np.testing.assert_allclose(blended(image, planes, 3), expected, atol=2e-6)
-    labels = segment(predict, image, patch, 3, overlap=overlap, normalise=normalise)
+    labels = segment(predict, image, patch, Structures(3), overlap=overlap, normalise=normalise)
     first, second = np.sort(expected, axis=-1)[..., -1], np.sort(expected, axis=-1)[..., -2]
     clear = first - second > 1e-5
     np.testing.assert_array_equal(labels[clear], expected.argmax(axis=-1)[clear])
@@ -181,7 +182,7 @@ def test_padding_is_zero_after_normalisation_and_never_normalised() -> None:
         assert window.dtype == np.float32
         return window - 6
 
-    segment(predict, image, (8, 8, 8), 2, normalise=normalise)
+    segment(predict, image, (8, 8, 8), Structures(2), normalise=normalise)
     for batch in seen:
         np.testing.assert_array_equal(batch[0, 2:5], 1)
         np.testing.assert_array_equal(batch[0, :2], 0)
@@ -193,7 +194,7 @@ def test_the_last_class_fits_the_dtype(num_classes: int, dtype: type) -> None:
     def predict(batch: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.arange(num_classes) == num_classes - 1, (*batch.shape[:4], num_classes))
 
-    labels = segment(predict, np.zeros((4, 4, 6, 1)), (4, 4, 4), num_classes, normalise=identity)
+    labels = segment(predict, np.zeros((4, 4, 6, 1)), (4, 4, 4), Structures(num_classes), normalise=identity)
     assert labels.dtype == dtype == index_dtype(num_classes)
     np.testing.assert_array_equal(labels, num_classes - 1)
 
@@ -206,7 +207,7 @@ def test_progress_sees_every_batch_once() -> None:
             seen.extend(batch.starts)
             yield batch
 
-    segment(lambda x: x, np.zeros((16, 8, 8, 1)), (8, 8, 8), 1, normalise=identity, progress=watch)
+    segment(lambda x: x, np.zeros((16, 8, 8, 1)), (8, 8, 8), Structures(1), normalise=identity, progress=watch)
     assert seen == [(0, 0, 0), (4, 0, 0), (8, 0, 0)]
 
 
@@ -224,7 +225,9 @@ def peak_bytes(length: int, num_classes: int) -> int:
     image = np.zeros((48, 48, length, 1), np.uint8)
     probabilities = np.zeros((1, 16, 16, 16, num_classes), np.float32)
     tracemalloc.start()
-    labels = segment(lambda _: probabilities, image, (16, 16, 16), num_classes, normalise=identity, buffer_bytes=BUFFER)
+    labels = segment(
+        lambda _: probabilities, image, (16, 16, 16), Structures(num_classes), normalise=identity, buffer_bytes=BUFFER
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak - labels.nbytes

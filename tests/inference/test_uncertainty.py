@@ -9,6 +9,7 @@ import pytest
 from kseg.inference import sliding_window
 from kseg.inference.ensemble import Predict, ensemble_of
 from kseg.inference.uncertainty import Uncertainty
+from kseg.volumes.regions import Structures
 
 PATCH = (8, 8, 8)
 
@@ -34,7 +35,7 @@ def pairwise_dice(masks: list[np.ndarray], index: int) -> float:
     return common / sum(np.count_nonzero(a == index) + np.count_nonzero(b == index) for a, b in combinations(masks, 2))
 
 
-segment = partial(sliding_window.segment, patch_size=PATCH, num_classes=3, normalise=lambda window: window)
+segment = partial(sliding_window.segment, patch_size=PATCH, structures=Structures(3), normalise=lambda window: window)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (20, 11, 9), (5, 13, 8)])

@@ -5,11 +5,12 @@ import csv
 import numpy as np
 
 from kseg.runs.precision_recall import THRESHOLDS, ThresholdCounts, write_precision_recall
+from kseg.volumes.regions import Structures
 
 
 def test_counts_equal_a_comparison_voxel_by_voxel():
     rng = np.random.default_rng(0)
-    counts = ThresholdCounts(2)
+    counts = ThresholdCounts(Structures(3))
     batches = [(rng.integers(0, 3, (2, 5, 4, 3)), rng.dirichlet(np.ones(3), (2, 5, 4, 3))) for _ in range(3)]
     for labels, probabilities in batches:
         counts.add(labels, probabilities.astype(np.float32))
@@ -28,7 +29,7 @@ def test_counts_equal_a_comparison_voxel_by_voxel():
 
 
 def test_a_share_of_nothing_is_one_and_a_certain_voxel_reaches_every_threshold(tmp_path):
-    counts = ThresholdCounts(2)
+    counts = ThresholdCounts(Structures(3))
     one_hot = np.eye(3, dtype=np.float32)
     counts.add(np.array([0, 1]).reshape(1, 2, 1, 1), one_hot[[0, 1]].reshape(1, 2, 1, 1, 3))
     write_precision_recall(counts, ["there", "absent"], tmp_path / "curves.csv")

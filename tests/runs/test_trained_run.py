@@ -241,7 +241,7 @@ def test_postprocessing_is_chosen_by_predictions_of_folds_that_did_not_see_the_c
         expected = probabilities(models[fold_of[case.subject]], case.image.array).argmax(axis=-1)
         assert np.mean(labels == expected) > 0.99
         seen.append(case.subject)
-        trials.append(try_operations(case.labels, labels, run.description.label_map.num_classes))
+        trials.append(try_operations(case.labels, labels, run.description.label_map.structures))
     assert sorted(seen) == sorted(fold_of)
     choice = choose_operations(trials, run.description.label_map.names[1:], run.model_hashes())
     assert choice.cases == len(seen)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from kseg.deployment.serving.graph_loops import accumulate, for_each
 from kseg.inference.postprocessing import OPERATIONS, Operation
 from kseg.volumes.geometry import other_axes
+from kseg.volumes.regions import Structures
 
 Mask = Callable[[Any], tf.Tensor]
 """A plane's number x -> the mask (y, z) in it, Boolean."""
@@ -28,13 +29,41 @@ BY_CORNERS = (
 NOBODY = tf.int32.min
 
 
-def graph_postprocess(labels: tf.Tensor, operations: Sequence[Collection[Operation]]) -> tf.Tensor:
-    """Return class indices `(x, y, z)` after each foreground class's operations, as `postprocess` does."""
+def graph_postprocess(
+    labels: tf.Tensor, operations: Sequence[Collection[Operation]], structures: Structures
+) -> tf.Tensor:
+    """Return class indices `(x, y, z)` after the operations of each class or region, as `postprocess` does."""
     for operation in OPERATIONS:
-        chosen = [index for index, of_class in enumerate(operations, start=1) if operation in of_class]
-        if chosen:
-            labels = _of_classes(labels, tf.constant(chosen, labels.dtype), CHANGES[operation])
+        chosen = [number for number, of_structure in enumerate(operations) if operation in of_structure]
+        if chosen and structures.overlap:
+            labels = _of_regions(labels, chosen, structures, CHANGES[operation])
+        elif chosen:
+            classes = tf.constant([number + 1 for number in chosen], labels.dtype)
+            labels = _of_classes(labels, classes, CHANGES[operation])
     return labels
+
+
+def _of_regions(
+    labels: tf.Tensor, chosen: Sequence[int], structures: Structures, change: Callable[[tf.Tensor, Any], tf.Tensor]
+) -> tf.Tensor:
+    as_class = tf.constant([structures.as_class(number) for number in chosen], labels.dtype)
+    changed = tf.constant([structures.changed(number) for number in chosen], labels.dtype)
+    planes, inside = tf.shape(labels)[0], tf.constant(1, labels.dtype)
+
+    def of_plane(table: tf.Tensor, plane: tf.Tensor) -> tf.Tensor:
+        return tf.gather(table, tf.cast(plane, tf.int32))
+
+    def of_region(n: Any, labels: tf.Tensor) -> tf.Tensor:
+        before = for_each(planes, lambda x: of_plane(as_class[n], labels[x]), labels.dtype)
+        after = _in_box(before, inside, change)
+
+        def written(x: Any) -> tf.Tensor:
+            other = tf.not_equal(tf.equal(before[x], inside), tf.equal(after[x], inside))
+            return tf.where(other, of_plane(changed[n], labels[x]), labels[x])
+
+        return for_each(planes, written, labels.dtype)
+
+    return accumulate(len(chosen), labels, of_region)
 
 
 def _of_classes(labels: tf.Tensor, chosen: tf.Tensor, change: Callable[[tf.Tensor, Any], tf.Tensor]) -> tf.Tensor:

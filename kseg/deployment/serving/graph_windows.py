@@ -63,7 +63,7 @@ def sweep(
         predict: see `PredictPatch`; it gets patches of `patch_size`.
         volume: `(x, y, z, channels)`.
         patch_size: of a window, (x, y, z).
-        num_classes: classes of a probability.
+        num_classes: maps of a probability: classes, or regions.
         overlap: least share of a window in common with the next, in [0, 1).
         normalise: float32 window `(x, y, z, channels)` -> the same; zeros are put around a volume smaller than a patch.
         finish: a plane of probabilities `(rows, columns, classes)` -> `(rows, columns, ...)` of `dtype`.

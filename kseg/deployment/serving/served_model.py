@@ -47,8 +47,9 @@ class ServedModel(tf.Module):
     resampling, as `kseg.predict` does with a file of that type; what comes as float32 is treated as a file of float32.
 
     `segment_probabilities` also returns `probabilities` `(batch, x, y, z, classes)` float32, blended, before
-    post-processing. Where volumes are resampled, these are brought back linearly; `labels` are those of `segment`, so
-    that near a border between classes they need not be the most probable ones.
+    post-processing; of regions, where the pipeline has some, instead of classes. Where volumes are resampled, these are
+    brought back linearly; `labels` are those of `segment`, so that near a border between classes they need not be the
+    most probable ones.
 
     `patch`, which is `serving_default` too, takes `voxels` float32 alone, normalises each volume by itself and gives
     the network it in one piece: memory bounds its size. It returns `probabilities`, without resampling, windows, flips
@@ -62,6 +63,7 @@ class ServedModel(tf.Module):
     def __init__(self, networks: Sequence[keras.Model], pipeline: Pipeline) -> None:
         super().__init__()
         self._pipeline = pipeline
+        self._structures = pipeline.label_map.structures
         direct = [with_options(network, implementation="direct") for network in networks]  # a server may lack XLA
         # Weights alone, no Keras objects: whoever loads the model need not know what Keras is.
         self.weights = [variable.value for network in direct for variable in network.variables]
@@ -92,7 +94,7 @@ class ServedModel(tf.Module):
     def _segment(self, voxels: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
         def of_volume(volume: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             image, own, used = self._resampled(*volume)
-            return self._values(self._sweep(image, _most_probable, self._index_dtype), *own, *used)
+            return self._values(self._sweep(image, self._class_indices, self._index_dtype), *own, *used)
 
         return {LABELS: _each_volume(of_volume, (voxels, spacing_mm), self._value_dtype)}
 
@@ -102,7 +104,7 @@ class ServedModel(tf.Module):
             probabilities = self._sweep(image, tf.identity, tf.float32)
             planes = tf.shape(probabilities)[0]
             indices = for_each(
-                planes, lambda x: tf.cast(_most_probable(probabilities[x]), self._index_dtype), self._index_dtype
+                planes, lambda x: tf.cast(self._class_indices(probabilities[x]), self._index_dtype), self._index_dtype
             )
             if self._pipeline.spacing_mm:
                 probabilities = resample(probabilities, used, own)
@@ -137,7 +139,7 @@ class ServedModel(tf.Module):
             self._predict,
             image,
             pipeline.patch_size,
-            pipeline.label_map.num_classes,
+            self._structures.num_maps,
             overlap=pipeline.overlap,
             normalise=lambda window: self._normalised(window, statistics),
             finish=lambda plane: tf.cast(finish(plane), dtype),
@@ -149,7 +151,8 @@ class ServedModel(tf.Module):
         own, used = GraphGrid(*grids[:2]), GraphGrid(*grids[2:])
         label_map = self._pipeline.label_map
         if self._pipeline.postprocessing:
-            indices = graph_postprocess(indices, list(self._pipeline.postprocessing.operations.values()))
+            operations = list(self._pipeline.postprocessing.operations.values())
+            indices = graph_postprocess(indices, operations, self._structures)
         if self._pipeline.spacing_mm:
             indices = resample_labels(indices, label_map.num_classes, used, own)
         values = np.array(label_map.values, label_map.value_dtype)
@@ -158,6 +161,9 @@ class ServedModel(tf.Module):
             return tf.gather(values, tf.cast(indices[x], tf.int32))
 
         return for_each(tf.shape(indices)[0], of_plane, self._value_dtype)
+
+    def _class_indices(self, probabilities: tf.Tensor) -> tf.Tensor:
+        return self._structures.class_indices(probabilities, tf)
 
     def _normalised(self, voxels: tf.Tensor, statistics: tf.Tensor) -> tf.Tensor:
         return normalise(voxels, statistics, self._pipeline.scales, tf)
@@ -181,11 +187,6 @@ def _function_of(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def _of_patch(member: Callable[[tf.Tensor], tf.Tensor]) -> PredictPatch:
     return lambda patch: member(patch[tf.newaxis])[0]
-
-
-def _most_probable(probabilities: tf.Tensor) -> tf.Tensor:
-    """The class that is most probable, the first of equals."""
-    return tf.argmax(probabilities, axis=-1, output_type=tf.int32)
 
 
 def _each_volume(function: Callable[..., object], volumes: object, dtypes: object) -> tf.Tensor:

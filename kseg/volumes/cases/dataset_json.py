@@ -21,9 +21,9 @@ from typing import NamedTuple
 from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
+from kseg.volumes.cases.dataset_json_labels import label_map_of
 from kseg.volumes.cases.dataset_json_schema import DatasetJson, Labelled, Unlabelled, load_dataset_json
 from kseg.volumes.formats.extensions import EXTENSIONS, split_name
-from kseg.volumes.labels import LabelMap
 
 DATASET_FILE = "dataset.json"
 CHANNEL = re.compile(r"_\d{4}")  # what nnU-Net puts behind the name of a case
@@ -69,7 +69,7 @@ def read_dataset_json(file: Path) -> CaseList:
         _check_for_more_channels(dataset, cases)
         if dataset.said.file_ending:
             _check_for_other_endings(dataset, cases)
-    labels = None if dataset.said.labels is None else LabelMap.from_json(dataset.said.labels)
+    labels = None if dataset.said.labels is None else label_map_of(dataset.said, file)
     name = dataset.said.name if isinstance(dataset.said.name, str) else ""
     return CaseList(name or file.resolve().parent.name, names, labels, cases, stated)
 

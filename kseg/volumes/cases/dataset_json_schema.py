@@ -44,16 +44,12 @@ def _channel_names(value: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _labels(value: Any) -> dict[str, int]:
-    """Class name -> value, from that or from value -> name."""
+def _labels(value: Any) -> dict[str, int | tuple[int, ...]]:
+    """Class name -> value, from that or from value -> name; nnU-Net's regions are names -> lists of values."""
     if not isinstance(value, Mapping) or not value:
         raise ValueError(f"must pair the name of each class with its value: received {value!r}")
-    for name, content in value.items():
-        if isinstance(content, list):
-            raise ValueError(
-                f"label {name!r} must be one integer: received the region {content}; classes exclude each other here, "
-                "list each by itself"
-            )
+    if any(isinstance(content, list) for content in value.values()):
+        return {name: _values(name, content) for name, content in value.items()}
     numbered_keys, numbered_values = (_all_whole(side) for side in (value.keys(), value.values()))
     if numbered_keys and all(isinstance(name, str) for name in value.values()) and not numbered_values:
         pairs = [(name, _whole(number)) for number, name in value.items()]
@@ -67,6 +63,25 @@ def _labels(value: Any) -> dict[str, int]:
     if len(set(names)) != len(names):
         raise ValueError(f"must name each class once: received {names}")
     return {name: number for name, number in pairs if number is not None}
+
+
+def _values(name: str, content: Any) -> int | tuple[int, ...]:
+    """A label's value, or those of a region's labels."""
+    listed = content if isinstance(content, list) else [content]
+    values = [_whole(value) for value in listed]
+    whole = tuple(value for value in values if value is not None)
+    if len(whole) < len(values) or not values:
+        raise ValueError(f"must give {name!r} a whole number, or a list of some: received {content!r}")
+    return whole if isinstance(content, list) else whole[0]
+
+
+def _order(value: Any) -> tuple[int, ...]:
+    """The label that each region is written as."""
+    values = [_whole(number) for number in value] if isinstance(value, list) else [None]
+    whole = tuple(number for number in values if number is not None)
+    if len(whole) < len(values):
+        raise ValueError(f"must list the label that each region is written as, by its value: received {value!r}")
+    return whole
 
 
 def _whole(value: Any) -> int | None:
@@ -111,14 +126,16 @@ class Labelled(BaseModel):
 class DatasetJson(BaseModel):
     """The keys that say where cases are, and what they hold; all others (licences, sizes, counts) are passed over.
 
-    `dataset` is nnU-Net v2's list of cases by name; `training`, `validation` and `test` are lists of the others. The
-    Decathlon and nnU-Net v1 list test images alone.
+    `labels` may hold nnU-Net's regions, of several values each; `regions_class_order` are then the values as which they
+    are written. `dataset` is nnU-Net v2's list of cases by name; `training`, `validation` and `test` are lists of the
+    others. The Decathlon and nnU-Net v1 list test images alone.
     """
 
     name: Any = None
     channel_names: ChannelNames | None = None
     modality: ChannelNames | None = None
-    labels: Annotated[dict[str, int], BeforeValidator(_labels)] | None = None
+    labels: Annotated[dict[str, int | tuple[int, ...]], BeforeValidator(_labels)] | None = None
+    regions_class_order: Annotated[tuple[int, ...], BeforeValidator(_order)] | None = None
     file_ending: str | None = None
     dataset: dict[str, Labelled] | None = None
     training: list[Labelled] | None = None

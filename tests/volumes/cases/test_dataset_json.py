@@ -16,6 +16,7 @@ from kseg.volumes.labels import LabelMap
 
 LABELS = {"background": 0, "leg": 7}
 VALUES = {"0": "background", "7": "leg"}
+ONE = "Tr/a_0000 =Tr/a"
 V2 = {"channel_names": {"0": "T1"}, "labels": LABELS, "file_ending": ".nii.gz"}
 TWO = {"channel_names": {"0": "T1", "1": "T2"}, "labels": LABELS, "file_ending": ".nii.gz"}
 V1 = {"name": "x", "tensorImageSize": "3D", "modality": {"0": "T1"}, "labels": VALUES, "numTest": 0, "test": []}
@@ -23,6 +24,12 @@ V1 = {"name": "x", "tensorImageSize": "3D", "modality": {"0": "T1"}, "labels": V
 
 def listing(*names: str) -> list[dict]:
     return [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names]
+
+
+def regions(*values: object, order: object) -> dict:
+    """nnU-Net's description of regions r1, r2, ... of these values."""
+    named = {f"r{number}": of_region for number, of_region in enumerate(values, start=1)}
+    return V2 | {"labels": {"background": 0, **named}, "regions_class_order": order}
 
 
 def described(folder: Path, content: dict, files: str, name: str = "dataset.json") -> Path:
@@ -185,7 +192,30 @@ REFUSED = {
         "image '.*C:/data/a.nii.gz' of case 'a' is missing"),
     "two label maps": (
         V1 | {"training": [{"image": "a.nii", "label": ["l.nii", "m.nii"]}]}, "", "must be one label map"),
-    "regions": (V2 | {"labels": {"background": 0, "leg": [1, 2]}}, "", r"label 'leg' .* region \[1, 2\]"),
+    "regions without an order": (
+        V2 | {"labels": {"background": 0, "leg": [1, 2]}}, ONE, "regions need `regions_class_order`.* each of leg"),
+    "a short order": (regions([1, 2, 3], [2, 3], order=[1]), ONE, r"each region, 2 \(r1, r2\): received \[1\]"),
+    "a long order": (regions([1, 2, 3], [2, 3], order=[1, 2, 3]), ONE, r"a value for each region, 2 .* \[1, 2, 3\]"),
+    "an order of no label": (regions([1, 2], [2], order=[1, 7]), ONE, "has 7, which no region has: known are 1, 2"),
+    "an order of words": (
+        regions([1, 2], [2], order=[1, "r2"]), ONE, "each region is written as, by its value: received"),
+    "no list of an order": (regions([1, 2], [2], order=2), ONE, "must list the label that each region is written as"),
+    "inner regions first": (
+        regions([1, 2, 3], [2, 3], [3], order=[3, 2, 1]), ONE, "'label_1', which is in r1, would come back as 'r3'"),
+    "an empty region": (regions([1, 2], [], order=[1, 2]), ONE, r"must give 'r2' a whole number, .* received \[\]"),
+    "a region of words": (regions([1, "a"], order=[1]), ONE, "must give 'r1' a whole number, or a list of some"),
+    "a region twice": (regions([1, 2], [2, 1], order=[1, 2]), ONE, "regions 'r1' and 'r2' have the same labels"),
+    "a label twice": (regions([1, 2, 2], 2, order=[1, 2]), ONE, "'r1' names a label twice"),
+    "background in a region": (regions([0, 1], 1, order=[1, 1]), ONE, "region 'r1' has the background 'background'"),
+    "a label in two that do not lie in each other": (
+        regions([1, 2], [2, 3], order=[1, 3]), ONE,
+        "'label_2', which is in r1 and r2, .* add a region that has 'label_2'"),
+    "what is ignored, as a region": (
+        V2 | {"labels": {"background": 0, "leg": [1, 2], "ignore": [2, 3]}, "regions_class_order": [1, 2]}, ONE,
+        "not that of the background or of 'ignore': received 'ignore'"),
+    "what is ignored, in a region": (
+        V2 | {"labels": {"background": 0, "leg": [1, 2], "ignore": 2}, "regions_class_order": [1]}, ONE,
+        "the value 2 of 'ignore' is in a region"),
     "numbers alone": (V2 | {"labels": {"0": 0, "1": 2, "2": 1}}, "", "names cannot be told from values"),
     "a class twice": (V1 | {"labels": {"0": "b", "1": "leg", "2": "leg"}, "training": []}, "", "name each class once"),
     "a value twice": (V2 | {"labels": {"background": 0, "leg": 1, "arm": 1}}, "Tr/a_0000 =Tr/a", "1 stands twice"),
@@ -218,3 +248,33 @@ def test_json_without_end_is_told_in_a_line(text, tmp_path):
     (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"dataset.json' cannot be read: .*(depth|digits)"):
         find_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "order", "members", "written"),
+    [
+        (
+            {"whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing": [3]},
+            [1, 2, 3],
+            [{1, 2, 3}, {2, 3}, {3}],
+            [1, 2, 3],
+        ),
+        ({"kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}, [1, 3, 2], [{1, 2, 3}, {2, 3}, {2}], [1, 3, 2]),
+        ({"whole": ["1", 4.0], "core": [4], "ignore": 9}, ["1", 4.0], [{1, 4}, {4}], [1, 4]),
+    ],
+    ids=["BraTS", "KiTS", "values as converters write them, and ignore"],
+)
+def test_regions_of_nnunet_are_read_with_what_each_is_written_as(labels, order, members, written, tmp_path):
+    content = V2 | {"labels": {"background": 0, **labels}, "regions_class_order": order}
+    found = find_cases(described(tmp_path, content, "Tr/a_0000 =Tr/a")).labels
+    values = found.to_json()
+    assert [region.name for region in found.regions] == [name for name in labels if name != "ignore"]
+    assert [{values[name] for name in region.labels} for region in found.regions] == members
+    assert [values[region.writes] for region in found.regions] == written
+    assert found.ignore == labels.get("ignore")
+    assert {name for name in values if not name.startswith("label_")} <= {"background", *labels}
+
+
+def test_an_order_without_regions_is_passed_over_as_nnunet_does(tmp_path):
+    labels = find_cases(described(tmp_path, V2 | {"regions_class_order": [1]}, "Tr/a_0000 =Tr/a")).labels
+    assert labels == LabelMap.from_json(LABELS)

@@ -154,7 +154,7 @@ def test_malformed_json_is_told_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": {"background": 0, "leg": [1, 2]}}, r"label 'leg' .* received the region \[1, 2\]"),
+        ({"labels": {"background": 0, "leg": [1, 2]}}, "regions need `regions_class_order` beside them"),
         ({"labels": {"leg": 1}}, "must name a background|2 to 65535"),
         ({"labels": {"background": 0, "leg": "one"}}, "`labels`: .*'leg' has 'one'"),
         ({"channel_names": {}}, "`channel_names`"),

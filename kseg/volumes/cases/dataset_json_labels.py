@@ -1,0 +1,75 @@
+"""The labels of a dataset.json: classes by value, or nnU-Net's regions, which are lists of values."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kseg.console.errors import InputError
+from kseg.volumes.cases.dataset_json_schema import DatasetJson
+from kseg.volumes.labels import BACKGROUND, IGNORE, LabelMap, labels_with
+from kseg.volumes.regions import Region
+
+Values = Mapping[str, int | tuple[int, ...]]
+
+
+def label_map_of(said: DatasetJson, file: Path) -> LabelMap:
+    """Return the label map of a description that has `labels`.
+
+    Where one of them is a list, all are regions: `regions_class_order` says, in their order, as which value each is
+    written. nnU-Net names the values of such a dataset by no more than their number; one that is a region by itself has
+    the region's name here, the others are `label_1` and so on.
+
+    Args:
+        said: the description.
+        file: that it is from, for messages.
+
+    Raises:
+        InputError: the labels are none, or the regions cannot tell them apart.
+    """
+    labels = said.labels or {}
+    classes = {name: value for name, value in labels.items() if isinstance(value, int)}
+    if len(classes) == len(labels):
+        return LabelMap.from_json(classes)
+    try:
+        return _with_regions(labels, said.regions_class_order)
+    except InputError as error:
+        raise InputError(f"'{file}', `labels`: {error}") from None
+
+
+def _is_no_region(name: str, value: int) -> bool:
+    return name.lower() == BACKGROUND or name == IGNORE or value == 0
+
+
+def _with_regions(labels: Values, order: tuple[int, ...] | None) -> LabelMap:
+    alone = {name: value if isinstance(value, tuple) else (value,) for name, value in labels.items()}
+    fixed = {name: values[0] for name, values in alone.items() if len(values) == 1 and _is_no_region(name, values[0])}
+    regions = {name: values for name, values in alone.items() if name not in fixed}
+    if order is None:
+        raise InputError(
+            "regions need `regions_class_order` beside them, the values as which they are written: add it, with a "
+            f"value for each of {', '.join(regions)}"
+        )
+    if len(order) != len(regions):
+        raise InputError(
+            f"`regions_class_order` needs a value for each region, {len(regions)} ({', '.join(regions)}): received "
+            f"{list(order)}; the background and '{IGNORE}' have none"
+        )
+    own = {values[0]: name for name, values in regions.items() if len(values) == 1}
+    known = fixed | {name: value for value, name in own.items() if value not in fixed.values()}
+    values = sorted({value for values in regions.values() for value in values})
+    named = labels_with(known, values)
+    name_of = {value: name for name, value in named.items()}
+    if unknown := [value for value in order if value not in name_of]:
+        raise InputError(
+            f"`regions_class_order` has {unknown[0]}, which no region has: known are {', '.join(map(str, values))}"
+        )
+    if fixed.get(IGNORE) in values:
+        raise InputError(f"the value {fixed[IGNORE]} of '{IGNORE}' is in a region: give it one of its own")
+    in_order = {name: named[name] for name in (*fixed, *(name_of[value] for value in values if value in name_of))}
+    written = zip(regions.items(), order, strict=True)
+    return LabelMap.from_json(
+        in_order,
+        tuple(
+            Region(name=name, labels=tuple(name_of[value] for value in of), writes=name_of[value])
+            for (name, of), value in written
+        ),
+    )
