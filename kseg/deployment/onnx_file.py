@@ -98,9 +98,10 @@ def describe_model(member: RunFolder) -> dict[str, str]:
     recipe = member.load_recipe()
     interface = ModelInterface.of_model(recipe, member.load_data_description())
     facts = interface.facts()
+    told = ("labels", *(["regions"] if "regions" in facts else []), "channels", "patch_size", "spacing_mm")
     info = {
         "name": recipe.name,
-        **{key: facts[key] for key in ("labels", "regions", "channels", "patch_size", "spacing_mm") if key in facts},
+        **{key: facts[key] for key in told},
         "scales": [{key: value for key, value in scale.items() if value is not None} for scale in facts["scales"]],
         "input": interface.patch_in_words(),
         MODEL_HASH: sha256_of(member.model),

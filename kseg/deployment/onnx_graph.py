@@ -247,7 +247,7 @@ def _sum(graph: _Graph, layer: keras.layers.Layer, *maps: str) -> str:
     return graph.node("Add", maps, layer.name)
 
 
-def _softmax(graph: _Graph, layer: Probabilities, x: str) -> str:
+def _probabilities(graph: _Graph, layer: Probabilities, x: str) -> str:
     maps = graph.cast(x, np.float32, "output_cast")
     if layer.overlap:
         return graph.node("Sigmoid", [maps], f"{layer.name}/sigmoid")
@@ -272,5 +272,5 @@ _WRITERS: dict[type, Callable[..., str]] = {
     MaxPool3D: _pool,
     PadToMultiple: _pad,
     CropLike: _crop,
-    Probabilities: _softmax,
+    Probabilities: _probabilities,
 }

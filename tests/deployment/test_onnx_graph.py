@@ -29,6 +29,7 @@ NETWORKS = {
     "stem, pooling by axis": ("kseg", {"filters": (3, 4), "stem_stride": (2, 1, 3), "pooling": ((2, 2, 1), (1, 2, 2))}),
     "wide stem, rates by level": ("kseg", {"filters": (3, 4), "stem_stride": 4, "dilation_rates": ((1, 3, 3), (2,))}),
     "no pooling, dropout": ("midl2021", {"filters": (4,), "pooling": 1, "dropout": 0.5}),
+    "regions": ("midl2021", SMALL | {"overlap": True}),
 }
 
 
