@@ -109,6 +109,8 @@ def _labels_of(found: "CaseList") -> dict[str, int] | None:
     if found.labels is not None:
         named = ", ".join(f"{value} {name}" for name, value in found.labels.in_files)
         say(f"labels: {named}")
+        if found.labels.regions:
+            say(f"regions: {', '.join(map(str, found.labels.regions))}")
         return None
     return _values_as_labels([case.label for case in found.cases if case.label.exists()])
 

@@ -155,8 +155,8 @@ def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace)
     fractions = {name: count / sum(voxels) for name, count in zip(names, voxels, strict=True)}
     listed = counts | ({"left out": len(manifest.left_out)} if manifest.left_out else {})
     say(f"prepared {target}: " + ", ".join(f"{count} {what}" for what, count in listed.items()))
-    for region in manifest.regions:
-        say(f"region {region.name}: {' + '.join(region.labels)}, written as {region.writes}")
+    if manifest.regions:
+        say(f"regions: {', '.join(map(str, manifest.regions))}")
     say("class fractions: " + ", ".join(f"{name} {fraction:.2%}" for name, fraction in fractions.items()))
     if partly := sum(case.partly_labelled for case in manifest.cases):
         share = sum(voxels) / sum(math.prod(case.shape) for case in manifest.cases)

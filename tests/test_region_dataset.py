@@ -10,10 +10,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
+from made_regions import LABELS, NESTED, SHAPE, ball, save, write
 from printed import last_json
 from recipes import recipe_text
 
-from kseg import evaluate, export, predict, prepare, train
+from kseg import evaluate, export, init, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.evaluation.scores import score_case
 from kseg.inference.postprocessing_choice import ClassChoice, PostProcessing, save_postprocessing
@@ -25,52 +26,8 @@ from kseg.storage.files import sha256_of
 from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.regions import Structures
 
-SHAPE = (24, 20, 22)
-RADII = (8, 5, 3)
-"""Voxels, of the whole, the core and the enhancing part."""
-VALUES = (1, 3, 2)
-"""Of what is in the whole alone, in the core too, in all three: as in KiTS, the innermost is not the highest."""
-LABELS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 2}
-NESTED = ((1, 2, 3), (2, 3), (2,))
 NAMES = {"background": 0, "oedema": 1, "active": 2, "necrosis": 3}
 BY_NAME = {"enhancing": ["active"], "whole": ["oedema", "necrosis", "active"], "core": ["active", "necrosis"]}
-IGNORE = 9
-
-
-def ball(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image and its label map: three balls within each other, brighter inwards, with some noise."""
-    rng = np.random.default_rng(seed)
-    centre = np.array(SHAPE) / 2 + rng.uniform(-2, 2, 3)
-    away = np.linalg.norm(np.indices(SHAPE).T - centre, axis=-1).T
-    labels, image = np.zeros(SHAPE, np.uint8), rng.normal(100, 4, SHAPE)
-    for value, radius in zip(VALUES, RADII, strict=True):
-        labels[away < radius] = value
-        image[away < radius] += 50
-    return image.astype(np.int16), labels
-
-
-def save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.2, 1.5, 1.0])), path)
-
-
-def write(folder: Path, labels: dict, partly: bool = False) -> None:
-    """Write ten cases, two of them to test, as nnU-Net has them."""
-    for number in range(10):
-        image, truth = ball(number)
-        if partly:
-            truth[..., 1::3] = IGNORE
-        part = "Ts" if number >= 8 else "Tr"
-        save(folder / f"images{part}" / f"case{number}_0000.nii.gz", image)
-        save(folder / f"labels{part}" / f"case{number}.nii.gz", truth)
-    described = {
-        "channel_names": {"0": "T1"},
-        "labels": labels | ({"ignore": IGNORE} if partly else {}),
-        "regions_class_order": list(VALUES),
-        "numTraining": 8,
-        "file_ending": ".nii.gz",
-    }
-    (folder / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 def recipe(name: str, **data: object) -> str:
@@ -127,9 +84,17 @@ def test_lists_and_names_are_the_same_regions_of_the_same_labels() -> None:
         np.testing.assert_array_equal(case.labels, ball(int(case.case[-1]))[1])
 
 
+def test_a_folder_that_names_regions_is_taken_as_it_is(capsys: pytest.CaptureFixture) -> None:
+    init.main(["lists", "--name", "taken"])
+    assert "regions: whole (label_1 + enhancing + label_3, written as label_1), core (" in capsys.readouterr().err
+
+
 def test_preparing_says_what_the_regions_are(capsys: pytest.CaptureFixture) -> None:
     prepare.main(["named.toml", "data.records=tfrecords/again"])
-    assert "region core: active + necrosis, written as necrosis" in capsys.readouterr().err
+    assert (
+        "core (active + necrosis, written as necrosis), enhancing (active, written as active)"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_run_has_a_sigmoid_for_each_region_and_is_validated_by_it() -> None:
@@ -339,10 +304,21 @@ def test_a_dataset_of_other_regions_is_another(capsys: pytest.CaptureFixture) ->
     described = DataDescription(channels=named.channels, labels=named.labels, regions=named.regions)
     assert described.difference(named) == ""
     assert described.difference(other).startswith(
-        "regions 'whole of oedema + necrosis + active, written as oedema, core"
+        "regions 'whole (oedema + necrosis + active, written as oedema), core (necro"
     )
     with pytest.raises(InputError, match="has labels"):
         evaluate.main(["lists", "--records", "tfrecords/other"])
+
+
+def test_a_run_goes_on_with_its_own_regions_alone() -> None:
+    train.main(["named.toml", "train.epochs=1"])
+    words = [
+        "data.records=tfrecords/other",
+        'data.regions={core=["necrosis", "active"], all=["oedema", "necrosis", "active"]}',
+    ]
+    prepare.main(["named.toml", *words, "--force"])
+    with pytest.raises(InputError, match="was trained on other channels, labels, annotated slices, regions"):
+        train.main(["named.toml", *words, "train.epochs=2", "--resume"])
 
 
 def test_a_recipe_that_says_no_regions_is_not_trained_on_some() -> None:

@@ -106,10 +106,7 @@ class DataDescription(BaseModel):
             {
                 "channels": ", ".join(one.channels),
                 "labels": ", ".join(f"{value} {name}" for name, value in one.label_map.to_json().items()),
-                "regions": ", ".join(
-                    f"{region.name} of {' + '.join(region.labels)}, written as {region.writes}"
-                    for region in one.regions
-                ),
+                "regions": ", ".join(map(str, one.regions)),
                 "data.spacing_mm": str(list(one.spacing_mm)),
             }
             for one in (manifest, self)

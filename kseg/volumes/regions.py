@@ -35,6 +35,10 @@ class Region(BaseModel):
     labels: tuple[str, ...]
     writes: str
 
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        return f"{self.name} ({' + '.join(self.labels)}, written as {self.writes})"
+
 
 @dataclass(frozen=True)
 class Structures:

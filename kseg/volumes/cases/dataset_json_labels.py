@@ -14,9 +14,9 @@ Values = Mapping[str, int | tuple[int, ...]]
 def label_map_of(said: DatasetJson, file: Path) -> LabelMap:
     """Return the label map of a description that has `labels`.
 
-    Where one of them is a list, all are regions: `regions_class_order` says, in their order, as which value each is
-    written. nnU-Net names the values of such a dataset by no more than their number; one that is a region by itself has
-    the region's name here, the others are `label_1` and so on.
+    Where one of them is a list of several values, all are regions: `regions_class_order` says, in their order, as which
+    value each is written. A list of one value is that value. nnU-Net names the values of such a dataset by no more than
+    their number; one that is a region by itself has the region's name here, the others are `label_1` and so on.
 
     Args:
         said: the description.
@@ -25,7 +25,10 @@ def label_map_of(said: DatasetJson, file: Path) -> LabelMap:
     Raises:
         InputError: the labels are none, or the regions cannot tell them apart.
     """
-    labels = said.labels or {}
+    labels = {
+        name: value[0] if isinstance(value, tuple) and len(value) == 1 else value
+        for name, value in (said.labels or {}).items()
+    }
     classes = {name: value for name, value in labels.items() if isinstance(value, int)}
     if len(classes) == len(labels):
         return LabelMap.from_json(classes)

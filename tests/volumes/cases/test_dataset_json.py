@@ -278,3 +278,9 @@ def test_regions_of_nnunet_are_read_with_what_each_is_written_as(labels, order, 
 def test_an_order_without_regions_is_passed_over_as_nnunet_does(tmp_path):
     labels = find_cases(described(tmp_path, V2 | {"regions_class_order": [1]}, "Tr/a_0000 =Tr/a")).labels
     assert labels == LabelMap.from_json(LABELS)
+
+
+def test_lists_of_one_value_are_classes_as_in_nnunet(tmp_path):
+    labels = {"labels": {"background": [0], "leg": [7]}}
+    found = find_cases(described(tmp_path, V2 | labels, "Tr/a_0000 =Tr/a")).labels
+    assert found == LabelMap.from_json(LABELS)
