@@ -96,7 +96,8 @@ from kseg import Segmenter, SegmentationLoss, build_network
 rng = np.random.default_rng(0)
 labels = rng.integers(0, 3, (6, 8, 8, 8)).astype(np.uint8)
 labels[::2][labels[::2] == 2] = 1  # class 2 is in every other volume: a replica alone would see another loss
-partly_labelled = sys.argv[4] == "partly"
+partly_labelled = sys.argv[4] != "wholly"
+regions = ((1, 2), (2,)) if sys.argv[4] == "partly, regions" else ()
 if partly_labelled:
     labels[::2, :3] = 3  # and so it would where one has fewer labelled voxels
 voxels = (labels[..., None] + rng.normal(size=(*labels.shape, 1))).astype(np.float32)
@@ -110,10 +111,10 @@ strategy = {
 }[sys.argv[3]]()
 assert strategy.num_replicas_in_sync == devices
 with strategy.scope():
-    network = build_network(
-        "midl2021", num_classes=3, filters=(2, 3), dilation_rates=(1, 2), implementation="reuse", dropout=0.0
-    )
-    loss = SegmentationLoss(parametric_tversky=1.0, cross_entropy=0.5, partly_labelled=partly_labelled)
+    options = {"num_classes": 2 if regions else 3, "overlap": bool(regions), "implementation": "reuse", "dropout": 0.0}
+    network = build_network("midl2021", filters=(2, 3), dilation_rates=(1, 2), **options)
+    kind = {"partly_labelled": partly_labelled, "regions": regions}
+    loss = SegmentationLoss(parametric_tversky=1.0, cross_entropy=0.5, **kind)
     model = Segmenter(network, loss, ["a", "b"])
     model.compile(keras.optimizers.SGD(0.5))
 start = np.concatenate([w.ravel() for w in model.get_weights()])
@@ -129,7 +130,7 @@ np.savez(sys.argv[2], compiled=len(compiled), start=start, weights=weights, **sc
 """
 
 
-@pytest.mark.parametrize("labelled", ["wholly", "partly"])
+@pytest.mark.parametrize("labelled", ["wholly", "partly", "partly, regions"])
 def test_two_replicas_of_batch_one_equal_one_of_batch_two(labelled, tmp_path):
     # SGD, because the bias before a norm has rounding noise for a gradient, which Adam would blow up.
     results = []
