@@ -64,7 +64,6 @@ class Budget(keras.callbacks.Callback):
         self._clock = clock or time.monotonic
         self._spent_before = spent_seconds
         self._origin: float | None = None
-        self._progress_before = 0.0
         self._first_steps: list[float] = []
         self._validations: list[float] = []
         self._looks: list[float] = []
@@ -103,11 +102,13 @@ class Budget(keras.callbacks.Callback):
 
     @property
     def left_seconds(self) -> float | None:
-        """Time until the run ends, if it goes on as fast as since this command began; None before a step is timed."""
-        gone = self.progress - self._progress_before
-        if self._origin is None or gone <= 0.0:
+        """Time until steps or minutes are used up, as fast as steps have been in this command; None before one is."""
+        timed = self.steps - self._done_before - 1  # the first compiles
+        if self._origin is None or timed < 1:
             return None
-        return (self._clock() - self._origin) * (1.0 - self.progress) / gone + self.validation_seconds
+        steps_left = self.options.epochs * self.options.steps_per_epoch - self.steps
+        by_steps = (self._clock() - self._origin) / timed * steps_left + self.validation_seconds
+        return min(by_steps, max(self.limit_seconds - self.spent_seconds, 0.0))
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Set this step's learning rate."""
@@ -127,7 +128,6 @@ class Budget(keras.callbacks.Callback):
             self._check_steps(took)
         elif self.steps > self._done_before:
             self._origin = self._clock()
-            self._progress_before = self.progress
         if self.spent_seconds + took + self.validation_seconds > self.limit_seconds:
             self.model.stop_training = True
 
