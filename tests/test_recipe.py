@@ -118,6 +118,14 @@ def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
         ),
         ("data.labels={0 = 'background'}", "'data.labels': it must have the names first, .* {0 = 'background'}"),
         ("data.classes=soleus", "'data.classes': it must be a list of texts, as in ['soleus']. Received 'soleus'"),
+        (
+            "data.codes={liver=['10200004', 'SCT']}",
+            "'data.codes.liver': it must be three texts, as in ['10200004', 'SCT', 'Liver']. Received ['1020",
+        ),
+        (
+            "data.codes={liver=['10200004', 'SCT', 'a\\\\b']}",
+            "'data.codes.liver': it must have a code's value, its scheme and its meaning, .* without backslashes",
+        ),
         ("data.spacing_mm=[1, 1]", "'data.spacing_mm': it must have three numbers, one for each axis. Received [1, 1]"),
         ("data.memory_gb=0.5", "'data.memory_gb': it must be a number of 1 or more. Received 0.5"),
         (

@@ -23,7 +23,11 @@ else:
     import tomli as tomllib
 
 
-ADDED = {"data": ("regions", "annotated_slices"), "train": ("start_from", "frozen"), "evaluation": ("ensemble",)}
+ADDED = {
+    "data": ("regions", "codes", "annotated_slices"),
+    "train": ("start_from", "frozen"),
+    "evaluation": ("ensemble",),
+}
 """Keys that earlier versions did not have, by section: where they are not used, a recipe is what it was."""
 KEY = re.compile(r'\s*[A-Za-z_][\w-]*(\.([\w-]+|"[^"]*"))*\s*', re.ASCII)  # as TOML writes it; a path has more in it
 

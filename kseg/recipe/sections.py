@@ -15,6 +15,7 @@ from kseg.recipe.types import (
     MIN_MUSCLE_SCALE,
     PLANNED,
     Axis,
+    Codes,
     Labels,
     LabelValue,
     Name,
@@ -62,6 +63,10 @@ class Data(Section):
         {},
         description="structures to learn instead of the classes: region name -> names of its labels; they may overlap, "
         "but tell the labels apart",
+    )
+    codes: Codes = Field(
+        {},
+        description="class or region -> its code in DICOM SEG: value, scheme and meaning; others are coded as tissue",
     )
     annotated_slices: Axis | NoAxis = Field(
         "none",

@@ -66,6 +66,17 @@ def _names_first(labels: Any) -> Any:
     return labels
 
 
+def _for_dicom(code: tuple[str, str, str]) -> tuple[str, str, str]:
+    for text, longest in zip(code, LONGEST_IN_CODE, strict=True):
+        if not text.strip() or len(text) > longest or "\\" in text or not text.isprintable():
+            value, scheme, meaning = LONGEST_IN_CODE
+            raise ValueError(
+                "it must have a code's value, its scheme and its meaning, as in ['10200004', 'SCT', 'Liver'], "
+                f"none empty, of at most {value}, {scheme} and {meaning} characters, without backslashes"
+            )
+    return code
+
+
 def _form_of_rates(value: Any) -> str:
     return "per level" if isinstance(value, list | tuple) and any(isinstance(v, list | tuple) for v in value) else "all"
 
@@ -84,6 +95,11 @@ Regions = Annotated[
     dict[str, tuple[str, ...]],
     Field(examples=[{"calf": ["soleus", "gastrocnemius"], "soleus": ["soleus"]}]),
 ]
+LONGEST_IN_CODE = (16, 16, 64)
+"""Characters that DICOM takes for a code's value, scheme and meaning."""
+Code = Annotated[tuple[str, str, str], AfterValidator(_for_dicom), Field(examples=[["10200004", "SCT", "Liver"]])]
+"""What DICOM calls something: the code's value, the scheme that it is from, and its meaning in words."""
+Codes = Annotated[dict[str, Code], Field(examples=[{"liver": ["10200004", "SCT", "Liver"]}])]
 ZeroToOneRange = Annotated[tuple[ZeroToOne, ZeroToOne], AfterValidator(_in_order)]
 Amounts = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], AfterValidator(_in_order)]
 Positives = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]

@@ -11,6 +11,7 @@ from kseg.records.manifest import Manifest
 from kseg.records.scans import PHANTOM
 from kseg.records.write import preparation_hash
 from kseg.simulation.phantom import LABELS
+from kseg.volumes.dicom_seg.segments import check_codes
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.regions import regions_by_name
 
@@ -26,8 +27,10 @@ def check_preparation_keys(recipe: Recipe, manifest: Manifest) -> None:
         manifest: of the dataset in `data.records`.
 
     Raises:
-        InputError: a key of the section 'data' contradicts the manifest.
+        InputError: a key of the section 'data' contradicts the manifest, or gives a code to what is not in it.
     """
+    labels = manifest.label_map
+    check_codes(recipe.data.codes, {*labels.foreground_names, *recipe.data.labels} - {labels.names[0]})
     for key, prepared, said in _contradictions(recipe.data, manifest):
         raise InputError(
             f"'{recipe.data.records}' was prepared with data.{key} = {toml_value(prepared)}, the recipe says "

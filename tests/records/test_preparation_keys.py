@@ -114,3 +114,17 @@ def test_a_class_named_ignore_is_not_what_is_ignored(manifest: Callable[..., Man
     for words in (LABELS, LABELS.replace("}", ", ignore = 8}")):
         with pytest.raises(InputError, match="was prepared with"):
             check(ignoring, words)
+
+
+def test_codes_are_of_what_is_in_the_dataset_or_among_the_labels_of_the_recipe(
+    manifest: Callable[..., Manifest],
+) -> None:
+    code = '["91727004", "SCT", "Muscle"]'
+    prepared = manifest(LABELS)
+    check(prepared, f"data.codes={{muscle={code}}}")
+    check(prepared, MORE, "data.classes=['muscle']", f"data.codes={{bone={code}}}")
+    for name in ("bone", "background"):
+        with pytest.raises(
+            InputError, match=rf"data\.codes has '{name}', which is no class or region: known are muscle"
+        ):
+            check(prepared, f"data.codes={{{name}={code}}}")

@@ -16,7 +16,7 @@ from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
 from kseg.volumes.formats.dicom_magic import is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
-from kseg.volumes.formats.dicom_stack import stack_of
+from kseg.volumes.formats.dicom_stack import Stack, stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of
 from kseg.volumes.formats.extensions import DICOM_EXTENSIONS
 from kseg.volumes.formats.header import Header, Read, damaged_file
@@ -35,17 +35,26 @@ def open_dicom(path: Path) -> Header:
         InputError: there is no series, or several; a file is damaged, of colours, or one slice of a series that its
             folder would stand for; and as `stack_of`.
     """
-    files = _files_of(path) if path.is_dir() else [_file(path)]
-    planes = [plane for file in files if file.pixels for plane in planes_of(file, file.pixels)]
-    frames = len(files) == 1 and is_multi_frame(files[0])
-    where = f"the series in '{path}'" if path.is_dir() else f"'{path}'"
-    stack = stack_of(planes, where, "frame" if frames else "slice")
+    stack, _ = stack_in(path)
     dtype = type_of([(plane.pixels, plane.rescale) for plane in stack.planes])
     rows, columns = stack.planes[0].pixels.shape
     shape = (columns, rows, len(stack.planes))
     return Header(
         shape, dtype, stack.affine, stack.placed, _reader(stack.planes, dtype), stack.unstated, stack.unstated_axes
     )
+
+
+def stack_in(path: Path) -> tuple[Stack, list[DicomFile]]:
+    """Return the planes of the one series in a folder, or of a file of many frames, in order; and their files.
+
+    Raises:
+        InputError: as `open_dicom` does.
+    """
+    files = _files_of(path) if path.is_dir() else [_file(path)]
+    planes = [plane for file in files if file.pixels for plane in planes_of(file, file.pixels)]
+    frames = len(files) == 1 and is_multi_frame(files[0])
+    where = f"the series in '{path}'" if path.is_dir() else f"'{path}'"
+    return stack_of(planes, where, "frame" if frames else "slice"), files
 
 
 def _reader(planes: tuple[Plane, ...], dtype: np.dtype) -> Read:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import Dataset, dcmread
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     UID,
     EnhancedUSVolumeStorage,
@@ -23,8 +24,9 @@ from kseg.volumes.formats.dicom_pixels import Pixels, find_pixels
 from kseg.volumes.formats.header import damaged_file
 
 TAGS = [  # all that is asked for: a series may have 1500 files, and the rest of their tags is passed over
-    *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"),
-    *("SeriesDescription", "Modality", "ImageType", "InstanceNumber", "NumberOfSlices"),
+    *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "Modality"),
+    *("ImageType", "InstanceNumber", "NumberOfSlices"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "SliceThickness"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PresentationLUTShape"),
@@ -92,6 +94,16 @@ def read_file(path: Path) -> DicomFile | None:
             number = tags.get_item("SeriesNumber")  # not as a number, which a file of one series need not have
             series = in_a_line(tags.get("SeriesInstanceUID", "")), in_a_line(number.value or "" if number else "")
             return DicomFile(path, kind, *series, tags, pixels)
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a file says, before its tags, that it holds labels.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with dicom_errors(path):
+        return LABELS in UID(str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))).name
 
 
 def _pixels_of(path: Path, tags: Dataset, kind: UID, file: BinaryIO) -> Pixels | None:

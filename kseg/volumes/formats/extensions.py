@@ -11,6 +11,8 @@ NIFTI_EXTENSIONS = (".nii.gz", ".nii")
 META_IMAGE = (".mha", ".mhd")
 NRRD = (".nrrd", ".nhdr")
 EXTENSIONS = (*NIFTI_EXTENSIONS, *META_IMAGE, *NRRD)
+DICOM_SEG = ".seg.dcm"
+"""How the DICOM SEG beside a mask is called after the mask's stem."""
 
 
 def split_name(path: Path) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""Masks as DICOM SEG, beside the series that they are of."""
