@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kseg.inference.predictor import Predictor
     from kseg.inference.trust import Trust
     from kseg.recipe.types import Spacing
+    from kseg.volumes.dicom_seg.predictions import SegWriter
     from kseg.volumes.prediction_inputs import Inputs
     from kseg.volumes.prediction_outputs import Output
     from kseg.volumes.volume_stream import VolumeStream
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("grpc", "rest")
 ASSUMED = "data.assume_spacing_mm"
+CODES = "data.codes"
 OF_ANNOTATION = ("data.annotated_slices", "data.empty_slices")
 
 
@@ -45,13 +47,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.volumes.prediction_outputs import plan_outputs
 
     paths, changes, of_files = _sorted_words(arguments)
+    if arguments.dicom_seg:
+        from kseg.volumes.dicom_seg.write import require_highdicom
+
+        require_highdicom()
     assumed = load_recipe(None, of_files).data.assume_spacing_mm
     predictor = _open_predictor(arguments, changes)
     inputs = _find_inputs(arguments, paths, predictor)
     open_annotation = _annotation(arguments, of_files, predictor, len(inputs.scans) + len(inputs.refused))
+    seg_writer = _seg_writer(arguments, of_files, predictor)
     check_writable(out)
     table = VolumeTable(out)
-    outputs, refused = plan_outputs(inputs.scans, out, arguments.force, arguments.uncertainty)
+    outputs, refused = plan_outputs(inputs.scans, out, arguments.force, arguments.uncertainty, arguments.dicom_seg)
     written = [path.resolve() for one in outputs for path in (one.path, one.uncertainty) if path]
     if arguments.annotation and Path(arguments.annotation).resolve() in written:
         raise InputError(f"--annotation '{arguments.annotation}' would be written over: choose another --out")
@@ -66,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             check_writable(out)  # a disk that is full by now need not be told so after minutes
             with refusals_told():
-                _segment_file(output, predictor, assumed or predictor.assume_spacing_mm, table, done, open_annotation)
+                _segment_file(
+                    output, predictor, assumed or predictor.assume_spacing_mm, table, done, open_annotation, seg_writer
+                )
         except InputError as error:
             done.fail(output.scan.path, str(error))
     if arguments.rank:
@@ -82,6 +91,7 @@ class _Done:
 
     inputs: int
     written: list[str] = field(default_factory=list)
+    dicom_seg: list[str] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -120,6 +130,7 @@ class _Done:
 
         return {
             "written": self.written,
+            "dicom_seg": self.dicom_seg,
             "volumes": self.volumes,
             "least_trusted_first": ranked(self.trust),
             "failed": list(self.failed),
@@ -144,12 +155,12 @@ def _sorted_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str],
 
     overrides = [word for word in arguments.words if is_override(word)]
     changes = [word for word in overrides if word.startswith("evaluation.")]
-    keys = (ASSUMED, *(OF_ANNOTATION if arguments.annotation else ()))
-    of_files = [word for word in overrides if word.partition("=")[0] in keys]
+    keys = (ASSUMED, *(OF_ANNOTATION if arguments.annotation else ()), *([CODES] if arguments.dicom_seg else ()))
+    of_files = [word for word in overrides if word.partition("=")[0].startswith(keys)]
     if others := [word for word in overrides if word not in (*changes, *of_files)]:
         raise InputError(
             f"'{others[0]}' is no scan that is there, nor a change that can be made: those are evaluation.KEY=VALUE "
-            f"and {ASSUMED}=[i, j, k], and with --annotation {' and '.join(OF_ANNOTATION)}"
+            f"and {ASSUMED}=[i, j, k], with --annotation {' and '.join(OF_ANNOTATION)}, and with --dicom-seg {CODES}"
         )
     paths = [Path(word) for word in arguments.words if word not in overrides]
     if arguments.split is None and not paths:
@@ -188,6 +199,19 @@ def _annotation(
         )
     path = Path(arguments.annotation)
     return lambda image, assumed: open_annotation(path, image, label_map, annotation, assumed)
+
+
+def _seg_writer(arguments: argparse.Namespace, of_files: Sequence[str], predictor: "Predictor") -> "SegWriter | None":
+    """Return what writes DICOM SEG; None without `--dicom-seg`."""
+    if not arguments.dicom_seg:
+        return None
+    from kseg.volumes.dicom_seg.predictions import SegWriter
+    from kseg.volumes.dicom_seg.segments import check_codes
+
+    said = load_recipe(None, of_files).data.codes
+    if predictor.structures:
+        check_codes(said, predictor.structures)
+    return SegWriter(predictor.structures, {**predictor.codes, **said}, predictor.algorithm)
 
 
 def _find_inputs(arguments: argparse.Namespace, paths: Sequence[Path], predictor: "Predictor") -> "Inputs":
@@ -229,6 +253,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="write beside each mask, as NAME_uncertainty, the entropy of each voxel: 0 where one class is certain, "
         "100 where all are alike",
+    )
+    parser.add_argument(
+        "--dicom-seg",
+        action="store_true",
+        help="write beside each mask of a DICOM series, as NAME.seg.dcm, a DICOM SEG that refers to it; with "
+        f"{CODES} codes for its segments, where the run has none",
     )
     parser.add_argument("--force", action="store_true", help="replace label maps that kseg wrote there before")
     parser.add_argument(
@@ -291,6 +321,7 @@ def _segment_file(
     table: "VolumeTable",
     done: _Done,
     open_annotation: "OpenAnnotation | None",
+    seg_writer: "SegWriter | None" = None,
 ) -> None:
     """Segment one scan and write its label map and its volumes; nothing of it stays in memory."""
     from kseg.console.terminal import progress
@@ -335,6 +366,13 @@ def _segment_file(
     done.trust[str(output.path)] = trust_of(found)
     told = ", ".join(f"{structure} {volume:.1f} ml" for structure, volume in volumes.items())
     say(f"{output.path}: {told or 'no structure'}{expected_words(found)}")
+    if seg_writer:
+        by_hand = annotated is not None
+        for line in seg_writer.write(output.dicom_seg, mask, scan.channels[0], image.stored, by_hand):
+            say(line)
+        done.dicom_seg.append(str(output.dicom_seg))
+    elif output.earlier_dicom_seg:
+        say(f"note: '{output.earlier_dicom_seg}' is of an earlier mask: --dicom-seg writes it anew")
 
 
 if __name__ == "__main__":

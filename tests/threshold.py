@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kseg.inference.predictor import Segmentation
+from kseg.volumes.dicom_seg.algorithm import Algorithm
 from kseg.volumes.volume_stream import VolumeStream, gather
 
 
@@ -21,6 +22,8 @@ class Threshold:
         self.channels, self.assume_spacing_mm = channels, assume_spacing_mm
         self.identity: dict[str, Any] = {"run": "a threshold"}
         self.structures = {"bright": (value,)}
+        self.codes: dict[str, tuple[str, str, str]] = {}
+        self.algorithm = Algorithm("a threshold")
         self.begins = 0
 
     def start(self) -> str:

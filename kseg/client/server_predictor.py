@@ -13,8 +13,9 @@ from kseg.client.retry import Deadline, with_retries
 from kseg.client.signatures import Signature, choose_signature, signatures_of
 from kseg.console.errors import InputError
 from kseg.inference.predictor import Progress, Segmentation
-from kseg.recipe.types import Spacing
+from kseg.recipe.types import Code, Spacing
 from kseg.volumes.channels import check_channels
+from kseg.volumes.dicom_seg.algorithm import Algorithm
 from kseg.volumes.volume_stream import VolumeStream, gather
 
 SECONDS = 600.0
@@ -53,6 +54,8 @@ class ServerPredictor:
         self.assume_spacing_mm: Spacing = ()
         self.channel_names: tuple[str, ...] = ()
         self.structures: dict[str, tuple[int, ...]] = {}
+        self.codes: dict[str, Code] = {}
+        self.algorithm = Algorithm(model)
         self.seen = None
         self.labels_in_files = None
 

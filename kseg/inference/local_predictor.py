@@ -1,5 +1,6 @@
 """A trained run, loaded here, on this machine's processor or GPU."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from kseg.inference.load_network import LoadNetwork, load_keras
 from kseg.inference.predictor import Progress, Segmentation
 from kseg.runs.trained_run import open_trained
 from kseg.volumes.channels import check_channels
+from kseg.volumes.dicom_seg.algorithm import Algorithm
 from kseg.volumes.volume_stream import VolumeStream
 
 
@@ -37,6 +39,14 @@ class LocalPredictor:
         self.seen = description.seen
         self.labels_in_files = (replace(description.label_map, ignore=description.ignore), description.annotation)
         self.structures = description.label_map.structure_values
+        self.codes = self._trained.recipe.data.codes
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The run's name, and the hash of its model, or of the hashes of several."""
+        hashes = self._trained.model_hashes()
+        together = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        return Algorithm(self._trained.recipe.name, together)
 
     def start(self) -> str:
         """Load the models, or the engines; return what a user should know of how volumes are segmented."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kseg.recipe.types import Spacing
+from kseg.recipe.types import Code, Spacing
 from kseg.runs.seen_scans import SeenScans
 from kseg.volumes.annotated_slices import Annotation
+from kseg.volumes.dicom_seg.algorithm import Algorithm
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.volume_stream import VolumeStream
 
@@ -58,6 +59,14 @@ class Predictor(Protocol):
     @property
     def structures(self) -> Mapping[str, Collection[int]]:
         """Each structure's name and its label values, without the background; empty where they are not known."""
+
+    @property
+    def codes(self) -> Mapping[str, Code]:
+        """DICOM's codes of structures, by name, of those to which the recipe gives one."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What a DICOM SEG says that it was made by."""
 
     @property
     def labels_in_files(self) -> tuple[LabelMap, Annotation] | None:

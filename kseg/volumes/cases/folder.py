@@ -10,8 +10,9 @@ import numpy as np
 from kseg.console.errors import InputError
 from kseg.storage.ownership import BY_SYSTEMS
 from kseg.volumes.formats.data_files import files_of
+from kseg.volumes.formats.dicom_file import is_segmentation
 from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
-from kseg.volumes.formats.extensions import DICOM_EXTENSIONS, EXTENSIONS, split_name
+from kseg.volumes.formats.extensions import DICOM_EXTENSIONS, DICOM_SEG, EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.labels import MAX_VALUES
 from kseg.volumes.volume_stream import VolumeStream, stream_of_file
@@ -79,16 +80,20 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, str | None]]:
 
 
 def _slices(files: list[Path]) -> tuple[set[Path], dict[Path, str]]:
-    """Return which of a folder's files are DICOM, and what is wrong with others that should be."""
+    """Return which of a folder's files are DICOM, and what is wrong with others that should be.
+
+    A DICOM SEG beside a mask is no slice: a folder of masks is none of scans.
+    """
     slices, troubles = set(), {}
     for file in files:
         try:
-            if is_dicom(file):
+            if is_dicom(file) and not (file.name.endswith(DICOM_SEG) and is_segmentation(file)):
                 slices.add(file)
         except InputError as error:
             troubles[file] = str(error)
     if not slices:  # beside slices they are told when the series is opened
-        named = (file for file in files if file not in troubles and file.name.lower().endswith(DICOM_EXTENSIONS))
+        left = (file for file in files if file not in troubles and not is_dicom(file))
+        named = (file for file in left if file.name.lower().endswith(DICOM_EXTENSIONS))
         troubles |= {file: f"'{file}' is no DICOM file, though it is named as one: fetch it anew." for file in named}
     return slices, troubles
 
