@@ -23,7 +23,11 @@ from keras import backend
 from kseg.nn.cpu_features import bfloat16_is_faster, convolutions_are_fast, on_tensorflows_cpu
 
 IMPLEMENTATIONS = ("auto", "direct", "reuse")
+PLAIN = "plain"
+"""Of exports: what is fastest without XLA, which a server may lack."""
 MANY_CHANNELS = 64
+MANY_CHANNELS_PLAIN = 128
+"""The same without XLA, where each shift and each sum goes through memory by itself."""
 FEW_FILTERS = 8
 MAX_WIDENED = 64 * 32
 """Channels times filters of a kernel that a transposed convolution widens: with more, on few voxels, it is slower."""
@@ -33,7 +37,7 @@ MAX_TERMS = 128
 
 def check_implementation(implementation: str) -> None:
     """Raise `ValueError` for a name that is no implementation."""
-    if implementation not in IMPLEMENTATIONS:
+    if implementation not in (*IMPLEMENTATIONS, PLAIN):
         raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}. Received {implementation!r}.")
 
 
@@ -47,12 +51,14 @@ def reuses(
     """Say whether a convolution reuses its multiplications: told to, or because it is faster.
 
     Args:
-        implementation: one of `IMPLEMENTATIONS`.
+        implementation: one of `IMPLEMENTATIONS`, or `PLAIN`.
         kernel_shape: `(kx, ky, kz, channels, filters)`.
         rates: dilation rates.
         upsample: factors along x, y, z.
         dtype: of the maps.
     """
+    if implementation == PLAIN:
+        return max(upsample) > 1 or (len(rates) > 1 and kernel_shape[-2] >= MANY_CHANNELS_PLAIN)
     return implementation == "reuse" or (
         implementation == "auto" and _reuse_is_faster(kernel_shape, rates, upsample, dtype)
     )

@@ -28,7 +28,11 @@ X, Y, Z = 2, 3, 4  # axes of `(maps, batch, x, y, z)`: shifts and sums run over 
 
 
 def reused_convolutions(
-    x: KerasTensor, kernel: KerasTensor, dilation_rates: Sequence[int], upsample: Sizes = (1, 1, 1)
+    x: KerasTensor,
+    kernel: KerasTensor,
+    dilation_rates: Sequence[int],
+    upsample: Sizes = (1, 1, 1),
+    plain: bool = False,
 ) -> KerasTensor:
     """Up-sample `x`, convolve it with one kernel at every rate, "same" size, and concatenate.
 
@@ -39,6 +43,7 @@ def reused_convolutions(
         kernel: `(kx, ky, kz, channels, filters)`, odd sizes.
         dilation_rates: distance in (up-sampled) voxels between the taps, one a branch.
         upsample: factors of nearest-neighbour up-sampling along x, y, z.
+        plain: as operations that need no XLA, for exports; they have the backend's own gradient.
 
     Returns:
         `(batch, u x, u y, u z, rates * filters)`, the maps of the first rate first.
@@ -48,6 +53,8 @@ def reused_convolutions(
     dtype = backend.standardize_dtype(x.dtype)
     if transposes(kernel.shape, rates, factors, dtype):
         return transposed_convolution(x, kernel, factors)
+    if plain:
+        return _in_places(_products_and_sums(x, kernel, rates, factors), factors)
     if dtype in HALVES and on_tensorflows_cpu():  # which has no fast loops of halves
         x, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
 
@@ -70,8 +77,12 @@ def reused_convolutions(
 
 def _convolve(x: KerasTensor, kernel: KerasTensor, rates: Sequence[int], upsample: Sizes) -> KerasTensor:
     maps = compiled(_products_and_sums, rates=rates, upsample=upsample)(x, kernel)
+    return _in_places(maps, upsample)  # not compiled: XLA would sum element by element in this order
+
+
+def _in_places(maps: KerasTensor, upsample: Sizes) -> KerasTensor:
+    """Return what `_products_and_sums` returns as `(batch, ux x, uy y, uz z, rates * filters)`."""
     # Neighbours along z lie in memory as channels do, so that one transposition puts all phases in their places.
-    # It is not compiled: XLA would sum element by element in this order.
     return _unfold(ops.transpose(maps, (1, 2, 3, 4, 0)), upsample[2])
 
 

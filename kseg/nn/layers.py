@@ -7,7 +7,7 @@ import keras
 from keras import KerasTensor, ops
 
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
-from kseg.nn.implementation_choice import check_implementation, reuses
+from kseg.nn.implementation_choice import PLAIN, check_implementation, reuses
 from kseg.nn.kernel_reuse import reused_convolutions
 from kseg.nn.norms import (
     fast_batch_norm,
@@ -38,7 +38,8 @@ class SharedDilatedConv3D(keras.layers.Layer):
         upsample: nearest-neighbour up-sampling of the input before the convolution, per axis or one for all.
         implementation: `"direct"`, plain dilated convolutions of the up-sampled volume; `"reuse"`, the same numbers
             with the multiplications shared by rates and up-sampled voxels (`kseg.nn.kernel_reuse`); `"auto"`, the
-            faster one for this layer (`kseg.nn.implementation_choice`). Weights are the same: one loads the other's.
+            faster one for this layer (`kseg.nn.implementation_choice`); `"plain"`, the faster one without XLA, for
+            exports. Weights are the same: one loads the other's.
         norm: `"batch"`, statistics over the batch and space; `"instance"`, each sample's and map's own; `"group"`, each
             sample's and branch's own. Only `"batch"` keeps moving averages.
         negative_slope: 0 for ReLU; above, leaky ReLU.
@@ -137,7 +138,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
         if not (training and self.trainable):  # as Keras' own norm: statistics of what does not learn stay as they are
             mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
             mean = mean - ops.cast(bias, mean.dtype)
-            if self.implementation == "direct":
+            if self.implementation in ("direct", PLAIN):
                 return scale_and_shift(maps, mean, variance, scale, shift, **constants, summand=summand)
             one_pass = compiled(scale_and_shift, **constants)
             return one_pass(maps, mean, variance, scale, shift, summand=summand)
@@ -157,10 +158,13 @@ class SharedDilatedConv3D(keras.layers.Layer):
         kernel, rates = ops.copy(self.kernel), self.dilation_rates  # a tensor: custom gradients take no variables
         own = [] if self.share_kernel else ops.unstack(kernel, axis=0)
         if reuses(self.implementation, self.kernel.shape[-5:], rates, self.upsample, self.compute_dtype):
+            plain = self.implementation == PLAIN
             if self.share_kernel:
-                return reused_convolutions(x, kernel, rates, self.upsample)
-            branches = zip(own, rates, strict=True)
-            return ops.concatenate([reused_convolutions(x, k, (rate,), self.upsample) for k, rate in branches], axis=-1)
+                return reused_convolutions(x, kernel, rates, self.upsample, plain)
+            branches = [
+                reused_convolutions(x, k, (rate,), self.upsample, plain) for k, rate in zip(own, rates, strict=True)
+            ]
+            return ops.concatenate(branches, axis=-1)
         x = upsample_nearest(x, self.upsample)
         return dilated_convolutions(x, own or [kernel] * len(rates), rates)
 
@@ -218,7 +222,7 @@ class OutputConv3D(keras.layers.Conv3D):
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """Return the convolution of `inputs` `(batch, x, y, z, channels)`, without bias."""
         if reuses(self.implementation, kernel.shape, (1,), self.upsample, self.compute_dtype):
-            return reused_convolutions(inputs, ops.copy(kernel), (1,), self.upsample)
+            return reused_convolutions(inputs, ops.copy(kernel), (1,), self.upsample, self.implementation == PLAIN)
         return super().convolution_op(upsample_nearest(inputs, self.upsample), kernel)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
@@ -251,7 +255,7 @@ class Probabilities(keras.layers.Softmax):
         """Return probabilities of `maps` `(batch, x, y, z, classes)`, which sum to 1 if these exclude each other."""
         if self.overlap:
             return ops.sigmoid(maps)
-        return super().call(maps) if self.implementation == "direct" else compiled(_softmax)(maps)
+        return super().call(maps) if self.implementation in ("direct", PLAIN) else compiled(_softmax)(maps)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

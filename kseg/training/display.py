@@ -26,7 +26,7 @@ class Display(keras.callbacks.Callback):
         super().__init__()
         self.budget = budget
         self.class_names = class_names
-        self._dice = 0.0
+        self._validated = ""
         self._compiling: _Compiling | None = None
         self._pace = Pace()
         self._bar = Bar(
@@ -57,7 +57,7 @@ class Display(keras.callbacks.Callback):
             self._compiling.end()
             self._compiling = None
             self._pace.told()
-        now = f"loss {float((logs or {})['loss']):.4f}{self._best()}, {self._progress()}"
+        now = f"loss {float((logs or {})['loss']):.4f}{self._validated}, {self._progress()}"
         self._bar.update(self._task, completed=batch + 1, now=now, refresh=True)
         if self._pace.is_due:
             stderr.print(f"epoch {self._epoch:4d}  step {batch + 1} of {self.params['steps']}, {now}", soft_wrap=True)
@@ -69,7 +69,7 @@ class Display(keras.callbacks.Callback):
             return
         self._pace.told()
         logs = logs or {}
-        self._dice = max(self._dice, logs["val_dice"])
+        self._validated = f", val Dice {logs['val_dice']:.3f} after epoch {epoch + 1}"
         dice = ", ".join(f"{name} {logs[f'val_dice_{name}']:.3f}" for name in self.class_names)
         penalties = f"  alpha {logs['alpha']:.3f}" if "alpha" in logs else ""
         stderr.print(
@@ -77,9 +77,6 @@ class Display(keras.callbacks.Callback):
             f"{logs['val_dice']:.3f} ({dice}){penalties}  {self._progress()}",
             soft_wrap=True,
         )
-
-    def _best(self) -> str:
-        return f", best val Dice {self._dice:.3f}" if self._dice else ""
 
     def _progress(self) -> str:
         """How far the run is, and how long it still takes."""

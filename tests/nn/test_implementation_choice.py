@@ -76,6 +76,15 @@ def test_without_onednn_everything_is_reused(monkeypatch):
     assert implementation_choice.reuses("auto", LEVEL, RATE)
 
 
+def test_plain_reuses_what_pays_without_xla(monkeypatch):
+    on(monkeypatch, bfloat16=True)
+    plain = implementation_choice.PLAIN
+    assert all(implementation_choice.reuses(plain, kernel, RATES, HIGHER) for kernel in (LEVEL, OUTPUT, DEEP))
+    assert implementation_choice.reuses(plain, (3, 3, 3, 128, 64), RATES)
+    assert not any(implementation_choice.reuses(plain, kernel, RATES) for kernel in (LEVEL, STEM, DEEP))
+    assert not implementation_choice.reuses(plain, (3, 3, 3, 128, 64), RATE)
+
+
 def test_told_is_told(monkeypatch):
     on(monkeypatch, bfloat16=True)
     assert implementation_choice.reuses("reuse", LEVEL, RATE, dtype="bfloat16")

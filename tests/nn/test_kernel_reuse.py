@@ -95,7 +95,10 @@ def test_value_and_gradients_equal_plain_loops_in_float64(shape, sizes, rates, f
     def reuse(x, kernel):
         return reused_convolutions(x, kernel, rates, factors)
 
-    for function in (direct, reuse):
+    def plain(x, kernel):
+        return reused_convolutions(x, kernel, rates, factors, plain=True)
+
+    for function in (direct, reuse, plain):
         found = value_and_gradients(function, arrays, upstream.astype(np.float32))
         for one, other, relative in zip(found, wanted, (1e-5, 1e-4, 1e-4), strict=True):
             assert_close(one, other, relative)

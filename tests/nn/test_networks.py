@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 from kseg import build_network
+from kseg.nn.implementation_choice import PLAIN
 from kseg.nn.networks import trainable_parameters, with_options
 
 SMALL = {"filters": (2, 3), "dilation_rates": (1, 2)}
@@ -153,3 +154,21 @@ def test_dropout_leaves_out_whole_maps_in_training_only():
 def test_a_wrong_option_is_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         build_network(**arguments)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_plain_network_is_the_same_without_xla(norm):
+    import tensorflow as tf
+
+    fast = build_network("midl2021", implementation="reuse", num_classes=3, norm=norm, **SMALL)
+    plain = with_options(fast, implementation=PLAIN)
+    patches = np.random.default_rng(0).normal(size=(2, 8, 12, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(plain.predict_on_batch(patches), fast.predict_on_batch(patches), atol=1e-5)
+
+    def compiled_parts(network):
+        function = tf.function(lambda x: network(x, training=False))
+        graph = function.get_concrete_function(tf.TensorSpec((None, None, None, None, 1))).graph.as_graph_def()
+        return [part for part in graph.library.function if part.attr["_XlaMustCompile"].b]
+
+    assert compiled_parts(plain) == []
+    assert compiled_parts(fast) != []

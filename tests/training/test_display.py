@@ -53,7 +53,7 @@ def test_a_file_has_a_line_each_half_minute(clock: Clock, file: io.StringIO) -> 
     ]
 
 
-def test_a_line_has_the_best_dice_so_far_and_the_time_that_is_left(clock: Clock, file: io.StringIO) -> None:
+def test_a_line_has_the_latest_dice_and_the_time_that_is_left(clock: Clock, file: io.StringIO) -> None:
     budget = SimpleNamespace(has_compiled=True, progress=0.25, left_seconds=8000.0)
     made = shown(budget)
     for epoch, dice in enumerate((0.8, 0.7)):
@@ -64,7 +64,7 @@ def test_a_line_has_the_best_dice_so_far_and_the_time_that_is_left(clock: Clock,
         budget.progress, budget.left_seconds = 0.5, 100.0
     assert file.getvalue().splitlines()[-3:] == [
         "epoch    1  loss 0.5000  val loss 0.6000  val Dice 0.800 (soleus 0.800)  25% of the run, 2 h 13 min left",
-        "epoch    2  step 1 of 50, loss 0.5000, best val Dice 0.800, 50% of the run, 2 min left",
+        "epoch    2  step 1 of 50, loss 0.5000, val Dice 0.800 after epoch 1, 50% of the run, 2 min left",
         "epoch    2  loss 0.5000  val loss 0.6000  val Dice 0.700 (soleus 0.700)  50% of the run, 2 min left",
     ]
 

@@ -25,6 +25,7 @@ from kseg.deployment.tensor_names import (
     VOXELS,
     segment_signature,
 )
+from kseg.nn.implementation_choice import PLAIN
 from kseg.nn.networks import with_options
 from kseg.volumes.intensity_normalisation import normalise
 from kseg.volumes.labels import index_dtype
@@ -64,11 +65,11 @@ class ServedModel(tf.Module):
         super().__init__()
         self._pipeline = pipeline
         self._structures = pipeline.label_map.structures
-        direct = [with_options(network, implementation="direct") for network in networks]  # a server may lack XLA
+        plain = [with_options(network, implementation=PLAIN) for network in networks]  # a server may lack XLA
         # Weights alone, no Keras objects: whoever loads the model need not know what Keras is.
-        self.weights = [variable.value for network in direct for variable in network.variables]
+        self.weights = [variable.value for network in plain for variable in network.variables]
         # What signatures share is a function of its own: it is traced, and stored, once.
-        self._members = [_function_of(network) for network in direct]
+        self._members = [_function_of(network) for network in plain]
         predict = mean_over_flips_and_members([_of_patch(member) for member in self._members], pipeline.flip_axes)
         channels = len(pipeline.channels)
         self._predict = _function(predict, tf.TensorSpec([*pipeline.patch_size, channels], tf.float32))
