@@ -29,6 +29,7 @@ from kseg.pictures.three_planes import three_planes
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Data
 from kseg.records.scans import find_scans
+from kseg.report.case_table import CaseTable
 from kseg.report.page import inside, write_page
 from kseg.report.run_report import CaseScores, MeanScores, RunPart
 from kseg.volumes.cases.find import find_cases
@@ -127,15 +128,19 @@ def test_pages_show_names_and_no_elements(tmp_path):
     rows = {name: ["0.5"] for name in NAMES}
     pictures = [("The case", name, inside(b"x")) for name in NAMES]
     cases = [CaseScores(f"case {name}", "0.5", rows) for name in NAMES]
-    drawn = {"agreement": inside(b"x"), "agreement_note": "", "seed": 1}
-    part = RunPart("test", MeanScores(1, ["Dice"], rows), ["Dice"], cases, pictures, changes=tuple(NAMES), **drawn)
-    plain = RunPart("test", MeanScores(1, ["Dice"], {}), ["Dice"], [], pictures[:2], **drawn)
+    drawn = {"agreement": inside(b"x"), "agreement_note": "", "seed": 1, "distributions": inside(b"x")}
+    names = {"glance": list(NAMES), "overview": CaseTable(["case", *NAMES], [[f"case {name}" for name in NAMES]])}
+    none = {"glance": ["", ""], "overview": CaseTable(["case"], [[""]])}
+    part = RunPart(
+        "test", MeanScores(1, ["Dice"], rows), ["Dice"], cases, pictures, changes=tuple(NAMES), **names, **drawn
+    )
+    plain = RunPart("test", MeanScores(1, ["Dice"], {}), ["Dice"], [], pictures[:2], **none, **drawn)
     pages = []
     for one in (part, plain):
         write_page("run.html", path, title="&".join(NAMES), part=one, curves=None, recipe="\n".join(NAMES))
         pages.append(Page())
         pages[-1].feed(path.read_text(encoding="utf-8"))
-    assert pages[0].elements - pages[1].elements <= {"td", "tr"}
+    assert pages[0].elements - pages[1].elements <= {"td", "tr", "th", "li"}
     for name in NAMES:
         assert name in pages[0].texts
         assert f"case {name}" in pages[0].texts
