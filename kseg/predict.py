@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kseg.evaluation.predicted_volumes import VolumeTable
     from kseg.inference.predictor import Predictor
     from kseg.inference.trust import Trust
+    from kseg.measures.mask_table import MaskTable
     from kseg.recipe.types import Spacing
     from kseg.volumes.dicom_seg.predictions import SegWriter
     from kseg.volumes.prediction_inputs import Inputs
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = local(arguments.out)
 
     from kseg.evaluation.predicted_volumes import VolumeTable
+    from kseg.measures.tables import MEASURES_FILE, measures_table
     from kseg.volumes.prediction_outputs import plan_outputs
 
     paths, changes, of_files = _sorted_words(arguments)
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     open_annotation = _annotation(arguments, of_files, predictor, len(inputs.scans) + len(inputs.refused))
     seg_writer = _seg_writer(arguments, of_files, predictor)
     check_writable(out)
-    table = VolumeTable(out)
+    tables = VolumeTable(out), measures_table(out / MEASURES_FILE)
     outputs, refused = plan_outputs(inputs.scans, out, arguments.force, arguments.uncertainty, arguments.dicom_seg)
     written = [path.resolve() for one in outputs for path in (one.path, one.uncertainty) if path]
     if arguments.annotation and Path(arguments.annotation).resolve() in written:
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             check_writable(out)  # a disk that is full by now need not be told so after minutes
             with refusals_told():
                 _segment_file(
-                    output, predictor, assumed or predictor.assume_spacing_mm, table, done, open_annotation, seg_writer
+                    output, predictor, assumed or predictor.assume_spacing_mm, tables, done, open_annotation, seg_writer
                 )
         except InputError as error:
             done.fail(output.scan.path, str(error))
@@ -93,6 +95,7 @@ class _Done:
     written: list[str] = field(default_factory=list)
     dicom_seg: list[str] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
+    measures: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
@@ -132,6 +135,7 @@ class _Done:
             "written": self.written,
             "dicom_seg": self.dicom_seg,
             "volumes": self.volumes,
+            "measures": self.measures,
             "least_trusted_first": ranked(self.trust),
             "failed": list(self.failed),
             "skipped": self.skipped,
@@ -238,7 +242,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         f"a change to how they are segmented (evaluation.KEY), or {ASSUMED}=[i, j, k] for those that do not state it",
     )
     parser.add_argument("--split", choices=SPLITS, help="segment these cases of the dataset that the run was made of")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the label maps and volumes.csv")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for the label maps, measures.csv and volumes.csv"
+    )
     parser.add_argument(
         "--annotation",
         metavar="MASK",
@@ -318,16 +324,17 @@ def _segment_file(
     output: "Output",
     predictor: "Predictor",
     assume_spacing_mm: "Spacing",
-    table: "VolumeTable",
+    tables: "tuple[VolumeTable, MaskTable]",
     done: _Done,
     open_annotation: "OpenAnnotation | None",
     seg_writer: "SegWriter | None" = None,
 ) -> None:
-    """Segment one scan and write its label map and its volumes; nothing of it stays in memory."""
+    """Segment one scan and write its label map, its volumes and its measures; nothing of it stays in memory."""
     from kseg.console.terminal import progress
-    from kseg.evaluation.predicted_volumes import volumes_ml
     from kseg.inference.scan_likeness import label_map_values, unlike_training
     from kseg.inference.trust import doubts, expected_words, trust_of
+    from kseg.measures.structures import measure_structures
+    from kseg.measures.tables import Z_AXIS, measures_rows
     from kseg.volumes.kept_annotation import keep_annotation
     from kseg.volumes.read import open_image
     from kseg.volumes.watched_stream import WatchedStream
@@ -359,10 +366,15 @@ def _segment_file(
     warnings += [*unlike_training(watched, predictor), *doubts(found)]
     if warnings:
         done.warn(scan.path, warnings)
-    volumes = volumes_ml(mask, image.spacing_mm, predictor.structures)
+    measured = measure_structures(mask, image.affine, predictor.structures, Z_AXIS, image)
+    volumes = {structure: measures.volume_ml for structure, measures in measured.items()}
     path = output.path.relative_to(output.out).as_posix()
     done.written.append(str(output.path))
-    done.volumes += table.add(output.case, path, volumes, found)
+    volume_table, table_of_measures = tables
+    done.volumes += volume_table.add(output.case, path, volumes, found)
+    rows = measures_rows(output.case, path, Z_AXIS, image.stored, measured)
+    table_of_measures.put(path, rows)
+    done.measures += rows
     done.trust[str(output.path)] = trust_of(found)
     told = ", ".join(f"{structure} {volume:.1f} ml" for structure, volume in volumes.items())
     say(f"{output.path}: {told or 'no structure'}{expected_words(found)}")

@@ -69,7 +69,7 @@ def test_a_tree_is_segmented_and_mirrored_with_a_table_of_volumes(capsys: pytest
     Path("LEG/notes.txt").write_text("x", encoding="utf-8")
     predict.main(["run", "LEG", "--out", "masks", "--json"])
     said = capsys.readouterr()
-    assert files("masks") == ["3/x1.mha", "4/x1.mha", "4/x2.nrrd", "volumes.csv"]
+    assert files("masks") == ["3/x1.mha", "4/x1.mha", "4/x2.nrrd", "measures.csv", "volumes.csv"]
     report = last_json(said.out)
     assert report["skipped"] == {
         str(labels[0]): "is a label map, by its name",
@@ -93,6 +93,30 @@ def test_a_tree_is_segmented_and_mirrored_with_a_table_of_volumes(capsys: pytest
     assert f"masks/3/x1.mha: bright {bright_ml(scans[0]):.1f} ml" in lines
 
 
+def test_measures_beside_the_masks_are_those_of_simpleitk(capsys: pytest.CaptureFixture[str]) -> None:
+    legs = [scan(f"legs/{name}.mha", seed, spacing_mm=(0.5, 0.7, 2.0)) for seed, name in enumerate(("a", "b", "größe"))]
+    predict.main(["run", "legs", "--out", "masks", "--json"])
+    told = last_json(capsys.readouterr().out)["measures"]
+    text = Path("masks/measures.csv").read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert rows == [{key: "" if value is None else str(value) for key, value in row.items()} for row in told]
+    assert Path("masks/measures.csv").read_bytes().startswith("\ufeffcase,".encode())  # a spreadsheet knows it by that
+    for path, row in zip(legs, told, strict=True):
+        assert (row["case"], row["class_name"], row["axis"]) == (path.stem, "bright", "z")
+        itk = sitk.LabelIntensityStatisticsImageFilter()
+        itk.Execute(sitk.ReadImage(f"masks/{path.name}"), sitk.ReadImage(str(path)))
+        assert row["volume_ml"] == pytest.approx(itk.GetPhysicalSize(200) / 1000)
+        assert row["image_mean"] == pytest.approx(itk.GetMean(200))
+        assert row["image_sd"] == pytest.approx(itk.GetStandardDeviation(200))
+        bright = (pixels := sitk.GetArrayFromImage(sitk.ReadImage(str(path)))) > 100
+        assert row["image_median"] == np.median(pixels[bright])
+        x, y, z = itk.GetCentroid(200)  # LPS
+        assert [row[f"centroid_{axis}_ras_mm"] for axis in "xyz"] == pytest.approx([-x, -y, z])
+        areas = bright.sum(axis=(1, 2)) * 0.5 * 0.7
+        assert (row["largest_area_mm2"], row["largest_area_slice"]) == (pytest.approx(areas.max()), int(areas.argmax()))
+        assert (row["length_mm"], row["touches_border"]) == (18.0, True)
+
+
 def test_bad_inputs_of_a_tree_are_told_and_stop_no_other(capsys: pytest.CaptureFixture[str]) -> None:
     scan("all/leg.mha")
     Path("all/broken.nii.gz").write_bytes(b"not a volume")
@@ -102,7 +126,7 @@ def test_bad_inputs_of_a_tree_are_told_and_stop_no_other(capsys: pytest.CaptureF
     with pytest.raises(InputError, match=r"2 of 4 inputs failed: all/broken\.nii\.gz, all/two; see above"):
         predict.main(["run", "all", "--out", "masks", "--json"])
     said = capsys.readouterr()
-    assert files("masks") == ["leg.mha", "series.nii.gz", "volumes.csv"]
+    assert files("masks") == ["leg.mha", "measures.csv", "series.nii.gz", "volumes.csv"]
     assert last_json(said.out)["failed"] == ["all/broken.nii.gz", "all/two"]
     assert "'all/two' must hold one DICOM series: received 2" in said.err
     assert "'all/broken.nii.gz' cannot be read" in said.err
@@ -161,9 +185,9 @@ def dataset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_list_and_a_split_of_the_dataset_are_segmented_under_the_names_of_the_cases(dataset: None, capsys) -> None:
     predict.main(["run", "cases.csv", "--out", "all"])
-    assert files("all") == ["leg0.mha", "leg1.mha", "leg2.mha", "volumes.csv"]
+    assert files("all") == ["leg0.mha", "leg1.mha", "leg2.mha", "measures.csv", "volumes.csv"]
     predict.main(["run", "--split", "test", "--out", "tests"])
-    assert files("tests") == ["leg2.mha", "volumes.csv"]
+    assert files("tests") == ["leg2.mha", "measures.csv", "volumes.csv"]
     shutil.rmtree("scans/2")
     capsys.readouterr()
     with pytest.raises(InputError, match=r"'.*scans/2/x1\.mha' does not exist: correct the path"):
@@ -205,7 +229,7 @@ def test_the_other_files_of_a_scan_are_found_or_named_in_one_line(predictor: Thr
     predictor.seen = None
     first, second = scan("leg_t1.mha"), scan("leg_t2.mha", 5)
     predict.main(["run", str(second), "--out", "masks"])
-    assert files("masks") == ["leg.mha", "volumes.csv"]
+    assert files("masks") == ["leg.mha", "measures.csv", "volumes.csv"]
     mask = sitk.GetArrayFromImage(sitk.ReadImage("masks/leg.mha"))
     np.testing.assert_array_equal(mask == 200, sitk.GetArrayFromImage(sitk.ReadImage(str(first))) > 100)
     scan("arm_t2.mha")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.evaluation.predicted_volumes import COLUMNS, EXPECTED_COLUMNS, VolumeTable, volumes_ml
+from kseg.evaluation.predicted_volumes import COLUMNS, EXPECTED_COLUMNS, VolumeTable
 from kseg.evaluation.scores import ClassScore
 from kseg.inference.expected_dice import Expectation
 from kseg.inference.predictor import Segmentation
@@ -16,17 +16,6 @@ from kseg.inference.predictor import Segmentation
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_volumes_are_voxels_times_their_size() -> None:
-    mask = np.zeros((10, 10, 10), np.uint8)
-    mask[:5, :4, :2], mask[9] = 100, 7
-    assert volumes_ml(mask, (1.0, 2.0, 5.0), {"soleus": [100], "gastrocnemius": [150]}) == {
-        "soleus": 0.4,
-        "gastrocnemius": 0.0,
-    }
-    assert volumes_ml(mask, np.ones(3), {}) == {"label 7": 0.1, "label 100": 0.04}
-    assert volumes_ml(np.zeros((2, 2, 2), np.int16), (1, 1, 1), {}) == {}
 
 
 def test_columns_are_named_as_those_of_scores() -> None:

@@ -102,7 +102,7 @@ def test_masks_are_replaced_unless_somebody_changed_them(extension: str, source:
     assert (mask != 0).sum() == 1
     assert is_as_written(Path("masks", name))
     files = 2 if extension in (".mhd", ".nhdr") else 1
-    assert len(list(Path("masks").iterdir())) == files + 1  # masks, and the table of volumes
+    assert len(list(Path("masks").iterdir())) == files + 2  # masks, and the tables of volumes and measures
     _correct_by_hand(Path("masks", name))
     before = {path: path.read_bytes() for path in Path("masks").iterdir()}
     assert "is not as kseg wrote it" in refused(predict.main, words, "exists already", capsys)
@@ -157,7 +157,7 @@ def test_two_masks_of_one_name_lie_in_folders_as_their_scans_do(case: str, sourc
     scans, expected = SAME_NAME[case]
     predict.main(["stub", *scans(), "--out", "masks"])
     found = [path.relative_to("masks").as_posix() for path in Path("masks").rglob("*") if path.is_file()]
-    assert sorted(found) == sorted([*expected, "volumes.csv"])
+    assert sorted(found) == sorted([*expected, "measures.csv", "volumes.csv"])
 
 
 SAME_PLACE = {
@@ -181,7 +181,7 @@ def test_two_links_to_one_scan_have_two_masks(source: Threshold) -> None:
     predict.main(
         ["stub", link("in/a.nii.gz", "scans/leg.nii.gz"), link("in/b.nii.gz", "scans/leg.nii.gz"), "--out", "m"]
     )
-    assert {path.name for path in Path("m").iterdir()} == {"a.nii.gz", "b.nii.gz", "volumes.csv"}
+    assert {path.name for path in Path("m").iterdir()} == {"a.nii.gz", "b.nii.gz", "measures.csv", "volumes.csv"}
 
 
 NO_FOLDER = {"a file": "tiny.toml", "below a file": "tiny.toml/masks", "where nothing can be written": "/proc/kseg"}
@@ -206,7 +206,12 @@ def test_a_disk_that_refuses_one_mask_leaves_the_others_whole(source: Threshold,
     with pytest.raises(InputError, match=r"1 of 3 inputs failed: in/leg\.mha"):
         predict.main(["stub", "scans", _made_before("in/leg.mha"), "--out", "masks"])
     assert "kseg.predict: 'masks/leg.mha': Input/output error: check that disk" in capsys.readouterr().err
-    assert {path.name for path in Path("masks").iterdir()} == {"leg.nii.gz", "arm.nii.gz", "volumes.csv"}
+    assert {path.name for path in Path("masks").iterdir()} == {
+        "leg.nii.gz",
+        "arm.nii.gz",
+        "measures.csv",
+        "volumes.csv",
+    }
 
 
 OTHER_TABLES = {
@@ -222,6 +227,14 @@ def test_a_table_that_kseg_did_not_write_is_told_before_the_work(case: str, sour
     Path("masks").mkdir()
     Path("masks/volumes.csv").write_text(OTHER_TABLES[case], encoding="utf-8")
     said = refused(predict.main, ["stub", "scans", "--out", "masks", "--force"], "is no table of volumes")
+    assert said.endswith("move it away, or choose another --out")
+    assert source.begins == 0
+
+
+def test_a_table_of_measures_that_kseg_did_not_write_is_told_before_the_work(source: Threshold) -> None:
+    Path("masks").mkdir()
+    Path("masks/measures.csv").write_text("case,observer\nleg,7\n", encoding="utf-8")
+    said = refused(predict.main, ["stub", "scans", "--out", "masks", "--force"], "is no table of measures")
     assert said.endswith("move it away, or choose another --out")
     assert source.begins == 0
 
