@@ -22,6 +22,7 @@ from kseg.console.messages import say
 from kseg.console.text import markdown_text
 from kseg.evaluation.score_tables import score_table, write_scores
 from kseg.evaluation.scores import score_case, summarise
+from kseg.pictures.area_curves import area_curves
 from kseg.pictures.bland_altman import bland_altman
 from kseg.pictures.curves import RunCurves, training_curves
 from kseg.pictures.png import png_bytes, save_png
@@ -62,7 +63,9 @@ def test_pictures_show_names_and_no_mathematics(tmp_path):
             assert name in texts_of(volumes)
             panels = training_curves({f"run {name}": [curves], "other": [curves]})
             assert f"run {name}" in texts_of(panels)
-            for figure in (case, volumes, panels):
+            areas = area_curves({name: (np.ones(2), np.ones(2))}, "z", f"run: {name}")
+            assert {name, f"run: {name}"} <= set(texts_of(areas))
+            for figure in (case, volumes, panels, areas):
                 assert not any(text.get_parse_math() for text in figure.findobj(Text) if name in text.get_text())
         every = three_planes(
             labels, labels, None, spacing_mm=(1, 1, 1), class_names=NAMES, title=f"{NAMES[0]} {NAMES[1]}"

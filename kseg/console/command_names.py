@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "Train a network on a prepared dataset.",
     "evaluate": "Score a run, or the folds of one together, on whole volumes.",
     "predict": "Segment scans with a run, with its folds, or through TF Serving.",
+    "measure": "Measure masks: volumes, lengths, areas, echo intensities.",
     "export": "Export a run: SavedModel for TF Serving, ONNX, or TensorRT.",
     "sweep": "Train and compare all runs of a recipe's grid; finished ones stay.",
     "phantom": "Write made-up scans of calves and their labels, to try kseg on.",
