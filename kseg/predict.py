@@ -20,6 +20,8 @@ from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kseg.evaluation.predicted_volumes import VolumeTable
     from kseg.inference.predictor import Predictor
     from kseg.inference.trust import Trust
@@ -378,9 +380,20 @@ def _segment_file(
     done.trust[str(output.path)] = trust_of(found)
     told = ", ".join(f"{structure} {volume:.1f} ml" for structure, volume in volumes.items())
     say(f"{output.path}: {told or 'no structure'}{expected_words(found)}")
+    _write_seg(output, mask, image, annotated is not None, seg_writer, done)
+
+
+def _write_seg(
+    output: "Output",
+    mask: "np.ndarray",
+    image: "VolumeStream",
+    by_hand: bool,
+    seg_writer: "SegWriter | None",
+    done: _Done,
+) -> None:
+    """Write a mask's DICOM SEG, where that is asked for; else say so of one that is there of an earlier mask."""
     if seg_writer:
-        by_hand = annotated is not None
-        for line in seg_writer.write(output.dicom_seg, mask, scan.channels[0], image.stored, by_hand):
+        for line in seg_writer.write(output.dicom_seg, mask, output.scan.channels[0], image.stored, by_hand):
             say(line)
         done.dicom_seg.append(str(output.dicom_seg))
     elif output.earlier_dicom_seg:
