@@ -55,7 +55,7 @@ def test_each_series_has_one_and_what_is_no_dicom_is_told(capsys: pytest.Capture
     said = capsys.readouterr()
     segs = ["masks/1/ct.seg.dcm", "masks/2/ct.seg.dcm"]
     masks = ["1/ct.nii.gz", "2/ct.nii.gz", "mr.mha"]
-    assert files("masks") == sorted([*masks, "1/ct.seg.dcm", "2/ct.seg.dcm", "volumes.csv"])
+    assert files("masks") == sorted([*masks, "1/ct.seg.dcm", "2/ct.seg.dcm", "measures.csv", "volumes.csv"])
     report = last_json(said.out)
     assert report["dicom_seg"] == segs and report["failed"] == ["legs/mr.mha"]
     assert sorted(report["written"]) == [f"masks/{mask}" for mask in masks]
@@ -67,7 +67,7 @@ def test_each_series_has_one_and_what_is_no_dicom_is_told(capsys: pytest.Capture
     )
     assert "masks/1/ct.seg.dcm: DICOM SEG, segments bright\n" in said.err
     predict.main(["run", ".", "--out", "again"])  # what kseg wrote is no scan
-    assert files("again") == ["legs/1/ct.nii.gz", "legs/2/ct.nii.gz", "legs/mr.mha", "volumes.csv"]
+    assert files("again") == ["legs/1/ct.nii.gz", "legs/2/ct.nii.gz", "legs/mr.mha", "measures.csv", "volumes.csv"]
 
 
 @pytest.mark.usefixtures("predictor")
@@ -90,7 +90,7 @@ def test_force_replaces_what_kseg_wrote_and_nothing_else(capsys: pytest.CaptureF
     kept = seg.read_bytes()
     with pytest.raises(InputError, match=r"'masks/ct\.seg\.dcm' exists already, and is not as kseg wrote it there"):
         predict.main([*words, "--dicom-seg", "--force"])
-    assert seg.read_bytes() == kept and files("masks") == ["ct.seg.dcm", "volumes.csv"]
+    assert seg.read_bytes() == kept and files("masks") == ["ct.seg.dcm", "measures.csv", "volumes.csv"]
 
 
 def test_codes_are_the_runs_and_those_that_are_given(predictor: Threshold) -> None:
