@@ -1,4 +1,4 @@
-"""`kseg.volumes.intensity_normalisation.intensity_statistics` as a graph, in memory for a plane of the volume.
+"""`kseg.volumes.intensity_normalisation.intensity_statistics` as a graph, in memory for a slab of the volume.
 
 Values of small integer types are counted. Of float32, order statistics come from two counts: of the upper half of the
 bits, and then of the lower half of those that share the wanted upper one.
@@ -15,8 +15,10 @@ from kseg.volumes.intensity_normalisation import MAX_SAMPLE_VOXELS, PERCENTILES
 HALF = 2**16
 """Values of half a float32."""
 
+AT_ONCE = 2**18
+"""Voxels of a slab, or those of a plane where it has more: each slab passes over a whole table of counts."""
 Sample = Callable[[Any], tf.Tensor]
-"""A plane's number -> the voxels of it that count, flat."""
+"""A slab's number -> the voxels of it that count, flat."""
 
 
 def graph_statistics(volume: tf.Tensor) -> tf.Tensor:
@@ -37,10 +39,13 @@ def _of_integers(volume: tf.Tensor, channel: Any) -> tf.Tensor:
     lowest, number = volume.dtype.min, volume.dtype.max - volume.dtype.min + 1
     values = tf.range(number, dtype=tf.float64) + lowest
 
-    def count(x: Any, counts: tf.Tensor) -> tf.Tensor:
-        return counts + _counts(tf.cast(volume[x, ..., channel], tf.int32) - lowest, number)
+    slabs, planes = _slabs(volume)
 
-    counts = accumulate(tf.shape(volume)[0], tf.zeros(number, tf.int64), count)
+    def count(slab: Any, counts: tf.Tensor) -> tf.Tensor:
+        voxels = volume[slab * planes : (slab + 1) * planes, ..., channel]
+        return counts + _counts(tf.cast(voxels, tf.int32) - lowest, number)
+
+    counts = accumulate(slabs, tf.zeros(number, tf.int64), count)
     last_rank = tf.cumsum(counts) - 1
     below, above, part = _around(last_rank[-1])
     ranked = tf.gather(values, tf.searchsorted(last_rank, tf.concat([below, above], 0)))
@@ -53,17 +58,17 @@ def _of_integers(volume: tf.Tensor, channel: Any) -> tf.Tensor:
 
 
 def _of_floats(volume: tf.Tensor, channel: Any) -> tf.Tensor:
-    planes = tf.shape(volume)[0]
-    sample = _sample(volume, channel)
+    slabs, planes = _slabs(volume)
+    sample = _sample(volume, channel, planes)
 
-    def count(x: Any, counts: tf.Tensor) -> tf.Tensor:
-        upper, _ = _halves(sample(x))
+    def count(slab: Any, counts: tf.Tensor) -> tf.Tensor:
+        upper, _ = _halves(sample(slab))
         return counts + _counts(upper, HALF)
 
-    counts = accumulate(planes, tf.zeros(HALF, tf.int64), count)
+    counts = accumulate(slabs, tf.zeros(HALF, tf.int64), count)
     last_rank = tf.cumsum(counts) - 1
     below, above, part = _around(last_rank[-1])
-    ranked = _ranked(sample, planes, counts, tf.concat([below, above], 0))
+    ranked = _ranked(sample, slabs, counts, tf.concat([below, above], 0))
     difference = tf.cast(ranked[2:] - ranked[:2], tf.float64)
     lower, upper = tf.cast(ranked[:2], tf.float64), tf.cast(ranked[2:], tf.float64)
     # As NumPy has it: from the nearer of the two.
@@ -71,25 +76,34 @@ def _of_floats(volume: tf.Tensor, channel: Any) -> tf.Tensor:
     number = tf.cast(last_rank[-1] + 1, tf.float64)
 
     def mean_of(middle: Any, power: int) -> tf.Tensor:
-        def add(x: Any, total: tf.Tensor) -> tf.Tensor:
-            clipped = tf.clip_by_value(tf.cast(sample(x), tf.float64), low, high)
+        def add(slab: Any, total: tf.Tensor) -> tf.Tensor:
+            clipped = tf.clip_by_value(tf.cast(sample(slab), tf.float64), low, high)
             return total + tf.reduce_sum((clipped - middle) ** power)
 
-        return accumulate(planes, tf.zeros((), tf.float64), add) / number
+        return accumulate(slabs, tf.zeros((), tf.float64), add) / number
 
     mean = low + mean_of(low, 1)
     return _row(low, high, mean, mean_of(mean, 2))
 
 
-def _sample(volume: tf.Tensor, channel: Any) -> Sample:
-    """The voxels of a plane that stand for it, as in `kseg.volumes.intensity_normalisation.CaseIntensities`."""
+def _slabs(volume: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """How many slabs along x a volume has, and how many planes are in one."""
+    x, y, z = tf.unstack(tf.shape(volume)[:3])
+    planes = tf.maximum(AT_ONCE // (y * z), 1)
+    return -(-x // planes), planes
+
+
+def _sample(volume: tf.Tensor, channel: Any, planes: tf.Tensor) -> Sample:
+    """The voxels that stand for a slab, as `kseg.volumes.intensity_normalisation.CaseIntensities` has them."""
     x, y, z = tf.unstack(tf.cast(tf.shape(volume)[:3], tf.int64))
     step = -(-x * y * z // MAX_SAMPLE_VOXELS)
     places = tf.range(y)[:, tf.newaxis] + tf.range(z)
 
-    def sample(plane: Any) -> tf.Tensor:
-        voxels = volume[plane, ..., channel]
-        taken = tf.equal((places + tf.cast(plane, tf.int64)) % step, 0)
+    def sample(slab: Any) -> tf.Tensor:
+        first = slab * planes
+        voxels = volume[first : first + planes, ..., channel]
+        along = tf.cast(first + tf.range(tf.shape(voxels)[0]), tf.int64)
+        taken = tf.equal((along[:, tf.newaxis, tf.newaxis] + places) % step, 0)
         return tf.cond(step > 1, lambda: tf.boolean_mask(voxels, taken), lambda: tf.reshape(voxels, [-1]))
 
     return sample
@@ -102,18 +116,18 @@ def _around(last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return tf.cast(below, tf.int64), tf.cast(tf.math.ceil(rank), tf.int64), rank - below
 
 
-def _ranked(sample: Sample, planes: tf.Tensor, counts: tf.Tensor, ranks: tf.Tensor) -> tf.Tensor:
+def _ranked(sample: Sample, slabs: tf.Tensor, counts: tf.Tensor, ranks: tf.Tensor) -> tf.Tensor:
     """The float32 voxels that have `ranks` among all; `counts` are those of their upper halves."""
     last_rank = tf.cumsum(counts) - 1
     uppers = tf.searchsorted(last_rank, ranks)
     within = ranks - (tf.gather(last_rank, uppers) + 1 - tf.gather(counts, uppers))
 
-    def count(x: Any, counts: tf.Tensor) -> tf.Tensor:
-        upper, lower = _halves(sample(x))
+    def count(slab: Any, counts: tf.Tensor) -> tf.Tensor:
+        upper, lower = _halves(sample(slab))
         wanted = [tf.boolean_mask(lower, tf.equal(upper, one)) for one in tf.unstack(uppers, len(PERCENTILES) * 2)]
         return counts + tf.stack([_counts(of_upper, HALF) for of_upper in wanted])
 
-    lower_counts = accumulate(planes, tf.zeros([len(PERCENTILES) * 2, HALF], tf.int64), count)
+    lower_counts = accumulate(slabs, tf.zeros([len(PERCENTILES) * 2, HALF], tf.int64), count)
     lowers = tf.searchsorted(tf.cumsum(lower_counts, axis=1) - 1, within[:, tf.newaxis])[:, 0]
     key = (uppers - HALF // 2) * HALF + lowers
     return tf.bitcast(_in_order(key), tf.float32)

@@ -29,8 +29,12 @@ def of_graph(image: np.ndarray) -> np.ndarray:
     return np.asarray(graph(tf.constant(image)))
 
 
+@pytest.mark.parametrize("at_once", [1, 2 * 9 * 8, graph_statistics.AT_ONCE])  # slabs of one plane, of two, the whole
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32])
-def test_statistics_are_those_of_numpy_to_the_last_bit(dtype: type) -> None:
+def test_statistics_are_those_of_numpy_to_the_last_bit(
+    dtype: type, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_statistics, "AT_ONCE", at_once)
     image = drawn(dtype)
     np.testing.assert_array_equal(of_graph(image), intensity_statistics(image))
     assert of_graph(image)[1].tolist() == [17, 17, 17, 1]
@@ -45,6 +49,7 @@ def test_floats_are_ordered_by_their_bits(scale: float) -> None:
 def test_of_many_floats_the_same_sample_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     image = drawn(np.float32)
     whole = of_graph(image)
+    monkeypatch.setattr(graph_statistics, "AT_ONCE", 3 * 9 * 8)
     for module in (graph_statistics, intensity_normalisation):
         monkeypatch.setattr(module, "MAX_SAMPLE_VOXELS", 100)
     sampled = of_graph(image)
