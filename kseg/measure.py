@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, command_parser, run
-from kseg.console.command_names import command_line, command_name
+from kseg.console.command_names import command_line
 from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
+from kseg.console.outcomes import Outcomes
 from kseg.recipe.load import is_override, load_recipe
+from kseg.recipe.types import AXES
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from kseg.measures.measure_file import MeasuredFile
 
 ASSUMED = "data.assume_spacing_mm"
-AXES = ("x", "y", "z")
 CUT_OFF = "cut off at the border of the scan"
 
 
@@ -66,23 +67,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 @dataclass
-class _Done:
-    """What became of `inputs` masks; each thing is told as it happens."""
+class _Done(Outcomes):
+    """What became of the masks, with the measures of each."""
 
-    inputs: int
+    command = "measure"
+    kind = "masks"
+
     measured: list[str] = field(default_factory=list)
     measures: list[dict[str, Any]] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def fail(self, path: Path, reason: str) -> None:
-        self.failed[str(path)] = reason
-        if self.inputs > 1:
-            say(f"{command_name('measure')}: {reason}")
-
-    def skip(self, path: Path, reason: str) -> None:
-        self.skipped[str(path)] = reason
-        say(f"skipped: '{path}' {reason}")
 
     def tell(self, path: Path, measured: "MeasuredFile") -> None:
         self.measured.append(str(path))
@@ -98,9 +90,7 @@ class _Done:
         """Say where the table is; raise `InputError` where a mask failed."""
         if self.measured:
             say(f"measures: {out}")
-        if self.failed:
-            several = f"{len(self.failed)} of {self.inputs} masks failed: {', '.join(self.failed)}; see above"
-            raise InputError(several if self.inputs > 1 else next(iter(self.failed.values())))
+        self.raise_failed()
 
 
 class _Outputs:

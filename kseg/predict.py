@@ -13,6 +13,7 @@ from kseg.console.command_names import command_line, command_name
 from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
+from kseg.console.outcomes import Outcomes
 from kseg.console.text import counted
 from kseg.recipe.load import is_override, load_recipe
 from kseg.recipe.types import SPLITS
@@ -90,27 +91,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 @dataclass
-class _Done:
-    """What became of `inputs` scans; each thing is told as it happens."""
+class _Done(Outcomes):
+    """What became of the scans, with what is written and known of each."""
 
-    inputs: int
+    command = "predict"
+    kind = "inputs"
+
     written: list[str] = field(default_factory=list)
     dicom_seg: list[str] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
     measures: list[dict[str, Any]] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
     trust: "dict[str, Trust]" = field(default_factory=dict)
-
-    def fail(self, path: Path, reason: str) -> None:
-        self.failed[str(path)] = reason
-        if self.inputs > 1:
-            say(f"{command_name('predict')}: {reason}")
-
-    def skip(self, path: Path, reason: str) -> None:
-        self.skipped[str(path)] = reason
-        say(f"skipped: '{path}' {reason}")
 
     def warn(self, path: Path, warnings: list[str]) -> None:
         self.warnings[str(path)] = warnings
@@ -148,9 +140,7 @@ class _Done:
         """Raise `InputError` where an input failed, or nothing was one."""
         if self.skipped:
             say(f"{counted(len(self.skipped), 'volume')} skipped: name a file itself to segment it all the same")
-        if self.failed:
-            several = f"{len(self.failed)} of {self.inputs} inputs failed: {', '.join(self.failed)}; see above"
-            raise InputError(several if self.inputs > 1 else next(iter(self.failed.values())))
+        self.raise_failed()
         if not self.written:
             raise InputError("no scan is left to segment: all were skipped; see above")
 

@@ -13,8 +13,8 @@ from printed import last_json
 
 from kseg import measure
 from kseg.console.errors import InputError
-from kseg.pictures.three_planes import OKABE_ITO
 from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.structure_colours import OKABE_ITO
 from kseg.volumes.write import write_label_map
 
 

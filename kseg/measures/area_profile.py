@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-AXES = ("x", "y", "z")
-"""Of a volume in RAS+ order: to the right, to the front, to the head."""
 PERCENTS = tuple(range(10, 100, 10))
 """Of a structure's length: where its areas are told."""
 

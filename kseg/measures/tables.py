@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kseg.measures.area_profile import AXES, PERCENTS
+from kseg.measures.area_profile import PERCENTS
 from kseg.measures.mask_table import MaskTable
 from kseg.measures.structures import Measures
+from kseg.recipe.types import AXES
 from kseg.volumes.geometry import ras_order
 from kseg.volumes.stored_geometry import StoredGeometry
 

@@ -41,6 +41,11 @@ def check_implementation(implementation: str) -> None:
         raise ValueError(f"`implementation` must be one of {IMPLEMENTATIONS}. Received {implementation!r}.")
 
 
+def uses_xla(implementation: str) -> bool:
+    """Say whether loops may be compiled by XLA; not those of Keras' own operations, nor of exports."""
+    return implementation not in ("direct", PLAIN)
+
+
 def reuses(
     implementation: str,
     kernel_shape: Sequence[int],

@@ -7,7 +7,7 @@ import keras
 from keras import KerasTensor, ops
 
 from kseg.nn.convolution import dilated_convolutions, upsample_nearest
-from kseg.nn.implementation_choice import PLAIN, check_implementation, reuses
+from kseg.nn.implementation_choice import PLAIN, check_implementation, reuses, uses_xla
 from kseg.nn.kernel_reuse import reused_convolutions
 from kseg.nn.norms import (
     fast_batch_norm,
@@ -138,7 +138,7 @@ class SharedDilatedConv3D(keras.layers.Layer):
         if not (training and self.trainable):  # as Keras' own norm: statistics of what does not learn stay as they are
             mean, variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
             mean = mean - ops.cast(bias, mean.dtype)
-            if self.implementation in ("direct", PLAIN):
+            if not uses_xla(self.implementation):
                 return scale_and_shift(maps, mean, variance, scale, shift, **constants, summand=summand)
             one_pass = compiled(scale_and_shift, **constants)
             return one_pass(maps, mean, variance, scale, shift, summand=summand)
@@ -255,7 +255,7 @@ class Probabilities(keras.layers.Softmax):
         """Return probabilities of `maps` `(batch, x, y, z, classes)`, which sum to 1 if these exclude each other."""
         if self.overlap:
             return ops.sigmoid(maps)
-        return super().call(maps) if self.implementation in ("direct", PLAIN) else compiled(_softmax)(maps)
+        return compiled(_softmax)(maps) if uses_xla(self.implementation) else super().call(maps)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from kseg.pictures.text import legend_label, names_as_written
-from kseg.pictures.three_planes import OKABE_ITO, colour_of
+from kseg.volumes.structure_colours import OKABE_ITO, colour_of
 
 STYLES = ("-", "--", ":", "-.")
 """Of curves whose colours repeat."""

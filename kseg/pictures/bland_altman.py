@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kseg.pictures.text import names_as_written
-from kseg.pictures.three_planes import colour_of
+from kseg.volumes.structure_colours import colour_of
 
 Pairs = Sequence[tuple[float, float]]
 LEAST_CASES = 10

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kseg.pictures.text import names_as_written
-from kseg.pictures.three_planes import colour_of
+from kseg.volumes.structure_colours import colour_of
 
 MANY = 4
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kseg.pictures.text import names_as_written
-from kseg.pictures.three_planes import colour_of
+from kseg.volumes.structure_colours import colour_of
 
 LEAST_CASES = 5
 """For a box: quartiles of fewer are the points themselves."""

@@ -19,9 +19,7 @@ from matplotlib.patches import Patch
 
 from kseg.pictures.text import legend_label, names_as_written
 from kseg.volumes.geometry import other_axes
-
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
-"""Colours that colour-blind readers tell apart (Okabe and Ito 2008); an eighth class reuses the first."""
+from kseg.volumes.structure_colours import colour_of
 
 VEIL, UNLABELLED = 0.4, "not labelled"
 """How opaque the white is on what nobody labelled, and its name."""
@@ -117,11 +115,6 @@ def _legend_columns(names: Sequence[str], width_inches: float) -> int:
     """Columns of a legend that fit beside each other, four at most."""
     widest = LEGEND_MARK_INCHES + LETTER_INCHES * max(map(len, names), default=0)
     return max(1, min(4, int(width_inches / widest)))
-
-
-def colour_of(index: int) -> str:
-    """The colour of class `index`, counted from 1."""
-    return OKABE_ITO[(index - 1) % len(OKABE_ITO)]
 
 
 def outline(mask: np.ndarray) -> np.ndarray:

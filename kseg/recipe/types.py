@@ -16,6 +16,8 @@ from pydantic import (
 )
 
 Axis = Literal["x", "y", "z"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+"""Of a volume in RAS+ order: to the right, to the front, to the head."""
 NoAxis = Literal["none"]
 Part = Literal["stem", "encoder", "decoder"]
 """Of a network."""

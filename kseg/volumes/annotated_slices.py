@@ -11,12 +11,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kseg.console.errors import InputError
-from kseg.recipe.types import Axis, NoAxis
+from kseg.recipe.types import AXES, Axis, NoAxis
 from kseg.volumes.geometry import other_axes
 from kseg.volumes.labels import LabelMap, index_dtype
 from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream
 
-AXES = ("x", "y", "z")
 FEWEST_SLICES, THICKEST = 3, 2
 """Slices, and planes of each, from which on foreground looks as if slices alone had been annotated."""
 

@@ -8,11 +8,11 @@ Jobs, a line each: `train` and `forward`, answered by seconds; `peak`, answered 
 
 import json
 import sys
-import time
 
 import keras
 import numpy as np
 
+from kseg.benchmark.measure import seconds
 from kseg.nn.networks import build_network
 from kseg.nn.segmentation_loss import SegmentationLoss
 
@@ -98,16 +98,9 @@ def main():
     labels = (voxels[..., 0] > 1).astype("uint8")
     make = {"jax": jax_jobs, "tensorflow": tensorflow_jobs}[keras.backend.backend()]
     train, forward, peak = make(network, loss, voxels, labels, options)
-    jobs = {"train": train, "forward": forward}
-    for line in sys.stdin:
-        job = line.strip()
-        if job == "peak":
-            answer = peak()
-        else:
-            began = time.perf_counter()
-            jobs[job]()
-            answer = time.perf_counter() - began
-        print(json.dumps(answer), flush=True)
+    jobs = {"train": lambda: seconds(train), "forward": lambda: seconds(forward), "peak": peak}
+    for job in sys.stdin:
+        print(json.dumps(jobs[job.strip()]()), flush=True)
 
 
 if __name__ == "__main__":

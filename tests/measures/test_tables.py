@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 from kseg.console.errors import InputError
@@ -96,7 +97,6 @@ def test_tables_keep_rows_of_other_masks_and_refuse_other_files(tmp_path: Path) 
 
 
 def test_pandas_reads_them(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
     rows, _ = rows_of(HEADFIRST)
     for name in ("soleus", "größe, =1+1"):
         path = tmp_path / "measures.csv"

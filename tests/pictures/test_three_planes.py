@@ -9,7 +9,8 @@ from matplotlib.image import imread
 from scipy import ndimage
 
 from kseg.pictures.png import save_png
-from kseg.pictures.three_planes import colour_of, outline, three_planes
+from kseg.pictures.three_planes import outline, three_planes
+from kseg.volumes.structure_colours import colour_of
 
 NAMES = ("soleus", "gastrocnemius")
 SHAPE, SPACING = (24, 30, 14), (1.0, 0.8, 3.0)

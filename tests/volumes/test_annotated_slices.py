@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.volumes.annotated_slices import AXES, Annotation, sliced_axes
+from kseg.recipe.types import AXES
+from kseg.volumes.annotated_slices import Annotation, sliced_axes
 from kseg.volumes.labels import LabelMap
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume

@@ -24,12 +24,11 @@ from kseg.volumes.dicom_seg.segments import Segment, property_of, segment_pixels
 from kseg.volumes.dicom_seg.source import Source, derived_uid, read_source
 from kseg.volumes.geometry import from_ras
 from kseg.volumes.stored_geometry import StoredGeometry
+from kseg.volumes.structure_colours import colour_of
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
 
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
-"""Of Okabe and Ito, which colour-blind eyes tell apart; those of kseg's own pictures."""
 SERIES_NUMBERS_FROM = 1000
 """Beyond those of a scanner, so that the segmentation of series 3 is series 1003."""
 LONGEST_TEXT = 64
@@ -168,7 +167,7 @@ def _descriptions(
                 # The same structure of the same series, whichever run has marked it.
                 tracking_uid=derived_uid("segment", header.SeriesInstanceUID, segment.name),
                 tracking_id=segment.label,
-                display_color=CIELabColor.from_string(COLOURS[(number - 1) % len(COLOURS)]),
+                display_color=CIELabColor.from_string(colour_of(number)),
             )
         )
     return described
