@@ -120,7 +120,7 @@ def _score_and_draw(
         own, truth = brought_back(prediction, case.image, case.truth), case.truth
         tolerance_mm = tolerance_of(asked_mm, truth.spacing_mm)
         names, regions = label_map.structure_names, structures.regions
-        scored = score_case(truth.array, own, truth.spacing_mm, names, tolerance_mm, regions)
+        scored = score_case(truth.array, own, truth.affine, names, tolerance_mm, regions)
         scored = with_expected(scored, agreement, expected_dice)
         found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
         if choosing:

@@ -77,7 +77,7 @@ def test_pictures_show_names_and_no_mathematics(tmp_path):
 
 def scored(names: tuple[str, ...]) -> dict:
     truth = np.arange(4 * 4 * 4).reshape(4, 4, 4) % (len(names) + 1)
-    return dict.fromkeys((f"case {name}" for name in names), score_case(truth, truth, (1, 1, 1), names, 1.0))
+    return dict.fromkeys((f"case {name}" for name in names), score_case(truth, truth, np.eye(4), names, 1.0))
 
 
 def test_tables_show_names_and_no_markup(monkeypatch):

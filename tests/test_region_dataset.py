@@ -116,7 +116,7 @@ def test_scores_are_those_of_the_regions_of_the_masks(capsys: pytest.CaptureFixt
     report = last_json(capsys.readouterr().out)
     assert list(report["summary"]["classes"]) == ["whole", "core", "enhancing"]
     scores = json.loads(Path("saved_models/lists/evaluation/test.json").read_text(encoding="utf-8"))["cases"]
-    spacing_mm, voxel_ml = (1.0, 1.2, 1.5), 1.8e-3
+    affine, voxel_ml = np.diag([1.0, 1.2, 1.5, 1.0]), 1.8e-3
     for file, mask in masks("lists").items():
         truth = ball(int(file[4]))[1]
         rows = scores[file.removesuffix("_0000.nii.gz")]
@@ -125,7 +125,7 @@ def test_scores_are_those_of_the_regions_of_the_masks(capsys: pytest.CaptureFixt
             assert row["dice"] == pytest.approx(2 * (true & found).sum() / (true.sum() + found.sum()))
             assert row["truth_ml"] == pytest.approx(true.sum() * voxel_ml)
             assert row["prediction_ml"] == pytest.approx(found.sum() * voxel_ml)
-            (alone,) = score_case(true.astype(np.uint8), found.astype(np.uint8), spacing_mm, ["one"], 1.5)
+            (alone,) = score_case(true.astype(np.uint8), found.astype(np.uint8), affine, ["one"], 1.5)
             assert (row["hd95_mm"], row["nsd"]) == (alone.hd95_mm, alone.nsd)
     assert min(report["summary"]["classes"][name]["dice"]["mean"] for name in ("whole", "core", "enhancing")) > 0.5
     page = Path("saved_models/lists/evaluation/test.html").read_text(encoding="utf-8")

@@ -28,7 +28,8 @@ from surface_distance import (
     compute_surface_distances,
 )
 
-from kseg.volumes.geometry import box_around
+from kseg.measures.area_profile import voxel_mm3
+from kseg.volumes.geometry import box_around, spacing_mm
 from kseg.volumes.regions import Members, marks
 
 
@@ -109,7 +110,7 @@ BADNESS = {
 def score_case(
     truth: np.ndarray,
     prediction: np.ndarray,
-    spacing_mm: Sequence[float],
+    affine: np.ndarray,
     class_names: Sequence[str],
     tolerance_mm: float,
     regions: Members = (),
@@ -119,16 +120,18 @@ def score_case(
     Args:
         truth: class indices (x, y, z), 0 is background; above the last class's where nobody labelled a voxel.
         prediction: class indices (x, y, z) on the same grid.
-        spacing_mm: voxel size along x, y, z.
+        affine: 4x4, voxels to RAS mm.
         class_names: names of the classes 1, 2, ..., without the background.
         tolerance_mm: distance up to which two surfaces count as the same in `nsd`
             (`kseg.evaluation.surface_tolerance`).
         regions: where these are scored, the classes of each; `class_names` are then theirs.
 
     Surface distances are those of the `surface-distance` package (same authors): surface elements weighted
-    by their area, HD95 the larger of the two directed 95th percentiles.
+    by their area, HD95 the larger of the two directed 95th percentiles. That package takes the edges of voxels for
+    perpendicular; volumes are those of the affine, whatever its edges.
     """
-    diagonal_mm = float(np.linalg.norm(np.multiply(truth.shape, spacing_mm)))
+    edges_mm = spacing_mm(affine)
+    diagonal_mm = float(np.linalg.norm(np.multiply(truth.shape, edges_mm)))
     members = regions or tuple((index,) for index in range(1, len(class_names) + 1))
     highest = max(map(max, members))
     labelled = truth <= highest
@@ -145,7 +148,8 @@ def score_case(
                 marks(truth[box], own),
                 marks(prediction[box], own),
                 class_name=name,
-                spacing_mm=spacing_mm,
+                edges_mm=edges_mm,
+                of_voxel_mm3=voxel_mm3(affine),
                 tolerance_mm=tolerance_mm,
                 diagonal_mm=diagonal_mm,
                 partly_labelled=partly_labelled,
@@ -181,20 +185,20 @@ def _score_class(
     prediction: np.ndarray,
     *,
     class_name: str,
-    spacing_mm: Sequence[float],
+    edges_mm: Sequence[float],
+    of_voxel_mm3: float,
     tolerance_mm: float,
     diagonal_mm: float,
     partly_labelled: bool,
 ) -> ClassScore:
     size_truth, size_prediction = int(truth.sum()), int(prediction.sum())
     hits = int((truth & prediction).sum())
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
     hd95_mm: float | None
     nsd: float | None
     if partly_labelled:
         hd95_mm, nsd = None, None
     elif size_truth and size_prediction:
-        distances = compute_surface_distances(truth, prediction, spacing_mm)
+        distances = compute_surface_distances(truth, prediction, edges_mm)
         hd95_mm = float(compute_robust_hausdorff(distances, 95))
         nsd = float(compute_surface_dice_at_tolerance(distances, tolerance_mm * (1 + ROUNDING)))
     elif size_truth or size_prediction:
@@ -209,8 +213,8 @@ def _score_class(
         hd95_mm=hd95_mm,
         nsd=nsd,
         nsd_tolerance_mm=tolerance_mm,
-        truth_ml=None if partly_labelled else size_truth * voxel_ml,
-        prediction_ml=None if partly_labelled else size_prediction * voxel_ml,
+        truth_ml=None if partly_labelled else size_truth * of_voxel_mm3 / 1000,
+        prediction_ml=None if partly_labelled else size_prediction * of_voxel_mm3 / 1000,
         volume_error_percent=None if partly_labelled else _ratio(100 * (size_prediction - size_truth), size_truth),
         partly_labelled=partly_labelled,
     )

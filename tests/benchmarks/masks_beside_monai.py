@@ -202,7 +202,7 @@ def score(tests, folder, labels, asked_mm):
             for path in (case.label, folder / case.images[0].name)
         )
         tolerance_mm = tolerance_of(asked_mm, image.spacing_mm)
-        scores[case.case] = score_case(truth, predicted, image.spacing_mm, names, tolerance_mm)
+        scores[case.case] = score_case(truth, predicted, image.affine, names, tolerance_mm)
     return {"summary": asdict(summarise(scores))}
 
 

@@ -29,8 +29,8 @@ def scores() -> dict[str, list[ClassScore]]:
     second = rng.integers(0, 2, (8, 9, 10), dtype=np.uint8)
     names = ["soleus", "gastrocnemius"]
     return {
-        "müller, [left]": score_case(first, np.roll(first, 1, 0), (1, 1, 2), names, 1.5),
-        "p2": score_case(second, second, (1, 1, 2), names, 1.5),
+        "müller, [left]": score_case(first, np.roll(first, 1, 0), np.diag([1, 1, 2, 1]), names, 1.5),
+        "p2": score_case(second, second, np.diag([1, 1, 2, 1]), names, 1.5),
     }
 
 
@@ -136,7 +136,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(width: int, left
 
 def test_table_of_a_class_never_scored_shows_dashes() -> None:
     empty = np.zeros((3, 3, 3), np.uint8)
-    table = score_table(summarise({"p1": score_case(empty, empty, (1, 1, 1), ["soleus"], 1)}))
+    table = score_table(summarise({"p1": score_case(empty, empty, np.eye(4), ["soleus"], 1)}))
     assert [next(iter(column.cells)) for column in table.columns] == ["soleus", "0", *["-"] * 8]
 
 

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from kseg.evaluation.scores import BADNESS, ClassScore, score_case, summarise
 from kseg.evaluation.surface_tolerance import tolerance_of
+from kseg.measures.structures import measure_structures
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -21,8 +22,12 @@ def box(shape: tuple[int, ...], start: tuple[int, ...], size: tuple[int, ...]) -
     return labels
 
 
+def grid(*spacing: float) -> np.ndarray:
+    return np.diag([*spacing, 1.0])
+
+
 def score(truth: np.ndarray, prediction: np.ndarray, spacing: tuple[float, ...], tolerance: float = 1.0) -> ClassScore:
-    return score_case(truth, prediction, spacing, ["muscle"], tolerance)[0]
+    return score_case(truth, prediction, grid(*spacing), ["muscle"], tolerance)[0]
 
 
 def itk(labels: np.ndarray, spacing: tuple[float, ...]) -> sitk.Image:
@@ -92,6 +97,19 @@ def test_counts_of_two_boxes_worked_by_hand() -> None:
     assert score(prediction, truth, (1.0, 1.5, 2.0)).volume_error_percent == pytest.approx(-20)
 
 
+def test_volumes_on_a_sheared_grid_are_those_of_the_table_of_measures() -> None:
+    """A gantry tilted by 30 degrees: slices 2 mm apart along their axis are sqrt(3) mm apart across it."""
+    affine = np.eye(4)
+    affine[:3, 2] = (0, 1, np.sqrt(3))
+    truth, prediction = box((8, 9, 12), (2, 1, 3), (3, 5, 8)), box((8, 9, 12), (2, 1, 3), (3, 6, 8))
+    (result,) = score_case(truth, prediction, affine, ["muscle"], 1.0)
+    assert result.truth_ml == pytest.approx(120 * np.sqrt(3) / 1000)
+    assert result.prediction_ml == pytest.approx(144 * np.sqrt(3) / 1000)
+    assert result.volume_error_percent == pytest.approx(20)
+    for volume_ml, mask in ((result.truth_ml, truth), (result.prediction_ml, prediction)):
+        assert volume_ml == measure_structures(mask, affine, {"muscle": [1]})["muscle"].volume_ml
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.9, 2.5)])
 def test_agrees_with_simpleitk(seed: int, spacing: tuple[float, ...]) -> None:
@@ -115,7 +133,8 @@ def test_agrees_with_simpleitk_on_a_real_label_map() -> None:
     prediction = np.roll(truth, (1, 2, -1), (0, 1, 2))
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(itk(prediction, spacing), itk(truth, spacing))
-    for index, result in enumerate(score_case(truth, prediction, spacing, ["anterior", "posterior"], 1.0), start=1):
+    scores = score_case(truth, prediction, grid(*spacing), ["anterior", "posterior"], 1.0)
+    for index, result in enumerate(scores, start=1):
         assert result.dice == pytest.approx(overlap.GetDiceCoefficient(index))
         reference = itk_hd95(truth == index, prediction == index, spacing)
         assert result.hd95_mm == pytest.approx(reference, abs=max(spacing))
@@ -127,7 +146,7 @@ def test_a_class_scores_the_same_alone_and_among_others_and_anywhere_in_the_imag
     alone = score(one, other, (1.0, 1.0, 2.0))
     truth, prediction = np.where(one, 3, 1).astype(np.uint8), np.where(other, 3, 1).astype(np.uint8)
     padding = [(5, 0), (0, 7), (3, 3)]
-    among = score_case(np.pad(truth, padding), np.pad(prediction, padding), (1.0, 1.0, 2.0), ["a", "b", "muscle"], 1.0)
+    among = score_case(np.pad(truth, padding), np.pad(prediction, padding), grid(1, 1, 2), ["a", "b", "muscle"], 1.0)
     assert among[2] == alone
 
 
@@ -216,9 +235,9 @@ def test_of_a_case_that_is_labelled_in_part_the_labelled_voxels_alone_are_scored
     truth, prediction = np.zeros((2, 6, 5, 4), np.uint8)
     truth[0, :3], prediction[0, 1:4] = 1, 1
     truth[:, :, 1:] = 2  # nobody labelled what is not in the first rows
-    (partly,) = score_case(truth, prediction, (1.0, 1.0, 1.0), ["leg"], 1.0)
+    (partly,) = score_case(truth, prediction, np.eye(4), ["leg"], 1.0)
     kept = np.s_[:, :, :1]
-    (cut,) = score_case(truth[kept], prediction[kept], (1.0, 1.0, 1.0), ["leg"], 1.0)
+    (cut,) = score_case(truth[kept], prediction[kept], np.eye(4), ["leg"], 1.0)
     assert (partly.dice, partly.precision, partly.recall) == (cut.dice, cut.precision, cut.recall)
     assert partly.dice == pytest.approx(2 / 3)  # of three voxels each, two are in both, in all four planes
     unknown = (partly.hd95_mm, partly.nsd, partly.truth_ml, partly.prediction_ml, partly.volume_error_percent)

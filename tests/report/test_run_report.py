@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> RunFolder:
     for number, wrong in enumerate((0.3, 0.35, 0.4, 0.32, 0.3, 0.0, 0.9, 0.5)):
         prediction = np.where(rng.random(truth.shape) < wrong, 0, truth).astype(np.uint8)
         case = f"case_{number}"
-        scores[case] = score_case(truth, prediction, (1, 1, 1), NAMES, 1.0)
+        scores[case] = score_case(truth, prediction, np.eye(4), NAMES, 1.0)
         pictures.see(case, image, truth, prediction, scores[case])
     write_scores(scores, summarise(scores), folder.evaluation, "test")
     return folder
@@ -158,7 +158,7 @@ def test_text_is_escaped_and_pictures_are_whole(folder: RunFolder, tmp_path: Pat
 
 def test_a_case_without_scores_has_no_mean() -> None:
     nothing = np.zeros((4, 4, 4), np.uint8)
-    assert mean_dice(score_case(nothing, nothing, (1, 1, 1), NAMES, 1.0)) is None
+    assert mean_dice(score_case(nothing, nothing, np.eye(4), NAMES, 1.0)) is None
 
 
 Document = dict[str, Any]
