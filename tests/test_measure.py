@@ -109,6 +109,14 @@ def test_a_tree_is_measured_with_its_scans_and_told_apart(capsys: pytest.Capture
     } | {"masks/notes.mha": "is no mask, by its name and more than 16 values"}
 
 
+def test_a_mask_that_is_named_after_a_first_channel_has_it_as_its_scan() -> None:
+    """So does `kseg predict` name the masks of nnU-Net's imagesTs."""
+    save("scans/leg_0000.mha", grey())
+    save("masks/leg_0000.mha", muscles())
+    measure.main(["masks", "--images", "scans", "--out", "m.csv"])
+    assert float(table()["leg_0000", "label 100"]["image_mean"]) == pytest.approx(grey()[muscles() == 100].mean())
+
+
 def test_files_of_one_name_are_told_apart() -> None:
     paths = [save(path, muscles()) for path in ("a/leg.mha", "b/leg.mha", "b/leg.nii.gz")]
     measure.main([*paths, paths[0], "--out", "m.csv", "--plot"])

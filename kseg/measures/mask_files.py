@@ -91,7 +91,7 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
     paired, refused = [], {}
     for mask in masks:
         stem = split_name(mask.path)[0]
-        own = [path for path, name in volumes.items() if name.removesuffix(FIRST_CHANNEL) == stem]
+        own = [path for path, name in volumes.items() if stem in (name, name.removesuffix(FIRST_CHANNEL))]
         own = [path for path in own if not mask.path.samefile(images / path)]
         near = [path for path in own if path.parent == PurePath(mask.case).parent]
         if len(chosen := near or own) == 1:
