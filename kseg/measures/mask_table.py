@@ -15,6 +15,17 @@ from kseg.storage.files import alone_in, whole_file
 MARKED, PLAIN = "utf-8-sig", "utf-8"
 
 
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table, all or not at all, in place of what is there; None is an empty field."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    encoding = PLAIN if text.getvalue().isascii() else MARKED
+    with whole_file(path) as partial:
+        partial.write_text(text.getvalue(), encoding=encoding, newline="")
+
+
 class MaskTable:
     """A table that grows as masks come.
 
@@ -44,13 +55,7 @@ class MaskTable:
         """
         with alone_in(self._path.parent):
             others = [row for row in self._rows() if row["mask"] != mask]
-            text = io.StringIO()
-            table = csv.DictWriter(text, self._columns, lineterminator="\n")
-            table.writeheader()
-            table.writerows([*others, *rows])
-            encoding = PLAIN if text.getvalue().isascii() else MARKED
-            with whole_file(self._path) as path:
-                path.write_text(text.getvalue(), encoding=encoding, newline="")
+            write_table(self._path, self._columns, [*others, *rows])
 
     def _rows(self) -> list[dict[str, str]]:
         if not (self._path.is_symlink() or self._path.exists()):

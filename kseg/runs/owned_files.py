@@ -39,6 +39,11 @@ def split_files(split: str) -> tuple[str, str, str]:
     return f"{split}.json", f"{split}.csv", f"{split}.html"
 
 
+def measures_file(split: str) -> str:
+    """Name of the measures of a split's cases."""
+    return f"{split}_measures.csv"
+
+
 def picture_file(split: str, case: str) -> str:
     """Name of the picture of a case."""
     return f"{split}-{case}.png"
@@ -46,7 +51,8 @@ def picture_file(split: str, case: str) -> str:
 
 MADE_OF_ONE_OR_MORE = (
     *(POSTPROCESSING_FILE, EXPECTED_DICE_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, LISTING),
-    *(f"{EVALUATION}/{name}" for split in SPLITS for name in (*split_files(split), picture_file(split, "*"))),
+    *(f"{EVALUATION}/{name}" for split in SPLITS for name in (*split_files(split), measures_file(split))),
+    *(f"{EVALUATION}/{picture_file(split, '*')}" for split in SPLITS),
     *(f"#/{file}" for file in SAVED_MODEL_FILES),
 )
 """What is made of a run, or of the folds of one together."""

@@ -35,6 +35,7 @@ from kseg.runs.owned_files import (
     RUN,
     STEP,
     TIMINGS_FILE,
+    measures_file,
     picture_file,
     split_files,
     unusable,
@@ -155,6 +156,10 @@ class RunFolder:
         """A split's scores as JSON, as a table (CSV) and as a page (HTML)."""
         scores, table, page = (self.evaluation / name for name in split_files(split))
         return scores, table, page
+
+    def measures(self, split: str) -> Path:
+        """The measures of a split's cases, in truth and prediction, as a table (CSV)."""
+        return self.evaluation / measures_file(split)
 
     def picture(self, split: str, case: str) -> Path:
         """Where a case is drawn, if it is."""
