@@ -1,9 +1,9 @@
 """`python -m kseg.evaluate`: a run on the whole volumes of a split, scored on each scan's own grid."""
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
 from kseg.console.command_names import command_name
@@ -18,6 +18,7 @@ from kseg.storage.locations import Location, location_of
 if TYPE_CHECKING:
     import numpy as np
 
+    from kseg.evaluation.measure_agreement import MeasureAgreement
     from kseg.evaluation.scores import ClassScore, Summary
     from kseg.inference.postprocessing_choice import PostProcessing, Trial
     from kseg.recipe.types import Spacing
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     start_tensorflow()
     from kseg.console.terminal import progress, stdout
     from kseg.evaluation.expected_scores import expected_and_true
+    from kseg.evaluation.measure_agreement import measure_agreement
     from kseg.evaluation.score_tables import score_table
     from kseg.evaluation.scores import summarise
     from kseg.evaluation.surface_tolerance import warning_below_voxel
@@ -67,13 +69,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
     shown = progress(segmented, f"evaluating {arguments.split}", cases)
     found = _score_and_draw(shown, trained, arguments.split, choosing)
-    summary = summarise(found.scores)
-    _write(trained, arguments.split, found.scores, summary)
+    summary, agreement = summarise(found.scores), measure_agreement(found.measures)
+    _write(trained, arguments.split, found, summary, agreement)
     stdout.print(score_table(summary, stdout))
     if warning := warning_below_voxel(recipe.evaluation.surface_tolerance_mm, found.spacings_mm):
         say(warning)
     _, _, page = folder.split_scores(arguments.split)
-    say(f"report: {page}; beside it .csv, .json and {counted(found.pictures, 'picture')}")
+    say(f"report: {page}; beside it .csv, _measures.csv, .json and {counted(found.pictures, 'picture')}")
     if choosing:
         postprocessing = _choose_postprocessing(trained, found.trials)
     if own_validation and (choosing or trained.has_split_of(manifest)):
@@ -82,16 +84,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(str(compared))
     if arguments.json:
         report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
+        report |= {"measure_agreement": asdict(agreement)}
         report |= {"postprocessing": postprocessing.operations if postprocessing else {}}
         print_json(report | {"expected_dice": asdict(compared) if compared else None})
 
 
 @dataclass
 class _Found:
-    """What the cases of a split have, by case; `trials` of those that choose the post-processing."""
+    """What the cases of a split have, by case; `trials` of those that choose the post-processing.
+
+    `measures` are rows of those that are labelled as a whole: of others nobody knows how large a structure is.
+    """
 
     scores: "dict[str, list[ClassScore]]" = field(default_factory=dict)
     spacings_mm: "dict[str, Spacing]" = field(default_factory=dict)
+    measures: list[dict[str, Any]] = field(default_factory=list)
     trials: "list[list[Trial]]" = field(default_factory=list)
     pictures: int = 0
 
@@ -102,7 +109,8 @@ def _score_and_draw(
     split: str,
     choosing: bool,
 ) -> _Found:
-    """Score every case of a split, as `segment_cases` yields them, on its scan's own grid, and draw some."""
+    """Score and measure every case of a split, as `segment_cases` yields them, on its scan's own grid; draw some."""
+    from kseg.evaluation.case_measures import case_measures
     from kseg.evaluation.case_pictures import CasePictures
     from kseg.evaluation.expected_scores import with_expected
     from kseg.evaluation.scores import score_case
@@ -123,6 +131,8 @@ def _score_and_draw(
         scored = score_case(truth.array, own, truth.affine, names, tolerance_mm, regions)
         scored = with_expected(scored, agreement, expected_dice)
         found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
+        if not any(score.partly_labelled for score in scored):
+            found.measures += case_measures(case, own, label_map)
         if choosing:
             found.trials.append(try_operations(case.labels, prediction, structures))
         pictures.see(case.case, case.image, case.labels, prediction, scored)
@@ -145,13 +155,15 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split
         )
 
 
-def _write(trained: "TrainedRun", split: str, scores: "Mapping[str, Sequence[ClassScore]]", summary: "Summary") -> None:
-    """Write the scores of a split as CSV, JSON, HTML report and for TensorBoard."""
+def _write(trained: "TrainedRun", split: str, found: _Found, summary: "Summary", agreement: "MeasureAgreement") -> None:
+    """Write the scores of a split, and the measures, as CSV, JSON, HTML report and for TensorBoard."""
+    from kseg.evaluation.case_measures import write_case_measures
     from kseg.evaluation.score_tables import write_scalars, write_scores
     from kseg.report.run_report import write_run_report
 
     folder = trained.folder
-    write_scores(scores, summary, folder.evaluation, split, trained.model_hashes())
+    write_scores(found.scores, summary, folder.evaluation, split, trained.model_hashes(), agreement)
+    write_case_measures(folder.measures(split), found.measures)
     write_run_report(folder, trained.recipe, split)
     if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
         write_scalars(summary, folder.logs, split)

@@ -30,6 +30,7 @@ from kseg.pictures.three_planes import three_planes
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Data
 from kseg.records.scans import find_scans
+from kseg.report.agreement_table import AgreementTable, OfStructure
 from kseg.report.case_table import CaseTable
 from kseg.report.page import inside, write_page
 from kseg.report.run_report import CaseScores, MeanScores, RunPart
@@ -134,6 +135,9 @@ def test_pages_show_names_and_no_elements(tmp_path):
     drawn = {"agreement": inside(b"x"), "agreement_note": "", "seed": 1, "distributions": inside(b"x")}
     names = {"glance": list(NAMES), "overview": CaseTable(["case", *NAMES], [[f"case {name}" for name in NAMES]])}
     none = {"glance": ["", ""], "overview": CaseTable(["case"], [[""]])}
+    for texts, structures in ((names, [f"measured {name}" for name in NAMES]), (none, ["leg"])):
+        measured = [OfStructure(structure, "2 cases", [["volume, ml"]]) for structure in structures]
+        texts["measures"] = AgreementTable(["measure"], measured, "")
     part = RunPart(
         "test", MeanScores(1, ["Dice"], rows), ["Dice"], cases, pictures, changes=tuple(NAMES), **names, **drawn
     )
@@ -147,6 +151,7 @@ def test_pages_show_names_and_no_elements(tmp_path):
     for name in NAMES:
         assert name in pages[0].texts
         assert f"case {name}" in pages[0].texts
+        assert f"measured {name}" in pages[0].texts
         assert any(f": {name}, truth" in text for text in pages[0].alternatives)
 
 

@@ -103,6 +103,9 @@ def test_a_run_learns_from_and_is_scored_on_what_is_labelled(capsys: pytest.Capt
     scores = json.loads(Path("saved_models/annotated/evaluation/test.json").read_text(encoding="utf-8"))
     (rows,) = scores["cases"].values()
     assert all(row["partly_labelled"] and row["hd95_mm"] is None and row["truth_ml"] is None for row in rows)
+    assert scores["measure_agreement"] == {"structures": {}, "lacks_pingouin": False}
+    table = RunFolder(Path("saved_models/annotated")).measures("test").read_text(encoding="utf-8")
+    assert table.startswith("case,class_name,source,mask,") and table.count("\n") == 1  # nobody knows how large it is
     _, _, page = RunFolder(Path("saved_models/annotated")).split_scores("test")
     assert "1 of 1 case labelled in part" in page.read_text(encoding="utf-8")
     predict.main(["annotated", "leg/images", "--out", "masks"])

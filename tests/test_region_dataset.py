@@ -8,13 +8,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import onnxruntime
+import pandas
 import pytest
 import tensorflow as tf
 from made_regions import LABELS, NESTED, SHAPE, ball, save, write
 from printed import last_json
 from recipes import recipe_text
 
-from kseg import evaluate, export, init, predict, prepare, train
+from kseg import evaluate, export, init, measure, predict, prepare, train
 from kseg.console.errors import InputError
 from kseg.evaluation.scores import score_case
 from kseg.inference.postprocessing_choice import ClassChoice, PostProcessing, save_postprocessing
@@ -130,6 +131,35 @@ def test_scores_are_those_of_the_regions_of_the_masks(capsys: pytest.CaptureFixt
     assert min(report["summary"]["classes"][name]["dice"]["mean"] for name in ("whole", "core", "enhancing")) > 0.5
     page = Path("saved_models/lists/evaluation/test.html").read_text(encoding="utf-8")
     assert "enhancing" in page and "label_3" not in re.sub(r"<img[^>]*>|base64,[^\"]*", "", page)
+
+
+def test_measures_are_those_of_kseg_measure_and_agree_as_their_differences(capsys: pytest.CaptureFixture) -> None:
+    evaluate.main(["lists", "--json"])
+    agreement = last_json(capsys.readouterr().out)["measure_agreement"]["structures"]
+    written = json.loads(Path("saved_models/lists/evaluation/test.json").read_text(encoding="utf-8"))
+    assert written["measure_agreement"]["structures"] == agreement
+    masks("lists")
+    both = pandas.read_csv("saved_models/lists/evaluation/test_measures.csv").drop(columns="mask")
+    tables = {}
+    for source, files in (("truth", "lists/labelsTs"), ("prediction", "masks/lists0")):
+        out = f"{source}.csv"
+        measure.main([files, "--images", "lists/imagesTs", "--run", "lists", "--out", out])
+        expected = pandas.read_csv(out).drop(columns="mask")
+        expected["case"] = expected["case"].str.removesuffix("_0000")
+        found = both[both["source"] == source].drop(columns="source")
+        tables[source], found = (table.set_index(["case", "class_name"]).sort_index() for table in (expected, found))
+        pandas.testing.assert_frame_equal(found, tables[source], rtol=1e-6)
+        assert found["image_mean"].notna().all()
+    for name in ("whole", "core", "enhancing"):
+        assert (agreement[name]["compared"], agreement[name]["missed"]) == (2, 0)
+        for column, told in agreement[name]["measures"].items():
+            truth, found = (table.xs(name, level="class_name")[column] for table in tables.values())
+            assert told["bias"] == pytest.approx((found - truth).mean(), abs=1e-6), column
+            assert told["deviation"] == pytest.approx((found - truth).std(), abs=1e-6)
+            assert told["limit_low"] is told["icc"] is None  # of two cases
+        assert list(agreement[name]["measures"]) == ["volume_ml", "length_mm", "largest_area_mm2", "image_mean"]
+    page = Path("saved_models/lists/evaluation/test.html").read_text(encoding="utf-8")
+    assert "Agreement of measures" in page and "they need 10 cases" in page
 
 
 def test_masks_hold_the_datasets_labels_and_their_volumes_are_of_regions() -> None:

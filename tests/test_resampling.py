@@ -1,5 +1,6 @@
 """Scans of different spacings, from preparing to the mask on a scan's own grid."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -141,6 +142,12 @@ def test_scores_are_those_of_the_mask_on_the_scans_own_grid(tmp_path, capsys):
     assert mask.any()
     dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
     assert scored["dice"]["mean"] == pytest.approx(dice, abs=1e-6)
+    with Path("saved_models/balls/evaluation/test_measures.csv").open(encoding="utf-8", newline="") as file:
+        measured = {row["source"]: row for row in csv.DictReader(file)}
+    voxel_ml = np.prod(SPACINGS_MM["d"]) / 1000
+    for source, voxels in (("truth", truth), ("prediction", mask)):
+        assert float(measured[source]["volume_ml"]) == pytest.approx(voxels.sum() * voxel_ml, rel=1e-6)
+        assert measured[source]["image_mean"] == ""  # the scan's own voxels are not in the dataset
 
 
 def test_a_dataset_at_another_spacing_is_not_the_runs(capsys):

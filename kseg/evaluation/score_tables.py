@@ -10,6 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from kseg.console.text import counted
+from kseg.evaluation.measure_agreement import MeasureAgreement
 from kseg.evaluation.scores import ClassScore, Statistic, Summary
 from kseg.runs.owned_files import split_files
 from kseg.runs.tensorboard_tags import volume_tag
@@ -45,14 +46,22 @@ def write_scores(
     folder: Path,
     split: str,
     models: Sequence[str] = (),
+    agreement: MeasureAgreement | None = None,
 ) -> None:
     """Write `<split>.csv` and `<split>.json` into `folder`, each all or not at all.
 
     The CSV has a row for each case and class; what is not scored is an empty field. The JSON holds `split`, `models`
-    (SHA-256 of those that segmented), `summary` and `cases` (the same rows by case), with null for what is not scored.
+    (SHA-256 of those that segmented), `summary`, `measure_agreement` and `cases` (the same rows by case), with null for
+    what is not scored.
     """
     rows = {case: [asdict(score) for score in scores] for case, scores in scores_by_case.items()}
-    document = {"split": split, "models": list(models), "summary": asdict(summary), "cases": rows}
+    document = {
+        "split": split,
+        "models": list(models),
+        "summary": asdict(summary),
+        "measure_agreement": asdict(agreement) if agreement else None,
+        "cases": rows,
+    }
     scores_file, table_file, _ = split_files(split)
     with whole_file(folder / scores_file) as path:
         path.write_text(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")

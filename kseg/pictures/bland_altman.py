@@ -15,9 +15,10 @@ LEAST_CASES = 10
 
 
 class Limits(NamedTuple):
-    """Mean difference, and the limits between which 95 % of differences are expected, if they are normal."""
+    """Mean and standard deviation of differences; 95 % of them are expected between the limits, if they are normal."""
 
     bias: float
+    deviation: float
     low: float
     high: float
 
@@ -25,8 +26,8 @@ class Limits(NamedTuple):
 def limits_of_agreement(pairs: Pairs) -> Limits:
     """Return bias and limits of agreement, `bias +- 1.96 SD`, of (truth, prediction) pairs; two at least."""
     differences = np.array([prediction - truth for truth, prediction in pairs])
-    bias, spread = float(differences.mean()), 1.96 * float(differences.std(ddof=1))
-    return Limits(bias, bias - spread, bias + spread)
+    bias, deviation = float(differences.mean()), float(differences.std(ddof=1))
+    return Limits(bias, deviation, bias - 1.96 * deviation, bias + 1.96 * deviation)
 
 
 @names_as_written

@@ -9,6 +9,7 @@ from typing import Any
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.evaluation.case_pictures import WORST
+from kseg.evaluation.measure_agreement import MeasureAgreement
 from kseg.evaluation.score_tables import case_cells, case_headings, headings, means, partly_labelled_note
 from kseg.evaluation.scores import ClassScore, Statistic, mean_dice
 from kseg.pictures.bland_altman import LEAST_CASES, bland_altman
@@ -17,6 +18,7 @@ from kseg.pictures.png import png_bytes
 from kseg.pictures.score_distributions import score_distributions
 from kseg.recipe.load import dump_recipe
 from kseg.recipe.sections import Recipe
+from kseg.report.agreement_table import AgreementTable, agreement_table
 from kseg.report.case_table import CaseTable, case_table, values_of
 from kseg.report.glance import had_time, how_good, where_it_fails
 from kseg.report.page import inside, write_page
@@ -70,6 +72,8 @@ class RunPart:
     agreement_note: str
     seed: int
     changes: tuple[str, ...] = ()
+    measures: AgreementTable | None = None
+    """How far measures agree; None where no structure has two cases, or an earlier version measured none."""
 
 
 def write_run_report(folder: RunFolder, recipe: Recipe, split: str) -> None:
@@ -123,6 +127,9 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
         volumes = {name: _volumes(scores, name) for name in summary["classes"]}
         expected = any(score.expected_dice is not None for of_case in scores.values() for score in of_case)
         headings_by_case = case_headings(*_tolerances_mm(summary), expected)
+        measured = document.get("measure_agreement")  # of earlier versions there is none
+        agreement = MeasureAgreement.from_json(measured) if measured else None
+        measures = agreement_table(agreement, summary.get("partly_labelled", 0))
     dice = {case: mean_dice(of_case) for case, of_case in scores.items()}
     ranked = sorted((found, case) for case, found in dice.items() if found is not None)
     unscored = [case for case, found in dice.items() if found is None]
@@ -155,6 +162,7 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
         agreement_note=_agreement_note([len(pairs) for pairs in volumes.values() if pairs]),
         seed=seed,
         changes=changes,
+        measures=measures,
     )
 
 

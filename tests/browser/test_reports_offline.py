@@ -7,6 +7,8 @@ import pytest
 from jinja2 import Environment, PackageLoader
 from playwright import sync_api
 
+from kseg.evaluation.measure_agreement import Agreement, MeasureAgreement, StructureAgreement
+from kseg.report.agreement_table import agreement_table
 from kseg.report.case_table import CaseTable
 
 
@@ -34,6 +36,24 @@ def test_a_report_needs_nothing_but_its_file(
     elsewhere = [url for url in asked if not url.startswith(("data:", alone.as_uri()))]
     assert elsewhere == []
     assert "seed = 1" in page.locator("pre").inner_text()
+
+
+def test_the_agreement_of_measures_fits_a_page_of_700_pixels(tmp_path: Path, page: sync_api.Page) -> None:
+    correlation = {"icc": 0.98765, "icc_low": 0.95123, "icc_high": 0.99666}
+    volume = Agreement(12, 1.62775, 0.01925, 0.14093, -0.25698, 0.29548, **correlation)
+    length = Agreement(12, 152.345, -11.234, 15.678, -41.96, 19.49, **correlation)
+    area = Agreement(12, 1523.4, -211.23, 456.78, -1106.5, 684.1, **correlation)
+    measures = {"volume_ml": volume, "length_mm": length, "largest_area_mm2": area, "image_mean": length}
+    of_one = StructureAgreement(12, 1, 2, 3, measures)
+    part = SimpleNamespace(measures=agreement_table(MeasureAgreement({"gastrocnemius_lateralis": of_one, "b": of_one})))
+    environment = Environment(loader=PackageLoader("kseg.report"))
+    table = environment.from_string('{% import "parts.html" as parts %}{{ parts.measures(part) }}').render(part=part)
+    head, _, foot = environment.get_template("page.html").render(title="", version="").partition("<footer>")
+    (tmp_path / "page.html").write_text(f"{head}{table}<footer>{foot}", encoding="utf-8")
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.goto((tmp_path / "page.html").as_uri())
+    shown, needed = page.locator("table").evaluate("table => [table.clientWidth, table.scrollWidth]")
+    assert needed <= shown <= 700
 
 
 def test_a_click_on_a_heading_sorts_the_cases(tmp_path: Path, page: sync_api.Page) -> None:

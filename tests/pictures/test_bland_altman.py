@@ -9,7 +9,7 @@ from kseg.pictures.bland_altman import bland_altman, limits_of_agreement
 def test_bias_and_limits_by_hand():
     # Differences 1, 3, 5: mean 3, standard deviation 2 (two degrees of freedom).
     limits = limits_of_agreement([(10, 11), (20, 23), (30, 35)])
-    assert limits == pytest.approx((3.0, 3.0 - 1.96 * 2, 3.0 + 1.96 * 2))
+    assert limits == pytest.approx((3.0, 2.0, 3.0 - 1.96 * 2, 3.0 + 1.96 * 2))
 
 
 def heights(panel):

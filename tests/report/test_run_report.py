@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from kseg.console.errors import InputError
 from kseg.evaluation.case_pictures import CasePictures
+from kseg.evaluation.measure_agreement import Agreement, MeasureAgreement, StructureAgreement
 from kseg.evaluation.score_tables import write_scores
 from kseg.evaluation.scores import ClassScore, mean_dice, score_case, summarise
 from kseg.report.page import inside, write_page
@@ -22,6 +23,9 @@ from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
 
 NAMES = ("soleus", "<b>lateralis</b>")
+AGREEMENT = MeasureAgreement(
+    {name: StructureAgreement(8, 0, 0, 0, {"volume_ml": Agreement(8, 12.34, -1.5, 0.25)}) for name in NAMES}
+)
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def folder(tmp_path: Path) -> RunFolder:
         case = f"case_{number}"
         scores[case] = score_case(truth, prediction, np.eye(4), NAMES, 1.0)
         pictures.see(case, image, truth, prediction, scores[case])
-    write_scores(scores, summarise(scores), folder.evaluation, "test")
+    write_scores(scores, summarise(scores), folder.evaluation, "test", agreement=AGREEMENT)
     return folder
 
 
@@ -123,13 +127,15 @@ def test_limits_of_agreement_ask_for_ten_cases(folder: RunFolder) -> None:
 def test_scores_of_earlier_versions_are_shown(folder: RunFolder) -> None:
     path = folder.evaluation / "test.json"
     document = json.loads(path.read_text(encoding="utf-8"))
-    del document["summary"]["nsd_tolerance_least_mm"]
+    assert run_part(folder, "test", seed=1).measures is not None
+    del document["summary"]["nsd_tolerance_least_mm"], document["measure_agreement"]
     for statistics in (*document["summary"]["classes"].values(), document["summary"]["foreground"]):
         del statistics["absolute_volume_error_percent"]
     path.write_text(json.dumps(document), encoding="utf-8")
-    scores = run_part(folder, "test", seed=1).scores
-    assert scores.headings[2] == "NSD 1 mm"
-    assert scores.rows["all classes"][-1] == "-"
+    part = run_part(folder, "test", seed=1)
+    assert part.scores.headings[2] == "NSD 1 mm"
+    assert part.scores.rows["all classes"][-1] == "-"
+    assert part.measures is None
 
 
 def test_what_was_not_scored_is_named(folder: RunFolder) -> None:
@@ -149,6 +155,7 @@ def test_text_is_escaped_and_pictures_are_whole(folder: RunFolder, tmp_path: Pat
     assert "&lt;script&gt;alert(1)" in page
     assert "<b>lateralis" not in page
     assert "a &amp; b" in page
+    assert "Agreement of measures" in page and "<td>-1.50 ± 0.25</td>" in page
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) == len(re.findall("<img", page)) == 8  # distributions, five worst, the best, agreement
     for number, picture in enumerate(pictures):
@@ -164,7 +171,14 @@ def test_a_case_without_scores_has_no_mean() -> None:
 Document = dict[str, Any]
 
 
-@pytest.mark.parametrize("break_it", [lambda d: d.pop("cases"), lambda d: d["summary"].pop("classes")])
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda d: d.pop("cases"),
+        lambda d: d["summary"].pop("classes"),
+        lambda d: d["measure_agreement"].pop("structures"),
+    ],
+)
 def test_damaged_scores_are_refused(break_it: Callable[[Document], object], folder: RunFolder) -> None:
     path = folder.evaluation / "test.json"
     document = json.loads(path.read_text(encoding="utf-8"))
