@@ -9,6 +9,7 @@ from kseg.recipe.types import SPLITS
 from kseg.storage.listing import LISTING, changed_files, listed_files
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, is_kind
+from kseg.volumes.mask_hash import is_as_written
 
 RECIPE_FILE, DATA_FILE, MODEL_FILE = "recipe.toml", "data.json", "model.keras"
 """What makes a folder a run: its choices, what its model takes and gives, the model."""
@@ -49,10 +50,24 @@ def picture_file(split: str, case: str) -> str:
     return f"{split}-{case}.png"
 
 
+def mask_file(split: str, case: str) -> str:
+    """Name of the mask of a case, on the scan's own grid."""
+    return f"{split}-{case}.nii.gz"
+
+
+def view_file(split: str) -> str:
+    """Name of the page to look at the worst cases in."""
+    return f"{split}_view.html"
+
+
 MADE_OF_ONE_OR_MORE = (
     *(POSTPROCESSING_FILE, EXPECTED_DICE_FILE, TIMINGS_FILE, CARD, MODELS, BATCHING, LISTING),
-    *(f"{EVALUATION}/{name}" for split in SPLITS for name in (*split_files(split), measures_file(split))),
-    *(f"{EVALUATION}/{picture_file(split, '*')}" for split in SPLITS),
+    *(
+        f"{EVALUATION}/{name}"
+        for split in SPLITS
+        for name in (*split_files(split), measures_file(split), view_file(split))
+    ),
+    *(f"{EVALUATION}/{name(split, '*')}" for split in SPLITS for name in (picture_file, mask_file)),
     *(f"#/{file}" for file in SAVED_MODEL_FILES),
 )
 """What is made of a run, or of the folds of one together."""
@@ -91,14 +106,21 @@ def _packages(folder: Location) -> set[str]:
     return {name for name in listed_files(Path(str(folder))) if name.endswith(PACKAGE)}
 
 
-RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run, listed=_packages, changed=changed_files)
+def _changed(folder: Location) -> set[str]:
+    """What somebody changed: of files that are listed, and of masks, which bear their hash."""
+    root = Path(str(folder))
+    masks = [mask for split in SPLITS for mask in root.glob(f"**/{EVALUATION}/{mask_file(split, '*')}")]
+    return changed_files(folder) | {path.relative_to(root).as_posix() for path in masks if not is_as_written(path)}
+
+
+RUN = Kind("run", FILES, NAME_ANOTHER, _was_a_run, listed=_packages, changed=_changed)
 FOLDS = Kind(
     "cross-validation",
     (*MADE_OF_ONE_OR_MORE, *(f"{FOLD}#/{file}" for file in FILES)),
     NAME_ANOTHER,
     _were_folds,
     listed=_packages,
-    changed=changed_files,
+    changed=_changed,
 )
 # These two lie within a run, under names of kseg's own, and had no marker in earlier versions.
 CHECKPOINT = Kind("checkpoint", CHECKPOINT_FILES, "remove it", lambda _: True)

@@ -35,10 +35,12 @@ from kseg.runs.owned_files import (
     RUN,
     STEP,
     TIMINGS_FILE,
+    mask_file,
     measures_file,
     picture_file,
     split_files,
     unusable,
+    view_file,
 )
 from kseg.runs.package import is_package, unpacked
 from kseg.storage.files import whole_folder
@@ -164,6 +166,14 @@ class RunFolder:
     def picture(self, split: str, case: str) -> Path:
         """Where a case is drawn, if it is."""
         return self.evaluation / picture_file(split, case)
+
+    def mask(self, split: str, case: str) -> Path:
+        """Where the mask of a case is that was scored."""
+        return self.evaluation / mask_file(split, case)
+
+    def view(self, split: str) -> Path:
+        """Where the page is to look at the worst cases of a split in."""
+        return self.evaluation / view_file(split)
 
     def fold(self, number: int) -> "RunFolder":
         """A fold of a cross-validation, counted from 1."""

@@ -44,12 +44,12 @@ def masks() -> tuple[np.ndarray, np.ndarray]:
 def test_truth_and_prediction_of_regions_with_the_intensities_within(masks: tuple[np.ndarray, np.ndarray]) -> None:
     truth, prediction = masks
     image = np.random.default_rng(0).integers(0, 900, (6, 6, 7, 2)).astype(np.uint16)
-    rows = case_measures(case_of(truth, volume(image, (1.0, 2.0, 3.0))), prediction, OVERLAPPING)
+    rows = case_measures(case_of(truth, volume(image, (1.0, 2.0, 3.0))), prediction, OVERLAPPING, "test-leg.nii.gz")
     assert [(row["case"], row["class_name"], row["source"], row["mask"]) for row in rows] == [
         ("leg", "muscle", "truth", ""),
         ("leg", "core", "truth", ""),
-        ("leg", "muscle", "prediction", ""),
-        ("leg", "core", "prediction", ""),
+        ("leg", "muscle", "prediction", "test-leg.nii.gz"),
+        ("leg", "core", "prediction", "test-leg.nii.gz"),
     ]
     assert [row["volume_ml"] for row in rows] == [0.096, 0.024, 0.048, 0.0]  # 16, 4 and 8 voxels of 6 mm3
     assert [row["length_mm"] for row in rows] == [6.0, 3.0, 3.0, 0.0]
@@ -66,7 +66,7 @@ def test_truth_and_prediction_of_regions_with_the_intensities_within(masks: tupl
 def test_an_image_on_another_grid_is_not_measured(masks: tuple[np.ndarray, np.ndarray]) -> None:
     truth, prediction = masks
     image = np.zeros((3, 6, 11, 1), np.float32)
-    rows = case_measures(case_of(truth, volume(image, (2.0, 2.0, 2.0))), prediction, OVERLAPPING)
+    rows = case_measures(case_of(truth, volume(image, (2.0, 2.0, 2.0))), prediction, OVERLAPPING, "test-leg.nii.gz")
     assert [row["volume_ml"] for row in rows] == [0.096, 0.024, 0.048, 0.0]
     assert [row["image_mean"] for row in rows] == [None] * 4
 
@@ -77,7 +77,9 @@ def test_pandas_reads_the_table_which_has_one_column_more(masks: tuple[np.ndarra
     image = volume(np.zeros((6, 6, 7, 1), np.uint8), (1.0, 2.0, 3.0))
     write_case_measures(tmp_path / "test_measures.csv", [])
     assert list(pandas.read_csv(tmp_path / "test_measures.csv").columns) == list(COLUMNS)
-    write_case_measures(tmp_path / "test_measures.csv", case_measures(case_of(truth, image), prediction, label_map))
+    write_case_measures(
+        tmp_path / "test_measures.csv", case_measures(case_of(truth, image), prediction, label_map, "test-leg.nii.gz")
+    )
     found = pandas.read_csv(tmp_path / "test_measures.csv")
     assert set(found.columns) - set(tables.COLUMNS) == {"source"}
     wide = found.pivot(index="class_name", columns="source", values="volume_ml")
