@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from kseg.measures.mask_files import find_masks, with_images
     from kseg.measures.measure_file import measure_file
+    from kseg.measures.named_structures import named_structures
 
-    structures, background = _structures(arguments)
+    structures, background = named_structures(arguments.labels, arguments.run)
     paths = [local(word) for word in arguments.words if not is_override(word)]
     found = find_masks(paths)
     done = _Done(len(found.masks) + len(found.refused))
@@ -157,34 +158,6 @@ def _out(typed: str) -> Path:
     if out.suffix.lower() != ".csv":
         raise InputError(f"--out '{out}' is the table of measures: give it a name that ends in .csv")
     return out
-
-
-def _structures(arguments: argparse.Namespace) -> tuple[Mapping[str, tuple[int, ...]], int]:
-    """Return the names of structures with their values, none where nobody says them, and the background's value."""
-    if arguments.run and arguments.labels:
-        raise InputError("--labels and --run both name the values: leave one of them out")
-    if arguments.run:
-        from kseg.runs.trained_run import open_trained
-
-        label_map = open_trained(arguments.run).description.label_map
-        return label_map.structure_values, label_map.values[0]
-    structures: dict[str, tuple[int, ...]] = {}
-    for word in arguments.labels:
-        name, _, values = word.rpartition("=")
-        try:
-            own = tuple(dict.fromkeys(int(value) for value in values.split("+")))
-        except ValueError:
-            own = ()
-        if not name.strip() or not own:
-            raise InputError(f"--labels: '{word}' is no NAME=VALUE, such as soleus=100, or tumour=1+2 of two values")
-        if name in structures:
-            raise InputError(f"--labels: '{name}' stands twice: name it once, with its values as {name}=1+2")
-        structures[name] = own
-    from kseg.volumes.labels import BACKGROUND
-
-    of_background = [name for name in structures if name.lower() == BACKGROUND]
-    values = [value for name in of_background for value in structures.pop(name)]
-    return structures, values[0] if values else 0
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
