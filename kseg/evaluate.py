@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kseg.console.command import add_json_option, add_run_arguments, command_parser, run
-from kseg.console.command_names import command_name
+from kseg.console.command_names import command_line, command_name
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
     from kseg.records.prepared_case import PreparedCase
     from kseg.runs.trained_run import TrainedRun
+    from kseg.viewer.single_file import WorstCases
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,28 +55,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"'{records}' has no {arguments.split} cases: choose another --split")
 
     start_tensorflow()
-    from kseg.console.terminal import progress, stdout
+    from kseg.console.terminal import progress
     from kseg.evaluation.expected_scores import expected_and_true
     from kseg.evaluation.measure_agreement import measure_agreement
-    from kseg.evaluation.score_tables import score_table
     from kseg.evaluation.scores import summarise
-    from kseg.evaluation.surface_tolerance import warning_below_voxel
     from kseg.inference.postprocessing_choice import chosen_postprocessing
     from kseg.inference.segment_volumes import describe_segmentation, segment_cases
+    from kseg.viewer.single_file import worst_cases_of
 
     postprocessing = None if validating else chosen_postprocessing(trained)
     if not validating:
         say(describe_segmentation(trained, postprocessing))
     segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
     shown = progress(segmented, f"evaluating {arguments.split}", cases)
-    found = _score_and_draw(shown, trained, arguments.split, choosing)
+    worst = worst_cases_of(trained, manifest) if arguments.view else None
+    found = _score_and_draw(shown, trained, arguments.split, choosing, worst)
     summary, agreement = summarise(found.scores), measure_agreement(found.measures)
+    page = folder.view(arguments.split)
+    view = worst.write(page, f"{recipe.name}: worst {arguments.split} cases") if worst is not None else ""
     _write(trained, arguments.split, found, summary, agreement)
-    stdout.print(score_table(summary, stdout))
-    if warning := warning_below_voxel(recipe.evaluation.surface_tolerance_mm, found.spacings_mm):
-        say(warning)
-    _, _, page = folder.split_scores(arguments.split)
-    say(f"report: {page}; beside it .csv, _measures.csv, .json and {counted(found.pictures, 'picture')}")
+    _tell(trained, arguments.split, found, summary)
+    if view:
+        say(view)
     if choosing:
         postprocessing = _choose_postprocessing(trained, found.trials)
     if own_validation and (choosing or trained.has_split_of(manifest)):
@@ -108,16 +109,23 @@ def _score_and_draw(
     trained: "TrainedRun",
     split: str,
     choosing: bool,
+    worst: "WorstCases | None",
 ) -> _Found:
-    """Score and measure every case of a split, as `segment_cases` yields them, on its scan's own grid; draw some."""
+    """Score and measure every case of a split, as `segment_cases` yields them, on its scan's own grid; draw some.
+
+    Their masks are kept; `worst` is shown them, too.
+    """
     from kseg.evaluation.case_measures import case_measures
     from kseg.evaluation.case_pictures import CasePictures
     from kseg.evaluation.expected_scores import with_expected
+    from kseg.evaluation.kept_masks import keep_mask
     from kseg.evaluation.scores import score_case
     from kseg.evaluation.surface_tolerance import tolerance_of
     from kseg.inference.expected_dice import load_expected_dice
     from kseg.inference.postprocessing_choice import try_operations
     from kseg.inference.segment_volumes import brought_back
+    from kseg.viewer.scene_of_run import open_scored
+    from kseg.volumes.volume_stream import stream_of_volume
 
     found, label_map = _Found(), trained.description.label_map
     structures = label_map.structures
@@ -132,17 +140,23 @@ def _score_and_draw(
         scored = with_expected(scored, agreement, expected_dice)
         found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
         if not any(score.partly_labelled for score in scored):
-            found.measures += case_measures(case, own, label_map)
+            found.measures += case_measures(case, own, label_map, trained.folder.mask(split, case.case).name)
         if choosing:
             found.trials.append(try_operations(case.labels, prediction, structures))
         pictures.see(case.case, case.image, case.labels, prediction, scored)
+        keep_mask(trained.folder, split, case.case, own, truth, label_map)
+        if worst is not None:
+            worst.see(case.case, open_scored(case.image, truth, stream_of_volume(replace(truth, array=own))), scored)
     found.pictures = len(pictures.drawn)
     return found
 
 
 def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split: str, choosing: bool) -> None:
     """The dataset must be like the run's, its split must hold what the run has not seen, the disk take the scores."""
+    from kseg.evaluation.kept_masks import check_masks
+
     check_writable(trained.folder.evaluation)
+    check_masks(trained.folder, split, [case.case for case in manifest.cases])
     if difference := trained.description.difference(manifest):
         raise InputError(
             f"'{records}' has {difference}, as run '{trained.folder.path}' was trained on: choose other --records"
@@ -167,6 +181,21 @@ def _write(trained: "TrainedRun", split: str, found: _Found, summary: "Summary",
     write_run_report(folder, trained.recipe, split)
     if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
         write_scalars(summary, folder.logs, split)
+
+
+def _tell(trained: "TrainedRun", split: str, found: _Found, summary: "Summary") -> None:
+    """Print the scores of a split, and where all that was written is."""
+    from kseg.console.terminal import stdout
+    from kseg.evaluation.score_tables import score_table
+    from kseg.evaluation.surface_tolerance import warning_below_voxel
+
+    stdout.print(score_table(summary, stdout))
+    if warning := warning_below_voxel(trained.recipe.evaluation.surface_tolerance_mm, found.spacings_mm):
+        say(warning)
+    _, _, page = trained.folder.split_scores(split)
+    written = [counted(len(found.scores), "mask"), counted(found.pictures, "picture")]
+    say(f"report: {page}; beside it .csv, _measures.csv, .json, {' and '.join(written)}")
+    say(f"look at them: {command_line('view')} {trained.folder.path} --split {split}")
 
 
 def _choose_postprocessing(trained: "TrainedRun", trials: "Sequence[Sequence[Trial]]") -> "PostProcessing":
@@ -207,6 +236,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("evaluate")
     add_run_arguments(parser, "a change to how volumes are segmented and scored")
     parser.add_argument("--split", choices=SPLITS, default="test", help="cases to score (test)")
+    parser.add_argument(
+        "--view", action="store_true", help="write a page to look at the worst cases in, one file that can be mailed"
+    )
     parser.add_argument("--records", metavar="DIR", help="another prepared dataset than the run's own")
     add_json_option(parser)
     return parser.parse(argv)

@@ -35,7 +35,8 @@ def run(*words):
 
 def test_the_commands_are_those_of_the_design():
     designed = [
-        *("bench", "evaluate", "export", "init", "measure", "phantom", "predict", "prepare", "run", "sweep", "train")
+        *("bench", "evaluate", "export", "init", "measure", "phantom", "predict", "prepare", "run", "sweep", "train"),
+        "view",
     ]
     assert designed == MODULES
     assert sorted(COMMANDS) == [name for name in MODULES if name not in RENAMED]

@@ -9,6 +9,7 @@ COMMANDS = {
     "evaluate": "Score a run, or the folds of one together, on whole volumes.",
     "predict": "Segment scans with a run, with its folds, or through TF Serving.",
     "measure": "Measure masks: volumes, lengths, areas, echo intensities.",
+    "view": "Look at scans and masks in a browser, or at the cases of a run.",
     "export": "Export a run: SavedModel for TF Serving, ONNX, or TensorRT.",
     "sweep": "Train and compare all runs of a recipe's grid; finished ones stay.",
     "phantom": "Write made-up scans of calves and their labels, to try kseg on.",

@@ -1,8 +1,8 @@
 """The report of a run: scores by class and by case, curves, best and worst case, volume agreement, recipe."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from kseg.evaluation.case_pictures import WORST
 from kseg.evaluation.measure_agreement import MeasureAgreement
 from kseg.evaluation.score_tables import case_cells, case_headings, headings, means, partly_labelled_note
 from kseg.evaluation.scores import ClassScore, Statistic, mean_dice
+from kseg.evaluation.written_scores import scores_by_case, written_scores
 from kseg.pictures.bland_altman import LEAST_CASES, bland_altman
 from kseg.pictures.curves import RunCurves, training_curves
 from kseg.pictures.png import png_bytes
@@ -87,6 +88,7 @@ def write_run_report(folder: RunFolder, recipe: Recipe, split: str) -> None:
         part=run_part(folder, split, recipe.seed),
         curves=curves,
         recipe=dump_recipe(recipe),
+        view_command=f"{command_line('view')} {folder.path} --split {split}",
     )
 
 
@@ -106,7 +108,7 @@ def read_scores(folder: RunFolder, split: str, models: Sequence[str] = ()) -> Me
     Raises:
         InputError: the split has not been scored, or with other models.
     """
-    with _scores_of(folder, split) as document:
+    with written_scores(folder, split) as document:
         scored_with = document.get("models", [])
         if models and scored_with and scored_with != list(models):
             path, _, _ = folder.split_scores(split)
@@ -120,10 +122,10 @@ def run_part(folder: RunFolder, split: str, seed: int, changes: tuple[str, ...] 
     Raises:
         InputError: the split has not been scored.
     """
-    with _scores_of(folder, split) as document:
+    with written_scores(folder, split) as document:
         summary = document["summary"]
         mean_scores = _mean_scores(summary)
-        scores = {case: [ClassScore(**row) for row in rows] for case, rows in document["cases"].items()}
+        scores = scores_by_case(document)
         volumes = {name: _volumes(scores, name) for name in summary["classes"]}
         expected = any(score.expected_dice is not None for of_case in scores.values() for score in of_case)
         headings_by_case = case_headings(*_tolerances_mm(summary), expected)
@@ -219,16 +221,6 @@ def _agreement_note(cases: Sequence[int]) -> str:
         note += f" Limits of agreement need {LEAST_CASES} cases of a class"
         note += "; classes with fewer have none." if max(cases, default=0) >= LEAST_CASES else "."
     return note
-
-
-@contextmanager
-def _scores_of(folder: RunFolder, split: str) -> Iterator[Any]:
-    """Give what `kseg.evaluation.score_tables.write_scores` wrote; whatever is amiss with it is the user's to fix."""
-    path, _, _ = folder.split_scores(split)
-    try:
-        yield json.loads(path.read_bytes())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise InputError(f"'{path}' is missing or damaged: {command_line('evaluate')} makes it") from None
 
 
 def _mean_scores(summary: dict[str, Any]) -> MeanScores:

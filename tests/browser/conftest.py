@@ -7,7 +7,9 @@ import pytest
 from playwright import sync_api
 
 CHROMIUM = shutil.which("chromium")
-OFFLINE = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+OFFLINE = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""Without a graphics card."""
 PATIENCE_MS = 120_000
 
 
@@ -16,7 +18,7 @@ def browser() -> Iterator[sync_api.Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*OFFLINE, *WEBGL])
         yield chromium
         chromium.close()
 

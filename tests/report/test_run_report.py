@@ -109,7 +109,9 @@ def test_one_case_is_neither_best_nor_worst_and_shows_no_agreement(folder: RunFo
     part = run_part(folder, "test", seed=1)
     assert [heading.partition(",")[0] for heading, _, _ in part.pictures] == ["The case"]
     assert part.agreement is None
-    write_page("run.html", tmp_path / "page.html", title="t", part=part, curves=None, recipe="")
+    write_page(
+        "run.html", tmp_path / "page.html", title="t", part=part, curves=None, recipe="", view_command="kseg view run"
+    )
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Best" not in page
     assert "Agreement" not in page
@@ -149,7 +151,9 @@ def test_what_was_not_scored_is_named(folder: RunFolder) -> None:
 def test_text_is_escaped_and_pictures_are_whole(folder: RunFolder, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     part = run_part(folder, "test", seed=1)
-    write_page("run.html", path, title="a & b", part=part, curves=None, recipe="<script>alert(1)</script>")
+    write_page(
+        "run.html", path, title="a & b", part=part, curves=None, recipe="<script>alert(1)</script>", view_command=""
+    )
     page = path.read_text(encoding="utf-8")
     assert page.count("<script>") == 1  # the page's own, which sorts
     assert "&lt;script&gt;alert(1)" in page

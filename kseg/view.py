@@ -1,0 +1,115 @@
+"""`python -m kseg.view`: a page to look at scans and masks in, served to a browser on this machine."""
+
+import argparse
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kseg.console.command import add_json_option, command_parser, run
+from kseg.console.errors import InputError
+from kseg.console.messages import print_json, say
+from kseg.recipe.load import is_override, load_recipe
+from kseg.recipe.types import SPLITS
+from kseg.storage.locations import local, location_of
+
+if TYPE_CHECKING:
+    from kseg.viewer.scene import Scene
+
+ASSUMED = "data.assume_spacing_mm"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check what is to be seen, and serve it until the user ends it."""
+    arguments = _parse(argv)
+    scene = _scene(arguments)
+
+    from kseg.viewer.page import NIIVUE, asset
+    from kseg.viewer.server import ViewServer
+
+    asset(NIIVUE)
+    for note in scene.notes:
+        say(f"note: {note}")
+    with ViewServer(scene, arguments.port) as server:
+        say(f"the page is {server.address} (for this machine alone; Ctrl+C ends it)")
+        if arguments.json:
+            print_json({"address": server.address, "cases": [case.name for case in scene.cases]})
+        if not arguments.no_browser:
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("ended")
+
+
+def _scene(arguments: argparse.Namespace) -> "Scene":
+    from kseg.measures.named_structures import named_structures
+
+    words = [word for word in arguments.words if not is_override(word)]
+    assumed = load_recipe(None, [word for word in arguments.words if is_override(word)]).data.assume_spacing_mm
+    first, *masks = words
+    if _is_run(first):
+        if masks:
+            raise InputError(f"'{first}' is a run, whose own masks are shown: leave '{masks[0]}' out, or name a scan")
+        return _scene_of_run(arguments, first)
+    from kseg.viewer.scene_of_files import scene_of_files
+
+    structures, background = named_structures(arguments.labels, arguments.run)
+    return scene_of_files(local(first), [local(mask) for mask in masks], structures, background, assumed)
+
+
+def _scene_of_run(arguments: argparse.Namespace, named: str) -> "Scene":
+    from kseg.records.manifest import load_manifest
+    from kseg.runs.trained_run import open_trained
+    from kseg.viewer.scene_of_run import scene_of_run
+
+    trained = open_trained(named)
+    records = location_of(arguments.records) if arguments.records else trained.recipe.records_folder
+    return scene_of_run(trained, records, load_manifest(records), arguments.split)
+
+
+def _is_run(word: str) -> bool:
+    """Whether a word names a run, by a folder that has a recipe, rather than a scan; one that is neither is a scan."""
+    from kseg.recipe.sections import SAVED_MODELS
+    from kseg.runs.owned_files import FOLD, RECIPE_FILE
+
+    folders = (Path(word), SAVED_MODELS / word)
+    return any((folder / RECIPE_FILE).is_file() or (folder / f"{FOLD}1" / RECIPE_FILE).is_file() for folder in folders)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command_parser("view")
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="SCAN [MASK ...] | RUN",
+        help="scan (a file, or the folder of a DICOM series) and masks on its grid; or a run that has been evaluated; "
+        f"{ASSUMED}=[i, j, k] for files that do not state it",
+    )
+    parser.add_argument("--split", choices=SPLITS, default="test", help="which cases of the run (test)")
+    parser.add_argument("--records", metavar="DIR", help="prepared dataset with the run's cases, if it was moved")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="names of the masks' label values",
+    )
+    parser.add_argument("--run", metavar="RUN", help="name, folder or package of a run that has the names")
+    parser.add_argument("--port", type=int, default=0, help="to listen on (any that is free)")
+    parser.add_argument("--no-browser", action="store_true", help="open no browser, only say where the page is")
+    add_json_option(parser)
+    arguments = parser.parse(argv)
+    overrides = [word for word in arguments.words if is_override(word)]
+    if others := [word for word in overrides if word.partition("=")[0] != ASSUMED]:
+        raise InputError(
+            f"'{others[0]}' is no file that is there, nor {ASSUMED}=[i, j, k]; names are --labels NAME=VALUE"
+        )
+    if len(overrides) == len(arguments.words):
+        parser.error("name a scan, or a run")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)
