@@ -88,7 +88,10 @@ def write_engine(
     model = member.load_model()
     interface = ModelInterface.of_model(member.load_recipe(), member.load_data_description())
     dtype = "float16" if precision == "fp16" else "float32"
-    onnx_bytes = onnx_model(model.network, interface.patch_size, dtype, describe_model(member)).SerializeToString()
+    metadata = describe_model(member)
+    onnx_bytes = onnx_model(
+        model.network, interface.patch_size, dtype, plain=True, metadata=metadata
+    ).SerializeToString()
     channels, classes = len(interface.channels), interface.label_map.structures.num_maps
     input_shape = (*interface.patch_size, channels)
     plan, measured = build_engine(onnx_bytes, input_shape, batch, precision, _read_timings(timings))

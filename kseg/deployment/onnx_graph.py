@@ -6,17 +6,21 @@ branch is one `Conv`, dilated by its attribute, and one activation. Operator set
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import onnx
 from keras import ops
-from onnx import helper, numpy_helper
+from onnx import helper
 
 import kseg
+from kseg.deployment.onnx_nodes import Nodes
+from kseg.deployment.onnx_planes import convolution_of_planes
+from kseg.deployment.onnx_reuse import Sums, repeated, reused_sums
 from kseg.deployment.tensor_names import PROBABILITIES, VOXELS
+from kseg.nn.implementation_choice import convolves_planes_in_onnx, reuses_in_onnx
 from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
 from kseg.nn.size_layers import CropLike, MaxPool3D, PadToMultiple
 
@@ -26,45 +30,31 @@ AXES = ("x", "y", "z")
 
 
 @dataclass
-class _Graph:
-    """Nodes and constants as they are added; a value goes by the name of the node that makes it.
+class _Graph(Nodes):
+    """The graph of a network; `size` (x, y, z) is None where any is taken, `plain` is that of `onnx_model`."""
 
-    `size` (x, y, z) is None where any is taken; `dtype` is that of the maps.
-    """
-
-    size: tuple[int, ...] | None
-    dtype: np.dtype
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
+    size: tuple[int, ...] | None = None
+    plain: bool = False
     space: str = ""
     """Value or constant that holds x, y, z before they were padded; none where they were not."""
 
-    def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        return name
 
-    def constant(self, name: str, values: np.ndarray | Sequence[int]) -> str:
-        """Add a constant, integers as int64, which ONNX wants for sizes."""
-        array = np.ascontiguousarray(values)
-        self.constants.append(
-            numpy_helper.from_array(array.astype(np.int64) if array.dtype.kind == "i" else array, name)
-        )
-        return name
+class _Branch(NamedTuple):
+    """A rate of a layer: its weights, and its norm as a factor and an offset for each of its maps."""
 
-    def weights(self, name: str, values: np.ndarray) -> str:
-        return self.constant(name, values.astype(self.dtype))
-
-    def cast(self, value: str, dtype: Any, name: str) -> str:
-        """Return `value` in another type than that of the maps, where it is another."""
-        if self.dtype == np.dtype(np.float32):
-            return value
-        return self.node("Cast", [value], name, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    name: str
+    rate: int
+    kernel: np.ndarray
+    bias: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
 
 
 def onnx_model(
     network: keras.Model,
     size: Sequence[int] | None = None,
     dtype: str = "float32",
+    plain: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """Return `network` as a checked ONNX model.
@@ -77,12 +67,14 @@ def onnx_model(
         size: x, y, z of the only patches that it takes; None for patches of any size.
         dtype: `"float32"`, or `"float16"` for weights and maps of half precision: statistics of a norm and the softmax
             are float32 in both.
+        plain: each rate of a layer as one `Conv`, for what makes fast kernels of these, as TensorRT does; else as
+            ONNX Runtime computes it fastest on a processor (`kseg.nn.implementation_choice`).
         metadata: written into the model, by key.
 
     Raises:
         TypeError: a layer is none of kseg's networks.
     """
-    graph = _Graph(None if size is None else tuple(size), np.dtype(dtype))
+    graph = _Graph(np.dtype(dtype), size=None if size is None else tuple(size), plain=plain)
     channels_first = graph.node("Transpose", [VOXELS], "channels_first", perm=(0, 4, 1, 2, 3))
     values = {id(network.input): graph.cast(channels_first, dtype, "input_cast")}
     for layer in network.layers:
@@ -95,7 +87,7 @@ def onnx_model(
             )
         inputs = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
         values[id(layer.output)] = write(graph, layer, *(values[id(tensor)] for tensor in inputs))
-    graph.node("Transpose", [values[id(network.output)]], PROBABILITIES, perm=(0, 2, 3, 4, 1))
+    graph.node("Identity", [values[id(network.output)]], PROBABILITIES)
     space = AXES if size is None else tuple(size)
     ends = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ("batch", *space, tensor.shape[-1]))
@@ -114,43 +106,76 @@ def onnx_model(
 
 
 def _dilated(graph: _Graph, layer: SharedDilatedConv3D, x: str, summand: str | None = None) -> str:
-    """One convolution, norm and activation for each rate, concatenated; to these the summand, where there is one."""
-    x = _upsampled(graph, layer, x)
-    branches = len(layer.dilation_rates)
-    weights = {name: _numpy(getattr(layer, name)) for name in ("kernel", "bias", "scale", "shift")}
-    if layer.share_kernel:
-        weights = {name: np.broadcast_to(one, (branches, *one.shape)) for name, one in weights.items()}
-    maps = []
-    for index, rate in enumerate(layer.dilation_rates):
-        name = (
-            f"{layer.name}/rate_{rate}" if layer.dilation_rates.count(rate) == 1 else f"{layer.name}/branch_{index + 1}"
-        )
-        kernel, bias, scale, shift = (weights[key][index] for key in ("kernel", "bias", "scale", "shift"))
-        if layer.norm == "batch":
-            of_branch = slice(index * layer.filters, (index + 1) * layer.filters)
-            mean, variance = (_numpy(moving)[of_branch] for moving in (layer.moving_mean, layer.moving_variance))
-            gain = scale / np.sqrt(variance + layer.norm_epsilon)
-            normed = _convolution(graph, name, x, kernel * gain, shift + (bias - mean) * gain, dilation=rate)
-        else:
-            normed = _normed(
-                graph, layer, name, _convolution(graph, name, x, kernel, bias, dilation=rate), scale, shift
-            )
-        slope = layer.negative_slope
-        activation = {"operator": "LeakyRelu", "alpha": slope} if slope else {"operator": "Relu"}
-        maps.append(graph.node(inputs=[normed], name=f"{name}/maps", **activation))
-    joined = maps[0] if branches == 1 else graph.node("Concat", maps, f"{layer.name}/maps", axis=1)
+    """Convolution, norm and activation for each rate, concatenated; to these the summand, where there is one."""
+    branches = _branches(layer)
+    if graph.plain or not reuses_in_onnx(layer.upsample):
+        x = _upsampled(graph, layer, x)
+        maps = [_activated(graph, layer, branch.name, _branch(graph, layer, branch, x)) for branch in branches]
+    else:
+        maps = _reused(graph, layer, branches, x)
+    joined = maps[0] if len(maps) == 1 else graph.node("Concat", maps, f"{layer.name}/maps", axis=1)
     return joined if summand is None else graph.node("Add", [joined, summand], f"{layer.name}/sum")
 
 
-def _normed(
-    graph: _Graph, layer: SharedDilatedConv3D, name: str, maps: str, scale: np.ndarray, shift: np.ndarray
-) -> str:
+def _branches(layer: SharedDilatedConv3D) -> list[_Branch]:
+    rates, branches = layer.dilation_rates, []
+    weights = [_numpy(getattr(layer, name)) for name in ("kernel", "bias", "scale", "shift")]
+    if layer.share_kernel:
+        weights = [np.broadcast_to(one, (len(rates), *one.shape)) for one in weights]
+    for index, rate in enumerate(rates):
+        name = f"{layer.name}/rate_{rate}" if rates.count(rate) == 1 else f"{layer.name}/branch_{index + 1}"
+        kernel, bias, gain, offset = (one[index] for one in weights)
+        if layer.norm == "batch":
+            of_branch = slice(index * layer.filters, (index + 1) * layer.filters)
+            mean, variance = (_numpy(moving)[of_branch] for moving in (layer.moving_mean, layer.moving_variance))
+            gain = gain / np.sqrt(variance + layer.norm_epsilon)
+            offset = offset - mean * gain
+        branches.append(_Branch(name, rate, kernel, bias, gain, offset))
+    return branches
+
+
+def _branch(graph: _Graph, layer: SharedDilatedConv3D, branch: _Branch, x: str) -> str:
+    """One convolution and its norm."""
+    name, rate, kernel, bias, gain, offset = branch
+    if layer.norm == "batch":
+        return _same_convolution(graph, name, x, kernel * gain, offset + bias * gain, rate)
+    return _normed(graph, layer, branch, _same_convolution(graph, name, x, kernel, bias, rate))
+
+
+def _reused(graph: _Graph, layer: SharedDilatedConv3D, branches: Sequence[_Branch], x: str) -> list[str]:
+    """The maps of each branch, whose products are made at the low resolution, and once if they share a kernel."""
+    if layer.share_kernel:
+        first = branches[0]
+        by_branch = reused_sums(graph, layer.name, x, first.kernel, first.bias, layer.dilation_rates, layer.upsample)
+    else:
+        by_branch = [
+            reused_sums(graph, branch.name, x, branch.kernel, branch.bias, (branch.rate,), layer.upsample)[0]
+            for branch in branches
+        ]
+    maps = []
+    for branch, sums in zip(branches, by_branch, strict=True):
+        if layer.norm == "batch":
+            normed = _scaled(graph, branch, sums.maps, graph.dtype)
+        else:
+            normed = _normed(graph, layer, branch, sums.maps)
+        maps.append(repeated(graph, branch.name, Sums(_activated(graph, layer, branch.name, normed), sums.repeats)))
+    return maps
+
+
+def _activated(graph: _Graph, layer: SharedDilatedConv3D, name: str, maps: str) -> str:
+    slope = layer.negative_slope
+    activation = {"operator": "LeakyRelu", "alpha": slope} if slope else {"operator": "Relu"}
+    return graph.node(inputs=[maps], name=f"{name}/maps", **activation)
+
+
+def _normed(graph: _Graph, layer: SharedDilatedConv3D, branch: _Branch, maps: str) -> str:
     """Instance norm, or group norm of a branch as the instance norm of all its maps laid end to end."""
-    single = np.dtype(np.float32)
+    single, name = np.dtype(np.float32), branch.name
     maps = graph.cast(maps, single, f"{name}/float32")
     if layer.norm == "instance":
         constants = [
-            graph.constant(f"{name}/{key}", v.astype(single)) for key, v in (("scale", scale), ("shift", shift))
+            graph.constant(f"{name}/{key}", v.astype(single))
+            for key, v in (("scale", branch.gain), ("shift", branch.offset))
         ]
         normed = graph.node("InstanceNormalization", [maps, *constants], f"{name}/normed", epsilon=layer.norm_epsilon)
         return graph.cast(normed, graph.dtype, f"{name}/normed_cast")
@@ -159,12 +184,25 @@ def _normed(
     plain = [graph.constant(f"{name}/{key}", np.full(1, v, single)) for key, v in (("one", 1), ("zero", 0))]
     normed = graph.node("InstanceNormalization", [flat, *plain], f"{name}/flat_normed", epsilon=layer.norm_epsilon)
     unscaled = graph.node("Reshape", [normed, shape], f"{name}/unscaled")
+    return graph.cast(_scaled(graph, branch, unscaled, single), graph.dtype, f"{name}/normed_cast")
+
+
+def _scaled(graph: _Graph, branch: _Branch, maps: str, dtype: np.dtype) -> str:
+    """Each map with its factor and its offset."""
     gain, offset = (
-        graph.constant(f"{name}/{key}", values.astype(single).reshape(-1, 1, 1, 1))
-        for key, values in (("scale", scale), ("shift", shift))
+        graph.constant(f"{branch.name}/{key}", values.astype(dtype).reshape(-1, 1, 1, 1))
+        for key, values in (("scale", branch.gain), ("shift", branch.offset))
     )
-    scaled = graph.node("Mul", [unscaled, gain], f"{name}/scaled")
-    return graph.cast(graph.node("Add", [scaled, offset], f"{name}/normed"), graph.dtype, f"{name}/normed_cast")
+    return graph.node(
+        "Add", [graph.node("Mul", [maps, gain], f"{branch.name}/scaled"), offset], f"{branch.name}/normed"
+    )
+
+
+def _same_convolution(graph: _Graph, name: str, x: str, kernel: np.ndarray, bias: np.ndarray, rate: int = 1) -> str:
+    """A convolution without strides: of planes, where that is faster."""
+    if graph.plain or not convolves_planes_in_onnx(kernel.shape):
+        return _convolution(graph, name, x, kernel, bias, dilation=rate)
+    return convolution_of_planes(graph, name, x, kernel, bias, rate)
 
 
 def _convolution(
@@ -203,11 +241,14 @@ def _upsampled(graph: _Graph, layer: SharedDilatedConv3D | OutputConv3D, x: str)
     return graph.node("Resize", [x, "", scales], f"{layer.name}/upsampled", **how)
 
 
-def _plain_convolution(graph: _Graph, layer: keras.layers.Conv3D, x: str) -> str:
+def _lone_convolution(graph: _Graph, layer: keras.layers.Conv3D, x: str) -> str:
     """The stem, or the output."""
-    if isinstance(layer, OutputConv3D):
-        x = _upsampled(graph, layer, x)
-    return _convolution(graph, layer.name, x, _numpy(layer.kernel), _numpy(layer.bias), strides=layer.strides)
+    kernel, bias = _numpy(layer.kernel), _numpy(layer.bias)
+    if not isinstance(layer, OutputConv3D):
+        return _convolution(graph, layer.name, x, kernel, bias, strides=layer.strides)
+    if graph.plain or not reuses_in_onnx(layer.upsample):
+        return _same_convolution(graph, layer.name, _upsampled(graph, layer, x), kernel, bias)
+    return repeated(graph, layer.name, *reused_sums(graph, layer.name, x, kernel, bias, (1,), layer.upsample))
 
 
 def _pool(graph: _Graph, layer: MaxPool3D, x: str) -> str:
@@ -237,9 +278,10 @@ def _pad(graph: _Graph, layer: PadToMultiple, x: str) -> str:
 
 
 def _crop(graph: _Graph, layer: CropLike, x: str, _: str) -> str:
+    """Probabilities `(batch, x, y, z, classes)`, cut to the size before `_pad`."""
     if not graph.space:
         return x
-    starts, axes = graph.constant(f"{layer.name}/starts", [0, 0, 0]), graph.constant(f"{layer.name}/axes", [2, 3, 4])
+    starts, axes = graph.constant(f"{layer.name}/starts", [0, 0, 0]), graph.constant(f"{layer.name}/axes", [1, 2, 3])
     return graph.node("Slice", [x, starts, graph.space, axes], layer.name)
 
 
@@ -248,10 +290,12 @@ def _sum(graph: _Graph, layer: keras.layers.Layer, *maps: str) -> str:
 
 
 def _probabilities(graph: _Graph, layer: Probabilities, x: str) -> str:
-    maps = graph.cast(x, np.float32, "output_cast")
+    """Probabilities, channels last: ONNX Runtime's softmax over the first of the axes takes ten times as long."""
+    last = graph.node("Transpose", [x], f"{layer.name}/channels_last", perm=(0, 2, 3, 4, 1))
+    maps = graph.cast(last, np.float32, "output_cast")
     if layer.overlap:
         return graph.node("Sigmoid", [maps], f"{layer.name}/sigmoid")
-    return graph.node("Softmax", [maps], f"{layer.name}/softmax", axis=1)
+    return graph.node("Softmax", [maps], f"{layer.name}/softmax", axis=-1)
 
 
 def _same(graph: _Graph, layer: keras.layers.Layer, x: str) -> str:
@@ -265,7 +309,7 @@ def _numpy(weight: Any) -> np.ndarray:
 
 _WRITERS: dict[type, Callable[..., str]] = {
     SharedDilatedConv3D: _dilated,
-    keras.layers.Conv3D: _plain_convolution,
+    keras.layers.Conv3D: _lone_convolution,
     keras.layers.Add: _sum,  # of networks trained before `SharedDilatedConv3D` took a summand
     keras.layers.SpatialDropout3D: _same,
     keras.layers.Identity: _same,

@@ -29,6 +29,8 @@ MANY_CHANNELS = 64
 MANY_CHANNELS_PLAIN = 128
 """The same without XLA, where each shift and each sum goes through memory by itself."""
 FEW_FILTERS = 8
+PLANES = 16
+"""Channels from which on ONNX Runtime convolves planes faster than volumes: its fast convolutions take so many."""
 MAX_WIDENED = 64 * 32
 """Channels times filters of a kernel that a transposed convolution widens: with more, on few voxels, it is slower."""
 MAX_TERMS = 128
@@ -67,6 +69,17 @@ def reuses(
     return implementation == "reuse" or (
         implementation == "auto" and _reuse_is_faster(kernel_shape, rates, upsample, dtype)
     )
+
+
+def reuses_in_onnx(upsample: Sequence[int]) -> bool:
+    """Say whether an ONNX graph for a processor makes the products of a layer at the low resolution."""
+    return max(upsample) > 1
+
+
+def convolves_planes_in_onnx(kernel_shape: Sequence[int]) -> bool:
+    """Say whether an ONNX graph for a processor convolves planes, and adds neighbouring ones."""
+    *_, channels, filters = kernel_shape
+    return channels >= max(PLANES, filters)
 
 
 def adds_shifted_inputs(kernel_shape: Sequence[int], upsample: Sequence[int]) -> bool:

@@ -149,7 +149,7 @@ def _sum_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -
     """
     by_tap = ops.split(maps, taps, axis=0)
     phases = []
-    for offsets in _offsets(taps, rate, factor):
+    for offsets in tap_offsets(taps, rate, factor):
         shifted = [_shift(tap, offset, axis) for tap, offset in zip(by_tap, offsets, strict=True)]
         phases.append(sum(shifted[1:], start=shifted[0]))
     return phases * (factor // len(phases))
@@ -157,7 +157,7 @@ def _sum_taps(maps: KerasTensor, axis: int, taps: int, rate: int, factor: int) -
 
 def _spread_taps(phases: Sequence[KerasTensor], axis: int, taps: int, rate: int) -> KerasTensor:
     """The adjoint of `_sum_taps`: `(rest, batch, x, y, z)` for each phase to `(taps * rest, batch, x, y, z)`."""
-    by_phase = _offsets(taps, rate, len(phases))
+    by_phase = tap_offsets(taps, rate, len(phases))
     if len(by_phase) == 1:
         phases = [sum(phases[1:], start=phases[0])]
     by_tap = []
@@ -167,7 +167,7 @@ def _spread_taps(phases: Sequence[KerasTensor], axis: int, taps: int, rate: int)
     return ops.concatenate(by_tap, axis=0)
 
 
-def _offsets(taps: int, rate: int, factor: int) -> list[list[int]]:
+def tap_offsets(taps: int, rate: int, factor: int) -> list[list[int]]:
     """Offsets at the low resolution of each tap, for each phase; one phase stands for all where they coincide."""
     reach = taps // 2
     phases = 1 if rate % factor == 0 else factor

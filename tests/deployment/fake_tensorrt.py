@@ -19,8 +19,8 @@ import onnx
 import onnxruntime
 
 OPERATORS = {
-    "Add", "Cast", "Concat", "Conv", "InstanceNormalization", "LeakyRelu", "MaxPool", "Mul", "Pad", "Relu", "Reshape",
-    "Resize", "Shape", "Slice", "Softmax", "Transpose",
+    "Add", "Cast", "Concat", "Conv", "Identity", "InstanceNormalization", "LeakyRelu", "MaxPool", "Mul", "Pad", "Relu",
+    "Reshape", "Resize", "Shape", "Slice", "Softmax", "Transpose",
 }  # fmt: skip
 """Of the operators that TensorRT's ONNX parser supports, those that a network of kseg with a fixed size has."""
 

@@ -70,8 +70,8 @@ def test_probabilities_are_those_of_the_keras_network(name, patches):
     keras_predict = with_options(network, implementation="direct").predict_on_batch
     expected = keras_predict(patches)
     assert expected.std(axis=(0, 1, 2, 3)).min() > 1e-3, "the network says the same everywhere: the test is too easy"
-    for size in (None, SIZE):
-        np.testing.assert_allclose(run(onnx_model(network, size), patches), expected, atol=1e-4)
+    for size, plain in ((None, False), (SIZE, False), (SIZE, True)):
+        np.testing.assert_allclose(run(onnx_model(network, size, plain=plain), patches), expected, atol=1e-4)
     divided = patches[:, :24, :24, :12]  # by all that pools, but that of five levels
     dynamic, fixed = (run(onnx_model(network, size), divided) for size in (None, divided.shape[1:4]))
     np.testing.assert_array_equal(dynamic, fixed)
@@ -91,7 +91,7 @@ def test_a_network_that_adds_by_a_layer_of_its_own_is_exported_as_before(patches
 
 def test_half_precision_is_in_weights_and_maps_and_not_at_the_ends(patches):
     network = trained("midl2021", SMALL | {"norm": "group"})
-    model = onnx_model(network, SIZE, "float16")
+    model = onnx_model(network, SIZE, "float16", plain=True)
     kernels = [one for one in model.graph.initializer if one.name.endswith("/kernel")]
     assert {one.data_type for one in kernels} == {TensorProto.FLOAT16}
     probabilities = run(model, patches)
@@ -102,7 +102,7 @@ def test_half_precision_is_in_weights_and_maps_and_not_at_the_ends(patches):
 
 def test_a_branch_is_one_convolution_with_the_rate_as_its_dilation():
     network = trained("midl2021", {"filters": (2, 3), "dilation_rates": ((1, 4), (2, 3, 3))})
-    model = onnx_model(network, (16, 16, 16))
+    model = onnx_model(network, (16, 16, 16), plain=True)
     dilations = {
         node.name: {attribute.name: list(attribute.ints) for attribute in node.attribute}["dilations"]
         for node in model.graph.node
@@ -119,7 +119,7 @@ def test_a_branch_is_one_convolution_with_the_rate_as_its_dilation():
             (2, "branch_3", 3),
         )
     } | {"output/convolved": [1, 1, 1]}
-    assert len(model.graph.node) == 32  # 11 convolutions, 10 activations, 4 joints, 7 others
+    assert len(model.graph.node) == 33  # 11 convolutions, 10 activations, 4 joints, 8 others
 
 
 def test_a_norm_with_moving_averages_is_part_of_its_convolution():
