@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import SimpleITK as sitk
 from printed import last_json
 
-from kseg import export
+from kseg import export, phantom, predict
 from kseg.console.errors import InputError
 from kseg.deployment import onnx_graph
 from kseg.deployment.check_patches import draw_check_patches, largest_difference
 from kseg.deployment.onnx_file import open_onnx
+from kseg.inference.segment_volumes import volume_segmenter
 from kseg.records.manifest import load_manifest
 from kseg.runs.run_folder import RunFolder
+from kseg.runs.trained_run import open_trained
 from kseg.storage.files import sha256_of
+from kseg.volumes.read import read_image
 
 
 def report(capsys):
@@ -42,6 +46,23 @@ def test_the_model_says_what_it_is_and_agrees_on_patches_of_the_dataset(untraine
     voxels = draw_check_patches(recipe, description).patches[:3, :, :13, 1:]  # another batch, other sizes
     expected = folder.load_model().predict_on_batch(voxels)
     np.testing.assert_allclose(open_onnx(folder.onnx)(voxels), expected, atol=1e-4)
+
+
+def test_label_maps_are_those_of_predict(untrained_run, tmp_path):
+    folder = untrained_run("leg", "network.filters=[4, 8]", "network.dilation_rates=[1, 2, 3, 4]")
+    export.main(["leg", "--format", "onnx"])
+    phantom.main(["--out", str(tmp_path / "scans"), "--shape", "20", "24", "28", "--format", "mha"])
+    scan = tmp_path / "scans" / "images" / "leg_001.mha"
+    predict.main(["leg", str(scan), "--out", str(tmp_path / "masks")])
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "masks" / "leg_001.mha"))).T
+    run = open_trained("leg")
+    segment = volume_segmenter(run, load=lambda member: open_onnx(member.onnx))
+    indices = segment(read_image([scan], "leg").array, iter)
+    np.testing.assert_array_equal(run.description.label_map.to_values(indices), mask)
+    assert len(np.unique(mask)) > 1
+    operators = {node.name: node.op_type for node in onnx.load(folder.onnx).graph.node}
+    assert "decoder_1/products" in operators, "nothing is reused: the test is too easy"
+    assert "Resize" not in operators.values()
 
 
 def test_a_model_of_fixed_size_takes_no_other(untrained_run, capsys):

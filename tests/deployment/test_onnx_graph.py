@@ -89,6 +89,17 @@ def test_a_network_that_adds_by_a_layer_of_its_own_is_exported_as_before(patches
     np.testing.assert_allclose(run(onnx_model(network), patches), expected, atol=1e-4)
 
 
+def test_a_graph_for_processors_stays_small_and_one_for_gpus_is_plain():
+    network = build_network("midl2021")
+    for size in (None, SIZE):
+        nodes = onnx_model(network, size).graph.node
+        assert len(nodes) < 5 * 170 + 300  # five decoder layers of 144 nodes, norms and activations; the rest
+        assert not {"MatMul", "Resize", "ConvTranspose"} & {node.op_type for node in nodes}
+    plain = onnx_model(network, SIZE, plain=True).graph.node
+    assert len([node for node in plain if node.op_type == "Conv"]) == 10 * 4 + 1
+    assert len(plain) < 120
+
+
 def test_half_precision_is_in_weights_and_maps_and_not_at_the_ends(patches):
     network = trained("midl2021", SMALL | {"norm": "group"})
     model = onnx_model(network, SIZE, "float16", plain=True)

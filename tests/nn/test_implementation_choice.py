@@ -85,6 +85,14 @@ def test_plain_reuses_what_pays_without_xla(monkeypatch):
     assert not implementation_choice.reuses(plain, (3, 3, 3, 128, 64), RATE)
 
 
+def test_in_onnx_up_sampling_reuses_and_few_filters_of_many_channels_are_made_of_planes():
+    assert implementation_choice.reuses_in_onnx((1, 1, 2))
+    assert not implementation_choice.reuses_in_onnx((1, 1, 1))
+    planes = implementation_choice.convolves_planes_in_onnx
+    assert all(planes(kernel) for kernel in (LEVEL, OUTPUT, DEEP))
+    assert not any(planes(kernel) for kernel in (STEM, (3, 3, 3, 16, 32), (3, 3, 3, 8, 4)))
+
+
 def test_told_is_told(monkeypatch):
     on(monkeypatch, bfloat16=True)
     assert implementation_choice.reuses("reuse", LEVEL, RATE, dtype="bfloat16")

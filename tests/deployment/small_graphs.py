@@ -1,0 +1,54 @@
+"""ONNX graphs of a few nodes, and what a convolution in them must be: SciPy's, in float64."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+from scipy import ndimage
+
+from kseg.deployment.onnx_nodes import Nodes
+
+
+def run_nodes(add: Callable[[Nodes], str], *inputs: np.ndarray) -> tuple[list[np.ndarray], int]:
+    """Run a graph on each `x` `(batch, channels, x, y, z)`; `add` adds its nodes and returns the name of the result.
+
+    Returns:
+        What the graph, which knows no sizes but the channels, makes of each, and how many nodes it has.
+    """
+    graph = Nodes(np.dtype(np.float32))
+    result = add(graph)
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, *(name + axis for axis in "xyz")])
+        for name, channels in (("x", inputs[0].shape[1]), (result, None))
+    ]
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "few", ends[:1], ends[1:], graph.constants),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [session.run(None, {"x": x.astype(np.float32)})[0] for x in inputs], len(graph.nodes)
+
+
+def convolved(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, rate: int, factors: tuple[int, ...]) -> np.ndarray:
+    """Return `(batch, filters, ...)`: `x` up-sampled to its nearest voxels, by a kernel with zeros between its taps."""
+    for axis, factor in enumerate(factors, start=2):
+        x = np.repeat(x, factor, axis=axis)
+    *taps, channels, filters = kernel.shape
+    inflated = np.zeros((*(rate * (size - 1) + 1 for size in taps), channels, filters))
+    inflated[::rate, ::rate, ::rate] = kernel
+    return np.stack(
+        [
+            np.stack(
+                [
+                    bias[f]
+                    + sum(ndimage.correlate(sample[c], inflated[..., c, f], mode="constant") for c in range(channels))
+                    for f in range(filters)
+                ]
+            )
+            for sample in x
+        ]
+    )

@@ -1,0 +1,70 @@
+"""Products that an ONNX graph makes once, for all rates and at the low resolution, against SciPy's convolution."""
+
+import numpy as np
+import pytest
+from small_graphs import convolved, run_nodes
+
+from kseg.deployment.onnx_reuse import repeated, reused_sums
+
+TABLE = [
+    # (batch, channels, x, y, z), filters, kernel size, rates, up-sampling
+    ((1, 1, 4, 4, 4), 4, (3, 3, 3), (1, 2, 3, 4), (2, 2, 2)),
+    ((2, 3, 5, 4, 7), 2, (3, 3, 3), (1, 2, 3, 4), (2, 2, 2)),
+    ((1, 2, 2, 3, 1), 3, (3, 3, 3), (1, 2, 3, 4), (2, 2, 2)),  # the taps of the large rates lie outside
+    ((1, 2, 3, 4, 2), 3, (3, 3, 3), (3, 1, 3), (3, 3, 3)),  # a rate twice
+    ((2, 2, 3, 5, 4), 1, (3, 3, 3), (1, 2, 5, 6), (2, 1, 3)),
+    ((1, 2, 6, 3, 5), 2, (3, 3, 3), (7,), (1, 2, 1)),
+    ((1, 2, 4, 3, 3), 2, (5, 5, 5), (1, 2, 3), (2, 2, 2)),
+    ((1, 3, 4, 6, 5), 2, (1, 3, 5), (1, 2, 4), (1, 2, 2)),
+    ((1, 3, 5, 4, 6), 2, (3, 3, 3), (1, 2), (1, 1, 1)),
+    ((1, 4, 3, 3, 5), 2, (1, 1, 1), (1,), (4, 4, 4)),
+]
+
+
+def all_rates(kernel, bias, rates, factors):
+    """The nodes of a layer, whose maps are concatenated."""
+
+    def add(graph):
+        sums = reused_sums(graph, "layer", "x", kernel, bias, rates, factors)
+        maps = [repeated(graph, f"layer/branch_{number}", one) for number, one in enumerate(sums)]
+        return graph.node("Concat", maps, "layer/maps", axis=1)
+
+    return add
+
+
+@pytest.mark.parametrize(("shape", "filters", "sizes", "rates", "factors"), TABLE)
+def test_each_rate_is_the_convolution_of_the_up_sampled_map(shape, filters, sizes, rates, factors):
+    rng = np.random.default_rng(0)
+    x, larger = rng.normal(size=shape), rng.normal(size=(1, shape[1], *(size + 3 for size in shape[2:])))
+    kernel, bias = rng.normal(size=(*sizes, shape[1], filters)), rng.normal(size=filters)
+    found, _ = run_nodes(all_rates(kernel, bias, rates, factors), x, larger)
+    for one, volume in zip(found, (x, larger), strict=True):
+        wanted = np.concatenate([convolved(volume, kernel, bias, rate, factors) for rate in rates], axis=1)
+        np.testing.assert_allclose(one, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_nodes_are_few_and_one_convolution_serves_all_rates():
+    kernel, bias, x = np.ones((3, 3, 3, 2, 4)), np.zeros(4), np.zeros((1, 2, 2, 2, 2))
+
+    def nodes(*rates):
+        return run_nodes(all_rates(kernel, bias, rates, (2, 2, 2)), x)[1]
+
+    # Padding and products, sizes for three axes, and the joint of all rates.
+    common = 2 + 10 + 1
+    # 3 axes of 3 slices and 2 sums; all phases coincide, so that voxels are repeated along 3 axes.
+    assert nodes(2) == common + 3 * 5 + (2 + 2 + 5)
+    # 3 axes of 5 slices, since the middle tap is in its place in both phases, and 2 x 2 sums; phases along 3 axes.
+    assert nodes(3) == common + 3 * 9 + (2 + 2 + 5)
+    # Rates share slices of the products along x, 7 in all, of which each alone needs 3 or 5. Repeated maps of rates 2
+    # and 4 have sizes of their own.
+    assert nodes(1, 2, 3, 4) == common + 7 + 2 * (2 * 3 + 2 * 5) + 2 * 3 * (2 + 4) + 4 * 9 + 2 * 10
+
+
+def test_a_value_by_hand():
+    # Along z, of rate 3 and twice as fine: voxel m reads x[floor((m - 3) / 2)], x[floor(m / 2)], x[floor((m + 3) / 2)].
+    kernel, x = np.zeros((3, 3, 3, 1, 1)), np.array([1.0, 2, 4, 8]).reshape(1, 1, 1, 1, 4)
+    kernel[1, 1, :, 0, 0] = 1, 10, 100
+    (found,), _ = run_nodes(all_rates(kernel, np.array([0.5]), (3,), (1, 1, 2)), x)
+    left, centre, right = [0, 0, 0, 1, 1, 2, 2, 4], [1, 1, 2, 2, 4, 4, 8, 8], [2, 4, 4, 8, 8, 0, 0, 0]
+    expected = [0.5 + one + 10 * two + 100 * three for one, two, three in zip(left, centre, right, strict=True)]
+    np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-6)
