@@ -17,6 +17,7 @@ from onnx import helper
 
 import kseg
 from kseg.deployment.onnx_nodes import Nodes
+from kseg.deployment.onnx_phases import convolution_by_phases
 from kseg.deployment.onnx_planes import convolution_of_planes
 from kseg.deployment.onnx_reuse import Sums, repeated, reused_sums
 from kseg.deployment.tensor_names import PROBABILITIES, VOXELS
@@ -108,11 +109,11 @@ def onnx_model(
 def _dilated(graph: _Graph, layer: SharedDilatedConv3D, x: str, summand: str | None = None) -> str:
     """Convolution, norm and activation for each rate, concatenated; to these the summand, where there is one."""
     branches = _branches(layer)
-    if graph.plain or not reuses_in_onnx(layer.upsample):
+    if not graph.plain and reuses_in_onnx(layer.dilation_rates, layer.upsample):
+        maps = _reused(graph, layer, branches, x)
+    else:
         x = _upsampled(graph, layer, x)
         maps = [_activated(graph, layer, branch.name, _branch(graph, layer, branch, x)) for branch in branches]
-    else:
-        maps = _reused(graph, layer, branches, x)
     joined = maps[0] if len(maps) == 1 else graph.node("Concat", maps, f"{layer.name}/maps", axis=1)
     return joined if summand is None else graph.node("Add", [joined, summand], f"{layer.name}/sum")
 
@@ -138,8 +139,8 @@ def _branch(graph: _Graph, layer: SharedDilatedConv3D, branch: _Branch, x: str) 
     """One convolution and its norm."""
     name, rate, kernel, bias, gain, offset = branch
     if layer.norm == "batch":
-        return _same_convolution(graph, name, x, kernel * gain, offset + bias * gain, rate)
-    return _normed(graph, layer, branch, _same_convolution(graph, name, x, kernel, bias, rate))
+        return _convolved(graph, name, x, kernel * gain, offset + bias * gain, rate, layer.upsample)
+    return _normed(graph, layer, branch, _convolved(graph, name, x, kernel, bias, rate, layer.upsample))
 
 
 def _reused(graph: _Graph, layer: SharedDilatedConv3D, branches: Sequence[_Branch], x: str) -> list[str]:
@@ -198,11 +199,17 @@ def _scaled(graph: _Graph, branch: _Branch, maps: str, dtype: np.dtype) -> str:
     )
 
 
-def _same_convolution(graph: _Graph, name: str, x: str, kernel: np.ndarray, bias: np.ndarray, rate: int = 1) -> str:
-    """A convolution without strides: of planes, where that is faster."""
-    if graph.plain or not convolves_planes_in_onnx(kernel.shape):
+def _convolved(
+    graph: _Graph, name: str, x: str, kernel: np.ndarray, bias: np.ndarray, rate: int, upsample: Sequence[int]
+) -> str:
+    """A convolution without strides of what `_upsampled` returned, in the way that is fastest."""
+    if graph.plain:
         return _convolution(graph, name, x, kernel, bias, dilation=rate)
-    return convolution_of_planes(graph, name, x, kernel, bias, rate)
+    if max(upsample) > 1:
+        return convolution_by_phases(graph, name, x, kernel, bias, upsample)
+    if convolves_planes_in_onnx(kernel.shape):
+        return convolution_of_planes(graph, name, x, kernel, bias, rate)
+    return _convolution(graph, name, x, kernel, bias, dilation=rate)
 
 
 def _convolution(
@@ -234,7 +241,8 @@ def _convolution(
 
 
 def _upsampled(graph: _Graph, layer: SharedDilatedConv3D | OutputConv3D, x: str) -> str:
-    if max(layer.upsample) == 1:
+    """What a layer convolves in a plain graph; in others its convolution up-samples."""
+    if not graph.plain or max(layer.upsample) == 1:
         return x
     scales = graph.constant(f"{layer.name}/factors", np.array([1, 1, *layer.upsample], np.float32))
     how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -243,12 +251,12 @@ def _upsampled(graph: _Graph, layer: SharedDilatedConv3D | OutputConv3D, x: str)
 
 def _lone_convolution(graph: _Graph, layer: keras.layers.Conv3D, x: str) -> str:
     """The stem, or the output."""
-    kernel, bias = _numpy(layer.kernel), _numpy(layer.bias)
+    name, kernel, bias = layer.name, _numpy(layer.kernel), _numpy(layer.bias)
     if not isinstance(layer, OutputConv3D):
-        return _convolution(graph, layer.name, x, kernel, bias, strides=layer.strides)
-    if graph.plain or not reuses_in_onnx(layer.upsample):
-        return _same_convolution(graph, layer.name, _upsampled(graph, layer, x), kernel, bias)
-    return repeated(graph, layer.name, *reused_sums(graph, layer.name, x, kernel, bias, (1,), layer.upsample))
+        return _convolution(graph, name, x, kernel, bias, strides=layer.strides)
+    if not graph.plain and reuses_in_onnx((1,), layer.upsample):
+        return repeated(graph, name, *reused_sums(graph, name, x, kernel, bias, (1,), layer.upsample))
+    return _convolved(graph, name, _upsampled(graph, layer, x), kernel, bias, 1, layer.upsample)
 
 
 def _pool(graph: _Graph, layer: MaxPool3D, x: str) -> str:

@@ -71,9 +71,12 @@ def reuses(
     )
 
 
-def reuses_in_onnx(upsample: Sequence[int]) -> bool:
-    """Say whether an ONNX graph for a processor makes the products of a layer at the low resolution."""
-    return max(upsample) > 1
+def reuses_in_onnx(rates: Sequence[int], upsample: Sequence[int]) -> bool:
+    """Say whether an ONNX graph for a processor adds shifted products; else it convolves phases, where it up-samples.
+
+    Phases of a layer that does not dilate share one small window, but are many where factors are large.
+    """
+    return max(upsample) > 1 and (tuple(rates) != (1,) or max(upsample) > 2)
 
 
 def convolves_planes_in_onnx(kernel_shape: Sequence[int]) -> bool:

@@ -49,15 +49,15 @@ def test_nodes_are_few_and_one_convolution_serves_all_rates():
     def nodes(*rates):
         return run_nodes(all_rates(kernel, bias, rates, (2, 2, 2)), x)[1]
 
-    # Padding and products, sizes for three axes, and the joint of all rates.
-    common = 2 + 10 + 1
+    common = 2 + 1  # padding and products, and the joint of all rates
+    sizes, repeated_sizes = 1 + 3 + 3 + 2, 1 + 3 * 2  # for three axes; the former with margins
     # 3 axes of 3 slices and 2 sums; all phases coincide, so that voxels are repeated along 3 axes.
-    assert nodes(2) == common + 3 * 5 + (2 + 2 + 5)
+    assert nodes(2) == common + 3 * 5 + (2 + 2 + 5) + repeated_sizes
     # 3 axes of 5 slices, since the middle tap is in its place in both phases, and 2 x 2 sums; phases along 3 axes.
-    assert nodes(3) == common + 3 * 9 + (2 + 2 + 5)
-    # Rates share slices of the products along x, 7 in all, of which each alone needs 3 or 5. Repeated maps of rates 2
-    # and 4 have sizes of their own.
-    assert nodes(1, 2, 3, 4) == common + 7 + 2 * (2 * 3 + 2 * 5) + 2 * 3 * (2 + 4) + 4 * 9 + 2 * 10
+    assert nodes(3) == common + 3 * 9 + (2 + 2 + 5) + sizes
+    # Rates share slices of the products along x, 7 in all, of which each alone needs 3 or 5; and rates 1 and 3 sizes.
+    slices, sums = 7 + 2 * (2 * 3 + 2 * 5), 2 * 3 * (2 + 4)
+    assert nodes(1, 2, 3, 4) == common + slices + sums + 4 * (2 + 2 + 5) + sizes + 2 * repeated_sizes
 
 
 def test_a_value_by_hand():

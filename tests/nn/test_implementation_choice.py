@@ -86,8 +86,9 @@ def test_plain_reuses_what_pays_without_xla(monkeypatch):
 
 
 def test_in_onnx_up_sampling_reuses_and_few_filters_of_many_channels_are_made_of_planes():
-    assert implementation_choice.reuses_in_onnx((1, 1, 2))
-    assert not implementation_choice.reuses_in_onnx((1, 1, 1))
+    reuses = implementation_choice.reuses_in_onnx
+    assert reuses(RATES, HIGHER) and reuses(RATES, (1, 1, 2)) and reuses((2,), HIGHER) and reuses(RATE, (1, 4, 4))
+    assert not reuses(RATES, (1, 1, 1)) and not reuses(RATE, HIGHER)
     planes = implementation_choice.convolves_planes_in_onnx
     assert all(planes(kernel) for kernel in (LEVEL, OUTPUT, DEEP))
     assert not any(planes(kernel) for kernel in (STEM, (3, 3, 3, 16, 32), (3, 3, 3, 8, 4)))
