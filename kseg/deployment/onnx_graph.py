@@ -1,8 +1,9 @@
 """A network as an ONNX graph of plain operations, for runtimes that know nothing of TensorFlow.
 
 Patches go in and probabilities come out as Keras has them, channels last; inside, channels come first, as ONNX wants
-them. A norm with moving averages becomes part of the convolution before it, computed in float64: a
-branch is one `Conv`, dilated by its attribute, and one activation. Operator set 17 holds all that is needed.
+them. A plain graph has one `Conv` for each rate of a layer, dilated by its attribute; a norm with moving averages is
+part of it, computed in float64. Else layers are made of what ONNX Runtime computes faster (`onnx_reuse`, `onnx_phases`,
+`onnx_planes`). Operator set 17 holds all that is needed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
