@@ -99,7 +99,7 @@ def repeated(graph: Nodes, name: str, sums: Sums) -> str:
     maps, repeats = sums
     if max(repeats) == 1:
         return maps
-    sizes, factors = Sizes(graph, name, maps), [1, 1, 1]
+    sizes, factors = Sizes(graph, f"{name}/repeated", maps), [1, 1, 1]
     for axis in reversed(SPACE):  # z, the slowest, while there are few
         if repeats[axis - X] > 1:
             factors[axis - X] = repeats[axis - X]

@@ -24,6 +24,10 @@ NETWORKS = {
     "midl2021": ("midl2021", {}),
     "kseg": ("kseg", {}),
     "learned kernels": ("midl2021", SMALL | {"share_kernel": False, "skip": "add"}),
+    "rates that divide some factors": (
+        "midl2021",
+        {"filters": (2, 4), "dilation_rates": (1, 2, 4), "share_kernel": False, "pooling": ((2, 3, 1), (1, 2, 2))},
+    ),
     "instance norm": ("midl2021", SMALL | {"norm": "instance", "negative_slope": 0.1}),
     "group norm": ("midl2021", SMALL | {"norm": "group", "residual": True}),
     "stem, pooling by axis": ("kseg", {"filters": (3, 4), "stem_stride": (2, 1, 3), "pooling": ((2, 2, 1), (1, 2, 2))}),
