@@ -1,9 +1,14 @@
 """`python -m kseg.view`: a page to look at scans and masks in, served to a browser on this machine."""
 
 import argparse
+import os
+import signal
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kseg.console.command import add_json_option, command_parser, run
@@ -22,40 +27,66 @@ ASSUMED = "data.assume_spacing_mm"
 def main(argv: Sequence[str] | None = None) -> None:
     """Check what is to be seen, and serve it until the user ends it."""
     arguments = _parse(argv)
-    scene = _scene(arguments)
+    scene_maker = _scene_maker(arguments)
 
     from kseg.viewer.page import NIIVUE, asset
     from kseg.viewer.server import ViewServer
 
     asset(NIIVUE)
-    for note in scene.notes:
-        say(f"note: {note}")
-    with ViewServer(scene, arguments.port) as server:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ViewServer(scene_maker, arguments.port) as server, ExitStack() as until_ended:
+        for note in server.scene.notes:
+            say(f"note: {note}")
         say(f"the page is {server.address} (for this machine alone; Ctrl+C ends it)")
         if arguments.json:
-            print_json({"address": server.address, "cases": [case.name for case in scene.cases]})
+            print_json({"address": server.address, "cases": [case.name for case in server.scene.cases]})
         if not arguments.no_browser:
-            webbrowser.open(server.address)
+            webbrowser.open(until_ended.enter_context(_doorway(server.address)))
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             say("ended")
 
 
-def _scene(arguments: argparse.Namespace) -> "Scene":
-    from kseg.measures.named_structures import named_structures
+@contextmanager
+def _doorway(address: str) -> Iterator[str]:
+    """Give a page that leads to an address, which only this user may read.
+
+    What a browser is started with, every user of the machine can see.
+    """
+    with TemporaryDirectory(
+        prefix=".kseg-view-", dir=Path.home() if os.access(Path.home(), os.W_OK) else None
+    ) as folder:
+        path = Path(folder, "open.html")
+        path.write_text(f'<meta http-equiv="refresh" content="0; url={address}">', encoding="utf-8")
+        yield path.as_uri()
+
+
+def _scene_maker(arguments: argparse.Namespace) -> "Callable[[], Scene]":
+    """Return what makes the scene, from files as they are by then."""
+    from kseg.recipe.sections import SAVED_MODELS
+    from kseg.runs.owned_files import PACKAGE
 
     words = [word for word in arguments.words if not is_override(word)]
     assumed = load_recipe(None, [word for word in arguments.words if is_override(word)]).data.assume_spacing_mm
     first, *masks = words
     if _is_run(first):
-        if masks:
-            raise InputError(f"'{first}' is a run, whose own masks are shown: leave '{masks[0]}' out, or name a scan")
-        return _scene_of_run(arguments, first)
+        named = {"--labels": arguments.labels, "--run": arguments.run, ASSUMED: assumed}
+        if others := [*masks, *(name for name, value in named.items() if value)]:
+            raise InputError(f"'{first}' is a run, whose own masks are shown: leave {others[0]} out, or name a scan")
+        return partial(_scene_of_run, arguments, first)
+    if first.endswith(PACKAGE):
+        raise InputError(f"'{first}' is a package, which holds no cases: name a run, or a scan with --run {first}")
+    for option in ("split", "records"):
+        if getattr(arguments, option):
+            raise InputError(f"--{option} is of a run, and '{first}' is none: leave it out, or name a run")
+    if not local(first).exists():
+        raise InputError(f"'{first}' is neither a file, nor a folder, nor a run in {SAVED_MODELS}: correct it")
+    from kseg.measures.named_structures import named_structures
     from kseg.viewer.scene_of_files import scene_of_files
 
     structures, background = named_structures(arguments.labels, arguments.run)
-    return scene_of_files(local(first), [local(mask) for mask in masks], structures, background, assumed)
+    return partial(scene_of_files, local(first), [local(mask) for mask in masks], structures, background, assumed)
 
 
 def _scene_of_run(arguments: argparse.Namespace, named: str) -> "Scene":
@@ -65,7 +96,7 @@ def _scene_of_run(arguments: argparse.Namespace, named: str) -> "Scene":
 
     trained = open_trained(named)
     records = location_of(arguments.records) if arguments.records else trained.recipe.records_folder
-    return scene_of_run(trained, records, load_manifest(records), arguments.split)
+    return scene_of_run(trained, records, load_manifest(records), arguments.split or "test")
 
 
 def _is_run(word: str) -> bool:
@@ -86,7 +117,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="scan (a file, or the folder of a DICOM series) and masks on its grid; or a run that has been evaluated; "
         f"{ASSUMED}=[i, j, k] for files that do not state it",
     )
-    parser.add_argument("--split", choices=SPLITS, default="test", help="which cases of the run (test)")
+    parser.add_argument("--split", choices=SPLITS, help="which cases of the run (test)")
     parser.add_argument("--records", metavar="DIR", help="prepared dataset with the run's cases, if it was moved")
     parser.add_argument(
         "--labels",

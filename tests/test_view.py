@@ -74,7 +74,10 @@ def test_the_page_is_served_until_it_is_ended(mask: str, scan: str) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["nowhere.nii"], "'nowhere.nii' does not exist: correct the path"),
+        (["nowhere.nii"], "'nowhere.nii' is neither a file, nor a folder, nor a run in saved_models: correct it"),
+        (["leg.kseg"], "'leg.kseg' is a package, which holds no cases: name a run, or a scan with --run leg.kseg"),
+        (["scan.mha", "--split", "val"], "--split is of a run, and 'scan.mha' is none"),
+        (["scan.mha", "--records", "legs"], "--records is of a run, and 'scan.mha' is none"),
         (["scan.mha", "nowhere.nii"], "'nowhere.nii' does not exist: correct the path"),
         (["scan.mha", "other.mha"], r"mask 'other.mha' has the shape \(6, 10, 12\), the scan \(12, 10, 9\)"),
         (["mask.nii.gz", "scan.mha"], "mask 'scan.mha' is no label map: .* name the scan first, then its masks"),
@@ -127,9 +130,9 @@ def test_a_runs_cases_have_prediction_truth_and_scores(finished_study: Path, mon
 @pytest.mark.parametrize(
     ("remove", "split", "line"),
     [
-        ("evaluation/test.json", "test", "test.json' is missing or damaged: .*evaluate makes it"),
+        ("evaluation/test.json", "test", "test.json' is missing or damaged: .*evaluate .* --split test makes it"),
         ("evaluation/test-*.nii.gz", "test", "of the scored cases|were not kept when they were scored: .*evaluate"),
-        ("evaluation/train.json", "train", "train.json' is missing or damaged: .*evaluate makes it"),
+        ("evaluation/train.json", "train", "train.json' is missing or damaged: .*evaluate .* --split train makes it"),
     ],
 )
 def test_a_run_without_what_is_shown_says_how_to_make_it(
@@ -144,8 +147,27 @@ def test_a_run_without_what_is_shown_says_how_to_make_it(
 
 
 def test_masks_beside_a_run_are_refused(mask: str, finished_study: Path) -> None:
-    with pytest.raises(InputError, match=r"is a run, whose own masks are shown: leave 'mask\.nii\.gz' out"):
-        view.main([str(finished_study / STUDY_RUN), mask, "--no-browser"])
+    for words in ([mask], ["--labels", "a=1"], ["--run", "leg"], ["data.assume_spacing_mm=[1, 1, 1]"]):
+        with pytest.raises(InputError, match=r"is a run, whose own masks are shown: leave .* out, or name a scan"):
+            view.main([str(finished_study / STUDY_RUN), *words, "--no-browser"])
+
+
+def test_the_address_is_not_on_the_browsers_command_line(
+    scan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def look(address: str) -> None:
+        path = Path(address.removeprefix("file://"))
+        opened.append((path, path.read_text(), path.parent.stat().st_mode & 0o777))
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("webbrowser.open", look)
+    monkeypatch.setattr("kseg.viewer.server.ViewServer.serve_forever", lambda _: None)
+    view.main([scan])
+    [(path, text, mode)] = opened
+    assert text.startswith('<meta http-equiv="refresh" content="0; url=http://127.0.0.1:')
+    assert (mode, path.exists()) == (0o700, False)
 
 
 def test_an_earlier_models_masks_are_told_of(finished_study: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ def written_scores(folder: RunFolder, split: str) -> Iterator[Any]:
     try:
         yield json.loads(path.read_bytes())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise InputError(f"'{path}' is missing or damaged: {command_line('evaluate')} makes it") from None
+        command = f"{command_line('evaluate')} {folder.path} --split {split}"
+        raise InputError(f"'{path}' is missing or damaged: {command} makes it") from None
 
 
 def scores_by_case(document: Any) -> dict[str, list[ClassScore]]:

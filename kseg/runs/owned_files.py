@@ -9,7 +9,6 @@ from kseg.recipe.types import SPLITS
 from kseg.storage.listing import LISTING, changed_files, listed_files
 from kseg.storage.locations import Location
 from kseg.storage.ownership import Kind, is_kind
-from kseg.volumes.mask_hash import is_as_written
 
 RECIPE_FILE, DATA_FILE, MODEL_FILE = "recipe.toml", "data.json", "model.keras"
 """What makes a folder a run: its choices, what its model takes and gives, the model."""
@@ -108,6 +107,8 @@ def _packages(folder: Location) -> set[str]:
 
 def _changed(folder: Location) -> set[str]:
     """What somebody changed: of files that are listed, and of masks, which bear their hash."""
+    from kseg.volumes.mask_hash import is_as_written
+
     root = Path(str(folder))
     masks = [mask for split in SPLITS for mask in root.glob(f"**/{EVALUATION}/{mask_file(split, '*')}")]
     return changed_files(folder) | {path.relative_to(root).as_posix() for path in masks if not is_as_written(path)}

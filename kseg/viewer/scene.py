@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.viewer.reduced_volume import MOST_STRUCTURES
+from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.structure_colours import colour_of
 from kseg.volumes.volume_stream import VolumeStream
 
@@ -49,8 +51,29 @@ class Scene:
     title: str
     cases: Sequence[SceneCase]
     structures: Sequence[Structure]
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
     """Lines that a user should read."""
+    stamps: Mapping[Path, tuple[int, int] | None] = field(default_factory=dict)
+    """Files that it was made from, as they were then (`stamp`)."""
+
+    @property
+    def changed_file(self) -> Path | None:
+        """A file that is no longer what it was; None where all are."""
+        return next((path for path, was in self.stamps.items() if stamp(path) != was), None)
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return the time at which a file was written, in ns, and its size in bytes; None where it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def stamps_of(volumes: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
+    """Return the stamps of all files that volumes consist of."""
+    return {file: stamp(file) for path in volumes for file in (path, *files_of(path))}
 
 
 def structures_to_show(named: Mapping[str, Collection[int]], others: Iterable[int] = ()) -> list[Structure]:
@@ -69,15 +92,18 @@ def structures_to_show(named: Mapping[str, Collection[int]], others: Iterable[in
         >>> [(one.name, one.values) for one in structures_to_show({"tumour": [1, 2], "core": [2]}, [3])]
         [('tumour', (1,)), ('tumour + core', (2,)), ('label 3', (3,))]
     """
-    names: dict[int, list[str]] = {}
+    names: dict[int, tuple[str, ...]] = {}
     for name, values in named.items():
         for value in values:
-            names.setdefault(value, []).append(name)
-    values_of: dict[str, list[int]] = {}
+            names[value] = (*names.get(value, ()), name)
+    together: dict[tuple[str, ...], list[int]] = {}
     for value, own in names.items():
-        values_of.setdefault(" + ".join(own), []).append(value)
-    for value in sorted(set(others) - names.keys()):
-        values_of[f"label {value}"] = [value]
+        together.setdefault(own, []).append(value)
+    values_of: dict[str, list[int]] = {}
+    unnamed = [((f"label {value}",), [value]) for value in sorted(set(others) - names.keys())]
+    for own, values in (*together.items(), *unnamed):
+        name = " + ".join(own)
+        values_of[name if name not in values_of else f"{name} (value {values[0]})"] = list(values)
     if len(values_of) > MOST_STRUCTURES:
         raise InputError(
             f"the masks hold {len(values_of)} structures, and the page shows {MOST_STRUCTURES} at most: name those to "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
-from kseg.viewer.scene import OpenCase, Scene, SceneCase, structures_to_show
+from kseg.viewer.scene import OpenCase, Scene, SceneCase, stamps_of, structures_to_show
 from kseg.volumes.cases.folder import whole_values
 from kseg.volumes.formats.extensions import split_name
 from kseg.volumes.formats.open import open_stored
@@ -35,7 +35,7 @@ def scene_of_files(
         InputError: a file cannot be read, or a mask is no label map, or lies on another grid than the scan.
     """
     image = open_image([scan], scan.name, assume_spacing_mm)
-    names = _told_apart(masks)
+    names, stamps = _told_apart(masks), stamps_of([scan, *masks])
     values: set[int] = set()
     for path in masks:
         values |= _values(_open_mask(path, image, assume_spacing_mm), path)
@@ -49,7 +49,7 @@ def scene_of_files(
     channels = tuple(f"channel {number}" for number in range(1, image.channels + 1))
     case = SceneCase(name, channels, tuple(names), open_case)
     notes = [f"'{scan}': {note}" for note in image.notes]
-    return Scene(name, [case], structures_to_show(structures, values - {background}), notes)
+    return Scene(name, [case], structures_to_show(structures, values - {background}), notes, stamps)
 
 
 def _open_mask(path: Path, image: VolumeStream, assume_spacing_mm: Spacing) -> VolumeStream:

@@ -15,7 +15,7 @@ from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.prepared_case import PreparedCase, read_case
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.locations import Location
-from kseg.viewer.scene import OpenCase, Scene, SceneCase, Structure, structures_to_show
+from kseg.viewer.scene import OpenCase, Scene, SceneCase, Structure, stamp, stamps_of, structures_to_show
 from kseg.volumes.formats.open import open_stored
 from kseg.volumes.geometry import grid_difference
 from kseg.volumes.interpolation import linear
@@ -43,6 +43,7 @@ def scene_of_run(trained: TrainedRun, records: Location, manifest: Manifest, spl
     Raises:
         InputError: the split has not been scored, or by a version that kept no masks, or the dataset lacks a case.
     """
+    path, _, _ = trained.folder.split_scores(split)
     with written_scores(trained.folder, split) as document:
         scores, models = scores_by_case(document), document.get("models", [])
     remedy = f"{command_line('evaluate')} {trained.folder.path} --split {split} makes them anew"
@@ -67,14 +68,16 @@ def scene_of_run(trained: TrainedRun, records: Location, manifest: Manifest, spl
         )
         for case, of_case in scores.items()
     ]
-    partly_labelled = any(entries[case].partly_labelled for case in scores)
-    return Scene(f"{trained.recipe.name}: {split} cases", cases, structures_of_run(label_map, partly_labelled), notes)
+    structures = structures_of_run(label_map, any(entries[case].partly_labelled for case in scores))
+    stamps = stamps_of([trained.folder.mask(split, case) for case in scores]) | {path: stamp(path)}
+    return Scene(f"{trained.recipe.name}: {split} cases", cases, structures, notes, stamps)
 
 
 def structures_of_run(label_map: LabelMap, partly_labelled: bool) -> list[Structure]:
     """Return the classes of a run as a page shows them, by class index; with what nobody labelled, if there is such."""
     named = {name: [index] for index, name in enumerate(label_map.names) if index}
-    return structures_to_show(named | ({UNLABELLED: [label_map.num_classes]} if partly_labelled else {}))
+    unlabelled = UNLABELLED if UNLABELLED not in named else f"{UNLABELLED} by anybody"
+    return structures_to_show(named | ({unlabelled: [label_map.num_classes]} if partly_labelled else {}))
 
 
 def scored_case(

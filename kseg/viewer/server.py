@@ -9,6 +9,7 @@ host's name (DNS rebinding) or by another site's page is refused.
 import json
 import re
 import secrets
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,17 +49,19 @@ class ViewServer(ThreadingHTTPServer):
     """A server of one scene.
 
     Args:
-        scene: what it shows.
+        make_scene: makes what it shows; once more when the page is loaded and files have changed since.
         port: to listen on; 0 for any that is free.
 
     Raises:
-        InputError: the port is taken, or not for this user.
+        InputError: as `make_scene` does; or the port is taken, or not for this user.
     """
 
     daemon_threads = True
+    request_queue_size = 64
 
-    def __init__(self, scene: Scene, port: int = 0) -> None:
-        self.scene = scene
+    def __init__(self, make_scene: Callable[[], Scene], port: int = 0) -> None:
+        self._make_scene = make_scene
+        self.scene = make_scene()
         self.token = secrets.token_urlsafe(32)
         self._one_at_a_time = Lock()
         self._cached = lru_cache(KEPT_FILES)(self._volume)
@@ -84,24 +87,35 @@ class ViewServer(ThreadingHTTPServer):
             SCRIPT: ("text/javascript; charset=utf-8", lambda: asset(SCRIPT)),
             STYLE: ("text/css; charset=utf-8", lambda: asset(STYLE)),
             NIIVUE: ("text/javascript; charset=utf-8", lambda: asset(NIIVUE)),
-            "scene.json": (JSON, lambda: json.dumps(described(self.scene), allow_nan=False).encode()),
+            "scene.json": (JSON, self._renewed),
         }
         if resource in texts:
             kind, content = texts[resource]
             return kind, content()
-        at_mm = _point(query)
+        with self._one_at_a_time:  # so that memory does not depend on how many ask
+            return self._of_case(resource, _point(query))
+
+    def _renewed(self) -> bytes:
+        """Return the scene for the page, made anew if a file has changed since."""
+        with self._one_at_a_time:
+            if self.scene.changed_file is not None:
+                self.scene = self._make_scene()
+                self._cached.cache_clear()
+            return json.dumps(described(self.scene), allow_nan=False).encode()
+
+    def _of_case(self, resource: str, at_mm: tuple[float, ...] | None) -> tuple[str, bytes] | None:
         cases = self.scene.cases
+        if changed := self.scene.changed_file:
+            raise InputError(f"'{changed}' has changed since the page was loaded: load it again")
         if (found := MEASURES.fullmatch(resource)) and int(found[1]) < len(cases):
-            with self._one_at_a_time:
-                measured = measured_masks(cases[int(found[1])].open(), self.scene.structures)
-                return JSON, json.dumps(measured, allow_nan=False).encode()
+            measured = measured_masks(cases[int(found[1])].open(), self.scene.structures)
+            return JSON, json.dumps(measured, allow_nan=False).encode()
         for pattern in (IMAGE, MASK):
             if (found := pattern.fullmatch(resource)) and int(found[1]) < len(cases):
                 case, number = int(found[1]), int(found[2])
                 there = cases[case].channels if pattern is IMAGE else cases[case].masks
                 if number < len(there):
-                    with self._one_at_a_time:  # so that memory does not depend on how many ask
-                        return BYTES, self._cached(pattern is IMAGE, case, number, at_mm)
+                    return BYTES, self._cached(pattern is IMAGE, case, number, at_mm)
         return None
 
     def _volume(self, of_image: bool, case: int, number: int, at_mm: tuple[float, ...] | None) -> bytes:
@@ -122,8 +136,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a resource, or with a line that says why not."""
-        address = urlsplit(self.path)
-        if (refused := self._refused(address.path)) is not None:
+        try:
+            address = urlsplit(self.path)
+            refused = self._refused(address.path)
+        except ValueError:
+            address, refused = urlsplit(""), (HTTPStatus.BAD_REQUEST, "this is no address")
+        if refused is not None:
             status, line = refused
             return self._send(status, "text/plain; charset=utf-8", line.encode())
         resource = address.path[len(self.server.token) + 2 :]

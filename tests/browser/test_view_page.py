@@ -13,13 +13,15 @@ import pytest
 import SimpleITK as sitk
 from made_dicom import save_series
 from playwright import sync_api
+from scipy.spatial.transform import Rotation
 from volume_files import by_itk
 
+from kseg.console.errors import InputError
 from kseg.evaluation.written_scores import scores_by_case, written_scores
 from kseg.records.manifest import load_manifest
 from kseg.runs.trained_run import open_trained
 from kseg.viewer import volume_files
-from kseg.viewer.scene import Scene
+from kseg.viewer.scene import OpenCase, Scene
 from kseg.viewer.scene_of_files import scene_of_files
 from kseg.viewer.scene_of_run import scene_of_run
 from kseg.viewer.server import ViewServer
@@ -29,11 +31,13 @@ from kseg.volumes.volume_stream import gather
 RUN = "saved_models/study/shared/seed-1"
 ORANGE = (230, 159, 0)
 """Of the first structure."""
+TURNED = {"nii.gz": (0, 0), "sagittal mha": (0, 90), "oblique nii.gz": (20, 15), "far oblique mha": (135, -45)}
+"""Degrees about z and x, by kind of scan."""
 
 
 @contextmanager
 def served(scene: Scene) -> Iterator[str]:
-    with ViewServer(scene) as server:
+    with ViewServer(lambda: scene) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -54,7 +58,7 @@ def colour_at(page: sync_api.Page, mm: tuple[float, ...]) -> tuple[int, ...]:
             nv.setCrosshairWidth(0);
             moveTo(mm);
             const [left, top, width, height] = nv.screenSlices.find(slice => slice.axCorSag === 0).leftTopWidthHeight;
-            const [x, y] = nv.mm2frac(mm);
+            const [x, y] = toPlace(mm);
             return [left + width * x, top + height * (1 - y)];
         }""",
         list(mm),
@@ -78,8 +82,8 @@ def written(folder: Path, kind: str) -> tuple[Path, Path]:
         image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 90, (9, 10, 12)).astype(np.uint8))
         image.SetSpacing((0.5, 0.8, 1.5))
         image.SetOrigin((-20, 30, 100))
-        image.SetDirection((-1, 0, 0, 0, 0, 1, 0, 1, 0))
-        scan = folder / f"scan{kind}"
+        image.SetDirection(Rotation.from_euler("zx", TURNED[kind], degrees=True).as_matrix().ravel().tolist())
+        scan = folder / f"scan.{kind.rsplit(maxsplit=1)[-1]}"
         sitk.WriteImage(image, str(scan))
     mask = sitk.GetImageFromArray(labels)
     mask.CopyInformation(by_itk(scan))
@@ -87,7 +91,7 @@ def written(folder: Path, kind: str) -> tuple[Path, Path]:
     return scan, folder / "mask.nii.gz"
 
 
-@pytest.mark.parametrize("kind", [".nii.gz", ".mha", "dicom"])
+@pytest.mark.parametrize("kind", [*TURNED, "dicom"])
 def test_the_masks_colour_is_where_the_mask_is(kind: str, tmp_path: Path, page: sync_api.Page) -> None:
     scan, mask = written(tmp_path, kind)
     inside, outside = (
@@ -110,7 +114,14 @@ def test_the_masks_colour_is_where_the_mask_is(kind: str, tmp_path: Path, page: 
         assert colour_at(page, inside) == pytest.approx(ORANGE, abs=3)
         page.locator("#legend button").click()
         assert is_grey(colour_at(page, inside))
+        page.locator("#legend button").click()
+        page.locator("#opacity").focus()
+        page.keyboard.press("M")
+        assert page.locator("#masks [aria-checked=true]").inner_text() == "no mask"
+        page.keyboard.press("m")
         page.wait_for_selector("#measures table")
+        page.locator("#measures td button").click()
+        assert page.locator("#place").inner_text().endswith(", soleus")
         volume_ml = 5 * 5 * 4 * np.prod(by_itk(mask).GetSpacing()) / 1000
         assert page.locator("#measures td").nth(1).inner_text() == f"{volume_ml:.1f}"
 
@@ -118,19 +129,46 @@ def test_the_masks_colour_is_where_the_mask_is(kind: str, tmp_path: Path, page: 
 def test_every_voxel_around_the_cross(tmp_path: Path, page: sync_api.Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volume_files, "FIRST_LOOK_VOXELS", 200)
     monkeypatch.setattr(volume_files, "DETAIL_SIDE", 6)
-    scan, mask = written(tmp_path, ".mha")
+    scan, mask = written(tmp_path, "oblique nii.gz")
+    inside = (np.array(by_itk(mask).TransformIndexToPhysicalPoint((4, 6, 3))) * (-1, -1, 1)).tolist()
     with served(scene_of_files(scan, [mask], {})) as address:
         page.goto(address)
         shows(page, "scan")
         assert page.locator("#message").inner_text().startswith("a coarser copy, blocks of ")
         coarse = page.evaluate("() => [...nv.volumes[0].hdr.dims].slice(1, 4)")
         assert np.prod(coarse) <= 200
+        page.evaluate("mm => moveTo(mm)", inside)
+        place = page.locator("#place").inner_text().split(";")[0]
         page.keyboard.press("f")
-        page.wait_for_function("() => nv.volumes[0].hdr.dims[1] === 6")
+        page.wait_for_function("() => nv.volumes[0]?.hdr.dims[1] === 6")
         assert page.evaluate("() => [...nv.volumes[0].hdr.dims].slice(1, 4)") == [6, 6, 6]
+        page.wait_for_function("() => !document.getElementById('message').textContent.startsWith('reading')")
+        assert page.locator("#place").inner_text().split(";")[0] == place
         page.keyboard.press("f")
-        page.wait_for_function("() => nv.volumes[0].hdr.dims[1] !== 6")
+        page.wait_for_function("() => (nv.volumes[0]?.hdr.dims[1] ?? 6) !== 6")
         assert page.evaluate("() => [...nv.volumes[0].hdr.dims].slice(1, 4)") == coarse
+
+
+def test_what_cannot_be_read_leaves_nothing_of_another_case(scene_of_study: Scene, page: sync_api.Page) -> None:
+    def lost() -> OpenCase:
+        raise InputError("'test-lost.nii.gz' is gone")
+
+    case = replace(scene_of_study.cases[0], dice=0.1)
+    cases = [case, replace(case, name="lost", dice=0.2, open=lost)]
+    with served(replace(scene_of_study, cases=cases)) as address:
+        page.goto(address)
+        shows(page, case.name)
+        page.wait_for_selector("#measures table")
+        page.keyboard.press("n")
+        page.wait_for_function("() => document.getElementById('message').classList.contains('wrong')")
+        assert page.locator("#message").inner_text() == "'test-lost.nii.gz' is gone"
+        assert page.locator("#place").inner_text().strip() == ""
+        assert page.locator("#masks button, #legend button, #measures table").count() == 0
+        picture = matplotlib.image.imread(io.BytesIO(page.locator("#view").screenshot()), format="png")
+        assert picture[: len(picture) // 2, :, :3].mean() < 0.1  # black, but for the message
+        page.keyboard.press("p")
+        shows(page, case.name)
+        assert page.locator("#message").inner_text() == ""
 
 
 @pytest.fixture
@@ -168,7 +206,7 @@ def test_the_cases_of_a_run_from_the_worst_on(scene_of_study: Scene, page: sync_
         page.keyboard.press("x")
         assert page.locator(chosen).inner_text() == "difference"
         counts = page.evaluate("""() => {
-            const [prediction, truth] = Object.values(masks).map(mask => mask.img);
+            const [prediction, truth] = [...masks.values()].map(mask => mask.img);
             const count = wanted => nv.drawBitmap.reduce((sum, value) => sum + (value === wanted), 0);
             const missed = truth.reduce((sum, value, voxel) => sum + (value > 0 && !prediction[voxel]), 0);
             return [count(1), missed, truth.reduce((sum, value) => sum + (value > 0), 0)];
@@ -194,7 +232,7 @@ def test_a_page_in_one_file_needs_nothing_else(
     shows(page, "a </script> leg")
     assert asked == [(tmp_path / "view.html").as_uri()]
     found = page.evaluate(
-        "() => Object.values(masks).map(mask => mask.img.reduce((sum, value) => sum + (value > 0), 0))"
+        "() => [...masks.values()].map(mask => mask.img.reduce((sum, value) => sum + (value > 0), 0))"
     )
     assert found == [int((gather(stream, name).array > 0).sum()) for name, stream in case.open().masks.items()]
     page.wait_for_selector("#measures table")

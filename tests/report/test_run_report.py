@@ -141,7 +141,9 @@ def test_scores_of_earlier_versions_are_shown(folder: RunFolder) -> None:
 
 
 def test_what_was_not_scored_is_named(folder: RunFolder) -> None:
-    with pytest.raises(InputError, match=r"val\.json' is missing or damaged: python -m kseg.evaluate makes it"):
+    with pytest.raises(
+        InputError, match=r"val\.json' is missing or damaged: python -m kseg.evaluate .* --split val makes it"
+    ):
         run_part(folder, "val", seed=1)
     (folder.evaluation / "val.json").write_text('{"summary": 3}', encoding="utf-8")
     with pytest.raises(InputError, match=r"val\.json' is missing or damaged"):

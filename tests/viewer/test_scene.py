@@ -28,6 +28,17 @@ def test_regions_that_lie_in_each_other_are_taken_apart() -> None:
     ]
 
 
+def test_no_structure_takes_the_name_of_another() -> None:
+    found = structures_to_show({"label 3": [5], "a": [1, 2], "b": [2], "a + b": [4]}, [3])
+    assert [(one.name, one.values) for one in found] == [
+        ("label 3", (5,)),
+        ("a", (1,)),
+        ("a + b", (2,)),
+        ("a + b (value 4)", (4,)),
+        ("label 3 (value 3)", (3,)),
+    ]
+
+
 def test_more_structures_than_a_byte_has_are_refused() -> None:
     assert len(structures_to_show({}, range(1, 256))) == 255
     with pytest.raises(InputError, match="hold 256 structures, and the page shows 255 at most"):

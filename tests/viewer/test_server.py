@@ -16,6 +16,7 @@ from volume_files import by_itk, make_image
 
 from kseg.console.errors import InputError
 from kseg.viewer import volume_files
+from kseg.viewer.scene import Scene
 from kseg.viewer.scene_of_files import scene_of_files
 from kseg.viewer.server import ViewServer
 
@@ -40,7 +41,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def server(files: list[Path]) -> Iterator[ViewServer]:
-    with ViewServer(scene_of_files(files[0], files[1:], {"soleus": [100]})) as server:
+    with ViewServer(lambda: scene_of_files(files[0], files[1:], {"soleus": [100]})) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -61,6 +62,10 @@ def ask(server: ViewServer) -> Ask:
         return response.status, dict(response.getheaders()), response.read()
 
     return asked
+
+
+def changed(path: Path) -> bytes:
+    return f"'{path}' has changed since the page was loaded: load it again".encode()
 
 
 def voxels(content: bytes) -> nibabel.Nifti1Image:
@@ -135,6 +140,7 @@ def test_measures_are_of_the_files_own_voxels(ask: Ask) -> None:
         ("{token}scene.json", {"Host": ""}, 421),
         ("{token}scene.json", {"Origin": "https://evil.example"}, 403),
         ("{token}scene.json", {"Origin": "null"}, 403),
+        ("{token}scene.json", {"Origin": "http://["}, 400),
     ],
 )
 def test_nothing_else_is_answered(
@@ -161,15 +167,34 @@ def test_no_other_machine_reaches_it(server: ViewServer) -> None:
 
 
 def test_a_file_that_goes_bad_meanwhile_is_a_line(ask: Ask, files: list[Path]) -> None:
-    files[0].write_bytes(files[0].read_bytes()[:400])
-    status, _, content = ask("case/0/image/0.nii")
+    files[0].write_bytes(files[0].read_bytes()[:-40])
+    assert ask("case/0/image/0.nii")[::2] == (422, changed(files[0]))
+    status, _, content = ask("scene.json")
     assert status == 422
     assert str(files[0]) in content.decode()
     assert len(content.decode().splitlines()) == 1
+    files[0].unlink()
+    assert ask("case/0/mask/0.nii")[::2] == (422, changed(files[0]))
+    assert ask("scene.json")[::2] == (422, f"'{files[0]}' does not exist: correct the path.".encode())
+
+
+def test_a_mask_that_was_corrected_is_shown_as_it_is_now(ask: Ask, files: list[Path]) -> None:
+    before = voxels(ask("case/0/mask/0.nii")[2])
+    image = sitk.ReadImage(str(files[1]))
+    sitk.WriteImage(sitk.Cast(sitk.Equal(image, 100) * 9, sitk.sitkUInt8), str(files[1]))
+    for asked in ("case/0/mask/0.nii", "case/0/measures.json"):
+        assert ask(asked)[::2] == (422, changed(files[1]))
+    names = [one["name"] for one in json.loads(ask("scene.json")[2])["structures"]]
+    assert names == ["soleus", "label 9"]
+    after = voxels(ask("case/0/mask/0.nii")[2])
+    assert ((np.asanyarray(after.dataobj) == 2) == (np.asanyarray(before.dataobj) == 1)).all()
+    assert [row["structure"] for row in json.loads(ask("case/0/measures.json")[2])["mask.nii.gz"]] == ["label 9"]
 
 
 def test_a_taken_port_is_a_line(files: list[Path]) -> None:
-    scene = scene_of_files(files[0], [], {})
+    def scene() -> Scene:
+        return scene_of_files(files[0], [], {})
+
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -15,7 +15,7 @@ let nv = null;
 let order = []; // of the cases
 let current = -1; // number of the case, in the scene
 let loading = 0; // counts, so that a case that comes late is not shown
-let masks = {}; // name: label map as NiiVue read it
+let masks = new Map(); // by name: label maps as NiiVue read them
 let shown = null; // the name of a mask, or one of the two above
 let before = null; // the mask that was shown before there was none
 let hidden = new Set(); // structures
@@ -29,7 +29,9 @@ async function content(address) {
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(stream).arrayBuffer();
   }
-  const response = await fetch(address);
+  const response = await fetch(address).catch(() => {
+    throw new Error("kseg view was ended: start it again");
+  });
   if (!response.ok) throw new Error(await response.text());
   return response.arrayBuffer();
 }
@@ -43,6 +45,10 @@ async function volume(address) {
   return niivue.NVImage.loadFromUrl({ url: address, name: "volume.nii", buffer: await content(address + part) });
 }
 
+// Places in mm are those of the affine; without the last argument NiiVue's are those of a grid that is not oblique.
+const toMm = place => [...nv.frac2mm(place, 0, true)].slice(0, 3);
+const toPlace = mm => nv.mm2frac(mm, 0, true);
+
 function tell(line, wrong = false) {
   element("message").textContent = line;
   element("message").classList.toggle("wrong", wrong);
@@ -55,7 +61,7 @@ function rgb(colour) {
 // What the numbers in the drawing stand for, from 1 on.
 function meanings() {
   if (shown !== DIFFERENCE) return scene.structures;
-  const [first, second] = Object.keys(masks);
+  const [first, second] = [...masks.keys()];
   return [
     { name: `only in ${second}`, colour: MISSED },
     { name: `only in ${first}`, colour: ADDED },
@@ -73,7 +79,7 @@ function colourDrawing() {
 }
 
 function difference() {
-  const [first, second] = Object.values(masks).map(mask => mask.img);
+  const [first, second] = [...masks.values()].map(mask => mask.img);
   const found = new Uint8Array(first.length);
   for (let voxel = 0; voxel < found.length; voxel++)
     if (first[voxel] !== second[voxel]) found[voxel] = !first[voxel] ? 1 : !second[voxel] ? 2 : 3;
@@ -82,10 +88,10 @@ function difference() {
 
 function show(name) {
   shown = name;
-  const labels = name === DIFFERENCE ? difference() : masks[name]?.img;
+  const labels = name === DIFFERENCE ? difference() : masks.get(name)?.img;
   nv.closeDrawing();
   if (labels) {
-    const { hdr, permRAS } = Object.values(masks)[0];
+    const { hdr, permRAS } = masks.values().next().value;
     colourDrawing();
     nv.loadDrawing({ hdr, permRAS, img: labels });
   } else {
@@ -95,11 +101,11 @@ function show(name) {
     button.setAttribute("aria-checked", String(button.textContent === name));
   writeLegend();
   writeMeasures();
-  nv.createOnLocationChange();
+  if (nv.volumes.length) nv.createOnLocationChange();
 }
 
 function names() {
-  const all = Object.keys(masks);
+  const all = [...masks.keys()];
   return all.length > 1 ? [...all, DIFFERENCE, NO_MASK] : all.length ? [...all, NO_MASK] : [];
 }
 
@@ -172,13 +178,14 @@ function writeScores(rows) {
 }
 
 function moveTo(mm) {
-  nv.scene.crosshairPos = nv.mm2frac(mm);
+  nv.scene.crosshairPos = toPlace(mm).map(along => Math.min(1, Math.max(0, along)));
   nv.drawScene();
   nv.createOnLocationChange();
 }
 
-// The middle of what the mask marks, or of the volume.
-function middle(labels, [, nx, ny, nz]) {
+// The middle of what the drawing marks, or of the volume; NiiVue's drawings and places are in its own order of axes.
+function middle() {
+  const [, nx, ny, nz] = nv.volumes[0].dimsRAS, labels = nv.drawBitmap;
   const sums = [0, 0, 0];
   let count = 0, voxel = 0;
   for (let z = 0; labels && z < nz; z++)
@@ -190,26 +197,24 @@ function middle(labels, [, nx, ny, nz]) {
 
 async function load({ stay = false } = {}) {
   const number = ++loading, here = `case/${current}/`, of = scene.cases[current];
-  const at = stay && nv.volumes.length ? nv.frac2mm(nv.scene.crosshairPos).slice(0, 3) : null;
+  const at = stay && nv.volumes.length ? toMm(nv.scene.crosshairPos) : null;
   const channel = element("channel").value || "0";
   tell(`reading ${of.name} ...`);
   try {
     const image = await volume(`${here}image/${channel}.nii`);
-    const found = {};
-    for (const [index, name] of of.masks.entries()) found[name] = await volume(`${here}mask/${index}.nii`);
+    const found = new Map();
+    for (const [index, name] of of.masks.entries()) found.set(name, await volume(`${here}mask/${index}.nii`));
     if (number !== loading) return;
-    nv.closeDrawing();
-    while (nv.volumes.length) nv.removeVolumeByIndex(0);
+    clear();
     masks = found;
     nv.addVolume(image);
     automatic = [image.cal_min, image.cal_max];
     writeWindow();
     writeMasks();
     show(names().includes(shown) ? shown : names()[0] ?? NO_MASK);
-    const labels = Object.values(masks)[0]?.img;
-    if (at) moveTo([...at]);
+    if (at) moveTo(at);
     else {
-      nv.scene.crosshairPos = middle(labels, image.hdr.dims);
+      nv.scene.crosshairPos = middle();
       nv.drawScene();
       nv.createOnLocationChange();
     }
@@ -218,8 +223,21 @@ async function load({ stay = false } = {}) {
     tell(blocks ? `a coarser copy, ${blocks[0]}${embedded ? "" : " (f shows every voxel around the cross)"}` : "");
     document.body.dataset.shown = of.name;
   } catch (error) {
-    if (number === loading) tell(error.message, true);
+    if (number !== loading) return;
+    clear();
+    tell(error.message, true);
   }
+}
+
+// Nothing of a case may stand under the name of another.
+function clear() {
+  nv.closeDrawing();
+  while (nv.volumes.length) nv.removeVolumeByIndex(0);
+  masks = new Map();
+  element("masks").replaceChildren();
+  element("legend").replaceChildren();
+  element("place").textContent = "\u00a0";
+  nv.drawScene();
 }
 
 async function measure() {
@@ -249,6 +267,9 @@ async function open(number) {
   element("channel").replaceChildren(...of.channels.map((name, index) => new Option(name, index)));
   element("channel-label").hidden = of.channels.length < 2;
   writeScores(of.scores);
+  measured = null;
+  writeMeasures();
+  clear();
   await load();
   if (current === number && of.masks.length) await measure();
 }
@@ -314,7 +335,7 @@ const actions = {
   n: () => step(1),
   p: () => step(-1),
   t: () => {
-    const all = Object.keys(masks);
+    const all = [...masks.keys()];
     if (all.length) show(all[(all.indexOf(shown) + 1) % all.length]);
   },
   x: () => names().includes(DIFFERENCE) && show(DIFFERENCE),
@@ -331,8 +352,7 @@ const actions = {
   },
   f: () => {
     if (element("detail").hidden) return;
-    const place = nv.frac2mm(nv.scene.crosshairPos);
-    detailAt = press("detail") ? [place[0], place[1], place[2]] : null;
+    detailAt = press("detail") ? toMm(nv.scene.crosshairPos) : null;
     load({ stay: true });
   },
   "[": () => setOpacity(Number(element("opacity").value) - OPACITY_STEP),
@@ -342,11 +362,12 @@ const actions = {
 function listen() {
   // Before NiiVue, whose own keys are others.
   document.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, select")) return;
-    if (!(event.key in actions)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input[type=number], select")) return;
+    const action = actions[event.key.toLowerCase()];
+    if (!action) return;
     event.preventDefault();
     event.stopPropagation();
-    actions[event.key]();
+    if (nv.volumes.length || "np".includes(event.key.toLowerCase())) action();
   }, { capture: true });
   element("order").addEventListener("change", writeList);
   element("channel").addEventListener("change", () => load({ stay: true }));
@@ -360,11 +381,10 @@ function listen() {
 }
 
 function tellPlace(location) {
+  if (!nv.volumes.length) return;
   const [x, y, z] = location.mm;
-  const [vx, vy, vz] = location.vox;
-  const { hdr } = nv.volumes[0];
-  const index = vx + hdr.dims[1] * (vy + hdr.dims[2] * vz);
-  const label = nv.drawBitmap?.[index];
+  const [vx, vy, vz] = nv.frac2vox(nv.scene.crosshairPos), [, nx, ny] = nv.volumes[0].dimsRAS;
+  const label = nv.drawBitmap?.[vx + nx * (vy + ny * vz)];
   const name = label ? `, ${meanings()[label - 1]?.name ?? ""}` : "";
   const value = location.values?.[0]?.value;
   const grey = Number.isFinite(value) ? `; grey value ${Number(value.toPrecision(5))}` : "";
