@@ -59,7 +59,7 @@ def colour_at(page: sync_api.Page, mm: tuple[float, ...]) -> tuple[int, ...]:
             moveTo(mm);
             const [left, top, width, height] = nv.screenSlices.find(slice => slice.axCorSag === 0).leftTopWidthHeight;
             const [x, y] = toPlace(mm);
-            return [left + width * x, top + height * (1 - y)];
+            return [left + width * (1 - x), top + height * (1 - y)]; // right is on the left
         }""",
         list(mm),
     )

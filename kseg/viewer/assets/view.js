@@ -403,6 +403,7 @@ async function start() {
     cycleClipPlaneHotKey: "",
     viewModeHotKey: "",
     dragAndDropEnabled: false,
+    isRadiologicalConvention: true, // as the pictures of reports, ITK-SNAP and 3D Slicer
     loadingText: "",
     logLevel: "error",
     multiplanarForceRender: true,
