@@ -144,7 +144,8 @@ def test_pages_show_names_and_no_elements(tmp_path):
     plain = RunPart("test", MeanScores(1, ["Dice"], {}), ["Dice"], [], pictures[:2], **none, **drawn)
     pages = []
     for one in (part, plain):
-        write_page("run.html", path, title="&".join(NAMES), part=one, curves=None, recipe="\n".join(NAMES))
+        texts = {"title": "&".join(NAMES), "recipe": "\n".join(NAMES), "view_command": " ".join(NAMES)}
+        write_page("run.html", path, part=one, curves=None, **texts)
         pages.append(Page())
         pages[-1].feed(path.read_text(encoding="utf-8"))
     assert pages[0].elements - pages[1].elements <= {"td", "tr", "th", "li"}
