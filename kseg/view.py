@@ -113,7 +113,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "words",
         nargs="+",
-        metavar="SCAN [MASK ...] | RUN",
+        metavar="SCAN|MASK|RUN",
         help="scan (a file, or the folder of a DICOM series) and masks on its grid; or a run that has been evaluated; "
         f"{ASSUMED}=[i, j, k] for files that do not state it",
     )
