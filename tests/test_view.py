@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,12 +60,15 @@ def scene_of(folder: Path, split: str) -> Scene:
 def test_the_page_is_served_until_it_is_ended(mask: str, scan: str) -> None:
     command = [sys.executable, "-m", "kseg.view", scan, mask, "--labels", "soleus=100", "--no-browser", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        said = json.loads(process.stdout.readline())
-        assert said["cases"] == ["scan"]
-        with urlopen(f"{said['address']}scene.json", timeout=60) as answer:
-            assert json.load(answer)["structures"] == [{"name": "soleus", "colour": "#E69F00"}]
-        process.send_signal(signal.SIGINT)
-        _, lines = process.communicate(timeout=60)
+        try:
+            said = json.loads(process.stdout.readline())
+            assert said["cases"] == ["scan"]
+            with urlopen(f"{said['address']}scene.json", timeout=60) as answer:
+                assert json.load(answer)["structures"] == [{"name": "soleus", "colour": "#E69F00"}]
+            process.terminate()  # Ctrl+C is ignored by what a shell runs in the background
+            _, lines = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert lines.splitlines() == [f"the page is {said['address']} (for this machine alone; Ctrl+C ends it)", "ended"]
 
