@@ -13,7 +13,7 @@ from kseg.console.disk_errors import refusals_told
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.outcomes import Outcomes
-from kseg.recipe.load import is_override, load_recipe
+from kseg.recipe.load import ASSUMED_SPACING, files_and_spacing, load_recipe
 from kseg.recipe.types import AXES
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from kseg.measures.mask_table import MaskTable
     from kseg.measures.measure_file import MeasuredFile
 
-ASSUMED = "data.assume_spacing_mm"
 CUT_OFF = "cut off at the border of the scan"
 
 
@@ -31,15 +30,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure every mask; a bad one does not stop the others, but is the exit status's business at the end."""
     arguments = _parse(argv)
     out = _out(arguments.out)
-    assumed = load_recipe(None, [word for word in arguments.words if is_override(word)]).data.assume_spacing_mm
+    assumed = load_recipe(None, arguments.spacing).data.assume_spacing_mm
 
     from kseg.measures.mask_files import find_masks, with_images
     from kseg.measures.measure_file import measure_file
     from kseg.measures.named_structures import named_structures
 
     structures, background = named_structures(arguments.labels, arguments.run)
-    paths = [local(word) for word in arguments.words if not is_override(word)]
-    found = find_masks(paths)
+    found = find_masks([local(word) for word in arguments.files])
     done = _Done(len(found.masks) + len(found.refused))
     masks, without_image = found.masks, dict[Path, str]()
     if arguments.images is not None:
@@ -167,7 +165,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="*",
         default=[],
         metavar="MASK|KEY=VALUE",
-        help=f"mask, or folder with masks in it or below; or {ASSUMED}=[i, j, k] for those that do not state it",
+        help="mask, or folder with masks in it or below; or "
+        f"{ASSUMED_SPACING}=[i, j, k] for those that do not state it",
     )
     parser.add_argument(
         "--out",
@@ -190,12 +189,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_json_option(parser)
     arguments = parser.parse(argv)
-    overrides = [word for word in arguments.words if is_override(word)]
-    if others := [word for word in overrides if word.partition("=")[0] != ASSUMED]:
-        raise InputError(
-            f"'{others[0]}' is no mask that is there, nor {ASSUMED}=[i, j, k]; names are --labels NAME=VALUE"
-        )
-    if len(overrides) == len(arguments.words):
+    arguments.files, arguments.spacing = files_and_spacing(arguments.words, "mask")
+    if not arguments.files:
         raise InputError(f"no mask is named: give files or folders. See {command_line('measure')} --help")
     return arguments
 

@@ -15,7 +15,7 @@ from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
 from kseg.console.outcomes import Outcomes
 from kseg.console.text import counted
-from kseg.recipe.load import is_override, load_recipe
+from kseg.recipe.load import ASSUMED_SPACING, is_override, load_recipe
 from kseg.recipe.types import SPLITS
 from kseg.storage.disk import check_writable
 from kseg.storage.locations import local
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     """Opens the annotation of an image."""
 
 PROTOCOLS = ("grpc", "rest")
-ASSUMED = "data.assume_spacing_mm"
 CODES = "data.codes"
 OF_ANNOTATION = ("data.annotated_slices", "data.empty_slices")
 
@@ -151,12 +150,17 @@ def _sorted_words(arguments: argparse.Namespace) -> tuple[list[Path], list[str],
 
     overrides = [word for word in arguments.words if is_override(word)]
     changes = [word for word in overrides if word.startswith("evaluation.")]
-    keys = (ASSUMED, *(OF_ANNOTATION if arguments.annotation else ()), *([CODES] if arguments.dicom_seg else ()))
+    keys = (
+        ASSUMED_SPACING,
+        *(OF_ANNOTATION if arguments.annotation else ()),
+        *([CODES] if arguments.dicom_seg else ()),
+    )
     of_files = [word for word in overrides if word.partition("=")[0].startswith(keys)]
     if others := [word for word in overrides if word not in (*changes, *of_files)]:
         raise InputError(
             f"'{others[0]}' is no scan that is there, nor a change that can be made: those are evaluation.KEY=VALUE "
-            f"and {ASSUMED}=[i, j, k], with --annotation {' and '.join(OF_ANNOTATION)}, and with --dicom-seg {CODES}"
+            f"and {ASSUMED_SPACING}=[i, j, k], with --annotation {' and '.join(OF_ANNOTATION)}, "
+            f"and with --dicom-seg {CODES}"
         )
     paths = [Path(word) for word in arguments.words if word not in overrides]
     if arguments.split is None and not paths:
@@ -231,7 +235,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar="INPUT|KEY=VALUE",
         help="volume, folder with volumes or DICOM series in it or below, or CSV or dataset.json of cases; or "
-        f"a change to how they are segmented (evaluation.KEY), or {ASSUMED}=[i, j, k] for those that do not state it",
+        "a change to how they are segmented (evaluation.KEY), or "
+        f"{ASSUMED_SPACING}=[i, j, k] for those that do not state it",
     )
     parser.add_argument("--split", choices=SPLITS, help="segment these cases of the dataset that the run was made of")
     parser.add_argument(

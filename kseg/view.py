@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 from kseg.console.command import add_json_option, command_parser, run
 from kseg.console.errors import InputError
 from kseg.console.messages import print_json, say
-from kseg.recipe.load import is_override, load_recipe
+from kseg.recipe.load import ASSUMED_SPACING, files_and_spacing, load_recipe
 from kseg.recipe.types import SPLITS
 from kseg.storage.locations import local, location_of
 
 if TYPE_CHECKING:
     from kseg.viewer.scene import Scene
-
-ASSUMED = "data.assume_spacing_mm"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,11 +65,10 @@ def _scene_maker(arguments: argparse.Namespace) -> "Callable[[], Scene]":
     from kseg.recipe.sections import SAVED_MODELS
     from kseg.runs.owned_files import PACKAGE
 
-    words = [word for word in arguments.words if not is_override(word)]
-    assumed = load_recipe(None, [word for word in arguments.words if is_override(word)]).data.assume_spacing_mm
-    first, *masks = words
+    assumed = load_recipe(None, arguments.spacing).data.assume_spacing_mm
+    first, *masks = arguments.files
     if _is_run(first):
-        named = {"--labels": arguments.labels, "--run": arguments.run, ASSUMED: assumed}
+        named = {"--labels": arguments.labels, "--run": arguments.run, ASSUMED_SPACING: assumed}
         if others := [*masks, *(name for name, value in named.items() if value)]:
             raise InputError(f"'{first}' is a run, whose own masks are shown: leave {others[0]} out, or name a scan")
         return partial(_scene_of_run, arguments, first)
@@ -115,7 +112,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         metavar="SCAN|MASK|RUN",
         help="scan (a file, or the folder of a DICOM series) and masks on its grid; or a run that has been evaluated; "
-        f"{ASSUMED}=[i, j, k] for files that do not state it",
+        f"{ASSUMED_SPACING}=[i, j, k] for files that do not state it",
     )
     parser.add_argument("--split", choices=SPLITS, help="which cases of the run (test)")
     parser.add_argument("--records", metavar="DIR", help="prepared dataset with the run's cases, if it was moved")
@@ -132,12 +129,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-browser", action="store_true", help="open no browser, only say where the page is")
     add_json_option(parser)
     arguments = parser.parse(argv)
-    overrides = [word for word in arguments.words if is_override(word)]
-    if others := [word for word in overrides if word.partition("=")[0] != ASSUMED]:
-        raise InputError(
-            f"'{others[0]}' is no file that is there, nor {ASSUMED}=[i, j, k]; names are --labels NAME=VALUE"
-        )
-    if len(overrides) == len(arguments.words):
+    arguments.files, arguments.spacing = files_and_spacing(arguments.words, "file")
+    if not arguments.files:
         parser.error("name a scan, or a run")
     return arguments
 

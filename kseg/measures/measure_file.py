@@ -8,15 +8,12 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.measures.mask_files import MaskFile
+from kseg.measures.open_mask import label_values, open_mask
 from kseg.measures.structures import Measures, measure_structures, named_by_value
 from kseg.recipe.types import Spacing
-from kseg.volumes.cases.folder import whole_values
-from kseg.volumes.formats.open import open_stored
-from kseg.volumes.geometry import grid_difference
-from kseg.volumes.labels import MAX_VALUES
 from kseg.volumes.read import open_image
 from kseg.volumes.stored_geometry import StoredGeometry
-from kseg.volumes.volume_stream import VolumeStream, gather, stream_of_file
+from kseg.volumes.volume_stream import VolumeStream, gather
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,7 @@ def measure_file(
         InputError: a file cannot be read, the mask is no label map, or it does not lie on the grid of its scan.
     """
     image = open_image([mask.image], mask.case, assume_spacing_mm) if mask.image else None
-    file = open_stored(mask.path, assume_spacing_mm)
-    stream = stream_of_file(file, image.affine if image else None)
-    if image and (difference := grid_difference(stream, image, f"its scan '{mask.image}'")):
-        raise InputError(f"mask '{mask.path}' {difference}.")
+    stream = open_mask(mask.path, assume_spacing_mm, image, f"its scan '{mask.image}'")
     labels, values = _labels(stream, mask.path)
     named = structures or named_by_value(sorted(values))
     known = {value for own in named.values() for value in own}
@@ -64,10 +58,7 @@ def measure_file(
 
 def _labels(stream: VolumeStream, path: Path) -> tuple[np.ndarray, set[int]]:
     """Return the label values of a file, (x, y, z), and which there are."""
-    values = None if stream.channels > 1 else whole_values(stream, MAX_VALUES)
-    if values is None:
-        what = f"more than {MAX_VALUES} values, or fractions" if stream.channels == 1 else "several values a voxel"
-        raise InputError(f"mask '{path}' is no label map: it holds {what}; give the mask of the scan")
+    values = label_values(stream, path)
     kind = np.promote_types(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
     if kind.kind not in "iu":
         raise InputError(f"mask '{path}' holds values that no integer type has: received {min(values)}, {max(values)}")

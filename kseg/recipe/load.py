@@ -29,6 +29,8 @@ ADDED = {
     "evaluation": ("ensemble",),
 }
 """Keys that earlier versions did not have, by section: where they are not used, a recipe is what it was."""
+ASSUMED_SPACING = "data.assume_spacing_mm"
+"""The key that says how large voxels are in files that do not state it: commands which read any files take it."""
 KEY = re.compile(r'\s*[A-Za-z_][\w-]*(\.([\w-]+|"[^"]*"))*\s*', re.ASCII)  # as TOML writes it; a path has more in it
 
 
@@ -84,6 +86,27 @@ def split_arguments(words: Sequence[str]) -> tuple[Path | None, list[str]]:
             "those with spaces or brackets in quotes"
         )
     return (Path(others[0]) if others else None), overrides
+
+
+def files_and_spacing(words: Sequence[str], what: str) -> tuple[list[str], list[str]]:
+    """Divide a command's free arguments into the files that they name, and the one change that may stand among them.
+
+    Args:
+        words: the arguments.
+        what: the files are, for the message.
+
+    Returns:
+        The files, and `ASSUMED_SPACING` with its value for `load_recipe`, where it is there.
+
+    Raises:
+        InputError: another key is changed.
+    """
+    overrides = [word for word in words if is_override(word)]
+    if others := [word for word in overrides if word.partition("=")[0] != ASSUMED_SPACING]:
+        raise InputError(
+            f"'{others[0]}' is no {what} that is there, nor {ASSUMED_SPACING}=[i, j, k]; names are --labels NAME=VALUE"
+        )
+    return [word for word in words if word not in overrides], overrides
 
 
 def is_override(word: str) -> bool:

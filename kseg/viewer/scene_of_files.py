@@ -4,15 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from kseg.console.errors import InputError
+from kseg.measures.open_mask import label_values, open_mask
 from kseg.recipe.types import Spacing
 from kseg.viewer.scene import OpenCase, Scene, SceneCase, stamps_of, structures_to_show
-from kseg.volumes.cases.folder import whole_values
 from kseg.volumes.formats.extensions import split_name
-from kseg.volumes.formats.open import open_stored
-from kseg.volumes.geometry import grid_difference
-from kseg.volumes.labels import MAX_VALUES
 from kseg.volumes.read import open_image
-from kseg.volumes.volume_stream import VolumeStream, stream_of_file
+
+SCAN = "the scan"
+"""As messages call it."""
 
 
 def scene_of_files(
@@ -38,11 +37,14 @@ def scene_of_files(
     names, stamps = _told_apart(masks), stamps_of([scan, *masks])
     values: set[int] = set()
     for path in masks:
-        values |= _values(_open_mask(path, image, assume_spacing_mm), path)
+        mask = open_mask(path, assume_spacing_mm, image, SCAN)
+        values |= label_values(mask, path, "name the scan first, then its masks")
 
     def open_case() -> OpenCase:
         image = open_image([scan], scan.name, assume_spacing_mm)
-        opened = {name: _open_mask(path, image, assume_spacing_mm) for name, path in zip(names, masks, strict=True)}
+        opened = {
+            name: open_mask(path, assume_spacing_mm, image, SCAN) for name, path in zip(names, masks, strict=True)
+        }
         return OpenCase(image, opened)
 
     name = split_name(scan)[0]
@@ -50,25 +52,6 @@ def scene_of_files(
     case = SceneCase(name, channels, tuple(names), open_case)
     notes = [f"'{scan}': {note}" for note in image.notes]
     return Scene(name, [case], structures_to_show(structures, values - {background}), notes, stamps)
-
-
-def _open_mask(path: Path, image: VolumeStream, assume_spacing_mm: Spacing) -> VolumeStream:
-    mask = stream_of_file(open_stored(path, assume_spacing_mm), image.affine)
-    if mask.channels > 1:
-        raise InputError(f"mask '{path}' is no label map: it holds several values a voxel; give the mask of the scan")
-    if difference := grid_difference(mask, image, "the scan"):
-        raise InputError(f"mask '{path}' {difference}.")
-    return mask
-
-
-def _values(mask: VolumeStream, path: Path) -> set[int]:
-    values = whole_values(mask, MAX_VALUES)
-    if values is None:
-        raise InputError(
-            f"mask '{path}' is no label map: it holds more than {MAX_VALUES} values, or fractions; name the scan "
-            "first, then its masks"
-        )
-    return values
 
 
 def _told_apart(masks: Sequence[Path]) -> list[str]:
