@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from kseg import __version__
 from kseg.console.errors import InputError
+from kseg.console.templates import templates
 from kseg.viewer.scene import Scene
 
 SCRIPT, STYLE, NIIVUE = "view.js", "view.css", "niivue/niivue.umd.js"
@@ -25,7 +23,11 @@ def page(title: str, **inside: str) -> str:
         inside: the texts of style, niivue, script and embedded, for a page in one file; without them it asks its server
             for the first three, and for the scene.
     """
-    return _environment().get_template("view.html").render(title=title, version=__version__, inside=inside or None)
+    return (
+        templates("kseg.viewer", "assets")
+        .get_template("view.html")
+        .render(title=title, version=__version__, inside=inside or None)
+    )
 
 
 def asset(name: str) -> bytes:
@@ -67,15 +69,3 @@ def within_script(document: Any) -> str:
 
 def _asset(name: str) -> Traversable:
     return files("kseg.viewer").joinpath(f"assets/{name}")
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("kseg.viewer", "assets"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
