@@ -40,6 +40,12 @@ class Nodes:
         """Add a constant of the maps' type; return its name."""
         return self.constant(name, values.astype(self.dtype))
 
+    def slice(self, value: str, name: str, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int]) -> str:
+        """Add a `Slice` from and to constant places; return its name."""
+        bounds = {"starts": starts, "ends": ends, "axes": axes}
+        constants = [self.constant(f"{name}/{which}", places) for which, places in bounds.items()]
+        return self.node("Slice", [value, *constants], name)
+
     def cast(self, value: str, dtype: Any, name: str) -> str:
         """Return `value` in another type than that of the maps, where it is another."""
         if self.dtype == np.dtype(np.float32):

@@ -64,10 +64,7 @@ def convolution_by_phases(
         for p, start, window, (before, behind) in zip(phase, starts, windows, reaches, strict=True):
             begin.append(start[p] + before)
             end.append(start[p] - (behind - window + 1) or TO_THE_END)
-        bounds = {"starts": begin, "ends": end, "axes": [1, 2, 3, 4]}
-        own = f"{name}/phase_{''.join(map(str, phase))}"
-        constants = [graph.constant(f"{own}/{which}", values) for which, values in bounds.items()]
-        return graph.node("Slice", [convolved, *constants], own)
+        return graph.slice(convolved, f"{name}/phase_{''.join(map(str, phase))}", begin, end, [1, 2, 3, 4])
 
     sizes = Sizes(graph, name, x)
 

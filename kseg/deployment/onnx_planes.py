@@ -58,8 +58,7 @@ def convolution_of_planes(graph: Nodes, name: str, x: str, kernel: np.ndarray, b
         shifted = graph.node("Pad", [by_tap, pads], f"{name}/tap_{tap}")
         if offset:
             # Not cut off by `Pad` too: where the volume is smaller than the offset, more is cut off than there is.
-            bounds = {"starts": [max(offset, 0)], "ends": [min(offset, 0) or TO_THE_END], "axes": [X]}
-            constants = [graph.constant(f"{name}/{which}_{tap}", values) for which, values in bounds.items()]
-            shifted = graph.node("Slice", [shifted, *constants], f"{name}/shifted_{tap}")
+            end = min(offset, 0) or TO_THE_END
+            shifted = graph.slice(shifted, f"{name}/shifted_{tap}", [max(offset, 0)], [end], [X])
         total = graph.node("Add", [total, shifted], f"{name}/sum_{tap}") if total else shifted
     return graph.node("Transpose", [total], f"{name}/convolved", perm=(0, 2, 1, 3, 4))

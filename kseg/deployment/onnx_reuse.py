@@ -44,9 +44,7 @@ class _Layer:
         if key not in self.taken:
             name = f"{maps}/{'xyz'[axis - X]}_{first}_{offset}"
             ends = [first + number, offset - margin if offset < margin else TO_THE_END]
-            bounds = {"starts": [first, margin + offset], "ends": ends, "axes": [1, axis]}
-            constants = [self.graph.constant(f"{name}/{which}", values) for which, values in bounds.items()]
-            self.taken[key] = self.graph.node("Slice", [maps, *constants], name)
+            self.taken[key] = self.graph.slice(maps, name, [first, margin + offset], ends, [1, axis])
         return self.taken[key]
 
 

@@ -33,6 +33,32 @@ def run_nodes(add: Callable[[Nodes], str], *inputs: np.ndarray) -> tuple[list[np
     return [session.run(None, {"x": x.astype(np.float32)})[0] for x in inputs], len(graph.nodes)
 
 
+def nodes_convolve(
+    add: Callable[[np.ndarray, np.ndarray], Callable[[Nodes], str]],
+    shape: tuple[int, ...],
+    filters: int,
+    sizes: tuple[int, ...],
+    wanted: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+) -> int:
+    """Run the nodes of a random kernel and bias on volumes of two sizes, compare, and return how many nodes there are.
+
+    Args:
+        add: makes of kernel and bias what `run_nodes` takes.
+        shape: of the smaller volume, `(batch, channels, x, y, z)`.
+        filters: of the kernel.
+        sizes: of the kernel.
+        wanted: what they must make of a volume, the kernel and the bias.
+    """
+    rng = np.random.default_rng(0)
+    x, larger = rng.normal(size=shape), rng.normal(size=(1, shape[1], *(size + 3 for size in shape[2:])))
+    kernel, bias = rng.normal(size=(*sizes, shape[1], filters)), rng.normal(size=filters)
+    found, nodes = run_nodes(add(kernel, bias), x, larger)
+    for one, volume in zip(found, (x, larger), strict=True):
+        expected = wanted(volume, kernel, bias)
+        np.testing.assert_allclose(one, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    return nodes
+
+
 def convolved(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, rate: int, factors: tuple[int, ...]) -> np.ndarray:
     """Return `(batch, filters, ...)`: `x` up-sampled to its nearest voxels, by a kernel with zeros between its taps."""
     for axis, factor in enumerate(factors, start=2):
