@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from made_dicom import save_series
 from printed import last_json
+from volume_files import save_array
 
 from kseg import measure
 from kseg.console.errors import InputError
@@ -21,15 +22,6 @@ from kseg.volumes.write import write_label_map
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def save(path: str, array: np.ndarray, spacing_mm: tuple[float, ...] = (1.0, 2.0, 3.0)) -> str:
-    """Write (z, y, x), as ITK has arrays."""
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing_mm)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, path)
-    return path
 
 
 def muscles() -> np.ndarray:
@@ -50,7 +42,7 @@ def table(path: str = "m.csv") -> dict[tuple[str, str], dict[str, str]]:
 
 
 def test_a_mask_with_names_and_its_scan(capsys: pytest.CaptureFixture[str]) -> None:
-    mask, image = save("leg.mha", muscles()), save("scan.nii.gz", grey())
+    mask, image = save_array("leg.mha", muscles()), save_array("scan.nii.gz", grey())
     words = [mask, "--images", image, "--out", "m.csv", "--labels", "soleus=100", "gm=150", "--json"]
     measure.main(words)
     said = capsys.readouterr()
@@ -69,7 +61,7 @@ def test_a_mask_with_names_and_its_scan(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_axis_profile_and_plot() -> None:
-    mask = save("leg.mha", muscles())
+    mask = save_array("leg.mha", muscles())
     measure.main([mask, "--out", "out/m.csv", "--axis", "x", "--profile", "--plot"])
     rows = table("out/m.csv")
     # MetaImages run to the left: x begins where the file ends.
@@ -91,10 +83,10 @@ def test_axis_profile_and_plot() -> None:
 
 def test_a_tree_is_measured_with_its_scans_and_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     for leg, seed in (("3", 1), ("4", 2)):
-        save(f"scans/{leg}/x1.mha", grey(seed))
-        save(f"masks/{leg}/x1_uncertainty.mha", grey())
-        save(f"masks/{leg}/x1.mha", muscles() // 50)
-    save("masks/notes.mha", grey())
+        save_array(f"scans/{leg}/x1.mha", grey(seed))
+        save_array(f"masks/{leg}/x1_uncertainty.mha", grey())
+        save_array(f"masks/{leg}/x1.mha", muscles() // 50)
+    save_array("masks/notes.mha", grey())
     measure.main(["masks", "--images", "scans", "--out", "masks/measures.csv", "--json"])
     said = capsys.readouterr()
     assert sorted(table("masks/measures.csv")) == [
@@ -111,14 +103,14 @@ def test_a_tree_is_measured_with_its_scans_and_told_apart(capsys: pytest.Capture
 
 def test_a_mask_that_is_named_after_a_first_channel_has_it_as_its_scan() -> None:
     """So does `kseg predict` name the masks of nnU-Net's imagesTs."""
-    save("scans/leg_0000.mha", grey())
-    save("masks/leg_0000.mha", muscles())
+    save_array("scans/leg_0000.mha", grey())
+    save_array("masks/leg_0000.mha", muscles())
     measure.main(["masks", "--images", "scans", "--out", "m.csv"])
     assert float(table()["leg_0000", "label 100"]["image_mean"]) == pytest.approx(grey()[muscles() == 100].mean())
 
 
 def test_files_of_one_name_are_told_apart() -> None:
-    paths = [save(path, muscles()) for path in ("a/leg.mha", "b/leg.mha", "b/leg.nii.gz")]
+    paths = [save_array(path, muscles()) for path in ("a/leg.mha", "b/leg.mha", "b/leg.nii.gz")]
     measure.main([*paths, paths[0], "--out", "m.csv", "--plot"])
     assert {case for case, _ in table()} == {"a/leg.mha", "b/leg.mha", "b/leg.nii.gz"}
     assert sorted(path.as_posix() for path in Path("m_plots").rglob("*.png")) == [
@@ -156,14 +148,14 @@ def test_floats_that_are_whole_are_labels_and_names_without_values_are_told(caps
 
 
 def test_bad_masks_are_told_and_stop_no_other(capsys: pytest.CaptureFixture[str]) -> None:
-    save("leg.mha", muscles())
-    fractions = save("soft.mha", grey().astype(np.float32) / 3)
+    save_array("leg.mha", muscles())
+    fractions = save_array("soft.mha", grey().astype(np.float32) / 3)
     Path("broken.nii.gz").write_bytes(b"not a volume")
-    other = save("other.mha", muscles())
-    save("scans/leg.nrrd", grey())
-    save("scans/other.nrrd", grey(), (1.0, 1.0, 1.0))
-    save("scans/soft_0000.nrrd", grey())
-    save("scans/broken.nrrd", grey())
+    other = save_array("other.mha", muscles())
+    save_array("scans/leg.nrrd", grey())
+    save_array("scans/other.nrrd", grey(), (1.0, 1.0, 1.0))
+    save_array("scans/soft_0000.nrrd", grey())
+    save_array("scans/broken.nrrd", grey())
     words = ["leg.mha", fractions, "broken.nii.gz", other, "gone.mha", "--images", "scans", "--out", "m.csv", "--json"]
     with pytest.raises(InputError, match=r"4 of 5 masks failed: .*; see above"):
         measure.main(words)
@@ -197,15 +189,15 @@ def test_bad_masks_are_told_and_stop_no_other(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_words_that_do_not_go_together(words: list[str], message: str) -> None:
-    save("leg.mha", muscles())
-    save("leg2.mha", muscles())
-    save("scans/x.mha", grey())
+    save_array("leg.mha", muscles())
+    save_array("leg2.mha", muscles())
+    save_array("scans/x.mha", grey())
     with pytest.raises(InputError, match=message):
         measure.main([*words, "--out", "m.csv"])
 
 
 def test_nothing_is_overwritten_that_kseg_did_not_write() -> None:
-    save("leg.mha", muscles())
+    save_array("leg.mha", muscles())
     for out, message in (("leg.mha", "give it a name that ends in .csv"), ("mine.csv", "is no table of measures")):
         Path("mine.csv").write_text("case,age\nleg,7\n", encoding="utf-8")
         with pytest.raises(InputError, match=message):

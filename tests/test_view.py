@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+from volume_files import save_array
 
 from kseg import view
 from kseg.console.errors import InputError
@@ -24,14 +24,6 @@ from kseg.volumes.volume_stream import gather
 STUDY_RUN = "saved_models/study/shared/seed-1"
 
 
-def save(path: str, array: np.ndarray, spacing_mm: tuple[float, ...] = (1.0, 2.0, 3.0)) -> str:
-    """Write (z, y, x), as ITK has arrays."""
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing_mm)
-    sitk.WriteImage(image, path)
-    return path
-
-
 @pytest.fixture(autouse=True)
 def _never_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ought to be refused must not wait for a browser."""
@@ -41,14 +33,14 @@ def _never_served(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
-    return save("scan.mha", np.random.default_rng(0).integers(0, 900, (9, 10, 12)).astype(np.int16))
+    return save_array("scan.mha", np.random.default_rng(0).integers(0, 900, (9, 10, 12)).astype(np.int16))
 
 
 @pytest.fixture
 def mask(scan: str) -> str:
     array = np.zeros((9, 10, 12), np.uint8)
     array[2:6, 2:5, 3:7] = 100
-    return save("mask.nii.gz", array)
+    return save_array("mask.nii.gz", array)
 
 
 def scene_of(folder: Path, split: str) -> Scene:
@@ -93,7 +85,7 @@ def test_the_page_is_served_until_it_is_ended(mask: str, scan: str) -> None:
     ],
 )
 def test_what_cannot_be_shown_is_a_line(words: list[str], line: str, mask: str) -> None:
-    save("other.mha", np.zeros((12, 10, 6), np.uint8))
+    save_array("other.mha", np.zeros((12, 10, 6), np.uint8))
     with pytest.raises(InputError, match=line):
         view.main([*words, "--no-browser"])
 

@@ -49,6 +49,15 @@ def nib_corners_mm(image: nib.Nifti1Image) -> np.ndarray:
     return nib.affines.apply_affine(image.affine, corners)
 
 
+def save_array(path: str, array: np.ndarray, spacing_mm: tuple[float, ...] = (1.0, 2.0, 3.0)) -> str:
+    """Write (z, y, x), as ITK has arrays."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing_mm)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, path)
+    return path
+
+
 def make_image(direction: str = "identity", dtype: str = "u1", size: Sequence[int] = (7, 8, 9)) -> sitk.Image:
     """Random voxels on a grid of 0.5 x 0.8 x 1.7 mm, far from the origin."""
     image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 120, size[::-1]).astype(dtype))

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from kseg.evaluation import intraclass_correlation as icc
-from kseg.evaluation.case_measures import SOURCE
+from kseg.evaluation.case_measures import PREDICTION, SOURCE, TRUTH
 from kseg.pictures.bland_altman import LEAST_CASES, limits_of_agreement
 
 MEASURES = ("volume_ml", "length_mm", "largest_area_mm2", "image_mean")
@@ -98,7 +98,7 @@ def measure_agreement(rows: Iterable[Row]) -> MeasureAgreement:
     for row in rows:
         by_structure.setdefault(row["class_name"], {}).setdefault(row["case"], {})[row[SOURCE]] = row
     pairs = {
-        name: [(of_case["truth"], of_case["prediction"]) for of_case in cases.values()]
+        name: [(of_case[TRUTH], of_case[PREDICTION]) for of_case in cases.values()]
         for name, cases in by_structure.items()
     }
     enough = any(len(_in_both(of_one)) >= icc.LEAST_CASES for of_one in pairs.values())

@@ -134,10 +134,15 @@ def case_headings(nsd_tolerance_mm: float, least_mm: float, expected: bool = Fal
 
 def case_cells(score: ClassScore, expected: bool = False) -> list[str]:
     """Return what a table shows of a class in a case, "-" for what was not scored; `expected` for that Dice too."""
-    values = ((getattr(score, measure), form) for measure, (_, form) in MEASURES.items() if measure != ABSOLUTE)
-    cells = ["-" if value is None else format(value, form) for value, form in values]
+    cells = [case_cell(score, measure) for measure in MEASURES if measure != ABSOLUTE]
     cells += [_millilitres(getattr(score, volume)) for volume in VOLUMES]
     return [*cells, "-" if score.expected_dice is None else f"{score.expected_dice:.2f}"] if expected else cells
+
+
+def case_cell(score: ClassScore, measure: str) -> str:
+    """Return what a table shows of one of the `MEASURES` of a class in a case, "-" for what was not scored."""
+    value, (_, form) = getattr(score, measure), MEASURES[measure]
+    return "-" if value is None else format(value, form)
 
 
 def _millilitres(volume_ml: float | None) -> str:

@@ -127,12 +127,12 @@ def reduced_labels(
     return _copied(stream, np.dtype(np.uint8), factors, box, reduce)
 
 
-def box_around(shape: Sequence[int], centre: Sequence[float], side: int) -> Box:
+def box_at(shape: Sequence[int], centre: Sequence[float], side: int) -> Box:
     """Return the box of `side` voxels along each axis around a voxel, moved so that it lies within the volume.
 
     Example:
-        >>> from kseg.viewer.reduced_volume import box_around
-        >>> box_around((100, 100, 20), (10.2, 50.0, 10.0), 40)
+        >>> from kseg.viewer.reduced_volume import box_at
+        >>> box_at((100, 100, 20), (10.2, 50.0, 10.0), 40)
         (slice(0, 40, None), slice(30, 70, None), slice(0, 20, None))
     """
     starts = [

@@ -8,7 +8,7 @@ from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.text import some_of
 from kseg.evaluation.case_measures import PREDICTION, TRUTH
-from kseg.evaluation.score_tables import MEASURES
+from kseg.evaluation.score_tables import MEASURES, case_cell
 from kseg.evaluation.scores import ClassScore, mean_dice
 from kseg.evaluation.written_scores import scores_by_case, written_scores
 from kseg.records.manifest import CaseEntry, Manifest
@@ -123,12 +123,5 @@ def _open_prediction(trained: TrainedRun, split: str, case: PreparedCase) -> Vol
 
 def _score_rows(scores: Sequence[ClassScore]) -> tuple[tuple[str, ...], ...]:
     headings = ("", *(MEASURES[measure][0] for measure in SHOWN))
-    rows = [
-        (score.class_name, *(_cell(getattr(score, measure), MEASURES[measure][1]) for measure in SHOWN))
-        for score in scores
-    ]
+    rows = [(score.class_name, *(case_cell(score, measure) for measure in SHOWN)) for score in scores]
     return (headings, *rows)
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -11,7 +11,7 @@ from kseg.viewer.reduced_volume import (
     Box,
     Copy,
     Factors,
-    box_around,
+    box_at,
     box_of,
     boxed,
     reduced_image,
@@ -83,7 +83,7 @@ def _part(image: VolumeStream, at_mm: Sequence[float] | None) -> tuple[Factors, 
     if at_mm is None:
         return reduction_factors(image.shape, image.spacing_mm, FIRST_LOOK_VOXELS), None
     voxel = np.linalg.inv(image.affine) @ [*at_mm, 1.0]
-    return (1, 1, 1), box_around(image.shape, voxel[:3].tolist(), DETAIL_SIDE)
+    return (1, 1, 1), box_at(image.shape, voxel[:3].tolist(), DETAIL_SIDE)
 
 
 def _measured(stream: VolumeStream, named: dict[str, tuple[int, ...]]) -> list[dict[str, Any]]:

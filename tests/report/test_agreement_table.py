@@ -16,7 +16,6 @@ def test_cells_have_the_decimals_of_the_mean_and_the_correlation_its_interval() 
     soleus = StructureAgreement(12, 1, 2, 3, {"volume_ml": VOLUME, "largest_area_mm2": FEW})
     perfect = of(length_mm=Agreement(6, 0.0, 0.0, 0.0, icc=1.0))
     table = agreement_table(MeasureAgreement({"soleus": soleus, "gm": perfect}), partly_labelled=2)
-    assert table is not None
     assert table.headings[-2:] == ["limits of agreement", "ICC [95 % CI]"]
     first, second = table.structures
     assert first.name == "soleus"
@@ -36,7 +35,6 @@ def test_cells_have_the_decimals_of_the_mean_and_the_correlation_its_interval() 
 def test_without_pingouin_there_is_no_column_and_one_sentence_that_names_the_extra() -> None:
     found = of(volume_ml=Agreement(12, 10.0, 0.5, 1.0, -1.46, 2.46), image_mean=Agreement(12, 90.0, 0.1, 1.0))
     table = agreement_table(MeasureAgreement({"soleus": found}, lacks_pingouin=True))
-    assert table is not None
     assert not any("ICC" in heading for heading in table.headings)
     assert {len(row) for row in table.structures[0].rows} == {len(table.headings)}
     assert table.note.count("pip install 'kseg[statistics]'") == 1

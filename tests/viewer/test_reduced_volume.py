@@ -7,7 +7,7 @@ import pytest
 
 from kseg.viewer.reduced_volume import (
     Factors,
-    box_around,
+    box_at,
     box_of,
     boxed,
     reduced_image,
@@ -83,7 +83,7 @@ def test_a_block_lies_in_the_middle_of_its_voxels() -> None:
 @pytest.mark.parametrize(("axis", "downwards"), [(0, False), (1, False), (2, True)])
 def test_a_box_holds_the_voxels_themselves_in_their_place(axis: int, downwards: bool) -> None:
     array = np.random.default_rng(3).integers(0, 99, (70, 9, 80)).astype(np.int16)
-    box = box_around(array.shape, (33.4, 8, 79), 40)
+    box = box_at(array.shape, (33.4, 8, 79), 40)
     assert box == (slice(13, 53), slice(0, 9), slice(40, 80))
     copy = reduced_image(streamed(array, axis, downwards), 0, (1, 1, 1), box)
     assert (copy.array == array[box]).all()
