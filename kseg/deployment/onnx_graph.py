@@ -277,10 +277,13 @@ def _pad(graph: _Graph, layer: PadToMultiple, x: str) -> str:
     elif multiples.max() == 1:
         return x
     else:
+        # A quotient times its divisor is a multiple to TensorRT for RTX, too; after `Mod` it takes no `Resize`.
+        name = layer.name
         graph.space = graph.node("Shape", [x], "space", start=2)
-        negative = graph.node("Neg", [graph.space], f"{layer.name}/negative")
-        divisors = graph.constant(f"{layer.name}/multiples", multiples)
-        behind = graph.node("Mod", [negative, divisors], f"{layer.name}/missing")
+        divisors = graph.constant(f"{name}/multiples", multiples)
+        up = graph.node("Add", [graph.space, graph.constant(f"{name}/rounding", multiples - 1)], f"{name}/rounded_up")
+        padded = graph.node("Mul", [graph.node("Div", [up, divisors], f"{name}/times"), divisors], f"{name}/padded")
+        behind = graph.node("Sub", [padded, graph.space], f"{name}/missing")
         before = graph.constant(f"{layer.name}/before", [0] * 7)
         pads = graph.node("Concat", [before, behind], f"{layer.name}/pads", axis=0)
     return graph.node("Pad", [x, pads], layer.name)

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
+from small_networks import NETWORKS, SMALL, trained
 
 from kseg import build_network
 from kseg.deployment.onnx_graph import onnx_model
@@ -18,23 +19,6 @@ from kseg.volumes.read import read_image
 
 SCANS = Path(__file__).resolve().parents[3] / "shared" / "data" / "msd_hippocampus" / "imagesTr"
 SIZE = (30, 40, 21)  # no multiple of what the networks pool by
-SMALL = {"filters": (2, 4), "dilation_rates": (1, 2)}
-
-NETWORKS = {
-    "midl2021": ("midl2021", {}),
-    "kseg": ("kseg", {}),
-    "learned kernels": ("midl2021", SMALL | {"share_kernel": False, "skip": "add"}),
-    "rates that divide some factors": (
-        "midl2021",
-        {"filters": (2, 4), "dilation_rates": (1, 2, 4), "share_kernel": False, "pooling": ((2, 3, 1), (1, 2, 2))},
-    ),
-    "instance norm": ("midl2021", SMALL | {"norm": "instance", "negative_slope": 0.1}),
-    "group norm": ("midl2021", SMALL | {"norm": "group", "residual": True}),
-    "stem, pooling by axis": ("kseg", {"filters": (3, 4), "stem_stride": (2, 1, 3), "pooling": ((2, 2, 1), (1, 2, 2))}),
-    "wide stem, rates by level": ("kseg", {"filters": (3, 4), "stem_stride": 4, "dilation_rates": ((1, 3, 3), (2,))}),
-    "no pooling, dropout": ("midl2021", {"filters": (4,), "pooling": 1, "dropout": 0.5}),
-    "regions": ("midl2021", SMALL | {"overlap": True}),
-}
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +33,6 @@ def patches():
     return np.stack([volume[tuple(map(slice, SIZE))] for volume in normalised]).astype(np.float32)
 
 
-def trained(preset, options, seed=0):
-    """A network whose weights are not those of a beginning: every bias, scale and moving statistic counts."""
-    keras.utils.set_random_seed(seed)  # kernels too: of some draws a network says nearly the same everywhere
-    network = build_network(preset, num_classes=3, **options)
-    rng = np.random.default_rng(seed)
-    for layer in network.layers:
-        for weight in layer.weights:
-            if "variance" in weight.name:
-                weight.assign(rng.uniform(0.5, 2, weight.shape))
-            elif "kernel" not in weight.name:
-                weight.assign(rng.normal(float(weight.name == "scale"), 0.3, weight.shape))
-    return network
-
-
 def run(model, patches):
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(["probabilities"], {"voxels": patches})[0]
@@ -74,7 +44,7 @@ def test_probabilities_are_those_of_the_keras_network(name, patches):
     keras_predict = with_options(network, implementation="direct").predict_on_batch
     expected = keras_predict(patches)
     assert expected.std(axis=(0, 1, 2, 3)).min() > 1e-3, "the network says the same everywhere: the test is too easy"
-    for size, plain in ((None, False), (SIZE, False), (SIZE, True)):
+    for size, plain in ((None, False), (None, True), (SIZE, False), (SIZE, True)):
         np.testing.assert_allclose(run(onnx_model(network, size, plain=plain), patches), expected, atol=1e-4)
     divided = patches[:, :24, :24, :12]  # by all that pools, but that of five levels
     dynamic, fixed = (run(onnx_model(network, size), divided) for size in (None, divided.shape[1:4]))
