@@ -16,7 +16,7 @@ BENCHES = {
     "step": "a training step and a forward pass, plain beside fast layers",
     "input": "the patches of a recipe: their rate, waiting for them, each transform",
     "prepare": "the scans of a recipe: preparing them, beside reading and writing",
-    "predict": "segmenting with a run: Keras, SavedModel, ONNX and TensorRT",
+    "predict": "segmenting with a run: Keras, SavedModel, ONNX and engines",
     "train": "a short training by the clock: where its minutes go",
 }
 """What can be measured: the line of each in `kseg.bench --help`, with which its own help begins."""

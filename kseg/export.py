@@ -17,16 +17,26 @@ if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
     from kseg.runs.trained_run import TrainedRun
 
-OPTIONS = {"licence": "savedmodel", "size": "onnx", "precision": "tensorrt", "batch": "tensorrt"}
-"""Options, and the format to which each belongs."""
+OPTIONS = {
+    "licence": ("savedmodel",),
+    "size": ("onnx", "tensorrt-rtx"),
+    "precision": ("tensorrt", "tensorrt-rtx"),
+    "batch": ("tensorrt", "tensorrt-rtx"),
+}
+"""Options, and the formats to which each belongs."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the format that is asked for, load it anew and compare it with the Keras model."""
     arguments = _parse(argv)
-    for option, its_format in OPTIONS.items():
-        if getattr(arguments, option) is not None and arguments.format != its_format:
-            raise InputError(f"--{option} is an option of --format {its_format}. See {command_line('export')} --help")
+    for option, formats in OPTIONS.items():
+        if getattr(arguments, option) is not None and arguments.format not in formats:
+            its_formats = " and ".join(formats)
+            raise InputError(f"--{option} is an option of --format {its_formats}. See {command_line('export')} --help")
+    if arguments.precision == "tf32" and arguments.format == "tensorrt-rtx":
+        raise InputError("--precision tf32 is TensorRT's alone: --format tensorrt-rtx has fp32 and fp16")
+    if arguments.batch is not None and arguments.batch < 1:
+        raise InputError("--batch must be 1 or more")
     from kseg.runs.package import as_run
 
     arguments.run = as_run(arguments.run)
@@ -43,21 +53,26 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=tuple(FORMATS),
         default="savedmodel",
         help="savedmodel (the default), a folder 1/, 2/, ...; onnx, model.onnx; tensorrt, model.engine for this GPU; "
+        "tensorrt-rtx, model.rtx for GeForce RTX and the like, built without one; "
         "package, the run in one file to be passed on",
     )
     parser.add_argument("--licence", metavar="TEXT", help="savedmodel: under which it is passed on, for its model card")
     parser.add_argument(
         "--size",
         choices=("dynamic", "fixed"),
-        help="onnx: patches of any size (the default), or of the training's alone",
+        help="onnx: patches of any size (the default), or of the training's alone; tensorrt-rtx: the same, none larger",
     )
     parser.add_argument(
         "--precision",
         choices=get_args(Precision),
-        help="tensorrt: exact (the default), products with 10 bits of mantissa, or half precision",
+        help="tensorrt: exact (the default), products with 10 bits of mantissa, or half precision; tensorrt-rtx: not "
+        "tf32",
     )
     parser.add_argument(
-        "--batch", type=int, metavar="N", help="tensorrt: most patches at once (the default: evaluation.batch_size)"
+        "--batch",
+        type=int,
+        metavar="N",
+        help="tensorrt, tensorrt-rtx: most patches at once (the default: evaluation.batch_size)",
     )
     add_json_option(parser)
     return parser.parse(argv)
@@ -127,26 +142,54 @@ def _onnx(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tensorrt(arguments: argparse.Namespace) -> dict[str, Any]:
-    from kseg.deployment.engine_file import this_platform, write_engine
+    from kseg.deployment.engine_description import platform_of
+    from kseg.deployment.engine_file import write_engine
     from kseg.deployment.onnx_file import require_onnx
+    from kseg.deployment.tensorrt_engine import TENSORRT
     from kseg.runs.owned_files import ENGINE_FILES
     from kseg.runs.trained_run import open_trained
 
-    if arguments.batch is not None and arguments.batch < 1:
-        raise InputError("--batch must be 1 or more")
     trained = open_trained(arguments.run, arguments.changes)
     _check_single(trained, "tensorrt")
     require_onnx()
-    platform = this_platform()
+    platform = platform_of(TENSORRT)
     _check_takes(trained, ENGINE_FILES)
     check = _draw_check_patches(trained)
-    say(f"for {platform.gpu}, TensorRT {platform.tensorrt}; compared on {check.origin}")
+    say(f"for {platform.gpu}, TensorRT {platform.version}; compared on {check.origin}")
     batch = arguments.batch or trained.recipe.evaluation.batch_size
     written = []
     for member in trained.members:
         engine = write_engine(member, check, arguments.precision or "fp32", batch, platform, trained.folder.timings)
-        say(f"{member.engine}: differs from the Keras model by {engine.largest_difference:.1e} at most")
-        written.append({"path": str(member.engine), **engine.model_dump(mode="json")})
+        say(f"{member.engine.plan}: differs from the Keras model by {engine.largest_difference:.1e} at most")
+        written.append({"path": str(member.engine.plan), **engine.model_dump(mode="json")})
+    return {"written": written}
+
+
+def _tensorrt_rtx(arguments: argparse.Namespace) -> dict[str, Any]:
+    """An engine that needs no GPU to be built."""
+    from kseg.deployment.engine_file import write_rtx_engine
+    from kseg.deployment.onnx_file import require_onnx
+    from kseg.deployment.tensorrt_engine import RTX
+    from kseg.runs.owned_files import RTX_FILES
+    from kseg.runs.trained_run import open_trained
+
+    trained = open_trained(arguments.run, arguments.changes)
+    _check_single(trained, "tensorrt-rtx")
+    require_onnx()
+    version = RTX.load().__version__
+    _check_takes(trained, RTX_FILES)
+    check = _draw_check_patches(trained)
+    say(f"for compute capability {', '.join(RTX.targets)}, {RTX.name} {version}; compared on {check.origin}")
+    batch, any_size = arguments.batch or trained.recipe.evaluation.batch_size, arguments.size != "fixed"
+    written = []
+    for member in trained.members:
+        engine, why_not = write_rtx_engine(member, check, arguments.precision or "fp32", batch, any_size)
+        say(f"{member.rtx.plan}: its graph differs from the Keras model by {engine.graph_difference:.1e} at most")
+        if engine.largest_difference is None:
+            say(f"note: the engine itself was not compared: {why_not}")
+        else:
+            say(f"{member.rtx.plan}: differs from the Keras model by {engine.largest_difference:.1e} at most")
+        written.append({"path": str(member.rtx.plan), **engine.model_dump(mode="json")})
     return {"written": written}
 
 
@@ -208,6 +251,7 @@ FORMATS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "savedmodel": _saved_model,
     "onnx": _onnx,
     "tensorrt": _tensorrt,
+    "tensorrt-rtx": _tensorrt_rtx,
     "package": _package,
 }
 

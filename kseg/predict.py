@@ -267,7 +267,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--engine",
         action="store_true",
-        help=f"run the TensorRT engine that {command_name('export')} --format tensorrt built here",
+        help=f"run the engine that {command_name('export')} --format tensorrt built here, or else that of --format "
+        "tensorrt-rtx",
     )
     parser.add_argument("--server", metavar="HOST[:PORT]", help="let the TF Serving there segment them")
     served = parser.add_argument_group("with --server")

@@ -40,7 +40,7 @@ def test_what_is_there_is_measured_on_the_same_windows(run: RunFolder, capsys: p
     assert report["windows"] == 2 * 2 * 1  # of 16 voxels, half overlapping, 17 and 24 take two of them
     assert report["peak_bytes"]["onnx"] < 0.6 * report["peak_bytes"]["keras"], "it does without TensorFlow"
     assert (report["shape"], report["patch"], report["threads"]) == ([17, 24, 16], [16, 16, 16], 1)
-    assert report["left_out"].keys() == {"engine"}
+    assert report["left_out"].keys() == {"engine", "rtx"}
     assert "left out: run 'saved_models/tiny' has no engine" in err
 
 

@@ -177,7 +177,7 @@ def test_an_ensembles_export_has_a_card_of_its_own(capsys: pytest.CaptureFixture
     assert "Means over" not in card  # the scores that are there are of the run alone
 
 
-@pytest.mark.parametrize("form", ["onnx", "tensorrt"])
+@pytest.mark.parametrize("form", ["onnx", "tensorrt", "tensorrt-rtx"])
 def test_what_holds_one_network_is_not_written_of_an_ensemble(form: str) -> None:
     with pytest.raises(InputError, match="export each run alone"):
         export.main(["first", JOINED, "--format", form])

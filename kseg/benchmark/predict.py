@@ -16,8 +16,14 @@ from kseg.console.terminal import progress
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
 
-KERAS, SAVED_MODEL, ONNX, ENGINE = "keras", "savedmodel", "onnx", "engine"
-NAMES = {KERAS: "Keras", SAVED_MODEL: "SavedModel", ONNX: "ONNX Runtime", ENGINE: "TensorRT engine"}
+KERAS, SAVED_MODEL, ONNX, ENGINE, RTX = "keras", "savedmodel", "onnx", "engine", "rtx"
+NAMES = {
+    KERAS: "Keras",
+    SAVED_MODEL: "SavedModel",
+    ONNX: "ONNX Runtime",
+    ENGINE: "TensorRT engine",
+    RTX: "TensorRT for RTX engine",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def bench_predict(run: str, shape: Sequence[int] | None, threads: int, repeats: 
 
 def find_sides(run: RunFolder) -> tuple[list[str], dict[str, str]]:
     """Return the forms of a run's model that can run here, and for each of the others why it cannot."""
-    checks = {KERAS: _keras, SAVED_MODEL: _saved_model, ONNX: _onnx, ENGINE: _engine}
+    checks = {KERAS: _keras, SAVED_MODEL: _saved_model, ONNX: _onnx, ENGINE: _engine, RTX: _rtx}
     missing: dict[str, str] = {}
     for side, check in checks.items():
         try:
@@ -133,9 +139,15 @@ def _onnx(run: RunFolder) -> None:
 
 
 def _engine(run: RunFolder) -> None:
-    from kseg.deployment.engine_file import check_platform, load_engine_description, this_platform
+    from kseg.deployment.engine_description import TensorRTDescription, check_runs_here
 
-    check_platform(load_engine_description(run), this_platform(), run)
+    check_runs_here(TensorRTDescription, run)
+
+
+def _rtx(run: RunFolder) -> None:
+    from kseg.deployment.engine_description import RtxDescription, check_runs_here
+
+    check_runs_here(RtxDescription, run)
 
 
 def _table(report: dict[str, Any]) -> Any:

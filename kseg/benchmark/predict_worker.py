@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kseg.benchmark.measure import peak_bytes, seconds
-from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, latest_saved_model
+from kseg.benchmark.predict import ENGINE, KERAS, ONNX, RTX, SAVED_MODEL, latest_saved_model
 from kseg.inference.ensemble import Predict
 from kseg.inference.load_network import load_keras
 from kseg.inference.sliding_window import Normalise, segment
@@ -85,9 +85,17 @@ def _onnx(run: RunFolder, threads: int) -> Predict:
 
 
 def _engine(run: RunFolder, threads: int) -> Predict:
-    from kseg.deployment.engine_file import open_engine
+    from kseg.deployment.engine_description import TensorRTDescription
+    from kseg.deployment.engine_file import open_engine_of
 
-    return open_engine(run)
+    return open_engine_of(TensorRTDescription, run)
+
+
+def _rtx(run: RunFolder, threads: int) -> Predict:
+    from kseg.deployment.engine_description import RtxDescription
+    from kseg.deployment.engine_file import open_engine_of
+
+    return open_engine_of(RtxDescription, run)
 
 
 def _set_threads(threads: int) -> None:
@@ -102,6 +110,7 @@ _LOADERS: dict[str, Callable[[RunFolder, int], Predict]] = {
     SAVED_MODEL: _saved_model,
     ONNX: _onnx,
     ENGINE: _engine,
+    RTX: _rtx,
 }
 
 

@@ -1,1 +1,1 @@
-"""What leaves the program: a trained run as a SavedModel, an ONNX model, or a TensorRT engine."""
+"""What leaves the program: a trained run as a SavedModel, an ONNX model, or an engine of TensorRT."""

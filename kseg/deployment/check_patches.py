@@ -1,6 +1,6 @@
 """The patches on which another form of a model is compared with the Keras model before it is kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +26,14 @@ class CheckPatches:
     patches: np.ndarray
     origin: str
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the patches as batches of one."""
-        yield from (patch[np.newaxis] for patch in self.patches)
+    def batches(self, any_size: bool = False) -> list[np.ndarray]:
+        """Return the patches as batches of one; for what takes any size with one cut so that pooling divides none."""
+        batches = [patch[np.newaxis] for patch in self.patches]
+        if any_size:
+            lengths = enumerate(self.patches.shape[1:4], start=1)
+            x, y, z = (slice(min(cut, length - 1), None) for cut, length in lengths)
+            batches.append(batches[0][:, x, y, z])
+        return batches
 
 
 def draw_check_patches(recipe: Recipe, description: DataDescription) -> CheckPatches:

@@ -15,11 +15,14 @@ from kseg.console.errors import InputError
 
 @dataclass(frozen=True)
 class GpuPlatform:
-    """What an engine is bound to: GPU, compute capability, version of TensorRT and of CUDA that the driver has."""
+    """What an engine is bound to: GPU, compute capability, version of TensorRT and of CUDA that the driver has.
+
+    Or the version of TensorRT for RTX, whose engines are bound to that and to some compute capabilities.
+    """
 
     gpu: str
     compute_capability: str
-    tensorrt: str
+    version: str
     cuda_driver: str
 
 
@@ -34,10 +37,10 @@ class Cuda:
         try:
             from cuda.bindings import runtime
         except ImportError as error:
-            raise InputError(f"CUDA's Python bindings are missing ({error}): pip install 'kseg[tensorrt]'") from None
+            raise InputError(f"CUDA's Python bindings are missing ({error}): pip install 'kseg[cuda]'") from None
         self._runtime = runtime
         if not self.call("cudaGetDeviceCount"):
-            raise InputError("this machine has no GPU that CUDA sees: an engine is built and run on one of NVIDIA's")
+            raise InputError("this machine has no GPU that CUDA sees: an engine runs on one of NVIDIA's")
         self._stream = self.call("cudaStreamCreate")
         self.stream = int(self._stream)
         """The stream's handle, as TensorRT takes it."""
@@ -54,14 +57,14 @@ class Cuda:
             raise InputError(f"the GPU cannot be used ({name}: {reason.decode()}): see nvidia-smi for GPU and driver")
         return values[0] if values else None
 
-    def machine(self, tensorrt_version: str) -> GpuPlatform:
+    def machine(self, version: str) -> GpuPlatform:
         """Return what engines of this machine are bound to."""
         properties = self.call("cudaGetDeviceProperties", self.call("cudaGetDevice"))
         driver = self.call("cudaDriverGetVersion")
         return GpuPlatform(
             gpu=properties.name.decode().rstrip("\0"),
             compute_capability=f"{properties.major}.{properties.minor}",
-            tensorrt=tensorrt_version,
+            version=version,
             cuda_driver=f"{driver // 1000}.{driver % 1000 // 10}",
         )
 

@@ -35,8 +35,7 @@ def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | N
 
     Args:
         member: the run.
-        check: patches on which ONNX Runtime and the Keras model are compared; where any size is taken, one more patch
-            is cut to sizes that pooling does not divide.
+        check: patches on which ONNX Runtime and the Keras model are compared.
         size: x, y, z of the only patches that it takes; None for any.
 
     Returns:
@@ -51,10 +50,7 @@ def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | N
     from kseg.deployment.onnx_graph import onnx_model
 
     model = member.load_model()
-    batches = list(check)
-    if size is None:
-        x, y, z = (slice(min(cut, length - 1), None) for cut, length in enumerate(check.patches.shape[1:4], start=1))
-        batches.append(batches[0][:, x, y, z])
+    batches = check.batches(any_size=size is None)
     with whole_file(member.onnx) as path:
         onnx.save(onnx_model(model.network, size, metadata=describe_model(member)), path)
         difference = largest_difference(open_onnx(path), batches, expected_probabilities(model, batches))
@@ -67,13 +63,15 @@ def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | N
     return difference
 
 
-def open_onnx(path: Path, threads: int = 0) -> Predict:
-    """Return a model as ONNX Runtime runs it on the processor; `threads` 0 leaves their number to it.
+def open_onnx(model: Path | bytes, threads: int = 0) -> Predict:
+    """Return a model, a file or what is in one, as ONNX Runtime runs it on the processor.
+
+    `threads` 0 leaves their number to it.
 
     Raises:
         InputError: the file is damaged.
     """
-    session = _session(path, threads)
+    session = _session(model, threads)
     (voxels,) = session.get_inputs()
 
     def predict(patches: np.ndarray) -> np.ndarray:
@@ -109,13 +107,15 @@ def describe_model(member: RunFolder) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in info.items()}
 
 
-def _session(path: Path, threads: int = 0) -> Any:
+def _session(model: Path | bytes, threads: int = 0) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what is wrong is raised, too
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        held = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own have no type in common
-        raise InputError(f"'{path}' cannot be loaded ({first_line(error)}): export it anew") from None
+        what = "the ONNX model" if isinstance(model, bytes) else f"'{model}'"
+        raise InputError(f"{what} cannot be loaded ({first_line(error)}): export it anew") from None

@@ -49,7 +49,7 @@ def volume_segmenter(
         run: the run.
         members: those of its members that are asked; None for all.
         postprocessing: applied at the end.
-        load: `kseg.deployment.engine_file.open_engine` for TensorRT's engines instead of the Keras models.
+        load: `kseg.deployment.engine_file.open_engine` for engines instead of the Keras models.
     """
     options, description = run.recipe.evaluation, run.description
     networks = [load(member) for member in members or run.members]

@@ -22,8 +22,8 @@ CARD, MODELS, BATCHING = "MODEL_CARD.md", "models.config", "batching.config"
 PACKAGE = ".kseg"
 """How the name of the run in one file ends (`kseg.runs.package`): owned if it is listed, since others' end alike."""
 ONNX_FILE = "model.onnx"
-ENGINE_FILES = ENGINE_FILE, ENGINE_ONNX_FILE, ENGINE_DESCRIPTION_FILE = "model.engine", "engine.onnx", "engine.json"
-"""What an export writes beside the model: the model itself in ONNX's format; what belongs to a TensorRT engine."""
+ENGINE_FILES, RTX_FILES = ("model.engine", "engine.onnx", "engine.json"), ("model.rtx", "rtx.onnx", "rtx.json")
+"""What an export writes beside the model: the model itself in ONNX's format; what belongs to engines of two kinds."""
 CHECKPOINT_FILES = (MODEL_FILE, "state.json", "sha256.json")
 SAVED_MODEL_FILES = ("*.pb", "*.pb.tmp*", "assets/*", "assets.extra/*", "variables/*", "variables/*/*")
 CHECKPOINTS, LOGS, EVALUATION = "checkpoints", "logs", "evaluation"
@@ -72,7 +72,7 @@ MADE_OF_ONE_OR_MORE = (
 """What is made of a run, or of the folds of one together."""
 FILES = (
     *(RECIPE_FILE, DATA_FILE, MODEL_FILE, HISTORY_FILE, PRECISION_RECALL_FILE, REPORT_FILE, SWEEP_SCORES_FILE),
-    *(ONNX_FILE, *ENGINE_FILES),
+    *(ONNX_FILE, *ENGINE_FILES, *RTX_FILES),
     *(f"{CHECKPOINTS}/{EPOCH}#{within}/{file}" for within in ("", f"{STEP}#") for file in CHECKPOINT_FILES),
     *(f"{LOGS}/{of}events.out.tfevents.*" for of in ("", *(f"{curves}/" for curves in CURVES))),
     *MADE_OF_ONE_OR_MORE,

@@ -5,7 +5,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
@@ -19,9 +19,7 @@ from kseg.runs.model_file import load_segmenter
 from kseg.runs.owned_files import (
     CHECKPOINTS,
     DATA_FILE,
-    ENGINE_DESCRIPTION_FILE,
-    ENGINE_FILE,
-    ENGINE_ONNX_FILE,
+    ENGINE_FILES,
     EPOCH,
     EVALUATION,
     FOLD,
@@ -32,6 +30,7 @@ from kseg.runs.owned_files import (
     PRECISION_RECALL_FILE,
     RECIPE_FILE,
     REPORT_FILE,
+    RTX_FILES,
     RUN,
     STEP,
     TIMINGS_FILE,
@@ -51,6 +50,14 @@ if TYPE_CHECKING:
 
 CHECKPOINT_NAME = re.compile(rf"{EPOCH}\d{{6,}}({STEP}\d{{6,}})?")
 FOLD_NAME = re.compile(rf"{FOLD}([1-9]\d*)")
+
+
+class EngineFiles(NamedTuple):
+    """An engine; what it was built from, in ONNX's format; where it may run, and the hashes of what belongs to it."""
+
+    plan: Path
+    onnx: Path
+    description: Path
 
 
 @dataclass(frozen=True)
@@ -80,19 +87,14 @@ class RunFolder:
         return self.path / ONNX_FILE
 
     @property
-    def engine(self) -> Path:
+    def engine(self) -> EngineFiles:
         """The model as TensorRT built it for one kind of GPU."""
-        return self.path / ENGINE_FILE
+        return EngineFiles(*(self.path / name for name in ENGINE_FILES))
 
     @property
-    def engine_onnx(self) -> Path:
-        """What the engine was built from, in ONNX's format."""
-        return self.path / ENGINE_ONNX_FILE
-
-    @property
-    def engine_description(self) -> Path:
-        """Where the engine may run, and the hashes of what belongs to it."""
-        return self.path / ENGINE_DESCRIPTION_FILE
+    def rtx(self) -> EngineFiles:
+        """The model as TensorRT for RTX built it for several kinds of GPU."""
+        return EngineFiles(*(self.path / name for name in RTX_FILES))
 
     @property
     def timings(self) -> Path:

@@ -1,10 +1,10 @@
-"""What kseg uses of TensorRT 10 and 11 and of CUDA's runtime, as documented, with a processor that plays the GPU.
+"""What kseg uses of TensorRT and of CUDA's runtime where that needs a GPU, with a processor that plays it.
 
+All that needs no GPU is TensorRT for RTX itself: its parser reads a graph, and its builder builds it or refuses it.
 Engines compute by ONNX Runtime. Faithful where a mistake would pass unseen otherwise: memory of the "GPU" is known by
 address and size, a stream does nothing before it is waited for, calls that fail return what the real ones return
-(False, None, or a status) and tell the logger why, tensors are strongly typed, and an engine or a timing cache of
-another GPU or version is refused. `test_engine_file.py` compares names and arguments with the real libraries where they
-are installed.
+(False, None, or a status) and tell a logger why, the first one that was given, and an engine or a timing cache of
+another GPU or version is refused. `test_engine_file.py` compares names and arguments with the real libraries.
 """
 
 import ctypes
@@ -13,16 +13,12 @@ import json
 from enum import IntEnum
 from itertools import pairwise
 from types import ModuleType, SimpleNamespace
+from weakref import WeakSet
 
 import numpy as np
 import onnx
 import onnxruntime
-
-OPERATORS = {
-    "Add", "Cast", "Concat", "Conv", "Identity", "InstanceNormalization", "LeakyRelu", "MaxPool", "Mul", "Pad", "Relu",
-    "Reshape", "Resize", "Shape", "Slice", "Softmax", "Transpose",
-}  # fmt: skip
-"""Of the operators that TensorRT's ONNX parser supports, those that a network of kseg with a fixed size has."""
+import tensorrt_rtx as real
 
 
 class cudaError_t(IntEnum):
@@ -101,32 +97,6 @@ class Runtime(ModuleType):
         return np.frombuffer(self.allocated[address], np.float32, count).reshape(shape)
 
 
-class ILogger:
-    class Severity(IntEnum):
-        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
-
-    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = Severity
-
-    def log(self, severity, msg):
-        raise NotImplementedError
-
-
-class IProgressMonitor:
-    def phase_start(self, phase_name, parent_phase, num_steps): ...
-
-    def step_complete(self, phase_name, step): ...
-
-    def phase_finish(self, phase_name): ...
-
-
-class NetworkDefinitionCreationFlag(IntEnum):
-    EXPLICIT_BATCH, STRONGLY_TYPED = range(2)
-
-
-class BuilderFlag(IntEnum):
-    FP16, TF32 = 0, 7
-
-
 class ITimingCache:
     def __init__(self, table):
         self.table = table
@@ -135,29 +105,17 @@ class ITimingCache:
         return memoryview(json.dumps(self.table).encode())
 
 
-class IOptimizationProfile:
-    def __init__(self):
-        self.shapes = {}
-
-    def set_shape(self, input, min, opt, max):
-        assert all(low <= mid <= high for low, mid, high in zip(min, opt, max, strict=True))
-        self.shapes[input] = (tuple(min), tuple(max))
-
-
 class IBuilderConfig:
-    def __init__(self, trt):
-        self.trt, self.flags, self.profiles, self.cache = trt, {BuilderFlag.TF32}, [], None
-        self.progress_monitor = None
+    """The real one, with timings: those of TensorRT for RTX hold nothing."""
 
-    def set_flag(self, flag):
-        self.flags.add(flag)
+    def __init__(self, trt, config):
+        self.__dict__.update(trt=trt, config=config, cache=None)
 
-    def clear_flag(self, flag):
-        self.flags.discard(flag)
+    def __getattr__(self, name):
+        return getattr(self.config, name)
 
-    def add_optimization_profile(self, profile):
-        self.profiles.append(profile)
-        return len(self.profiles) - 1
+    def __setattr__(self, name, value):
+        setattr(self.config, name, value)
 
     def create_timing_cache(self, serialized_timing_cache):
         empty = {"gpu": self.trt.cuda.gpu, "version": self.trt.__version__, "kernels": {}}
@@ -167,94 +125,69 @@ class IBuilderConfig:
         assert not ignore_mismatch
         if (cache.table["gpu"], cache.table["version"]) != (self.trt.cuda.gpu, self.trt.__version__):
             return False
-        self.cache = cache
+        self.__dict__["cache"] = cache
         return True
 
 
-class INetworkDefinition:
-    def __init__(self, flags):
-        self.flags, self.model = flags, None
-
-
-class OnnxParser:
-    def __init__(self, network, logger):
-        self.network, self.errors = network, []
-
-    @property
-    def num_errors(self):
-        return len(self.errors)
-
-    def get_error(self, index):
-        return SimpleNamespace(desc=lambda: self.errors[index])
-
+class OnnxParser(real.OnnxParser):
     def parse(self, model):
-        try:
-            parsed = onnx.load_from_string(model)
-            onnx.shape_inference.infer_shapes(parsed, check_type=True, strict_mode=True)
-        except Exception as error:
-            self.errors.append(f"ModelImporter.cpp:\n{error}")
-            return False
-        self.errors += [
-            f"No importer registered for op: {node.op_type}\nin {node.name}"
-            for node in parsed.graph.node
-            if node.op_type not in OPERATORS
-        ]
-        self.network.model = parsed
-        return not self.errors
+        self.trt.parsed = model
+        return super().parse(model)
 
 
-class Builder:
-    def __init__(self, logger):
-        self.logger = logger
-
+class Builder(real.Builder):
     def create_network(self, flags=0):
-        return INetworkDefinition(flags)
+        assert flags == 1 << int(real.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        return super().create_network(flags)
 
     def create_builder_config(self):
-        return IBuilderConfig(self.trt)
+        config = super().create_builder_config()
+        return config if self.trt.for_rtx else IBuilderConfig(self.trt, config)
 
     def create_optimization_profile(self):
-        return IOptimizationProfile()
+        self.profile = super().create_optimization_profile()
+        return self.profile
 
     def build_serialized_network(self, network, config):
-        assert network.flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
-        (voxels,) = network.model.graph.input
-        dims = [dim.dim_value or -1 for dim in voxels.type.tensor_type.shape.dim]
-        low, high = (config.profiles[0].shapes if config.profiles else {}).get(voxels.name, (None, None))
-        if low is None or any(n not in (-1, a) or n not in (-1, b) for n, a, b in zip(dims, low, high, strict=True)):
-            self.logger.log(ILogger.ERROR, "IBuilder::buildSerializedNetwork: Error Code 4: no profile fits")
+        """Build it, and return what a runtime of this file needs to play it instead."""
+        if super().build_serialized_network(network, config if self.trt.for_rtx else config.config) is None:
             return None
-        kernels = [node.name for node in network.model.graph.node if node.op_type == "Conv"]
-        config.progress_monitor.phase_start("Building Engine", None, len(kernels))
-        config.progress_monitor.phase_start("Tactics", "Building Engine", len(kernels))
-        for step, kernel in enumerate(kernels):
-            hits = config.cache.table["kernels"]
-            hits[kernel] = hits.get(kernel, -1) + 1
-            assert config.progress_monitor.step_complete("Tactics", step)
-        config.progress_monitor.phase_finish("Building Engine")
+        model = onnx.load_from_string(self.trt.parsed)
+        low, _, high = (tuple(shape) for shape in self.profile.get_shape(model.graph.input[0].name))
         header = {
             "version": self.trt.__version__,
-            "gpu": self.trt.cuda.gpu,
-            "tf32": BuilderFlag.TF32 in config.flags,
+            "tf32": config.get_flag(real.BuilderFlag.TF32),
             "low": low,
             "high": high,
         }
-        return memoryview(json.dumps(header).encode() + b"\n" + network.model.SerializeToString())
+        if self.trt.for_rtx:
+            targets = [config.get_compute_capability(index).name for index in range(config.num_compute_capabilities)]
+            header["targets"] = targets
+        else:
+            header["gpu"] = self.trt.cuda.gpu
+            hits = config.cache.table["kernels"]
+            for node in model.graph.node:
+                if node.op_type == "Conv":
+                    hits[node.name] = hits.get(node.name, -1) + 1
+        return memoryview(json.dumps(header).encode() + b"\n" + self.trt.parsed)
 
 
 class TensorRTRuntime:
     def __init__(self, logger):
-        self.logger = logger
-        self.loaded = []
+        if not self.trt.runtimes:
+            self.trt.logger = logger
+        self.trt.runtimes.add(self)
 
     def deserialize_cuda_engine(self, serialized_engine):
         self.trt.loaded.append(hashlib.sha256(serialized_engine).hexdigest())
         header, model = bytes(serialized_engine).split(b"\n", 1)
-        header = json.loads(header)
-        if (header["gpu"], header["version"]) != (self.trt.cuda.gpu, self.trt.__version__):
-            self.logger.log(ILogger.ERROR, "IRuntime::deserializeCudaEngine: Error Code 6: serialization mismatch")
+        header, cuda = json.loads(header), self.trt.cuda
+        capability = f"SM{cuda.capability[0]}{cuda.capability[1]}"
+        runs = capability in header["targets"] if self.trt.for_rtx else header["gpu"] == cuda.gpu
+        if not runs or header["version"] != self.trt.__version__:
+            self.trt.logger.log(real.ILogger.ERROR, "IRuntime::deserializeCudaEngine: Error Code 6: mismatch")
             return None
-        return ICudaEngine(self.trt.cuda, header, model)
+        return ICudaEngine(cuda, header, model)
 
 
 class ICudaEngine:
@@ -296,12 +229,15 @@ class IExecutionContext:
         return True
 
 
-def make(version="10.16.1.11", **gpu):
-    """Return TensorRT's module and `cuda.bindings.runtime` of a machine; `trt.loaded` has what was deserialised."""
-    trt, cuda = ModuleType("tensorrt"), Runtime(**gpu)
-    trt.__version__, trt.cuda, trt.loaded = version, cuda, []
-    trt.Builder = type("Builder", (Builder,), {"trt": trt})
-    trt.Runtime = type("Runtime", (TensorRTRuntime,), {"trt": trt})
-    for kind in (BuilderFlag, ILogger, IProgressMonitor, NetworkDefinitionCreationFlag, OnnxParser):
-        setattr(trt, kind.__name__, kind)
+def make(version="10.16.1.11", for_rtx=False, **gpu):
+    """Return the module of TensorRT, or of TensorRT for RTX, and `cuda.bindings.runtime` of a machine.
+
+    `trt.loaded` has what was deserialised.
+    """
+    trt, cuda = ModuleType("tensorrt_rtx" if for_rtx else "tensorrt"), Runtime(**gpu)
+    trt.__version__, trt.for_rtx, trt.cuda, trt.loaded, trt.runtimes = version, for_rtx, cuda, [], WeakSet()
+    for name, kind in {"Builder": Builder, "OnnxParser": OnnxParser, "Runtime": TensorRTRuntime}.items():
+        setattr(trt, name, type(name, (kind,), {"trt": trt}))
+    for name in ("BuilderFlag", "ComputeCapability", "ILogger", "IProgressMonitor", "NetworkDefinitionCreationFlag"):
+        setattr(trt, name, getattr(real, name))
     return trt, cuda

@@ -1,6 +1,6 @@
-"""TensorRT's engines, on a fake of the few classes that kseg uses: built, compared, described, trusted and run.
+"""TensorRT's engines, where a processor plays the GPU: built, compared, described, trusted and run.
 
-What a GPU makes of them only a GPU can tell: `test_engine_on_gpu.py`.
+They are built by TensorRT for RTX. What a GPU makes of them only a GPU can tell: `test_engine_on_gpu.py`.
 """
 
 import inspect
@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
@@ -23,10 +22,14 @@ import SimpleITK as sitk
 from damage import flip_bits
 from printed import last_json
 
+pytest.importorskip("tensorrt_rtx", reason="needs kseg[tensorrt-rtx]")
+import fake_tensorrt
+
 from kseg import export, phantom, predict
 from kseg.console.errors import InputError
 from kseg.deployment import tensorrt_engine
 from kseg.deployment.engine_file import open_engine
+from kseg.deployment.tensorrt_engine import RTX, TENSORRT, Engine
 from kseg.inference import local_predictor
 from kseg.runs.owned_files import RUN
 from kseg.runs.run_folder import RunFolder
@@ -78,7 +81,7 @@ def patches(count, seed=0):
 
 def test_an_engine_is_described_and_predicts_what_keras_predicts(exported):
     folder, (_, cuda), told, err = exported
-    described = json.loads(folder.engine_description.read_text(encoding="utf-8"))
+    described = json.loads(folder.engine.description.read_text(encoding="utf-8"))
     assert described == {key: value for key, value in told.items() if key != "path"}
     assert {key: described[key] for key in ("gpu", "compute_capability", "tensorrt", "cuda_driver")} == {
         "gpu": "NVIDIA Fake 1",
@@ -87,7 +90,7 @@ def test_an_engine_is_described_and_predicts_what_keras_predicts(exported):
         "cuda_driver": "12.8",
     }
     assert (described["precision"], described["patch"], described["batch"]) == ("fp32", [16, 16, 16], 2)
-    files = (folder.model, folder.engine_onnx, folder.engine)
+    files = (folder.model, folder.engine.onnx, folder.engine.plan)
     assert described["sha256"] == {path.name: sha256_of(path) for path in files}
     assert described["largest_difference"] < 1e-5
     assert err.count("TensorRT: ") == 1, "a phase within a phase is no news"
@@ -123,10 +126,10 @@ def test_precision_is_in_the_flag_and_in_the_types_of_the_graph(precision, tf32,
     machine(version="11.4.0.106")
     folder = untrained_run("leg")
     export.main(["leg", "--format", "tensorrt", "--precision", precision])
-    assert json.loads(folder.engine.read_bytes().split(b"\n", 1)[0])["tf32"] is tf32
-    kernels = [one for one in onnx.load(folder.engine_onnx).graph.initializer if one.name.endswith("/kernel")]
+    assert json.loads(folder.engine.plan.read_bytes().split(b"\n", 1)[0])["tf32"] is tf32
+    kernels = [one for one in onnx.load(folder.engine.onnx).graph.initializer if one.name.endswith("/kernel")]
     assert {one.data_type for one in kernels} == {kind}
-    difference = json.loads(folder.engine_description.read_bytes())["largest_difference"]
+    difference = json.loads(folder.engine.description.read_bytes())["largest_difference"]
     assert (1e-6 < difference < 0.02) if precision == "fp16" else difference < 1e-5
     assert open_engine(folder)(patches(1)).dtype == np.float32
 
@@ -220,7 +223,7 @@ def test_what_an_engine_is_made_of_may_be_made_again_beside_a_changed_onnx_model
 def test_a_description_that_is_not_one_is_one_line(spoil, complaint, exported):
     folder, (trt, _), *_ = exported
     trt.loaded.clear()
-    folder.engine_description.write_text(spoil(folder.engine_description.read_text(encoding="utf-8")), encoding="utf-8")
+    folder.engine.description.write_text(spoil(folder.engine.description.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(InputError, match=complaint) as caught:
         open_engine(folder)
     assert "\n" not in str(caught.value)
@@ -234,7 +237,7 @@ def test_an_engine_that_disagrees_is_not_kept(machine, untrained_run, monkeypatc
     monkeypatch.setattr(tensorrt_engine.Engine, "__call__", lambda engine, voxels: run(engine, voxels) + 2e-4)
     with pytest.raises(InputError, match=r"by 2\.0e-04 in a probability, fp32 may by 0\.0001: it is not kept"):
         export.main(["leg", "--format", "tensorrt"])
-    assert not any(path.exists() for path in (folder.engine, folder.engine_onnx, folder.engine_description))
+    assert not any(path.exists() for path in (folder.engine.plan, folder.engine.onnx, folder.engine.description))
 
 
 def test_what_was_timed_serves_the_next_build_of_the_same_machine(exported, machine):
@@ -255,18 +258,15 @@ def test_what_was_timed_serves_the_next_build_of_the_same_machine(exported, mach
     assert hits() == {0}, "a damaged one is not read"
 
 
-def test_what_tensorrt_cannot_read_or_build_is_one_line(machine):
-    machine()
-    with pytest.raises(
-        InputError, match=r"TensorRT 10\.16\.1\.11 cannot read the ONNX model \(ModelImporter"
-    ) as caught:
-        tensorrt_engine.build_engine(b"no model", (16, 16, 16, 1), 1, "fp32")
-    assert "\n" not in str(caught.value)
-    voxels, same = (onnx.helper.make_tensor_value_info(name, 1, ("batch", 8, 8, 8, 1)) for name in ("voxels", "same"))
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["voxels"], ["same"])], "g", [voxels], [same])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    with pytest.raises(InputError, match=r"cannot build an engine here \(IBuilder::buildSerializedNetwork"):
-        tensorrt_engine.build_engine(model.SerializeToString(), (16, 16, 16, 1), 1, "fp32")
+def test_an_engine_that_does_not_load_says_why_while_others_live(exported):
+    """TensorRT goes on with the logger that it was given first, as long as a runtime lives."""
+    folder, (trt, _), *_ = exported
+    first = open_engine(folder)
+    plan = folder.engine.plan.read_bytes().replace(b"Fake 1", b"Fake 2")
+    with pytest.raises(InputError, match=r"TensorRT does not load the engine \(IRuntime::deserializeCudaEngine: Error"):
+        Engine(TENSORRT, plan, (16, 16, 16, 1), 4, 2)
+    assert first(patches(1)).shape == (1, 16, 16, 16, 4)
+    assert len(trt.loaded) == 2
 
 
 def test_a_gpu_without_memory_left_is_one_line(exported, machine):
@@ -278,13 +278,15 @@ def test_a_gpu_without_memory_left_is_one_line(exported, machine):
 
 def test_what_is_missing_is_named(untrained_run, machine, monkeypatch):
     folder = untrained_run("leg")
-    with pytest.raises(InputError, match=r"run '.*leg' has no engine .*kseg.export .*leg --format tensorrt"):
+    with pytest.raises(
+        InputError, match=r"run '.*leg' has no engine: .*kseg.export .*leg --format tensorrt builds one here"
+    ):
         open_engine(folder)
     machine(driver=0)
     with pytest.raises(InputError, match=r"the GPU cannot be used \(cudaGetDeviceCount: .*\): see nvidia-smi"):
         export.main(["leg", "--format", "tensorrt"])
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(InputError, match=r"CUDA's Python bindings are missing .*pip install 'kseg\[tensorrt\]'"):
+    with pytest.raises(InputError, match=r"CUDA's Python bindings are missing .*pip install 'kseg\[cuda\]'"):
         export.main(["leg", "--format", "tensorrt"])
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(InputError, match=r"TensorRT is missing .*pip install 'kseg\[tensorrt\]'"):
@@ -308,44 +310,62 @@ def test_the_command_that_lacks_an_engine_says_so_without_tensorflow(untrained_r
 
 
 USED = {
-    "Builder": (
-        "create_network",
-        "create_builder_config",
-        "create_optimization_profile",
-        "build_serialized_network",
-    ),
-    "IBuilderConfig": (
-        "set_flag",
-        "clear_flag",
-        "add_optimization_profile",
-        "create_timing_cache",
-        "set_timing_cache",
-    ),
-    "ICudaEngine": ("create_execution_context",),
-    "IExecutionContext": ("set_input_shape", "set_tensor_address", "execute_async_v3"),
-    "ILogger": ("log",),
-    "IOptimizationProfile": ("set_shape",),
-    "IProgressMonitor": ("phase_start", "step_complete", "phase_finish"),
-    "ITimingCache": ("serialize",),
-    "OnnxParser": ("parse", "get_error"),
+    "Builder": {
+        "create_network": ["flags"],
+        "create_builder_config": [],
+        "create_optimization_profile": [],
+        "build_serialized_network": ["network", "config"],
+    },
+    "IBuilderConfig": {
+        "set_flag": ["flag"],
+        "clear_flag": ["flag"],
+        "add_optimization_profile": ["profile"],
+        "create_timing_cache": ["serialized_timing_cache"],
+        "set_timing_cache": ["cache", "ignore_mismatch"],
+    },
+    "ICudaEngine": {"create_execution_context": []},
+    "IExecutionContext": {
+        "set_input_shape": ["name", "shape"],
+        "set_tensor_address": ["name", "memory"],
+        "execute_async_v3": ["stream_handle"],
+    },
+    "ILogger": {"log": ["severity", "msg"]},
+    "IOptimizationProfile": {"set_shape": ["input", "min", "opt", "max"]},
+    "IProgressMonitor": {
+        "phase_start": ["phase_name", "parent_phase", "num_steps"],
+        "step_complete": ["phase_name", "step"],
+        "phase_finish": ["phase_name"],
+    },
+    "ITimingCache": {"serialize": []},
+    "OnnxParser": {"parse": ["model"], "get_error": ["index"]},
+    "Runtime": {"deserialize_cuda_engine": ["serialized_engine"]},
 }
+"""What kseg calls, and the arguments that it gives, in their order."""
 
 
-def test_the_fake_has_the_methods_and_arguments_of_tensorrt():
-    real = pytest.importorskip("tensorrt", reason="needs kseg[tensorrt]: its libraries come from NVIDIA's own index")
+@pytest.mark.parametrize("library", [TENSORRT, RTX], ids=lambda library: library.module)
+def test_the_libraries_have_what_is_used_and_what_is_played(library):
+    real = pytest.importorskip(library.module, reason=f"needs kseg[{library.extra}]")
     for kind, methods in USED.items():
-        for method in methods:
+        for method, ours in methods.items():
             documented = getattr(getattr(real, kind), method).__doc__
-            signatures = re.findall(rf"{method}\((self: .*?)\) ->", documented)
-            arguments = [[word.split(":")[0] for word in signature.split(", ")] for signature in signatures]
-            ours = list(inspect.signature(getattr(getattr(fake_tensorrt, kind), method)).parameters)
+            signatures = re.findall(rf"{method}\((self.*?)\) ->", documented)
+            arguments = [[word.split(":")[0] for word in signature.split(", ")][1:] for signature in signatures]
             assert any(names[: len(ours)] == ours for names in arguments), f"{kind}.{method}: {signatures}"
-    assert "serialized_engine" in real.Runtime.deserialize_cuda_engine.__doc__
+    played = ("IBuilderConfig", "ICudaEngine", "IExecutionContext", "ITimingCache")
+    fakes = {kind: getattr(fake_tensorrt, kind) for kind in played} | {"Runtime": fake_tensorrt.TensorRTRuntime}
+    for kind, fake in fakes.items():
+        for method, function in inspect.getmembers(fake, inspect.isfunction):
+            if not method.startswith("_"):
+                assert list(inspect.signature(function).parameters)[1:] == USED[kind][method], f"{kind}.{method}"
     assert {"STRONGLY_TYPED"} <= set(real.NetworkDefinitionCreationFlag.__members__)
     assert {"TF32"} <= set(real.BuilderFlag.__members__)
     assert {"ERROR", "INTERNAL_ERROR"} <= set(real.ILogger.Severity.__members__)
     assert hasattr(real.OnnxParser, "num_errors")
     assert hasattr(real.IBuilderConfig, "progress_monitor")
+    if library.targets:
+        assert hasattr(real.IBuilderConfig, "num_compute_capabilities")
+        assert re.search(r"compute_capability: .*, index: ", real.IBuilderConfig.set_compute_capability.__doc__)
 
 
 def test_the_fake_has_the_functions_and_arguments_of_cuda():

@@ -1,4 +1,4 @@
-"""TensorRT's engines on a GPU, with TensorRT itself: what the fake of `test_engine_file.py` cannot tell."""
+"""Engines on a GPU, with TensorRT and TensorRT for RTX: what the processor of other tests cannot tell."""
 
 import numpy as np
 import pytest
@@ -10,22 +10,29 @@ from kseg import export, phantom, predict
 from kseg.console.errors import InputError
 from kseg.deployment.check_patches import expected_probabilities
 from kseg.deployment.cuda import leave_gpus
-from kseg.deployment.engine_file import open_engine, this_platform
+from kseg.deployment.engine_description import KINDS, check_capability, platform_of
+from kseg.deployment.engine_file import open_engine
 from kseg.deployment.tolerances import MAX_DIFFERENCES
 
 
-def what_is_missing():
+def what_is_missing(kind):
     try:
-        this_platform()
+        here = platform_of(kind.library)
+        if kind.library.targets:
+            check_capability(here, kind.library.targets)
     except InputError as error:
         return str(error)
     return ""
 
 
-MISSING = what_is_missing()
-if not MISSING:
+MISSING = {kind: what_is_missing(kind) for kind in KINDS}
+if not all(MISSING.values()):
     leave_gpus()  # as the command does, which comes too late here: the first network is made before it
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING or "nothing is missing")]
+FORMS = [
+    pytest.param(kind, marks=pytest.mark.skipif(bool(missing), reason=missing or "nothing is missing"), id=kind.form)
+    for kind, missing in MISSING.items()
+]
+pytestmark = [pytest.mark.gpu, pytest.mark.parametrize("kind", FORMS)]
 
 NETWORKS = {
     "midl2021": ["network.filters=[4, 8, 16]", "network.dilation_rates=[1, 2, 3, 4]"],
@@ -37,11 +44,14 @@ NETWORKS = {
 
 @pytest.mark.parametrize("precision", MAX_DIFFERENCES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_probabilities_are_those_of_keras_within_the_precision(name, precision, untrained_run, capsys):
+def test_probabilities_are_those_of_keras_within_the_precision(name, precision, kind, untrained_run, capsys):
+    if precision == "tf32" and kind.library.targets:
+        pytest.skip("TensorRT's alone")
     folder = untrained_run("leg", *NETWORKS[name])
-    export.main(["leg", "--format", "tensorrt", "--precision", precision, "--batch", "2", "--json"])
+    export.main(["leg", "--format", kind.form, "--precision", precision, "--batch", "2", "--json"])
     written = last_json(capsys.readouterr().out)["written"][0]
-    assert (written["gpu"], written["tensorrt"]) == (this_platform().gpu, this_platform().tensorrt)
+    assert written[kind.library.module] == platform_of(kind.library).version
+    assert written["largest_difference"] <= MAX_DIFFERENCES[precision]
     engine, model = open_engine(folder), folder.load_model()
     size = folder.load_recipe().patches.size
     for count in (1, 2, 5):
@@ -50,9 +60,9 @@ def test_probabilities_are_those_of_keras_within_the_precision(name, precision, 
         np.testing.assert_allclose(engine(voxels), expected, atol=2 * MAX_DIFFERENCES[precision])
 
 
-def test_a_scan_is_segmented_by_the_engine_as_by_keras(untrained_run, tmp_path):
+def test_a_scan_is_segmented_by_the_engine_as_by_keras(kind, untrained_run, tmp_path):
     untrained_run("leg")
-    export.main(["leg", "--format", "tensorrt"])
+    export.main(["leg", "--format", kind.form])
     phantom.main(["--out", str(tmp_path / "scans"), "--shape", "40", "48", "56", "--format", "mha"])
     for name, options in {"keras": [], "engine": ["--engine"]}.items():
         predict.main(["leg", str(tmp_path / "scans" / "images"), "--out", str(tmp_path / name), *options])
@@ -63,9 +73,9 @@ def test_a_scan_is_segmented_by_the_engine_as_by_keras(untrained_run, tmp_path):
     assert (one == other).mean() > 0.999
 
 
-def test_a_changed_engine_is_refused(untrained_run):
+def test_a_changed_engine_is_refused(kind, untrained_run):
     folder = untrained_run("leg")
-    export.main(["leg", "--format", "tensorrt"])
-    flip_bits(folder.engine, -1)
+    export.main(["leg", "--format", kind.form])
+    flip_bits(kind.files(folder).plan, -1)
     with pytest.raises(InputError, match="is not the file that belongs to the engine"):
         open_engine(folder)

@@ -134,5 +134,7 @@ def test_a_damaged_model_is_one_line(tmp_path: Path):
     "words", [["--size", "fixed"], ["--format", "onnx", "--batch", "2"], ["--format", "onnx", "--precision", "fp16"]]
 )
 def test_an_option_of_another_format_is_refused(words):
-    with pytest.raises(InputError, match=r"--(size|batch|precision) is an option of --format (onnx|tensorrt)"):
+    with pytest.raises(
+        InputError, match=r"--(size|batch|precision) is an option of --format (onnx|tensorrt) and tensorrt-rtx"
+    ):
         export.main(["leg", *words])
