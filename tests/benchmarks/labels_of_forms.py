@@ -10,11 +10,12 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from kseg.benchmark.predict import ENGINE, KERAS, ONNX, SAVED_MODEL, find_sides, latest_saved_model
+from kseg.benchmark.predict import ENGINE, KERAS, ONNX, RTX, SAVED_MODEL, find_sides, latest_saved_model
 from kseg.inference.local_predictor import LocalPredictor
 from kseg.inference.predictor import Progress
 from kseg.runs.run_folder import open_run
@@ -84,12 +85,18 @@ def main() -> None:
 
 
 def _open(side: str, run: str, threads: int) -> Local | ServedModel:
-    from kseg.deployment.engine_file import open_engine
+    from kseg.deployment.engine_description import RtxDescription, TensorRTDescription
+    from kseg.deployment.engine_file import open_engine_of
     from kseg.deployment.onnx_file import open_onnx
 
     if side == SAVED_MODEL:
         return ServedModel(latest_saved_model(open_run(run)))
-    loads = {KERAS: None, ONNX: lambda member: open_onnx(member.onnx, threads), ENGINE: open_engine}
+    loads = {
+        KERAS: None,
+        ONNX: lambda member: open_onnx(member.onnx, threads),
+        ENGINE: partial(open_engine_of, TensorRTDescription),
+        RTX: partial(open_engine_of, RtxDescription),
+    }
     return Local(run, loads[side])
 
 
