@@ -52,7 +52,7 @@ def test_files_tell_the_same_facts(scales: tuple[Scale, ...], spacing_mm: tuple[
 
     info = json.loads(model_info_text(run, pipeline))
     assert {key: info[key] for key in facts} == facts
-    added = ["overlap", "flip_axes", "members", "postprocessing", "models_sha256", "versions"]
+    added = ["overlap", "batch_size", "flip_axes", "members", "postprocessing", "models_sha256", "versions"]
     assert list(info) == [*facts, *added]
 
     metadata = {key: json.loads(value) for key, value in describe_model(run.folder).items()}

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kseg.deployment.serving.graph_loops import accumulate
+from kseg.deployment.serving.graph_loops import accumulate, for_each
 
-PredictPatch = Callable[[tf.Tensor], tf.Tensor]
-"""A patch `(x, y, z, channels)` to probabilities `(x, y, z, classes)`, float32."""
+PredictPatches = Callable[[tf.Tensor], tf.Tensor]
+"""Patches `(n, x, y, z, channels)` to probabilities `(n, x, y, z, classes)`, float32."""
 
 AXES_FIRST = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
 """For each axis the order of axes in which it is the first, and the others follow in theirs."""
 
 
-def mean_over_flips_and_members(members: Sequence[PredictPatch], flip_axes: Sequence[str]) -> PredictPatch:
+def mean_over_flips_and_members(members: Sequence[PredictPatches], flip_axes: Sequence[str]) -> PredictPatches:
     """Return a predict that averages over members and over all combinations of flips, asked one after another.
 
     The graph of `kseg.inference.ensemble`.
@@ -30,29 +30,30 @@ def mean_over_flips_and_members(members: Sequence[PredictPatch], flip_axes: Sequ
     if count == 1:
         return members[0]
 
-    def predict(patch: tf.Tensor) -> tf.Tensor:
+    def predict(patches: tf.Tensor) -> tf.Tensor:
         def add(n: Any, total: tf.Tensor) -> tf.Tensor:
-            dims = tf.concat([tf.gather(flips, n // len(members)), [False]], 0)
-            flipped = tf.ensure_shape(tf.raw_ops.Reverse(tensor=patch, dims=dims), patch.shape)
+            dims = tf.concat([[False], tf.gather(flips, n // len(members)), [False]], 0)
+            flipped = tf.ensure_shape(tf.raw_ops.Reverse(tensor=patches, dims=dims), patches.shape)
             if len(members) == 1:
                 probabilities = members[0](flipped)
             else:
                 probabilities = tf.switch_case(n % len(members), [lambda m=member: m(flipped) for member in members])
             return total + tf.raw_ops.Reverse(tensor=probabilities, dims=dims)
 
-        first = add(tf.constant(0), tf.zeros([1, 1, 1, 1]))
+        first = add(tf.constant(0), tf.zeros([1, 1, 1, 1, 1]))
         return accumulate(count - 1, first, lambda n, total: add(n + 1, total)) / count
 
     return predict
 
 
 def sweep(
-    predict: PredictPatch,
+    predict: PredictPatches,
     volume: tf.Tensor,
     patch_size: Sequence[int],
     num_classes: int,
     *,
     overlap: float,
+    batch_size: int,
     normalise: Callable[[tf.Tensor], tf.Tensor],
     finish: Callable[[tf.Tensor], tf.Tensor],
     dtype: tf.DType,
@@ -60,11 +61,12 @@ def sweep(
     """Return for every voxel of a volume what `finish` makes of its blended probabilities.
 
     Args:
-        predict: see `PredictPatch`; it gets patches of `patch_size`.
+        predict: see `PredictPatches`; it gets at most `batch_size` patches of `patch_size`.
         volume: `(x, y, z, channels)`.
         patch_size: of a window, (x, y, z).
         num_classes: maps of a probability: classes, or regions.
         overlap: least share of a window in common with the next, in [0, 1).
+        batch_size: windows a call of `predict`; batches never mix positions along the longest axis.
         normalise: float32 window `(x, y, z, channels)` -> the same; zeros are put around a volume smaller than a patch.
         finish: a plane of probabilities `(rows, columns, classes)` -> `(rows, columns, ...)` of `dtype`.
         dtype: what comes out.
@@ -86,16 +88,23 @@ def sweep(
     layers = window_starts(length, tf.gather(patch, order)[0], overlap)
     stops = tf.concat([layers[1:], [length]], 0)
 
-    def add_tile(layer: Any, n: Any, sums: tf.Tensor) -> tf.Tensor:
+    def place(layer: Any, n: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Number along each axis, and first voxel, of a layer's window."""
         number = tf.gather(tf.stack([layer, n // counts[2], n % counts[2]]), back)
-        start = tf.stack([starts[axis][number[axis]] for axis in range(3)])
-        x, y, z = (shares[axis][number[axis]] for axis in range(3))
-        weights = x[:, tf.newaxis, tf.newaxis] * y[:, tf.newaxis] * z
+        return number, tf.stack([starts[axis][number[axis]] for axis in range(3)])
+
+    def cut(layer: Any, n: Any) -> tf.Tensor:
+        _, start = place(layer, n)
         window = tf.slice(volume, tf.concat([start, [0]], 0), tf.concat([extents, [-1]], 0))
         normalised = normalise(tf.cast(window, tf.float32))
         around = tf.concat([tf.stack([before, patch - extents - before], 1), [[0, 0]]], 0)
-        seen = tf.ensure_shape(tf.pad(normalised, around), [*patch_size, volume.shape[-1]])
-        probabilities = tf.slice(predict(seen), tf.concat([before, [0]], 0), tf.concat([extents, [-1]], 0))
+        return tf.ensure_shape(tf.pad(normalised, around), [*patch_size, volume.shape[-1]])
+
+    def add_tile(layer: Any, n: Any, of_patch: tf.Tensor, sums: tf.Tensor) -> tf.Tensor:
+        number, start = place(layer, n)
+        x, y, z = (shares[axis][number[axis]] for axis in range(3))
+        weights = x[:, tf.newaxis, tf.newaxis] * y[:, tf.newaxis] * z
+        probabilities = tf.slice(of_patch, tf.concat([before, [0]], 0), tf.concat([extents, [-1]], 0))
         weighted = tf.transpose(probabilities * weights[..., tf.newaxis], tf.concat([order, [3]], 0))
         _, row, column = tf.unstack(tf.gather(start, order))
         of_planes, of_rows, of_columns = (tf.range(extent) for extent in tf.unstack(tf.shape(weighted)[:3]))
@@ -104,9 +113,16 @@ def sweep(
         flat = tf.reshape(weighted, [-1, num_classes])
         return tf.tensor_scatter_nd_add(sums, tf.reshape(places, [-1, 1]), flat)
 
+    def add_batch(layer: Any, batch: Any, sums: tf.Tensor) -> tf.Tensor:
+        first = batch * batch_size
+        size = tf.minimum(counts[1] * counts[2] - first, batch_size)
+        patches = for_each(size, lambda n: cut(layer, first + n), tf.float32)
+        probabilities = predict(tf.ensure_shape(patches, batch_shape(batch_size, patch_size, volume.shape[-1])))
+        return accumulate(size, sums, lambda n, sums: add_tile(layer, first + n, probabilities[n], sums))
+
     def add_layer(layer: Any, state: tuple[tf.TensorArray, tf.Tensor]) -> tuple[tf.TensorArray, tf.Tensor]:
         finished, sums = state
-        sums = accumulate(counts[1] * counts[2], sums, lambda n, sums: add_tile(layer, n, sums))
+        sums = accumulate(-(-counts[1] * counts[2] // batch_size), sums, lambda n, sums: add_batch(layer, n, sums))
         ready = stops[layer] - layers[layer]
 
         def hand_out(n: Any, finished: tf.TensorArray) -> tf.TensorArray:
@@ -122,6 +138,11 @@ def sweep(
     planes = accumulate(counts[0], (array, sums), add_layer)[0].stack()
     rank = finish(tf.zeros([1, 1, num_classes])).shape.rank + 1
     return tf.transpose(tf.ensure_shape(planes, [None] * rank), tf.concat([back, tf.range(3, rank)], 0))
+
+
+def batch_shape(batch_size: int, patch_size: Sequence[int], channels: int) -> list[int | None]:
+    """The static shape of a batch of patches: the last of a layer may be smaller."""
+    return [1 if batch_size == 1 else None, *patch_size, channels]
 
 
 def window_starts(length: Any, patch: Any, overlap: float) -> tf.Tensor:

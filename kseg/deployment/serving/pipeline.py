@@ -13,6 +13,7 @@ class Pipeline(ModelInterface):
     """From raw voxels to a label map: every choice between, as the run and its recipe have it."""
 
     overlap: float
+    batch_size: int
     flip_axes: tuple[str, ...]
     members: int
     postprocessing: PostProcessing | None
@@ -24,6 +25,7 @@ class Pipeline(ModelInterface):
         return cls(
             **vars(ModelInterface.of_model(run.recipe, run.description)),
             overlap=options.overlap,
+            batch_size=options.batch_size,
             flip_axes=options.flip_axes,
             members=len(run.members),
             postprocessing=postprocessing,
@@ -33,6 +35,7 @@ class Pipeline(ModelInterface):
         """Return all of it by the keys that `kseg.json` has."""
         return super().facts() | {
             "overlap": self.overlap,
+            "batch_size": self.batch_size,
             "flip_axes": list(self.flip_axes),
             "members": self.members,
             "postprocessing": self.postprocessing.operations if self.postprocessing else {},

@@ -13,7 +13,7 @@ from kseg.deployment.serving.graph_components import graph_postprocess
 from kseg.deployment.serving.graph_loops import for_each
 from kseg.deployment.serving.graph_resampling import GraphGrid, grid_at_spacing, resample, resample_labels
 from kseg.deployment.serving.graph_statistics import graph_statistics
-from kseg.deployment.serving.graph_windows import PredictPatch, mean_over_flips_and_members, sweep
+from kseg.deployment.serving.graph_windows import batch_shape, mean_over_flips_and_members, sweep
 from kseg.deployment.serving.pipeline import Pipeline
 from kseg.deployment.tensor_names import (
     LABELS,
@@ -70,9 +70,9 @@ class ServedModel(tf.Module):
         self.weights = [variable.value for network in plain for variable in network.variables]
         # What signatures share is a function of its own: it is traced, and stored, once.
         self._members = [_function_of(network) for network in plain]
-        predict = mean_over_flips_and_members([_of_patch(member) for member in self._members], pipeline.flip_axes)
-        channels = len(pipeline.channels)
-        self._predict = _function(predict, tf.TensorSpec([*pipeline.patch_size, channels], tf.float32))
+        predict = mean_over_flips_and_members(self._members, pipeline.flip_axes)
+        batched = batch_shape(pipeline.batch_size, pipeline.patch_size, len(pipeline.channels))
+        self._predict = _function(predict, tf.TensorSpec(batched, tf.float32))
         indices = tf.TensorSpec([None, None, None], self._index_dtype)
         self._values = _function(self._values_of, indices, GRID.shape, GRID.spacing_mm, GRID.shape, GRID.spacing_mm)
         self._statistics = tf.function(graph_statistics, autograph=False, reduce_retracing=True)
@@ -142,6 +142,7 @@ class ServedModel(tf.Module):
             pipeline.patch_size,
             self._structures.num_maps,
             overlap=pipeline.overlap,
+            batch_size=pipeline.batch_size,
             normalise=lambda window: self._normalised(window, statistics),
             finish=lambda plane: tf.cast(finish(plane), dtype),
             dtype=dtype,
@@ -184,10 +185,6 @@ def _function(function: Callable[..., tf.Tensor], *specs: tf.TensorSpec) -> Call
 
 def _function_of(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda voxels: network(voxels, training=False), autograph=False)
-
-
-def _of_patch(member: Callable[[tf.Tensor], tf.Tensor]) -> PredictPatch:
-    return lambda patch: member(patch[tf.newaxis])[0]
 
 
 def _each_volume(function: Callable[..., object], volumes: object, dtypes: object) -> tf.Tensor:

@@ -30,6 +30,7 @@ RECIPE = (
     "network.pooling=[[2, 2, 2], [1, 1, 1]]",
     "network.skip=add",
     "evaluation.overlap=0.4",
+    "evaluation.batch_size=3",
     "evaluation.flip_axes=['x', 'z']",
 )
 

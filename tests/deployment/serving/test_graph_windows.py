@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kseg.deployment.serving.graph_windows import (
-    PredictPatch,
+    PredictPatches,
     blend_shares,
     mean_over_flips_and_members,
     sweep,
@@ -38,25 +38,26 @@ def test_shares_are_those_of_numpy(length: int, patch: int) -> None:
     np.testing.assert_allclose(blend_shares(length, patch, window_starts(length, patch, 0.5)), expected, rtol=1e-6)
 
 
-def of_graph(slope: float) -> PredictPatch:
+def of_graph(slope: float) -> PredictPatches:
     """Three classes that depend on a voxel, and on how much lies before it in the patch along x and z."""
 
-    def predict(patch: tf.Tensor) -> tf.Tensor:
-        first, second = patch[..., :1], patch[..., 1:]
-        before = tf.cumsum(first, axis=0) + 2 * tf.cumsum(second, axis=2)
+    def predict(patches: tf.Tensor) -> tf.Tensor:
+        first, second = patches[..., :1], patches[..., 1:]
+        before = tf.cumsum(first, axis=1) + 2 * tf.cumsum(second, axis=3)
         return tf.nn.softmax(tf.concat([first * slope, before / 5, second - 0.5], -1))
 
     return predict
 
 
 def of_numpy(slope: float) -> Predict:
-    return lambda patches: np.stack([of_graph(slope)(patch).numpy() for patch in patches])
+    return lambda patches: of_graph(slope)(patches).numpy()
 
 
 @pytest.mark.parametrize("shape", [(20, 13, 11), (13, 23, 11), (9, 10, 31), (6, 5, 4), (6, 21, 4)])
 @pytest.mark.parametrize(("slopes", "flip_axes"), [((1.0,), ()), ((1.0, -2.0), ("x", "z"))])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_probabilities_are_those_of_the_sliding_window(
-    shape: tuple[int, ...], slopes: tuple[float, ...], flip_axes: tuple[str, ...]
+    shape: tuple[int, ...], slopes: tuple[float, ...], flip_axes: tuple[str, ...], batch_size: int
 ) -> None:
     volume = np.random.default_rng(2).normal(size=(*shape, 2)).astype(np.float32)
     expected = np.empty((*shape, CLASSES), np.float32)
@@ -66,7 +67,16 @@ def test_probabilities_are_those_of_the_sliding_window(
     ):
         expected[box] = plane
 
-    served = mean_over_flips_and_members([of_graph(slope) for slope in slopes], flip_axes)
+    largest = tf.Variable(0)
+
+    def counted(slope: float) -> PredictPatches:
+        def predict(patches: tf.Tensor) -> tf.Tensor:
+            largest.assign(tf.maximum(largest, tf.shape(patches)[0]))
+            return of_graph(slope)(patches)
+
+        return predict
+
+    served = mean_over_flips_and_members([counted(slope) for slope in slopes], flip_axes)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None, None, 2], tf.float32)])
     def graph(volume: tf.Tensor) -> tf.Tensor:
@@ -76,6 +86,7 @@ def test_probabilities_are_those_of_the_sliding_window(
             PATCH,
             CLASSES,
             overlap=0.5,
+            batch_size=batch_size,
             normalise=lambda window: window + 1,
             finish=tf.identity,
             dtype=tf.float32,
@@ -83,3 +94,5 @@ def test_probabilities_are_those_of_the_sliding_window(
 
     assert expected.std(axis=(0, 1, 2)).min() > 0.05
     np.testing.assert_allclose(graph(tf.constant(volume)), expected, atol=2e-6)
+    counts = [len(window_starts_of_python(*axis, 0.5)) for axis in zip(shape, PATCH, strict=True)]
+    assert largest.numpy() == min(batch_size, np.prod(np.delete(counts, np.argmax(shape))))
