@@ -189,6 +189,7 @@ def test_what_is_said_is_one_line_whatever_is_named(capsys):
 def test_letters_that_a_terminal_lacks_do_not_end_a_command(monkeypatch):
     screen = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)  # with it the system ends the process
 
     def main(argv):
         Console().print("größe 小")

@@ -150,15 +150,15 @@ def run(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
             raise
         say(f"{name}: {line}")
         _leave(2)
-    _leave(0)
+    _leave(0, at_once="tensorflow" in sys.modules)
 
 
 def _leave(status: int, at_once: bool = False) -> NoReturn:
     """Exit, and let nothing else have a say in the status, or take its time over it.
 
-    tensorflow-io's client of S3 aborts a process that ends ("pure virtual method called", tensorflow/io issue 1912),
-    and TensorFlow may wait for a worker that has ended: what Python has to do at its end is done here, and the system
-    ends the process.
+    TensorFlow takes a second to be taken apart, and may wait for a worker that has ended; tensorflow-io's client of S3
+    aborts a process that ends ("pure virtual method called", tensorflow/io issue 1912). So what Python has to do at
+    its end is done here, and the system ends the process.
     """
     if at_once or "tensorflow_io" in sys.modules:
         atexit._run_exitfuncs()

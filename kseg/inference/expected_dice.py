@@ -22,7 +22,7 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy import stats
+from scipy.special import stdtrit
 
 from kseg.console.errors import InputError
 from kseg.console.text import counted
@@ -228,10 +228,12 @@ def _flip_axes(run: TrainedRun) -> tuple[str, ...]:
 
 def _student(free: int) -> float:
     """The quantile of Student's distribution that makes an interval of `CONFIDENCE`."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, free))
+    return float(stdtrit(free, (1 + CONFIDENCE) / 2))
 
 
 def _correlation(points: ClassPoints) -> str:
+    from scipy.stats import spearmanr  # which takes half a second to import, and is for evaluating alone
+
     if min(map(np.ptp, (points.agreement, points.dice))) <= ALIKE:
         return "-"
-    return f"{stats.spearmanr(points.agreement, points.dice).statistic:.2f} (n = {len(points.dice)})"
+    return f"{spearmanr(points.agreement, points.dice).statistic:.2f} (n = {len(points.dice)})"

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Protocol
 
 import numpy as np
 
 from kseg.console.command_names import command_line
 from kseg.inference.ensemble import ensemble_of
-from kseg.inference.load_network import LoadNetwork, load_keras
+from kseg.inference.load_network import KerasNetwork, LoadNetwork, load_keras
 from kseg.inference.postprocessing_choice import PostProcessing
 from kseg.inference.predictor import Progress
 from kseg.inference.sliding_window import segment
 from kseg.inference.uncertainty import Uncertainty
+from kseg.inference.windows import windows
 from kseg.recipe.types import Spacing
 from kseg.records.manifest import Manifest
 from kseg.records.prepared_case import PreparedCase, read_cases
@@ -58,6 +60,10 @@ def volume_segmenter(
 
     def of_volume(image: np.ndarray, progress: Progress, uncertainty: Uncertainty | None = None) -> np.ndarray:
         statistics = intensity_statistics(image)
+        count = len(windows(image.shape[:3], run.recipe.patches.size, options.overlap)) << len({*options.flip_axes})
+        for network in networks:
+            if isinstance(network, KerasNetwork):
+                network.expect(count * prod(run.recipe.patches.size))
         labels = segment(
             predict,
             image,

@@ -5,10 +5,10 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
 
 from kseg.console.disk_errors import refusal
 from kseg.storage.files import whole_files
@@ -16,6 +16,9 @@ from kseg.volumes.formats.extensions import DICOM, NIFTI_EXTENSIONS, split_name
 from kseg.volumes.geometry import SAME_PLACE, corners_apart_mm, from_ras, ras_to_lps, spacing_mm
 from kseg.volumes.mask_hash import FIELD, is_as_written, mask_hash_of
 from kseg.volumes.stored_geometry import StoredGeometry
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 SCANNER = 1  # NIfTI's code for a position in the scanner's space
 VOXELS = {".mhd": ".zraw", ".nhdr": ".raw.gz"}  # what ITK puts in place of a detached header's extension
@@ -70,6 +73,8 @@ def _write_with_itk(path: Path, array: np.ndarray, stored: StoredGeometry) -> No
     Raises:
         OSError: the disk has not taken all of it.
     """
+    import SimpleITK as sitk
+
     try:
         sitk.WriteImage(_itk_image(array, stored), str(path), useCompression=True)
         whole = is_as_written(path)
@@ -103,7 +108,9 @@ def _nifti(array: np.ndarray, stored: StoredGeometry) -> nib.Nifti1Image:
     return image
 
 
-def _itk_image(array: np.ndarray, stored: StoredGeometry) -> sitk.Image:
+def _itk_image(array: np.ndarray, stored: StoredGeometry) -> "sitk.Image":
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
     origin, spacing, direction = ras_to_lps(stored.affine)
     image.SetOrigin(origin)

@@ -1,5 +1,6 @@
 """Opening a volume of any format: what it is, and its planes in the order of the file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,11 +8,8 @@ import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
-from kseg.volumes.formats.dicom import open_dicom
 from kseg.volumes.formats.extensions import DICOM, NIFTI_EXTENSIONS, is_stored, is_unicode, split_name
 from kseg.volumes.formats.header import REAL, Header, Read
-from kseg.volumes.formats.itk import open_itk
-from kseg.volumes.formats.nifti import open_nifti
 from kseg.volumes.geometry import check_affine, spacing_mm
 from kseg.volumes.stored_geometry import StoredGeometry
 
@@ -44,10 +42,9 @@ def open_header(path: Path) -> Header:
     if not is_stored(path):
         raise InputError(f"'{path}' is neither a file nor a folder, but a pipe or a device: save the scan to a file.")
     extension = split_name(path)[1]
-    opener = open_dicom if extension == DICOM else open_nifti if extension in NIFTI_EXTENSIONS else open_itk
-    if opener is not open_nifti and not is_unicode(str(path)):  # which ends the process within ITK
+    if extension not in NIFTI_EXTENSIONS and not is_unicode(str(path)):  # which ends the process within ITK
         raise InputError(f"{str(path)!r} is a name that is not UTF-8: rename it, for example with convmv.")
-    header = opener(path)
+    header = _opener(extension)(path)
     if len(header.shape) not in (3, 4):
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
     if min(header.shape) < 1:
@@ -55,6 +52,21 @@ def open_header(path: Path) -> Header:
     if header.dtype.kind not in REAL:
         raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
     return header
+
+
+def _opener(extension: str) -> Callable[[Path], Header]:
+    """Import what reads the headers of a file type, and nothing of the others'."""
+    if extension == DICOM:
+        from kseg.volumes.formats.dicom import open_dicom
+
+        return open_dicom
+    if extension in NIFTI_EXTENSIONS:
+        from kseg.volumes.formats.nifti import open_nifti
+
+        return open_nifti
+    from kseg.volumes.formats.itk import open_itk
+
+    return open_itk
 
 
 def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:

@@ -1,0 +1,55 @@
+"""TensorFlow as commands start it: without libraries that it and Keras import and no command uses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+STARTED = """
+import json, os, sys
+{before}
+from kseg.console.tensorflow_start import UNUSED, start_tensorflow
+start_tensorflow()
+imported = [name for name in UNUSED if name in sys.modules]
+import matplotlib
+print(json.dumps([imported, os.environ["KERAS_BACKEND"], hasattr(matplotlib, "figure"), "keras" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize(("before", "imported"), [("", []), ("import matplotlib.figure", ["matplotlib"])])
+def test_libraries_that_no_command_uses_are_imported_where_they_are_used(before: str, imported: list[str]) -> None:
+    """One that is there already stays, and another can be imported afterwards."""
+    command = [sys.executable, "-c", STARTED.format(before=before)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert json.loads(told) == [imported, "tensorflow", bool(before), True]
+
+
+ENDED = """
+import atexit, sys, types
+from kseg.console.command import run
+{imported}
+class TakenApart:
+    def __del__(self):
+        print("taken apart")
+held = TakenApart()
+def main(argv):
+    atexit.register(print, "at the end")
+    print("done")
+main.__module__ = "kseg.predict"
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("imported", "printed"),
+    [
+        ("", ["done", "at the end", "taken apart"]),
+        ('sys.modules["tensorflow"] = types.ModuleType("tensorflow")', ["done", "at the end"]),
+    ],
+)
+def test_a_command_that_has_tensorflow_does_not_wait_for_it_to_be_taken_apart(
+    imported: str, printed: list[str]
+) -> None:
+    command = [sys.executable, "-c", ENDED.format(imported=imported)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines() == printed
