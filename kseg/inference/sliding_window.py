@@ -24,6 +24,7 @@ from kseg.inference.predictor import Progress
 from kseg.inference.uncertainty import Uncertainty
 from kseg.inference.window_columns import cut_columns, touches
 from kseg.inference.windows import Start, window_starts, windows
+from kseg.storage.read_ahead import read_ahead
 from kseg.volumes.geometry import Box
 from kseg.volumes.labels import index_dtype
 from kseg.volumes.regions import Structures
@@ -123,15 +124,16 @@ def probability_planes(
         for column in columns
         for batch in _batches(column, [s for s in starts if touches(s, extents, column)], axis, batch_size)
     ]
+    patches = read_ahead(np.stack([_cut(image, start, patch_size, normalise) for start in b.starts]) for b in batches)
+    answers = read_ahead(_asked(predict, batch, uncertainty is not None) for batch in patches)
+    inside = _inside(shape, patch_size)
     buffer = None
     for column, members in groupby(progress(batches), key=lambda batch: batch.column):
         del buffer  # else it would stay in memory until the next is made
         buffer = BlendBuffer(column, axis, extents[axis], num_classes)
         for batch in members:
             yield from buffer.finished(batch.starts[0][axis])
-            patches = np.stack([_cut(image, start, patch_size, normalise) for start in batch.starts])
-            mean, opinions = _asked(predict, patches, uncertainty is not None)
-            inside = _inside(shape, patch_size)
+            mean, opinions = next(answers)
             for number, start in enumerate(batch.starts):
                 weights = np.einsum("x,y,z->xyz", *(share[s] for share, s in zip(shares, start, strict=True)))
                 buffer.add(start, weights, mean[number][inside])

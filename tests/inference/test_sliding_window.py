@@ -241,3 +241,47 @@ def test_memory_follows_neither_the_length_nor_the_classes() -> None:
     assert many < 2 * BUFFER < uncut
     tiles_of_long = 124 * 5 * 5 * 2  # most of them lie in two columns
     assert long < many + 300 * tiles_of_long < 48 * 48 * 1000 * 8 * 4 / 10, "more than the list of windows grows"
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cut ahead and blended behind equals what is done one after another."""
+    image = np.random.default_rng(5).normal(size=(26, 12, 10, 1))
+    predict = logistic(np.array([1.0, -1.0, 0.2]))
+    options = {"normalise": lambda window: window * 2 - 1, "batch_size": 2, "buffer_bytes": 1}
+    at_once = list(probability_planes(predict, image, (8, 8, 8), 3, **options))
+    monkeypatch.setattr(sliding_window, "read_ahead", iter)
+    one_by_one = list(probability_planes(predict, image, (8, 8, 8), 3, **options))
+    assert [box for box, _ in at_once] == [box for box, _ in one_by_one]
+    for (_, plane), (_, expected) in zip(at_once, one_by_one, strict=True):
+        np.testing.assert_array_equal(plane, expected)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("place", ["cut", "predicted", "blended"])
+def test_what_goes_wrong_in_a_thread_ends_the_work_at_once(error: type[BaseException], place: str) -> None:
+    """A batch more may be under way in each thread, and no more."""
+    done = {"cut": 0, "predicted": 0, "blended": 0}
+
+    def count(here: str) -> None:
+        done[here] += 1
+        if here == place and done[here] == 5:
+            raise error(here)
+
+    def normalise(window: np.ndarray) -> np.ndarray:
+        count("cut")
+        return window
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        count("predicted")
+        return batch
+
+    def watch(batches):  # type: ignore[no-untyped-def]
+        for batch in batches:
+            yield batch
+            count("blended")
+
+    with pytest.raises(error, match=place):
+        segment(predict, np.zeros((200, 8, 8, 1)), (8, 8, 8), Structures(1), normalise=normalise, progress=watch)
+    assert done[place] == 5
+    assert done["predicted"] - done["blended"] <= 2
+    assert done["cut"] - done["predicted"] <= 2
