@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 JOBS ?= 2
 PYTEST := -m pytest --jobs $(JOBS)
 
-.PHONY: demo test test-oldest test-s3 test-serving bench-torch bench-monai bench-input lint format clean
+.PHONY: demo test test-oldest test-s3 test-serving bench-torch bench-monai bench-input bench-predict lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m kseg.prepare pipelines/phantom.toml --force
@@ -64,6 +64,11 @@ bench-input: $(INSTALLED) .venv-monai/.installed
 	mkdir -p build
 	$(BIN)/python tests/benchmarks/input_beside_peers.py .venv-monai/bin/python
 
+# A whole scan to its mask beside MONAI and nnU-Net, by hand: an hour a side at most. PREDICT takes options.
+PREDICT ?= --preset kseg midl2021
+bench-predict: $(INSTALLED) .venv-monai/.installed .venv-plain/.installed
+	$(BIN)/python tests/benchmarks/predict_beside_peers.py $(PREDICT)
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -100,7 +105,8 @@ $(INSTALLED): setup.cfg pyproject.toml
 
 .venv-monai/.installed:
 	$(PYTHON) -m venv .venv-monai
-	.venv-monai/bin/python -m pip install --quiet 'monai>=1.6,<1.7' 'torchio>=1.2,<1.3' 'torch>=2.8,<3' 'nibabel>=5.2,<6' 'numpy>=1.26,<3'
+	.venv-monai/bin/python -m pip install --quiet 'monai>=1.6,<1.7' 'torchio>=1.2,<1.3' 'torch>=2.8,<3' 'nibabel>=5.2,<6' 'numpy>=1.26,<3' \
+		'nnunetv2>=2.8,<2.9'
 	touch $@
 
 clean:

@@ -20,7 +20,7 @@ def serve(batches, seconds):
     next(batches)
     for job in sys.stdin:
         answer = draw(batches, seconds) if job.strip() == "draw" else peak
-        peak = max(peak, memory())
+        peak = max(peak, memory(os.getpid()))
         print(json.dumps(answer), flush=True)
 
 
@@ -34,8 +34,9 @@ def draw(batches, seconds):
     return count / (time.perf_counter() - began)
 
 
-def memory():
-    return sum(1024 * proportional_kb(process) for process in tree(os.getpid()))
+def memory(process):
+    """Bytes that a process and its children hold."""
+    return sum(1024 * proportional_kb(one) for one in tree(process))
 
 
 def tree(process):
