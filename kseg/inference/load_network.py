@@ -21,22 +21,20 @@ COMPILED_FROM = 2**25
 class KerasNetwork:
     """A `Predict` by a Keras model, with loops that XLA compiles, or without: these begin at once and are slower.
 
-    On a processor nothing is compiled for the first scans, as long as they are small. Probabilities differ by rounding
-    alone, some 1e-6 at most.
+    On a processor nothing is compiled for small scans. Each scan chooses for itself, so that its mask does not depend
+    on what else a command was given: probabilities differ by rounding, some 1e-6 at most, and a label at a tie may.
     """
 
     def __init__(self, model: "Segmenter"):
         self._model = model
-        self._expected = 0
         self._predict: Predict = model.predict_on_batch
         self._plain: Predict | None = None
 
     def expect(self, voxels: int) -> None:
-        """Hear how many voxels the patches of the next scan have together, and choose how they are computed."""
+        """Hear how many voxels the patches of a scan have together, and choose how they are computed."""
         from kseg.nn.cpu_features import on_tensorflows_cpu
 
-        self._expected += voxels
-        if self._expected >= COMPILED_FROM or not on_tensorflows_cpu():
+        if voxels >= COMPILED_FROM or not on_tensorflows_cpu():
             self._predict = self._model.predict_on_batch
             return
         if self._plain is None:
