@@ -1,7 +1,7 @@
 """Where a dataset is written to, a folder of a disk or of an object store: readers find it whole, or not at all."""
 
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -92,12 +92,16 @@ def destination(target: Location) -> Destination:
 def own_file(path: Location) -> AbstractContextManager[Location]:
     """Yield where to write a file so that it appears under its name once it is whole.
 
-    On a disk it is a name of this process alone: a worker that outlives its parent must not meet the next one's. In a
-    store an object is not there before it is closed.
+    On a disk it is a name that nobody else has: a worker that outlives its parent must not meet the next one's, and
+    machines that share a disk number their processes alike. In a store an object is not there before it is closed.
     """
     if isinstance(path, Path):
-        return whole_file(path, f"{WRITING}{os.getpid()}-", on_disk=True)
+        return whole_file(path, _own_prefix(), on_disk=True)
     return nullcontext(path)
+
+
+def _own_prefix() -> str:
+    return f"{WRITING}{secrets.randbits(32)}-"
 
 
 def copy_file(source: Location, target: Location) -> None:
@@ -108,7 +112,7 @@ def copy_file(source: Location, target: Location) -> None:
     if not isinstance(source, Path) or not isinstance(target, Path):
         target.fs.copy(source.path, target.path)  # type: ignore[union-attr]
         return
-    with whole_file(target, f"{WRITING}{os.getpid()}-") as path:
+    with whole_file(target, _own_prefix()) as path:
         path.unlink(missing_ok=True)
         try:
             path.hardlink_to(source)

@@ -12,6 +12,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.records import bricks
+from kseg.records.destinations import own_file
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.records.prepared_case import check_shards, read_case, read_cases
 from kseg.records.scans import ScanList, find_scans
@@ -229,3 +230,15 @@ def test_a_source_without_label_names_says_how_to_give_them(tmp_path: Path) -> N
         find_scans(load_recipe(None, [f"data.source={json.dumps(str(table))}"]))
     labels = find_scans(load_recipe(None, [f"data.source={table}", "data.labels={muscle = 5, background = 0}"])).labels
     assert labels == LabelMap(("background", "muscle"), (0, 5))
+
+
+def test_machines_that_number_their_processes_alike_do_not_write_to_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    with own_file(tmp_path / "shard") as first, own_file(tmp_path / "shard") as second:
+        first.write_text("the bytes")
+        second.write_text("the bytes")
+        first.write_text("")  # begins anew
+        assert second.read_text() == "the bytes"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"shard": ""}
