@@ -76,13 +76,13 @@ format: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,jax,beam,serving,onnx,tensorrt-rtx,dicom-seg,statistics]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,jax,dask,serving,onnx,tensorrt-rtx,dicom-seg,statistics]'
 	touch $@
 
 .venv-oldest/.installed: setup.cfg pyproject.toml .ci/oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
-	.venv-oldest/bin/python -m pip install --quiet --constraint .ci/oldest.txt --editable '.[dev,beam,serving,onnx,tensorrt-rtx,dicom-seg,statistics]'
+	.venv-oldest/bin/python -m pip install --quiet --constraint .ci/oldest.txt --editable '.[dev,dask,serving,onnx,tensorrt-rtx,dicom-seg,statistics]'
 	touch $@
 
 .venv-io/.installed: setup.cfg pyproject.toml

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import nibabel as nib
@@ -17,7 +19,10 @@ from printed import last_json
 
 from kseg import prepare
 from kseg.console.errors import InputError
+from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import Recipe
+from kseg.records.scans import find_scans
+from kseg.records.write import case_jobs
 
 KILLS = 20
 ROOT = Path(__file__).resolve().parents[1]
@@ -217,6 +222,133 @@ def test_beam_tells_of_bad_scans_as_workers_do(sources: Path, tmp_path: Path) ->
     (own / "image5.nii.gz").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"image5\.nii\.gz' cannot be read"):
         prepare.main([*words(own, tmp_path / "records"), "--engine", "beam"])
+
+
+DASK = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
+LIST_CASES = """
+import os
+from kseg.records import apache_beam
+def prepare_case(job, own=apache_beam.prepare_case):
+    with open(f"{folder}/{{os.getpid()}}.cases", "a") as file:
+        file.write(job.scan.case + "\\n")
+    return own(job)
+if "own" not in apache_beam.prepare_case.__code__.co_varnames:  # Dask runs this more than once
+    apache_beam.prepare_case = prepare_case
+"""
+HOLD = """
+import pathlib, threading
+from kseg.records import write_case
+class HeldWriter(write_case.RecordWriter):
+    def write(self, content, own=write_case.RecordWriter.write):
+        own(self, content)
+        self._file.flush()
+        pathlib.Path("{folder}/held").touch()
+        threading.Event().wait()
+write_case.RecordWriter = HeldWriter
+"""
+END = """
+import os, signal
+from kseg.records import apache_beam
+apache_beam.prepare_case = lambda job: os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""What a worker of Dask runs before it works."""
+
+
+@pytest.fixture
+def start_dask(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start the "scheduler" of a cluster on loopback, or a "worker" that runs a text first."""
+    pytest.importorskip("distributed", reason="Dask is absent: pip install 'kseg[dask]'")
+    common = ["--host=127.0.0.1", "--no-dashboard", f"--scheduler-file={tmp_path / 'scheduler'}"]
+    own = {"scheduler": ["--port=0"], "worker": ["--nthreads=1", "--no-nanny", "--preload"]}
+    with ExitStack() as running:
+
+        def start_one(what: str, *first: str) -> subprocess.Popen:
+            words = [*common, *own[what], *(text.format(folder=tmp_path) for text in first)]
+            process = running.enter_context(subprocess.Popen([sys.executable, "-m", "dask", what, *words], cwd=ROOT))
+            running.callback(process.kill)
+            return process
+
+        yield start_one
+
+
+def on_dask(sources: Path, folder: Path) -> list[str]:
+    arguments = [*words(sources, folder / "records"), "--engine", "beam", "--", DASK]
+    return [*arguments, f"--dask_scheduler_file={folder / 'scheduler'}"]
+
+
+def test_dask_s_workers_share_the_cases_and_write_the_same_bytes(
+    start_dask: Callable[..., subprocess.Popen], sources: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    from distributed import Client
+
+    start_dask("scheduler")
+    workers = [start_dask("worker", LIST_CASES) for _ in range(2)]
+    with Client(scheduler_file=str(tmp_path / "scheduler")) as client:
+        client.wait_for_workers(2)
+    process = start(on_dask(sources, tmp_path))
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert contents(tmp_path / "records") == undisturbed
+    of_each = [(tmp_path / f"{worker.pid}.cases").read_text(encoding="utf-8").split() for worker in workers]
+    assert min(map(len, of_each)) > 0
+    assert sorted(of_each[0] + of_each[1]) == [f"leg_{number}" for number in range(8)]
+
+
+def test_a_worker_of_dask_that_is_killed_within_a_case_changes_no_byte(
+    start_dask: Callable[..., subprocess.Popen], sources: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    start_dask("scheduler")
+    held = start_dask("worker", HOLD)
+    process = start(on_dask(sources, tmp_path))
+    while not (tmp_path / "held").exists():
+        assert (process.poll(), held.poll()) == (None, None)
+        time.sleep(0.01)
+    (unfinished,) = (tmp_path / ".partial-records").glob(".writing-*")
+    assert unfinished.stat().st_size > 0
+    held.kill()
+    other = start_dask("worker", LIST_CASES)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert contents(tmp_path / "records") == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} == {"records", "scheduler", "held", f"{other.pid}.cases"}
+
+
+def test_what_dask_cannot_do_is_told_in_one_line(
+    start_dask: Callable[..., subprocess.Popen], sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")  # instead of three
+    start_dask("scheduler")
+    start_dask("worker", END)
+    process = start(on_dask(sources, tmp_path))
+    _, said = process.communicate()
+    assert "several of Dask's workers have died over the same case" in said.splitlines()[-1]
+    assert process.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["scheduler"]
+    nowhere = [DASK, "--dask_client_address=tcp://127.0.0.1:1", "--dask_connection_timeout=1"]
+    with pytest.raises(InputError, match=r"scheduler cannot be reached \(.*127\.0\.0\.1:1"):
+        prepare.main([*words(sources, tmp_path / "records"), "--engine", "beam", "--", *nowhere])
+
+
+@pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
+def test_a_worker_that_does_not_see_the_folder_says_so_and_makes_none(mode: str, tmp_path: Path) -> None:
+    pytest.importorskip("apache_beam", reason="Apache Beam is absent: pip install 'kseg[beam]'")
+    from kseg.records.apache_beam import run_jobs_in_beam
+
+    recipe = load_recipe(None, ["phantom.subjects=3", "phantom.shape=[16, 16, 16]"])
+    place = tmp_path / "elsewhere"
+    jobs = case_jobs(recipe, find_scans(recipe), place)
+    with pytest.raises(InputError) as told:
+        list(run_jobs_in_beam(jobs, ["--runner=DirectRunner", f"--direct_running_mode={mode}"]))
+    assert str(told.value) == f"a worker does not see '{place}': all machines must see data.records under the same path"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("runner", ["NoRunner", "no.module.Runner", "kseg.Runner"])
+def test_a_runner_that_beam_does_not_have_is_told(runner: str, sources: Path, tmp_path: Path) -> None:
+    pytest.importorskip("apache_beam", reason="Apache Beam is absent: pip install 'kseg[beam]'")
+    with pytest.raises(InputError, match=rf"Beam cannot run with --runner={runner} \(.*\w.*\): name another"):
+        prepare.main([*words(sources, tmp_path / "records"), "--engine", "beam", "--", f"--runner={runner}"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_beam_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
