@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -15,7 +16,6 @@ from kseg.console.errors import InputError
 from kseg.console.text import first_line
 from kseg.records.destinations import own_file
 from kseg.records.write_case import CaseJob, Outcome, prepare_case
-from kseg.storage.locations import reaching
 from kseg.storage.ownership import MARKER
 
 SHARED = "all machines must see data.records under the same path"
@@ -101,11 +101,11 @@ def prepare_and_tell(job: CaseJob) -> None:
     """Prepare a case and leave what became of it in a file: a pipeline returns nothing.
 
     Raises:
-        InputError: this worker does not see the job's folder, which it must not make: another disk would have it.
+        InputError: this worker does not see the job's folder on a disk, which it must not make: another disk would have
+            it. A store is the same for all.
     """
-    with reaching(job.folder):
-        if not (job.folder / MARKER).exists():
-            raise InputError(f"a worker does not see '{job.folder}': {SHARED}")
+    if isinstance(job.folder, Path) and not (job.folder / MARKER).exists():
+        raise InputError(f"a worker does not see '{job.folder}': {SHARED}")
     outcome = prepare_case(job)
     with own_file(job.outcome) as path:
         path.write_text(outcome.model_dump_json(), encoding="utf-8")
