@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED) lint
 	$(BIN)/python $(PYTEST)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests/nn/test_layers.py tests/nn/test_losses.py tests/nn/test_kernel_reuse.py \
-		tests/nn/test_pooling.py tests/nn/test_partly_labelled.py tests/nn/test_parametric_tversky.py tests/nn/test_segmentation_loss.py \
+		tests/nn/test_pooling.py tests/nn/test_partly_labelled_loss.py tests/nn/test_parametric_tversky.py tests/nn/test_segmentation_loss.py \
 		tests/nn/test_activation.py tests/nn/test_transposed_convolution.py
 
 lint: $(INSTALLED)

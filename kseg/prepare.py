@@ -20,7 +20,7 @@ from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.sections import Recipe
 from kseg.recipe.source_name import fit_name, source_name
 from kseg.recipe.types import SPLITS
-from kseg.storage.locations import Location
+from kseg.storage.locations import Location, local
 
 if TYPE_CHECKING:
     from kseg.records.manifest import Manifest
@@ -55,11 +55,21 @@ def _prepared(recipe: Recipe, arguments: argparse.Namespace, engine: "RunJobs") 
     from kseg.records.scans import find_scans
     from kseg.records.write import NOTHING, write_dataset
 
-    found = find_scans(recipe)
+    found = find_scans(_found_by_workers(recipe) if arguments.engine == "beam" else recipe)
     if is_prepared(recipe.records_folder) and not arguments.force:
         return _up_to_date(recipe, found, arguments.skip_bad, engine)
     earlier = NOTHING if arguments.force else _nearly_published(recipe, found)
     return write_dataset(recipe, found, arguments.skip_bad, engine, earlier)
+
+
+def _found_by_workers(recipe: Recipe) -> Recipe:
+    """Return the recipe with the full path of its scans: workers of other machines were started in other folders."""
+    from kseg.records.scans import PHANTOM
+
+    if recipe.data.source == PHANTOM:
+        return recipe
+    source = str(local(recipe.data.source).absolute())
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": source})})
 
 
 def _up_to_date(recipe: Recipe, found: "ScanList", skip_bad: bool, engine: "RunJobs") -> "Manifest":

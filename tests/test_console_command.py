@@ -107,6 +107,30 @@ def test_other_ends_have_the_statuses_of_the_modules(error: str, status: int, sa
     assert (lines.count("\n") == 1) == (not said.startswith("ArithmeticError"))
 
 
+ENDS = """
+import sys
+from kseg import prepare
+from kseg.__main__ import main
+prepare.main = lambda argv: print("told")
+sys.modules["tensorflow"] = sys  # with which a process is ended by the system
+sys.argv = ["kseg", "prepare"]
+main()
+"""
+
+
+def test_a_command_that_nobody_listens_to_is_done_all_the_same(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", ENDS]
+    with start(words, tmp_path) as process:
+        assert process.communicate(timeout=GRACE) == ("told\n", "")
+    assert process.returncode == 0
+    with start(["sh", "-c", '"$@" >&-', "sh", *words], tmp_path) as process:
+        assert process.communicate(timeout=GRACE) == ("", "")
+    assert process.returncode == 0
+    with start(["bash", "-c", '"$@" | :; exit "${PIPESTATUS[0]}"', "bash", *words], tmp_path) as process:
+        assert process.communicate(timeout=GRACE) == ("", "")
+    assert process.returncode in (0, 1), "1 where the pipe was closed before the word was in it"
+
+
 def test_sigterm_ends_a_training_with_status_0_and_its_last_line(
     ways, tiny_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:

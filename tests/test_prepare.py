@@ -61,9 +61,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def start(arguments: list[str]) -> subprocess.Popen:
+def start(arguments: list[str], folder: Path = ROOT) -> subprocess.Popen:
     command = [sys.executable, "-m", "kseg.prepare", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -285,7 +285,7 @@ def test_dask_s_workers_share_the_cases_and_write_the_same_bytes(
     workers = [start_dask("worker", LIST_CASES) for _ in range(2)]
     with Client(scheduler_file=str(tmp_path / "scheduler")) as client:
         client.wait_for_workers(2)
-    process = start(on_dask(sources, tmp_path))
+    process = start(on_dask(Path(), tmp_path), sources)  # a path that means another file where the workers were started
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert contents(tmp_path / "records") == undisturbed

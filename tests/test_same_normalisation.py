@@ -9,8 +9,8 @@ import tensorflow as tf
 from kseg.deployment.serving.pipeline import Pipeline
 from kseg.deployment.serving.served_model import ServedModel
 from kseg.deployment.tensor_names import PATCH
+from kseg.inference.load_network import KerasNetwork
 from kseg.inference.segment_volumes import volume_segmenter
-from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import PatchSource
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
@@ -82,11 +82,11 @@ def test_training_prediction_and_saved_model_agree(
     model.save(folder.model)
     seen: list[np.ndarray] = []
 
-    def predict_and_keep(model: Segmenter, batch: np.ndarray) -> np.ndarray:
+    def predict_and_keep(network: KerasNetwork, batch: np.ndarray) -> np.ndarray:
         seen.append(batch)
         return model.network(batch).numpy()
 
-    monkeypatch.setattr(Segmenter, "predict_on_batch", predict_and_keep)
+    monkeypatch.setattr(KerasNetwork, "__call__", predict_and_keep)
     volume_segmenter(open_trained(str(folder.path)))(voxels(3), iter)
     np.testing.assert_allclose(seen[0][0], trained, atol=1e-4)
 

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from kseg.console.command_names import COMMANDS, RENAMED, command_line, command_name
@@ -136,6 +137,7 @@ def run(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is from the start
     try:
         main(argv)
+        _flush()  # what cannot be told is a refusal, too
     except InputError as error:
         say(f"{name}: {error}")
         _leave(2)
@@ -145,12 +147,22 @@ def run(main: Main, argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         say(f"{name}: stopped by the user")
         _leave(1)
+    except BrokenPipeError:  # `| head`: nobody listens any more, and nobody is to be told
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _leave(1)
     except Exception as error:  # a library's own have no type in common; what is no refusal of a disk passes as it is
         if (line := refusal(error)) is None:
             raise
         say(f"{name}: {line}")
         _leave(2)
     _leave(0, at_once="tensorflow" in sys.modules)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed before the process began
+            stream.flush()
 
 
 def _leave(status: int, at_once: bool = False) -> NoReturn:
@@ -162,7 +174,6 @@ def _leave(status: int, at_once: bool = False) -> NoReturn:
     """
     if at_once or "tensorflow_io" in sys.modules:
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(status)
     sys.exit(status)

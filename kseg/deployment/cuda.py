@@ -39,8 +39,10 @@ class Cuda:
         except ImportError as error:
             raise InputError(f"CUDA's Python bindings are missing ({error}): pip install 'kseg[cuda]'") from None
         self._runtime = runtime
-        if not self.call("cudaGetDeviceCount"):
-            raise InputError("this machine has no GPU that CUDA sees: an engine runs on one of NVIDIA's")
+        status, count = runtime.cudaGetDeviceCount()
+        if status != runtime.cudaError_t.cudaSuccess or not count:
+            reason = self._reason(status)
+            raise InputError(f"an engine needs a GPU of NVIDIA's, and CUDA finds none here ({reason}): see nvidia-smi")
         self._stream = self.call("cudaStreamCreate")
         self.stream = int(self._stream)
         """The stream's handle, as TensorRT takes it."""
@@ -53,9 +55,13 @@ class Cuda:
         """
         status, *values = getattr(self._runtime, name)(*arguments)
         if status != self._runtime.cudaError_t.cudaSuccess:
-            _, reason = self._runtime.cudaGetErrorString(status)
-            raise InputError(f"the GPU cannot be used ({name}: {reason.decode()}): see nvidia-smi for GPU and driver")
+            reason = self._reason(status)
+            raise InputError(f"the GPU cannot be used ({name}: {reason}): see nvidia-smi for GPU and driver")
         return values[0] if values else None
+
+    def _reason(self, status: Any) -> str:
+        _, reason = self._runtime.cudaGetErrorString(status)
+        return str(reason.decode())
 
     def machine(self, version: str) -> GpuPlatform:
         """Return what engines of this machine are bound to."""

@@ -6,7 +6,9 @@ precision is exact, or with `"tf32"` multiplied with 10 bits of mantissa, which 
 """
 
 import importlib
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from textwrap import shorten
@@ -102,7 +104,8 @@ def build_engine(
             config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{target.replace('.', '')}"], index)
     monitor = _monitor(library, trt)
     config.progress_monitor = monitor
-    plan = builder.build_serialized_network(network, config)
+    with _interruptible(monitor):
+        plan = builder.build_serialized_network(network, config)
     if plan is None:
         reason = _in_one_line(logger.errors)
         raise InputError(f"{library.name} {trt.__version__} cannot build an engine here ({reason})")
@@ -220,18 +223,42 @@ def _monitor(library: Library, trt: Any) -> Any:
     class Monitor(trt.IProgressMonitor):
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
+            self.stopped = False
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             if parent_phase is None:
                 say(f"{library.name}: {phase_name}, {counted(num_steps, 'step')}")
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return True
+            return not self.stopped
 
         def phase_finish(self, phase_name: str) -> None:
             pass
 
     return Monitor()
+
+
+@contextmanager
+def _interruptible(monitor: Any) -> Iterator[None]:
+    """Let Ctrl-C end a build at its next step: the bindings swallow what is raised in a logger or a monitor.
+
+    Raises:
+        KeyboardInterrupt: after the build, in place of one within it.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        monitor.stopped = True
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if monitor.stopped:
+        raise KeyboardInterrupt
 
 
 def _in_one_line(errors: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kseg.console.errors import InputError
-from kseg.console.text import first_line
+from kseg.console.messages import say
+from kseg.console.text import counted, first_line
 from kseg.records.destinations import own_file
 from kseg.records.write_case import CaseJob, Outcome, prepare_case
 from kseg.storage.ownership import MARKER
@@ -47,6 +48,7 @@ def run_jobs_in_beam(jobs: Sequence[CaseJob], options: Sequence[str]) -> Iterato
             f"Beam cannot run with {' '.join(options)} ({first_line(error)}): name another --runner, or install what "
             "it needs (Dask's: pip install 'kseg[dask]')"
         ) from None
+    say(f"{counted(len(jobs), 'case')} for the workers of Beam's runner: it says nothing until they have done all")
     with _told(), pipeline:
         _ = pipeline | beam.Create(list(jobs)) | beam.Reshuffle() | beam.Map(prepare_and_tell)
     for job in jobs:
@@ -54,7 +56,10 @@ def run_jobs_in_beam(jobs: Sequence[CaseJob], options: Sequence[str]) -> Iterato
         with suppress(OSError, ValidationError):
             outcome = Outcome.model_validate_json(job.outcome.read_bytes())
         if outcome is None:
-            raise InputError(f"Beam's runner left no outcome of case '{job.scan.case}' in '{job.folder}': {SHARED}")
+            raise InputError(
+                f"Beam's runner left no outcome of case '{job.scan.case}' in '{job.folder}': {SHARED}, and the runner "
+                "must be there until the end"
+            )
         job.outcome.unlink()
         yield outcome
 

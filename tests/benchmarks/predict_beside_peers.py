@@ -94,13 +94,16 @@ def title_of(key):
 
 
 def made_scan(shape, folder):
-    """The phantom as an uncompressed file whose axes lead right, forward and up: any reader gives the same array."""
-    path = folder / f"leg{'x'.join(map(str, shape))}_0000.nii"  # nnU-Net counts channels in names
+    """The phantom as an uncompressed file whose axes lead right, forward and up: any reader gives the same array.
+
+    Voxels are made 1 mm: one plan of nnU-Net's fits all legs, and nobody resamples.
+    """
+    path = folder / f"leg{'x'.join(map(str, shape))}_1mm_0000.nii"  # nnU-Net counts channels in names
     if not path.is_file():
         kseg("phantom", "--out", folder / "made", "--shape", *shape, "--format", "nii", "--force")
         (image,) = (folder / "made/images").iterdir()
         made = nib.load(image)
-        nib.save(nib.Nifti1Image(np.asarray(made.dataobj), np.diag([*made.header.get_zooms(), 1])), path)
+        nib.save(nib.Nifti1Image(np.asarray(made.dataobj), np.eye(4)), path)
     return path
 
 

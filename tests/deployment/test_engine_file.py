@@ -283,7 +283,7 @@ def test_what_is_missing_is_named(untrained_run, machine, monkeypatch):
     ):
         open_engine(folder)
     machine(driver=0)
-    with pytest.raises(InputError, match=r"the GPU cannot be used \(cudaGetDeviceCount: .*\): see nvidia-smi"):
+    with pytest.raises(InputError, match=r"CUDA finds none here \(.*\): see nvidia-smi"):
         export.main(["leg", "--format", "tensorrt"])
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(InputError, match=r"CUDA's Python bindings are missing .*pip install 'kseg\[cuda\]'"):
