@@ -294,6 +294,13 @@ def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "P
         if not arguments.engine:
             return LocalPredictor(arguments.run, changes)
         from kseg.deployment.engine_file import open_engine
+        from kseg.runs.package import is_package
+
+        if is_package(arguments.run):
+            raise InputError(
+                f"'{arguments.run}' is a package, which has no engine: {command_line('export')} {arguments.run} --format "
+                "tensorrt makes a run of it with one; then name that run"
+            )
 
         return LocalPredictor(arguments.run, changes, open_engine)
     if arguments.engine:
