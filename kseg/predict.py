@@ -298,10 +298,9 @@ def _open_predictor(arguments: argparse.Namespace, changes: Sequence[str]) -> "P
 
         if is_package(arguments.run):
             raise InputError(
-                f"'{arguments.run}' is a package, which has no engine: {command_line('export')} {arguments.run} --format "
+                f"'{arguments.run}' is a package, without an engine: {command_line('export')} {arguments.run} --format "
                 "tensorrt makes a run of it with one; then name that run"
             )
-
         return LocalPredictor(arguments.run, changes, open_engine)
     if arguments.engine:
         raise InputError("--engine is for a run on this machine: leave it out with --server")

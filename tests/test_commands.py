@@ -277,9 +277,7 @@ def test_a_run_in_one_file_is_used_as_the_run_is(scans, tmp_path, capsys):
     assert report(capsys)["run"] == str(passed_on)
     one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / of / "leg.mha"))) for of in ("run", "package"))
     np.testing.assert_array_equal(one, other)
-    with pytest.raises(
-        InputError, match=r"stranger\.kseg' is a package, which has no engine: .*stranger\.kseg --format"
-    ):
+    with pytest.raises(InputError, match=r"stranger\.kseg' is a package, without an engine: .*stranger\.kseg --format"):
         predict.main([str(passed_on), str(scans / "leg.mha"), "--out", str(tmp_path / "engine"), "--engine"])
     train.main(["leg.toml", "name=next", f"train.start_from={passed_on}", "train.epochs=1"])
     assert "with the weights of run" in capsys.readouterr().err
