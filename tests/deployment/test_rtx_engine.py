@@ -118,6 +118,15 @@ def test_what_it_cannot_read_or_build_is_one_line_with_its_reason(model, options
     assert build_engine(RTX, few_nodes(RELU), (8, 8, 8, 1), 1, "fp32")[0], "the next is built"
 
 
+@pytest.fixture
+def heard_by_python():
+    """SIGINT as Python begins with it, which a shell that started the tests in the background has turned off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_by_python")
 def test_ctrl_c_ends_a_build(monkeypatch):
     """The bindings swallow what is raised in their callbacks, so that a build of minutes would go on."""
     monkeypatch.setattr(tensorrt_engine, "say", lambda line: signal.raise_signal(signal.SIGINT))
