@@ -4,6 +4,7 @@ An engine is a program, and TensorRT does not notice when one was changed (NVIDI
 Considerations). So an engine is loaded only if all of its description holds.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
@@ -18,7 +19,7 @@ from kseg.deployment.tolerances import Precision
 from kseg.runs.run_folder import EngineFiles, RunFolder
 
 
-class EngineDescription(BaseModel):
+class EngineDescription(BaseModel, ABC):
     """What the descriptions of all engines have, and what differs between the kinds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,9 +42,9 @@ class EngineDescription(BaseModel):
         return (*self.patch, self.channels)
 
     @staticmethod
+    @abstractmethod
     def files(member: RunFolder) -> EngineFiles:
         """Return the files of a run's engine."""
-        raise NotImplementedError
 
     @classmethod
     def remedy(cls, member: RunFolder) -> str:
@@ -51,13 +52,13 @@ class EngineDescription(BaseModel):
         where = "" if cls.library.targets else " here"
         return f"{command_line('export')} {member.path} --format {cls.form} builds one{where}"
 
+    @abstractmethod
     def check_platform(self, here: GpuPlatform, member: RunFolder) -> None:
         """See to it that an engine runs on this GPU and this version of its library.
 
         Raises:
             InputError: it does not; the message says what differs.
         """
-        raise NotImplementedError
 
 
 class TensorRTDescription(EngineDescription):

@@ -284,8 +284,8 @@ def _pad(graph: _Graph, layer: PadToMultiple, x: str) -> str:
         up = graph.node("Add", [graph.space, graph.constant(f"{name}/rounding", multiples - 1)], f"{name}/rounded_up")
         padded = graph.node("Mul", [graph.node("Div", [up, divisors], f"{name}/times"), divisors], f"{name}/padded")
         behind = graph.node("Sub", [padded, graph.space], f"{name}/missing")
-        before = graph.constant(f"{layer.name}/before", [0] * 7)
-        pads = graph.node("Concat", [before, behind], f"{layer.name}/pads", axis=0)
+        before = graph.constant(f"{name}/before", [0] * 7)
+        pads = graph.node("Concat", [before, behind], f"{name}/pads", axis=0)
     return graph.node("Pad", [x, pads], layer.name)
 
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from kseg.benchmark.predict import ENGINE, KERAS, ONNX, RTX, SAVED_MODEL, find_sides, latest_saved_model
 from kseg.inference.local_predictor import LocalPredictor
-from kseg.inference.predictor import Progress
 from kseg.runs.run_folder import open_run
 from kseg.volumes.prediction_inputs import find_inputs
 from kseg.volumes.read import open_image
@@ -50,8 +49,7 @@ class Local:
         self._predictor.start()
 
     def labels(self, scan: VolumeStream, name: str) -> np.ndarray:
-        progress: Progress = iter
-        return self._predictor.segment(scan, name, progress).values
+        return self._predictor.segment(scan, name, iter).values
 
 
 def main() -> None:

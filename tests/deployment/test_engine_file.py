@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
-import SimpleITK as sitk
+from both_masks import read_both, segment_both
 from damage import flip_bits
 from printed import last_json
 
@@ -114,9 +114,7 @@ def test_a_scan_is_segmented_by_the_engine_as_by_keras_and_without_tensorflow(ex
     monkeypatch.setattr(type(folder), "load_model", lambda _: pytest.fail("the Keras model is not needed"))
     monkeypatch.setattr(local_predictor, "start_tensorflow", lambda: pytest.fail("nor is TensorFlow"))
     predict.main(["leg", scan, flips, "--out", str(tmp_path / "engine"), "--engine"])
-    one, other = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")
-    )
+    one, other = read_both(tmp_path)
     assert len(np.unique(one)) > 1
     assert (one == other).mean() > 0.999
 
@@ -139,12 +137,7 @@ def test_an_ensemble_runs_the_engine_of_each_fold(machine, untrained_run, tmp_pa
     for number in (1, 2):
         untrained_run(f"legs/fold-{number}", seed=number)
     export.main(["legs", "--format", "tensorrt"])
-    phantom.main(["--out", str(tmp_path / "scans"), "--shape", "20", "24", "28", "--format", "mha"])
-    for name, options in {"keras": [], "engine": ["--engine"]}.items():
-        predict.main(["legs", str(tmp_path / "scans" / "images"), "--out", str(tmp_path / name), *options])
-    one, other = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")
-    )
+    one, other = segment_both("legs", tmp_path, (20, 24, 28))
     assert (one == other).mean() > 0.999
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+from both_masks import segment_both
 from damage import flip_bits
 from printed import last_json
 
-from kseg import export, phantom, predict
+from kseg import export
 from kseg.console.errors import InputError
 from kseg.deployment.check_patches import expected_probabilities
 from kseg.deployment.cuda import leave_gpus
@@ -63,12 +63,7 @@ def test_probabilities_are_those_of_keras_within_the_precision(name, precision, 
 def test_a_scan_is_segmented_by_the_engine_as_by_keras(kind, untrained_run, tmp_path):
     untrained_run("leg")
     export.main(["leg", "--format", kind.form])
-    phantom.main(["--out", str(tmp_path / "scans"), "--shape", "40", "48", "56", "--format", "mha"])
-    for name, options in {"keras": [], "engine": ["--engine"]}.items():
-        predict.main(["leg", str(tmp_path / "scans" / "images"), "--out", str(tmp_path / name), *options])
-    one, other = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")
-    )
+    one, other = segment_both("leg", tmp_path, (40, 48, 56))
     assert len(np.unique(one)) > 1
     assert (one == other).mean() > 0.999
 

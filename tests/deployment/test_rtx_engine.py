@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
-import SimpleITK as sitk
+from both_masks import segment_both
 from damage import flip_bits
 from onnx import helper
 from printed import last_json
@@ -24,7 +24,7 @@ pytest.importorskip("tensorrt_rtx", reason="needs kseg[tensorrt-rtx]")
 import fake_tensorrt
 import tensorrt_rtx
 
-from kseg import export, phantom, predict
+from kseg import export, predict
 from kseg.benchmark.predict import find_sides
 from kseg.console.errors import InputError
 from kseg.deployment import onnx_graph, tensorrt_engine
@@ -239,12 +239,7 @@ def test_where_a_card_is_the_engine_itself_is_compared_and_segments_as_keras(exp
     folder, _ = exported
     assert json.loads(folder.rtx.description.read_bytes())["largest_difference"] < 1e-5
     assert "rtx" in find_sides(folder)[0]
-    phantom.main(["--out", str(tmp_path / "scans"), "--shape", "20", "24", "28", "--format", "mha"])
-    for name, options in {"keras": [], "engine": ["--engine"]}.items():
-        predict.main(["leg", str(tmp_path / "scans" / "images"), "--out", str(tmp_path / name), *options])
-    one, other = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / "leg_001.mha"))) for name in ("keras", "engine")
-    )
+    one, other = segment_both("leg", tmp_path, (20, 24, 28))
     assert len(np.unique(one)) > 1
     assert (one == other).mean() > 0.999
     assert "never compared" not in capsys.readouterr().err
