@@ -39,9 +39,7 @@ class Cuda:
         except ImportError as error:
             raise InputError(f"CUDA's Python bindings are missing ({error}): pip install 'kseg[cuda]'") from None
         self._runtime = runtime
-        status, count = runtime.cudaGetDeviceCount()
-        if status != runtime.cudaError_t.cudaSuccess or not count:
-            reason = self._reason(status)
+        if reason := self._why_none():
             raise InputError(f"an engine needs a GPU of NVIDIA's, and CUDA finds none here ({reason}): see nvidia-smi")
         self._stream = self.call("cudaStreamCreate")
         self.stream = int(self._stream)
@@ -58,6 +56,15 @@ class Cuda:
             reason = self._reason(status)
             raise InputError(f"the GPU cannot be used ({name}: {reason}): see nvidia-smi for GPU and driver")
         return values[0] if values else None
+
+    def _why_none(self) -> str:
+        """Return why there is no GPU to use, "" where there is one."""
+        try:
+            status, count = self._runtime.cudaGetDeviceCount()
+        except RuntimeError as error:  # cuda-bindings 12, where no driver is installed
+            return str(error)
+        usable = status == self._runtime.cudaError_t.cudaSuccess and count
+        return "" if usable else self._reason(status)
 
     def _reason(self, status: Any) -> str:
         _, reason = self._runtime.cudaGetErrorString(status)

@@ -47,6 +47,11 @@ def make_machine(monkeypatch, **options):
     return trt, cuda
 
 
+def refuse_as_cuda_bindings_12():
+    """`cudaGetDeviceCount` of cuda-bindings 12 on a machine that has no driver; later ones return a status."""
+    raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+
 @pytest.fixture
 def machine(monkeypatch):
     """Make this machine one with a GPU, again and again if need be; returns its TensorRT and CUDA."""
@@ -277,6 +282,10 @@ def test_what_is_missing_is_named(untrained_run, machine, monkeypatch):
         open_engine(folder)
     machine(driver=0)
     with pytest.raises(InputError, match=r"CUDA finds none here \(.*\): see nvidia-smi"):
+        export.main(["leg", "--format", "tensorrt"])
+    _, cuda = machine()
+    monkeypatch.setattr(cuda, "cudaGetDeviceCount", refuse_as_cuda_bindings_12)
+    with pytest.raises(InputError, match=r"CUDA finds none here \(Failed to dlopen libcuda.so.1\): see nvidia-smi"):
         export.main(["leg", "--format", "tensorrt"])
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(InputError, match=r"CUDA's Python bindings are missing .*pip install 'kseg\[cuda\]'"):
