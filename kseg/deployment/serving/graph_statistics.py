@@ -1,7 +1,7 @@
 """`kseg.volumes.intensity_normalisation.intensity_statistics` as a graph, in memory for a slab of the volume.
 
 Values of small integer types are counted. Of float32, order statistics come from two counts: of the upper half of the
-bits, and then of the lower half of those that share the wanted upper one.
+bits, and then of the lower half of those that share the wanted upper one; or, of one slab, from sorting its ends.
 """
 
 from collections.abc import Callable
@@ -60,20 +60,12 @@ def _of_integers(volume: tf.Tensor, channel: Any) -> tf.Tensor:
 def _of_floats(volume: tf.Tensor, channel: Any) -> tf.Tensor:
     slabs, planes = _slabs(volume)
     sample = _sample(volume, channel, planes)
-
-    def count(slab: Any, counts: tf.Tensor) -> tf.Tensor:
-        upper, _ = _halves(sample(slab))
-        return counts + _counts(upper, HALF)
-
-    counts = accumulate(slabs, tf.zeros(HALF, tf.int64), count)
-    last_rank = tf.cumsum(counts) - 1
-    below, above, part = _around(last_rank[-1])
-    ranked = _ranked(sample, slabs, counts, tf.concat([below, above], 0))
-    difference = tf.cast(ranked[2:] - ranked[:2], tf.float64)
+    last, part, ranked = tf.cond(slabs > 1, lambda: _counted(sample, slabs), lambda: _sorted(sample(0)))
     lower, upper = tf.cast(ranked[:2], tf.float64), tf.cast(ranked[2:], tf.float64)
+    difference = tf.cast(ranked[2:] - ranked[:2], tf.float64)
     # As NumPy has it: from the nearer of the two.
     low, high = tf.unstack(tf.where(part < 0.5, lower + difference * part, upper - difference * (1 - part)))
-    number = tf.cast(last_rank[-1] + 1, tf.float64)
+    number = tf.cast(last + 1, tf.float64)
 
     def mean_of(middle: Any, power: int) -> tf.Tensor:
         def add(slab: Any, total: tf.Tensor) -> tf.Tensor:
@@ -116,30 +108,54 @@ def _around(last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return tf.cast(below, tf.int64), tf.cast(tf.math.ceil(rank), tf.int64), rank - below
 
 
-def _ranked(sample: Sample, slabs: tf.Tensor, counts: tf.Tensor, ranks: tf.Tensor) -> tf.Tensor:
-    """The float32 voxels that have `ranks` among all; `counts` are those of their upper halves."""
+def _counted(sample: Sample, slabs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The highest rank, the part of `_around`, and the voxels of the ranks below and above, float32, by counting."""
+
+    def count_upper(slab: Any, counts: tf.Tensor) -> tf.Tensor:
+        upper, _ = _halves(sample(slab))
+        return counts + _counts(upper, HALF)
+
+    counts = accumulate(slabs, tf.zeros(HALF, tf.int64), count_upper)
     last_rank = tf.cumsum(counts) - 1
+    below, above, part = _around(last_rank[-1])
+    ranks = tf.concat([below, above], 0)
     uppers = tf.searchsorted(last_rank, ranks)
     within = ranks - (tf.gather(last_rank, uppers) + 1 - tf.gather(counts, uppers))
 
-    def count(slab: Any, counts: tf.Tensor) -> tf.Tensor:
+    def count_lower(slab: Any, counts: tf.Tensor) -> tf.Tensor:
         upper, lower = _halves(sample(slab))
         wanted = [tf.boolean_mask(lower, tf.equal(upper, one)) for one in tf.unstack(uppers, len(PERCENTILES) * 2)]
         return counts + tf.stack([_counts(of_upper, HALF) for of_upper in wanted])
 
-    lower_counts = accumulate(slabs, tf.zeros([len(PERCENTILES) * 2, HALF], tf.int64), count)
+    lower_counts = accumulate(slabs, tf.zeros([len(PERCENTILES) * 2, HALF], tf.int64), count_lower)
     lowers = tf.searchsorted(tf.cumsum(lower_counts, axis=1) - 1, within[:, tf.newaxis])[:, 0]
     key = (uppers - HALF // 2) * HALF + lowers
-    return tf.bitcast(_in_order(key), tf.float32)
+    return last_rank[-1], part, tf.bitcast(_in_order(key), tf.float32)
+
+
+def _sorted(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The same of one slab: it is small, and the percentiles are near its ends, so that few voxels are sorted."""
+    voxels = _finite(voxels)
+    last = tf.size(voxels, tf.int64) - 1
+    below, above, part = _around(last)
+    lowest = -tf.math.top_k(-voxels, tf.cast(above[0], tf.int32) + 1).values
+    highest = tf.math.top_k(voxels, tf.cast(last - below[1], tf.int32) + 1).values
+    ends = [tf.gather(lowest, (below[0], above[0])), tf.gather(highest, last - (below[1], above[1]))]
+    return last, part, tf.reshape(tf.stack(ends, axis=1), [-1])
 
 
 def _halves(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Upper and lower half of each float32, from 0 to 2^16 - 1; together they are in the order of the numbers."""
-    tf.debugging.Assert(
-        tf.reduce_all(tf.math.is_finite(voxels)), ["`voxels` must be finite: received NaN or infinity; replace them."]
-    )
-    key = _in_order(tf.bitcast(voxels, tf.int32))
+    key = _in_order(tf.bitcast(_finite(voxels), tf.int32))
     return tf.bitwise.right_shift(key, 16) + HALF // 2, tf.bitwise.bitwise_and(key, HALF - 1)
+
+
+def _finite(voxels: tf.Tensor) -> tf.Tensor:
+    finite = tf.reduce_all(tf.math.is_finite(voxels))
+    with tf.control_dependencies(
+        [tf.debugging.Assert(finite, ["`voxels` must be finite: received NaN or infinity; replace them."])]
+    ):
+        return tf.identity(voxels)
 
 
 def _in_order(bits: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,7 @@ from kseg.volumes import intensity_normalisation
 from kseg.volumes.intensity_normalisation import intensity_statistics
 
 SHAPE = (7, 9, 8, 2)
+WAYS = pytest.mark.parametrize("at_once", [2 * 9 * 8, graph_statistics.AT_ONCE], ids=["counted", "sorted"])
 
 
 def drawn(dtype: type) -> np.ndarray:
@@ -40,16 +41,19 @@ def test_statistics_are_those_of_numpy_to_the_last_bit(
     assert of_graph(image)[1].tolist() == [17, 17, 17, 1]
 
 
+@WAYS
 @pytest.mark.parametrize("scale", [-1e-30, -1.0, 1e30])
-def test_floats_are_ordered_by_their_bits(scale: float) -> None:
-    image = (np.random.default_rng(0).gamma(2, 30, (5, 6, 7, 1)) * scale).astype(np.float32)
+def test_floats_are_in_the_order_of_numbers(scale: float, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_statistics, "AT_ONCE", at_once)
+    image = (np.random.default_rng(0).gamma(2, 30, (7, 9, 8, 1)) * scale).astype(np.float32)
     np.testing.assert_array_equal(of_graph(image)[:, :2], intensity_statistics(image)[:, :2])
 
 
-def test_of_many_floats_the_same_sample_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+@WAYS
+def test_of_many_floats_the_same_sample_stands_for_all(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     image = drawn(np.float32)
     whole = of_graph(image)
-    monkeypatch.setattr(graph_statistics, "AT_ONCE", 3 * 9 * 8)
+    monkeypatch.setattr(graph_statistics, "AT_ONCE", at_once)
     for module in (graph_statistics, intensity_normalisation):
         monkeypatch.setattr(module, "MAX_SAMPLE_VOXELS", 100)
     sampled = of_graph(image)
@@ -59,8 +63,19 @@ def test_of_many_floats_the_same_sample_stands_for_all(monkeypatch: pytest.Monke
     np.testing.assert_array_equal(of_graph(counted), intensity_statistics(counted))
 
 
-def test_voxels_that_are_no_numbers_are_refused() -> None:
+@WAYS
+@pytest.mark.parametrize("voxels", [1, 2, 3, 200])
+def test_volumes_of_few_voxels(voxels: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_statistics, "AT_ONCE", at_once // 144)
+    image = np.random.default_rng(voxels).normal(size=(voxels, 1, 1, 1)).astype(np.float32)
+    np.testing.assert_array_equal(of_graph(image), intensity_statistics(image))
+
+
+@WAYS
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_numbers_are_refused(broken: float, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_statistics, "AT_ONCE", at_once)
     image = drawn(np.float32)
-    image[3, 2, 1, 0] = np.nan
+    image[3, 2, 1, 0] = broken
     with pytest.raises(tf.errors.InvalidArgumentError, match="`voxels` must be finite"):
         of_graph(image)
