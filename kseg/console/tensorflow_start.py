@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kseg.console.errors import InputError
+
 TENSORFLOW_SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     # Without oneDNN each map is fresh memory from the system, which costs a third of a training step to clear.
@@ -21,14 +23,20 @@ They are two fifths of the time of that import.
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow without the greetings that it prints to standard error whatever its log level says."""
+    """Import TensorFlow without the greetings that it prints to standard error whatever its log level says.
+
+    Raises:
+        InputError: `KERAS_BACKEND` names another backend; what `keras.json` names does not count.
+    """
     os.environ.update(TENSORFLOW_SETTINGS | os.environ)
+    if (backend := os.environ["KERAS_BACKEND"]) != "tensorflow":
+        raise InputError(f"KERAS_BACKEND is {backend!r}, and kseg's commands run on TensorFlow: unset KERAS_BACKEND")
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        with _hidden([name for name in UNUSED if name != os.environ["KERAS_BACKEND"]]):
+        with _hidden(UNUSED):
             import tensorflow  # noqa: F401
     finally:
         os.dup2(kept, 2)

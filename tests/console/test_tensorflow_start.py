@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from kseg.console.errors import InputError
+from kseg.console.tensorflow_start import start_tensorflow
+
 STARTED = """
 import json, os, sys
 {before}
@@ -23,6 +26,12 @@ def test_libraries_that_no_command_uses_are_imported_where_they_are_used(before:
     command = [sys.executable, "-c", STARTED.format(before=before)]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert json.loads(told) == [imported, "tensorflow", bool(before), True]
+
+
+def test_another_backend_of_keras_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(InputError, match=r"^KERAS_BACKEND is 'torch', and kseg's commands run on TensorFlow: unset"):
+        start_tensorflow()
 
 
 ENDED = """
