@@ -25,8 +25,10 @@ They are two fifths of the time of that import.
 def start_tensorflow() -> None:
     """Import TensorFlow without the greetings that it prints to standard error whatever its log level says.
 
+    What the user's `keras.json` says of backend, axes and numbers does not count.
+
     Raises:
-        InputError: `KERAS_BACKEND` names another backend; what `keras.json` names does not count.
+        InputError: `KERAS_BACKEND` names another backend.
     """
     os.environ.update(TENSORFLOW_SETTINGS | os.environ)
     if (backend := os.environ["KERAS_BACKEND"]) != "tensorflow":
@@ -37,10 +39,14 @@ def start_tensorflow() -> None:
         os.dup2(nowhere.fileno(), 2)
     try:
         with _hidden(UNUSED):
+            import keras
             import tensorflow  # noqa: F401
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
 
 
 @contextmanager

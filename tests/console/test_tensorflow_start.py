@@ -1,8 +1,10 @@
 """TensorFlow as commands start it: without libraries that it and Keras import and no command uses."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,23 @@ def test_libraries_that_no_command_uses_are_imported_where_they_are_used(before:
     command = [sys.executable, "-c", STARTED.format(before=before)]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert json.loads(told) == [imported, "tensorflow", bool(before), True]
+
+
+SETTINGS = """
+from kseg.console.tensorflow_start import start_tensorflow
+start_tensorflow()
+import keras
+config = keras.config
+print(config.backend(), config.image_data_format(), config.floatx(), config.epsilon(), keras.layers.Dense(1).dtype)
+"""
+
+
+def test_settings_of_another_project_of_keras_do_not_count(tmp_path: Path) -> None:
+    settings = {"backend": "torch", "image_data_format": "channels_first", "floatx": "float64", "epsilon": 0.1}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    command, environment = [sys.executable, "-c", SETTINGS], os.environ | {"KERAS_HOME": str(tmp_path)}
+    told = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    assert told.split() == ["tensorflow", "channels_last", "float32", "1e-07", "float32"]
 
 
 def test_another_backend_of_keras_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
