@@ -135,7 +135,7 @@ def _counted(sample: Sample, slabs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf
 
 def _sorted(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The same of one slab: it is small, and the percentiles are near its ends, so that few voxels are sorted."""
-    voxels = _finite(voxels)
+    _check_finite(voxels)
     last = tf.size(voxels, tf.int64) - 1
     below, above, part = _around(last)
     lowest = -tf.math.top_k(-voxels, tf.cast(above[0], tf.int32) + 1).values
@@ -146,16 +146,14 @@ def _sorted(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 def _halves(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Upper and lower half of each float32, from 0 to 2^16 - 1; together they are in the order of the numbers."""
-    key = _in_order(tf.bitcast(_finite(voxels), tf.int32))
+    _check_finite(voxels)
+    key = _in_order(tf.bitcast(voxels, tf.int32))
     return tf.bitwise.right_shift(key, 16) + HALF // 2, tf.bitwise.bitwise_and(key, HALF - 1)
 
 
-def _finite(voxels: tf.Tensor) -> tf.Tensor:
+def _check_finite(voxels: tf.Tensor) -> None:
     finite = tf.reduce_all(tf.math.is_finite(voxels))
-    with tf.control_dependencies(
-        [tf.debugging.Assert(finite, ["`voxels` must be finite: received NaN or infinity; replace them."])]
-    ):
-        return tf.identity(voxels)
+    tf.debugging.Assert(finite, ["`voxels` must be finite: received NaN or infinity; replace them."])
 
 
 def _in_order(bits: tf.Tensor) -> tf.Tensor:
