@@ -17,8 +17,8 @@ SIDES = re.compile(
 
 ANY_MODALITY = {"affine": 0.5, "gamma": 0.3, "noise": 0.2}
 ULTRASOUND = {"affine": 0.5, "gamma": 0.2, "speckle": 0.2, "depth_gain": 0.2}
-"""Probabilities (`kseg.recipe.augmentation`): those of pipelines/hippocampus.toml, and of pipelines/phantom_hard.toml
-without what takes long or needs the direction of the beam to be known well."""
+"""Probabilities (`kseg.recipe.augmentation`): those of pipelines/hippocampus.toml, and for ultrasound what differs
+between its devices, without what takes long or needs the direction of the beam to be known well."""
 
 
 def planned_flips(class_names: Sequence[str]) -> tuple[Axis, ...]:
