@@ -1,16 +1,18 @@
 """kseg's masks beside those of MONAI's UNet: the same scans, split, minutes, cores and scores.
 
 Usage: python tests/benchmarks/masks_beside_monai.py PYTHON_WITH_MONAI RECIPE [key=value ...] [--minutes 30]
-       [--subjects 25] [--cores 2] [--together] [--workers 0] [--patch 48 64 48] [--peer-precision float32]
-       [--out build/beside-monai]
+       [--seeds 1 2 3] [--subjects 25] [--cores 2] [--together] [--workers 0] [--patch 48 64 48]
+       [--peer-precision float32] [--out build/beside-monai]
 
 The split is the one that kseg.prepare makes of the recipe, or, with --subjects, all its test subjects and that many of
 the others. Both sides read it from one CSV manifest and learn from these others alone: kseg validates on a part of
-them, MONAI trains on them all.
+them, MONAI trains on them all. Another seed is another split, and of the phantom other legs: with --seeds a last table
+says by how much kseg is ahead in the mean over them, and with which standard error.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean, stdev
 
 from rich.table import Table
 
@@ -46,8 +49,20 @@ PEER = Path(__file__).parent / "monai_unet.py"
 def main():
     options = parse()
     path, overrides = split_arguments(options.words)
-    recipe = load_recipe(path, overrides)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    if options.seeds is None:
+        compare(options, path, overrides)
+        return
+    reports = [compare(options, path, [*overrides, f"seed={seed}"]) for seed in options.seeds]
+    leads = {measure: lead(reports, measure) for measure in LEADS}
+    name = reports[0]["recipe"]
+    stdout.print(leads_table(leads, f"{name}: kseg beside MONAI UNet, {len(reports)} seeds"))
+    print(json.dumps({"recipe": name, "minutes": options.minutes, "seeds": options.seeds, "ahead": leads}))
+
+
+def compare(options, path, overrides):
+    """Train and score both sides; print the table and the report, which is returned."""
+    recipe = load_recipe(path, overrides)
     out = options.out / f"{recipe.name}-{options.subjects or 'all'}"
 
     cases, labels = labelled_cases(recipe, out / "scans")
@@ -67,7 +82,9 @@ def main():
         sides[name] |= score(tests, out / folder, labels, recipe.evaluation.surface_tolerance_mm)
     learners = len(splits) - len({case.subject for case in tests})
     stdout.print(comparison(sides, f"{recipe.name}: {learners} subjects to learn from, {len(tests)} test cases"))
-    print(json.dumps({"recipe": recipe.name, "learners": learners, "minutes": options.minutes, "sides": sides}))
+    report = {"recipe": recipe.name, "learners": learners, "minutes": options.minutes, "sides": sides}
+    print(json.dumps(report), flush=True)
+    return report
 
 
 def parse():
@@ -75,6 +92,7 @@ def parse():
     parser.add_argument("python", help="a Python that has MONAI, PyTorch and nibabel")
     parser.add_argument("words", nargs="*", metavar="RECIPE|KEY=VALUE", help="a recipe (.toml) and changes to it")
     parser.add_argument("--minutes", type=float, default=30, help="for each side, from its scans to a trained network")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of as many comparisons, in turn (default: the recipe's)")
     parser.add_argument("--subjects", type=int, help="subjects to learn from, validation included (default: all)")
     parser.add_argument("--cores", type=int, default=2, help="processor cores for each side (default 2)")
     parser.add_argument("--together", action="store_true", help="both sides at once, each on cores of its own")
@@ -230,6 +248,33 @@ MEASURES = {  # those that the comparison is about
 
 def means(statistics):
     return [f"{statistics[key]['mean']:{form}}" for key, form in MEASURES.items()]
+
+
+LEADS = {"dice": 1, "absolute_volume_error_percent": -1}
+"""What decides who is ahead, and the sign with which more is better."""
+
+
+def lead(reports, measure):
+    """By how much kseg is better over the seeds: the mean, and its standard error where there are two or more."""
+    ours, theirs = (
+        [report["sides"][side]["summary"]["foreground"][measure]["mean"] for report in reports]
+        for side in ("kseg", "MONAI UNet")
+    )
+    leads = [LEADS[measure] * (mine - other) for mine, other in zip(ours, theirs, strict=True)]
+    error = stdev(leads) / math.sqrt(len(leads)) if len(leads) > 1 else None
+    return {"by_seed": leads, "mean": fmean(leads), "standard_error": error}
+
+
+def leads_table(leads, title):
+    table = Table(title=title)
+    for heading in ("", "kseg is better by", "standard error", "in seeds"):
+        table.add_column(heading, justify="right")
+    for measure, found in leads.items():
+        form = MEASURES[measure].removeprefix("+")
+        error = "" if found["standard_error"] is None else f"{found['standard_error']:{form}}"
+        better = sum(one > 0 for one in found["by_seed"])
+        table.add_row(measure, f"{found['mean']:+{form}}", error, f"{better} of {len(found['by_seed'])}")
+    return table
 
 
 if __name__ == "__main__":
