@@ -30,6 +30,8 @@ SHARE_OF_STEPS = 0.9
 """Of a time-bound training: the rest is validating."""
 LEAST_PATCH = 32**3
 """Voxels."""
+SAME_TIME = {"preset", "pooling", "skip", "norm", "norm_momentum", "negative_slope", "dropout"}
+"""Keys of the section 'network' that change a step's time little: what is known of the preset's holds."""
 FLIPPED_AXES = 1
 """Of those that training flips, how many prediction does: each doubles its time (docs/results.md has the gain)."""
 UNBOUNDED = 1_000_000
@@ -167,7 +169,7 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
     seconds = 60 * minutes * SHARE_OF_STEPS / ENOUGH_STEPS
     if step_seconds_per_voxel is not None:
         most = seconds / step_seconds_per_voxel
-    elif recipe.network.model_fields_set - {"preset", "pooling"}:
+    elif recipe.network.model_fields_set - SAME_TIME:
         return plan
     else:
         most = voxels_of_a_step(recipe.network.preset, recipe.train.precision, seconds)

@@ -145,6 +145,7 @@ def test_little_time_means_smaller_patches_of_at_least_two(
     assert in_time(["train.max_minutes=25"]).patches.size == (64, 96, 96)
     assert in_time(["train.max_minutes=40"]).patches.size == (96, 96, 96)
     assert in_time(["train.max_minutes=5", "patches.batch_size=1"]).patches.batch_size == 1
+    assert in_time(["train.max_minutes=5", "network.norm=instance"]).patches == patches  # so that the two compare
     tiny = in_time(["train.max_minutes=0.01"]).patches
     assert (tiny.size, tiny.batch_size) == ((32, 32, 32), 2)
 
