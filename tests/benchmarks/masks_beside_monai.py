@@ -270,7 +270,7 @@ def leads_table(leads, title):
     for heading in ("", "kseg is better by", "standard error", "in seeds"):
         table.add_column(heading, justify="right")
     for measure, found in leads.items():
-        form = MEASURES[measure].removeprefix("+")
+        form = MEASURES[measure]
         error = "" if found["standard_error"] is None else f"{found['standard_error']:{form}}"
         better = sum(one > 0 for one in found["by_seed"])
         table.add_row(measure, f"{found['mean']:+{form}}", error, f"{better} of {len(found['by_seed'])}")
