@@ -19,7 +19,7 @@ ROWS = {
     CHECKPOINTS: "checkpoints and best models",
     LOGS: "logs",
     CALLBACKS: "other callbacks",
-    END: "end: report, clearing Keras",
+    END: "end: calibration of volumes, report, clearing Keras",
     EXIT: "leaving Python",
     REST: "rest: Keras between the above",
 }

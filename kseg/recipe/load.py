@@ -25,7 +25,7 @@ else:
 
 ADDED = {
     "data": ("regions", "codes", "annotated_slices"),
-    "train": ("start_from", "frozen"),
+    "train": ("start_from", "frozen", "volume_calibration"),
     "evaluation": ("ensemble",),
 }
 """Keys that earlier versions did not have, by section: where they are not used, a recipe is what it was."""

@@ -248,6 +248,11 @@ class Train(Section):
         0.995, description="share of the averaged weights that a step keeps; they validate and are saved; 0 for none"
     )
     patience: NonNegativeInt = Field(0, description="epochs without a better validation that end the run; 0 for all")
+    volume_calibration: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="set the last biases, at the end, so that masks of training cases are as large as their labels; "
+        "'auto': where no Tversky loss says what is worse",
+    )
     deep_supervision: bool = Field(False, description="ask the decoder's lower levels for the labels too")
     warmup: ZeroToBelowOne = Field(0.02, description="share of the run in which the learning rate rises")
     validation_patches: PositiveInt = Field(

@@ -5,7 +5,8 @@ The time is that of training: starting, and the first step and first batch of a 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import keras
@@ -17,6 +18,8 @@ UNKNOWN = 0.05
 """Of a bounded time that is kept for the first validation, of which nothing is known yet."""
 MEASURED = 4
 """Steps after the first whose median tells how many will fit."""
+AFTERWARDS = 0.03
+"""Of a bounded time, the most that is kept for what follows the last validation."""
 
 
 class TooFewSteps(Exception):
@@ -35,7 +38,7 @@ class Budget(keras.callbacks.Callback):
     """Sets the learning rate before each step, and ends the run in time.
 
     Progress is the larger of the shares of steps and of time that are spent, so that the schedule ends where the run
-    ends. Time is kept for the validation that follows the last step.
+    ends. Time is kept for the validation that follows the last step, and for what follows that.
 
     Args:
         options: the recipe's section.
@@ -44,6 +47,7 @@ class Budget(keras.callbacks.Callback):
         clock: `time.monotonic`, or one that all workers agree on.
         steps_done: of the first epoch, which are passed over.
         least_steps: raise `TooFewSteps` once the first steps show that fewer would fit; 0 for never.
+        steps_afterwards: as many steps' time as is needed after the last validation.
     """
 
     def __init__(
@@ -54,10 +58,12 @@ class Budget(keras.callbacks.Callback):
         clock: Callable[[], float] | None = None,
         steps_done: int = 0,
         least_steps: int = 0,
+        steps_afterwards: float = 0.0,
     ):
         super().__init__()
         self.options = options
         self.least_steps = least_steps
+        self._steps_afterwards = steps_afterwards
         self.steps = first_epoch * options.steps_per_epoch
         self._done_before = self.steps + steps_done
         self.limit_seconds = 60.0 * options.max_minutes or math.inf
@@ -89,6 +95,22 @@ class Budget(keras.callbacks.Callback):
             return UNKNOWN * self.limit_seconds if self.has_compiled and self.options.max_minutes else 0.0
         return sum(max(times[1:] or times, default=0.0) for times in (self._validations, self._looks))
 
+    @property
+    def kept_seconds(self) -> float:
+        """Time to keep for all that follows the last step."""
+        if not self._first_steps:
+            return self.validation_seconds
+        afterwards = min(self._steps_afterwards * median(self._first_steps), AFTERWARDS * self.limit_seconds)
+        return self.validation_seconds + afterwards
+
+    @contextmanager
+    def not_counted(self) -> Iterator[None]:
+        """Within the block time is not that of training: something compiles."""
+        began = self._clock()
+        yield
+        if self._origin is not None:
+            self._origin += self._clock() - began
+
     def count_look(self, seconds: float) -> None:
         """Remember how long a look at a validation takes (`TensorBoardSummaries`); the last one has one, too."""
         self._looks.append(seconds)
@@ -97,7 +119,7 @@ class Budget(keras.callbacks.Callback):
     def progress(self) -> float:
         """Share of the run that is spent, in [0, 1]."""
         by_steps = self.steps / (self.options.epochs * self.options.steps_per_epoch)
-        by_time = self.spent_seconds / max(self.limit_seconds - self.validation_seconds, 1.0)
+        by_time = self.spent_seconds / max(self.limit_seconds - self.kept_seconds, 1.0)
         return min(max(by_steps, by_time), 1.0)
 
     @property
@@ -107,7 +129,7 @@ class Budget(keras.callbacks.Callback):
         if self._origin is None or timed < 1:
             return None
         steps_left = self.options.epochs * self.options.steps_per_epoch - self.steps
-        by_steps = (self._clock() - self._origin) / timed * steps_left + self.validation_seconds
+        by_steps = (self._clock() - self._origin) / timed * steps_left + self.kept_seconds
         return min(by_steps, max(self.limit_seconds - self.spent_seconds, 0.0))
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
@@ -128,14 +150,14 @@ class Budget(keras.callbacks.Callback):
             self._check_steps(took)
         elif self.steps > self._done_before:
             self._origin = self._clock()
-        if self.spent_seconds + took + self.validation_seconds > self.limit_seconds:
+        if self.spent_seconds + took + self.kept_seconds > self.limit_seconds:
             self.model.stop_training = True
 
     def _check_steps(self, took: float) -> None:
-        if not self.least_steps or len(self._first_steps) == MEASURED:
+        if len(self._first_steps) == MEASURED:
             return
         self._first_steps.append(took)
-        if len(self._first_steps) == MEASURED:
+        if self.least_steps and len(self._first_steps) == MEASURED:
             seconds = median(self._first_steps)
             if seconds * self.least_steps > self.limit_seconds:
                 raise TooFewSteps(seconds)

@@ -1,6 +1,7 @@
 """A training run: model, patches, budget and callbacks brought together."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -25,6 +26,7 @@ from kseg.training.start_run import start_run, tell_start
 from kseg.training.step_times import StepTimes
 from kseg.training.sync_workers import SyncWorkers
 from kseg.training.validation_times import ValidationTimes
+from kseg.training.volume_calibration import calibrate_volumes, steps_to_calibrate
 from kseg.training.workers import Workers, start_workers
 
 
@@ -61,7 +63,15 @@ def fit(
         termination.parting_words = "before the first step: go on with --resume"
         tell_start(recipe, model, state, workers)
         sync = SyncWorkers(workers, termination)
-    budget = Budget(options, state.epochs_done, state.spent_seconds, sync.clock, state.steps_done, least_steps)
+    budget = Budget(
+        options,
+        state.epochs_done,
+        state.spent_seconds,
+        sync.clock,
+        state.steps_done,
+        least_steps,
+        steps_to_calibrate(recipe),
+    )
     out_of_time = state.epochs_done > 0 and state.steps_done == 0 and budget.progress == 1.0
     nothing_left = out_of_time or in_vain(options.patience, state.epochs_without_gain)
     train = _patches_of(run, "train")
@@ -101,9 +111,11 @@ def fit(
             raise
         finally:
             display.close()
+        calibration = calibrate_volumes(run, budget) if workers.is_chief else {}
     if not workers.is_chief:
         return {}
-    return _report(run.folder, model, budget, state.epochs_done + len(done.epoch), checkpoint)
+    report = _report(run.folder, model, budget, state.epochs_done + len(done.epoch), checkpoint)
+    return report | {"volume_calibration": {name: asdict(found) for name, found in calibration.items()}}
 
 
 def _patches_of(run: Run, split: str) -> PatchSource:

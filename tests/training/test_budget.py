@@ -18,11 +18,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def budget(
-    first_epoch: int = 0, spent_seconds: float = 0.0, steps_done: int = 0, least_steps: int = 0, **options: float
+    first_epoch: int = 0,
+    spent_seconds: float = 0.0,
+    steps_done: int = 0,
+    least_steps: int = 0,
+    steps_afterwards: float = 0.0,
+    **options: float,
 ) -> Budget:
     options = {"epochs": 10} | options
     train = Train(steps_per_epoch=4, warmup=0, **options)
-    made = Budget(train, first_epoch, spent_seconds, steps_done=steps_done, least_steps=least_steps)
+    kept = {"least_steps": least_steps, "steps_afterwards": steps_afterwards}
+    made = Budget(train, first_epoch, spent_seconds, steps_done=steps_done, **kept)
     made.set_model(SimpleNamespace(stop_training=False, optimizer=SimpleNamespace(learning_rate=0.0)))
     return made
 
@@ -162,6 +168,28 @@ def test_a_look_is_kept_time_for_beside_the_validation(clock: Clock) -> None:
         made.on_test_end()
         made.count_look(look)
     assert made.validation_seconds == 9
+
+
+def test_time_is_kept_for_what_follows_the_last_validation(clock: Clock) -> None:
+    short, long = (budget(max_minutes=minutes, epochs=1000, steps_afterwards=4) for minutes in (1, 100))
+    for made in (short, long):
+        step(made, clock, 100)
+        assert made.kept_seconds == made.validation_seconds  # how long a step takes is not known yet
+        for seconds in (2.0, 1.0, 2.0):
+            step(made, clock, seconds)
+        validation(made, clock, 0, 3)
+    assert long.kept_seconds == 3 + 4 * 2
+    assert short.kept_seconds == pytest.approx(3 + 0.03 * 60)
+
+
+def test_time_in_which_something_compiles_is_not_counted(clock: Clock) -> None:
+    made = budget(max_minutes=1)
+    step(made, clock, 100)
+    step(made, clock, 2)
+    with made.not_counted():
+        clock.now += 30
+    clock.now += 1
+    assert made.spent_seconds == 3
 
 
 def test_without_a_limit_time_stops_nothing(clock: Clock) -> None:

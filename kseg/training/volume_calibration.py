@@ -1,0 +1,225 @@
+"""Masks as large as the labels: offsets of the last convolution's biases, found on patches of the training's cases.
+
+Where it is in doubt a network that learned with the Dice loss marks too much: Dice is greatest where a voxel counts as
+foreground from half the Dice on, not from a probability of one half (Lipton et al., Optimal Thresholding of Classifiers
+to Maximize F1 Measure, ECML PKDD 2014), so that volumes are biased (Bertels et al., Theoretical Analysis and
+Experimental Validation of Volume Bias of Soft Dice Optimized Segmentation Maps in the Context of Inherent Uncertainty,
+Medical Image Analysis 2021). And patches that are centred on foreground hold more of it than scans do.
+
+So once a run is trained, its kept model segments patches of training cases, drawn anywhere in them and not changed. Of
+each class, or region, a number is added to the last bias, so that all masks together have as many voxels as all labels.
+It is a part of the model file from then on: whatever the model is exported to has it.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kseg.console.messages import say
+from kseg.console.text import counted
+from kseg.nn.segmenter import Segmenter
+from kseg.patches.patch_source import PatchSource
+from kseg.recipe.sections import Loss, Recipe
+from kseg.runs.model_file import load_segmenter
+from kseg.runs.run import Run
+from kseg.storage.files import whole_file
+from kseg.training.budget import Budget
+from kseg.volumes.regions import Structures
+
+PATCHES = 128
+"""Of 64 a standard error is some 1 to 4 % (docs/results.md, "Volumes without bias")."""
+LEAST_PATCHES = 32
+"""These are segmented even if they take a few seconds more than the run has; fewer say too little."""
+TRAINED_FOR_EACH = 8
+"""Patches that a run has trained on for each of these: a run of a few steps has nothing to be calibrated."""
+SHARE_OF_STEP = 0.5
+"""Of a training step's time, to segment a patch of it."""
+LARGEST_OFFSET = 2.0
+ITERATIONS = 40
+CLOSE = 0.002
+"""A logarithm of a ratio of volumes that is as good as 0."""
+MOST_NUMBERS = 2**25
+"""Of undecided voxels' probabilities that are kept, 128 MiB: no more patches are segmented then."""
+TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class StructureCalibration:
+    """What a calibration did to a structure: by how much its masks were too large, and its bias's offset (log odds)."""
+
+    volume_error_percent: float
+    offset: float
+
+
+def is_calibrated(recipe: Recipe) -> bool:
+    """Say whether a run's volumes are calibrated: by default where Dice and cross-entropy alone are its loss.
+
+    The penalties of a Tversky loss are there to say whether too much or too little is worse.
+    """
+    wanted = recipe.train.volume_calibration
+    return wanted == "always" or (wanted == "auto" and not _has_penalties(recipe.loss))
+
+
+def _has_penalties(loss: Loss) -> bool:
+    return bool(loss.parametric_tversky or loss.tversky or loss.focal_tversky)
+
+
+def steps_to_calibrate(recipe: Recipe) -> float:
+    """Return in how many training steps' time a run is calibrated."""
+    return SHARE_OF_STEP * PATCHES / recipe.patches.batch_size if is_calibrated(recipe) else 0.0
+
+
+def calibrate_volumes(run: Run, budget: Budget) -> dict[str, StructureCalibration]:
+    """Calibrate a trained run's model file, and return what was done to each structure that was.
+
+    A structure whose error is within its standard error stays as it is.
+
+    Args:
+        run: its kept model is on disk.
+        budget: knows how much was trained, and how much time there is.
+
+    Raises:
+        InputError: the model file is damaged.
+    """
+    options, structures = run.recipe.patches, run.description.label_map.structures
+    count = min(PATCHES, budget.steps * options.batch_size // TRAINED_FOR_EACH)
+    if not is_calibrated(run.recipe) or count < LEAST_PATCHES:
+        return {}
+    with budget.not_counted():
+        model = load_segmenter(run.folder.model, run.description, compiled=True)
+    tally = _segment_patches(run, model, count, budget)
+    errors, offsets = tally.errors(), tally.offsets()
+    if not offsets.any():
+        return {}
+    bias = model.network.get_layer("output").bias
+    bias.assign(bias.value + (offsets if structures.overlap else np.concatenate([[0.0], offsets]).astype(np.float32)))
+    with whole_file(run.folder.model) as path:
+        model.save(path)
+    found = {
+        name: StructureCalibration(100 * float(np.expm1(error)), float(offset))
+        for name, error, offset in zip(model.class_names, errors, offsets, strict=True)
+        if offset
+    }
+    said = ", ".join(f"{name} {one.volume_error_percent:+.1f} %" for name, one in found.items())
+    say(f"volumes in {counted(tally.patches, 'patch', 'patches')} of training cases: {said}; the last bias corrects it")
+    return found
+
+
+def _segment_patches(run: Run, model: Segmenter, count: int, budget: Budget) -> "VolumeTally":
+    recipe, size = run.recipe, run.recipe.patches.batch_size
+    anywhere = recipe.patches.model_copy(update={"foreground_oversampling": 0.0, "flip_axes": ()})
+    source = PatchSource(run.records, run.manifest, "train", anywhere, recipe.seed, run.description.scales)
+    tally = VolumeTally(run.description.label_map.structures)
+    network = model.in_float32().network
+    with budget.not_counted():  # loads the network's kernels, as the first step did
+        network.predict_on_batch(np.zeros((size, *recipe.patches.size, network.input_shape[-1]), np.float32))
+    for voxels, labels in source.batches(range(-(-count // size))):
+        tally.add(network.predict_on_batch(voxels), labels.numpy())
+        if tally.patches >= LEAST_PATCHES and (tally.is_full or budget.spent_seconds > budget.limit_seconds):
+            break
+    return tally
+
+
+@dataclass
+class VolumeTally:
+    """Voxels of masks and of labels, of which those of the masks depend on the offsets that are asked for.
+
+    Only voxels that some offset could change are kept. Voxels that nobody labelled do not count on either side.
+
+    Args:
+        structures: of the probabilities' maps.
+
+    Example:
+        A mask of three voxels where two are labelled; the third is in doubt. With a lower bias it is background.
+
+        >>> import numpy as np
+        >>> from kseg.training.volume_calibration import VolumeTally
+        >>> from kseg.volumes.regions import Structures
+        >>> muscle = np.array([0.999, 0.999, 0.6, 0.001]).reshape(1, 4, 1, 1)
+        >>> tally = VolumeTally(Structures(2))
+        >>> tally.add(np.stack([1 - muscle, muscle], axis=-1), np.array([1, 1, 0, 0]).reshape(1, 4, 1, 1))
+        >>> tally.errors().round(3).tolist(), tally.volumes(np.zeros(1)).tolist(), tally.volumes(-np.ones(1)).tolist()
+        ([0.405], [3.0], [2.0])
+    """
+
+    structures: Structures
+    patches: int = 0
+    _truth: list[np.ndarray] = field(default_factory=list)
+    _settled: list[np.ndarray] = field(default_factory=list)
+    _undecided: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Count patches: probabilities `(batch, x, y, z, maps)`, labels `(batch, x, y, z)`."""
+        for scores, indices in zip(_log_odds(np.asarray(probabilities), self.structures), labels, strict=True):
+            labelled = indices < self.structures.num_classes
+            own, maps = indices[labelled], scores[labelled]
+            self.patches += 1
+            self._truth.append(np.array([self.structures.marks(own, i).sum() for i in range(self.structures.count)]))
+            undecided = self._is_undecided(maps)
+            self._settled.append(self._count(maps[~undecided]))
+            self._undecided.append(maps[undecided])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be kept."""
+        return sum(kept.size for kept in self._undecided) > MOST_NUMBERS
+
+    def volumes(self, offsets: np.ndarray) -> np.ndarray:
+        """Return the voxels of each structure in the masks, `(structures,)`, with these offsets."""
+        return self._by_patch(offsets).sum(axis=0)
+
+    def errors(self, offsets: np.ndarray | None = None) -> np.ndarray:
+        """Return the logarithm of each structure's volume in the masks beside the labels; 0 where there is none."""
+        volumes, truth = self.volumes(np.zeros(self.structures.count) if offsets is None else offsets), self._true()
+        return np.where((volumes > 0) & (truth > 0), np.log(np.maximum(volumes, 1) / np.maximum(truth, 1)), 0.0)
+
+    def offsets(self) -> np.ndarray:
+        """Return the offset of each structure, `(structures,)` float32, 0 where none is known to be needed."""
+        before = self.errors()
+        needed = np.abs(before) > np.maximum(self._standard_errors(), CLOSE)
+        offsets, steps, errors = np.zeros(len(before)), np.where(needed, 2.0, 0.0), before
+        best, least = offsets, np.inf
+        for _ in range(ITERATIONS):
+            offsets = np.clip(offsets - steps * errors, -LARGEST_OFFSET, LARGEST_OFFSET)
+            found = self.errors(offsets)
+            steps = np.where(found * errors < 0, steps / 2, steps)  # it went too far
+            errors, worst = found, float(np.abs(found[needed]).max(initial=0.0))
+            if worst < least:
+                best, least = offsets, worst
+            if worst < CLOSE:
+                break
+        better = np.abs(self.errors(best)) < np.abs(before)
+        return best.astype(np.float32) if better[needed].all() else np.zeros(len(before), np.float32)
+
+    def _true(self) -> np.ndarray:
+        return np.sum(self._truth, axis=0)
+
+    def _by_patch(self, offsets: np.ndarray) -> np.ndarray:
+        added = offsets if self.structures.overlap else np.concatenate([[0.0], offsets])
+        moved = [self._count(maps + added.astype(np.float32)) for maps in self._undecided]
+        return np.asarray(self._settled) + np.asarray(moved)
+
+    def _standard_errors(self) -> np.ndarray:
+        """Of `errors`, as those of ratios over the patches (Cochran, Sampling Techniques, 1977, equation 6.13)."""
+        masks, truth = self._by_patch(np.zeros(self.structures.count)), np.asarray(self._truth)
+        total, patches = masks.sum(axis=0), len(truth)
+        residuals = masks - truth * (total / np.maximum(truth.sum(axis=0), 1))
+        spread = np.sqrt((residuals**2).sum(axis=0) * patches / max(patches - 1, 1))
+        return spread / np.maximum(total, 1)
+
+    def _count(self, maps: np.ndarray) -> np.ndarray:
+        if self.structures.overlap:
+            return (maps > 0).sum(axis=0).astype(float)
+        return np.bincount(maps.argmax(axis=-1), minlength=maps.shape[-1])[1:].astype(float)
+
+    def _is_undecided(self, maps: np.ndarray) -> np.ndarray:
+        if self.structures.overlap:
+            return (np.abs(maps) <= LARGEST_OFFSET).any(axis=-1)
+        highest = np.partition(maps, -2, axis=-1)[:, -2:]
+        return highest[:, 1] - highest[:, 0] <= 2 * LARGEST_OFFSET
+
+
+def _log_odds(probabilities: np.ndarray, structures: Structures) -> np.ndarray:
+    """What biases are added to: logarithms of classes' probabilities, but for a summand; log odds of regions."""
+    scores = np.log(np.maximum(probabilities, TINY))
+    return scores - np.log(np.maximum(1 - probabilities, TINY)) if structures.overlap else scores
