@@ -150,9 +150,9 @@ class VolumeTally:
 
     def add(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
         """Count patches: probabilities `(batch, x, y, z, maps)`, labels `(batch, x, y, z)`."""
-        for scores, indices in zip(_log_odds(np.asarray(probabilities), self.structures), labels, strict=True):
+        for given, indices in zip(np.asarray(probabilities), labels, strict=True):
             labelled = indices < self.structures.num_classes
-            own, maps = indices[labelled], scores[labelled]
+            own, maps = indices[labelled], _log_odds(given[labelled], self.structures)
             self.patches += 1
             self._truth.append(np.array([self.structures.marks(own, i).sum() for i in range(self.structures.count)]))
             undecided = self._is_undecided(maps)

@@ -165,6 +165,9 @@ def test_the_model_file_of_a_trained_run_is_calibrated(
             error = 100 * ((of_plain == index).sum() / (truth == index).sum() - 1)
             assert found[name]["volume_error_percent"] == pytest.approx(error, abs=1e-3)
             assert (masks == index).sum() == pytest.approx((truth == index).sum(), rel=0.02)
+    assert train(recipe, resume=True)["volume_calibration"] == {}  # as where a run is killed before its report
+    for place, value in zip(other.values(), model_of(recipe).weights, strict=True):
+        assert (place == value.numpy()).all()
 
 
 def test_a_run_of_few_steps_has_nothing_to_be_calibrated(
