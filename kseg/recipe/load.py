@@ -25,7 +25,7 @@ else:
 
 ADDED = {
     "data": ("regions", "codes", "annotated_slices"),
-    "train": ("start_from", "frozen", "volume_calibration"),
+    "train": ("start_from", "frozen"),
     "evaluation": ("ensemble",),
 }
 """Keys that earlier versions did not have, by section: where they are not used, a recipe is what it was."""
@@ -152,6 +152,8 @@ def _without_unused(recipe: Recipe) -> dict[str, Any]:
         for key in keys:
             if table[section][key] == default[section][key]:
                 del table[section][key]
+    if not recipe.calibrates_volumes:  # as in earlier versions, whatever the loss
+        del table["train"]["volume_calibration"]
     return table
 
 

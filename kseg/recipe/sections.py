@@ -342,6 +342,17 @@ class Recipe(Section):
         return {"name": name} | given | {"data": {"records": f"tfrecords/{name}"} | data}
 
     @property
+    def calibrates_volumes(self) -> bool:
+        """Whether a training ends with `kseg.training.volume_calibration`.
+
+        By default with Dice and cross-entropy alone: the penalties of a Tversky loss are there to say whether too much
+        or too little is worse.
+        """
+        penalties = self.loss.parametric_tversky or self.loss.tversky or self.loss.focal_tversky
+        wanted = self.train.volume_calibration
+        return wanted == "always" or (wanted == "auto" and not penalties)
+
+    @property
     def records_folder(self) -> Location:
         """Folder of the prepared shards, on a disk or in an object store."""
         return location_of(self.data.records)

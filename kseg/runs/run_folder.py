@@ -187,8 +187,12 @@ class RunFolder:
         return sorted(int(found[1]) for entry in self.path.iterdir() if (found := FOLD_NAME.fullmatch(entry.name)))
 
     def load_recipe(self) -> Recipe:
-        """Read the resolved recipe."""
-        return load_recipe(self.recipe)
+        """Read the resolved recipe. Where an earlier version wrote it, it says what that did."""
+        recipe = load_recipe(self.recipe)
+        if "volume_calibration" in recipe.train.model_fields_set:
+            return recipe
+        train = recipe.train.model_copy(update={"volume_calibration": "never"})
+        return recipe.model_copy(update={"train": train})
 
     def load_data_description(self) -> DataDescription:
         """Read channels and labels.

@@ -70,7 +70,7 @@ def fit(
         sync.clock,
         state.steps_done,
         least_steps,
-        steps_to_calibrate(recipe),
+        steps_to_calibrate(recipe, workers.replicas),
     )
     out_of_time = state.epochs_done > 0 and state.steps_done == 0 and budget.progress == 1.0
     nothing_left = out_of_time or in_vain(options.patience, state.epochs_without_gain)
@@ -106,12 +106,14 @@ def fit(
                     shuffle=False,
                     verbose=0,
                 )
+            display.close()
+            ends = lambda: termination.asked  # noqa: E731
+            calibration = calibrate_volumes(run, budget, workers.replicas, ends) if workers.is_chief else {}
         except tf.errors.OpError:
             check_shards(run.records, run.manifest)  # a damaged shard is the likely cause, and deserves its name
             raise
         finally:
             display.close()
-        calibration = calibrate_volumes(run, budget) if workers.is_chief else {}
     if not workers.is_chief:
         return {}
     report = _report(run.folder, model, budget, state.epochs_done + len(done.epoch), checkpoint)

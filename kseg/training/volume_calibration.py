@@ -11,25 +11,33 @@ each class, or region, a number is added to the last bias, so that all masks tog
 It is a part of the model file from then on: whatever the model is exported to has it.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import tensorflow as tf
 
 from kseg.console.messages import say
 from kseg.console.text import counted
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import PatchSource
-from kseg.recipe.sections import Loss, Recipe
+from kseg.recipe.sections import Recipe
 from kseg.runs.model_file import load_segmenter
 from kseg.runs.run import Run
 from kseg.storage.files import whole_file
-from kseg.training.budget import Budget
+from kseg.training.budget import AFTERWARDS, Budget
+from kseg.training.stop_on_signal import Stopped
 from kseg.volumes.regions import Structures
 
 PATCHES = 128
 """Of 64 a standard error is some 1 to 4 % (docs/results.md, "Volumes without bias")."""
 LEAST_PATCHES = 32
-"""These are segmented even if they take a few seconds more than the run has; fewer say too little."""
+"""Fewer say too little."""
+LEAST_WITH_STRUCTURE = 8
+"""Patches that must hold a structure: in fewer its standard error means little."""
+STANDARD_ERRORS = 2.0
+"""An error of less may be chance."""
 TRAINED_FOR_EACH = 8
 """Patches that a run has trained on for each of these: a run of a few steps has nothing to be calibrated."""
 SHARE_OF_STEP = 0.5
@@ -38,8 +46,9 @@ LARGEST_OFFSET = 2.0
 ITERATIONS = 40
 CLOSE = 0.002
 """A logarithm of a ratio of volumes that is as good as 0."""
-MOST_NUMBERS = 2**25
-"""Of undecided voxels' probabilities that are kept, 128 MiB: no more patches are segmented then."""
+ROUNDS = 4
+MOST_NUMBERS = 2**25 // PATCHES
+"""Of a patch's undecided voxels that are kept, 128 MiB of all patches: where there are more each stands for several."""
 TINY = 1e-6
 
 
@@ -51,43 +60,43 @@ class StructureCalibration:
     offset: float
 
 
-def is_calibrated(recipe: Recipe) -> bool:
-    """Say whether a run's volumes are calibrated: by default where Dice and cross-entropy alone are its loss.
-
-    The penalties of a Tversky loss are there to say whether too much or too little is worse.
-    """
-    wanted = recipe.train.volume_calibration
-    return wanted == "always" or (wanted == "auto" and not _has_penalties(recipe.loss))
+def steps_to_calibrate(recipe: Recipe, devices: int) -> float:
+    """Return in how many training steps' time a run is calibrated, on one of the devices that train it."""
+    return SHARE_OF_STEP * PATCHES * devices / recipe.patches.batch_size if recipe.calibrates_volumes else 0.0
 
 
-def _has_penalties(loss: Loss) -> bool:
-    return bool(loss.parametric_tversky or loss.tversky or loss.focal_tversky)
-
-
-def steps_to_calibrate(recipe: Recipe) -> float:
-    """Return in how many training steps' time a run is calibrated."""
-    return SHARE_OF_STEP * PATCHES / recipe.patches.batch_size if is_calibrated(recipe) else 0.0
-
-
-def calibrate_volumes(run: Run, budget: Budget) -> dict[str, StructureCalibration]:
+def calibrate_volumes(
+    run: Run, budget: Budget, devices: int = 1, ends: Callable[[], bool] = lambda: False
+) -> dict[str, StructureCalibration]:
     """Calibrate a trained run's model file, and return what was done to each structure that was.
 
-    A structure whose error is within its standard error stays as it is.
+    A structure whose error may be chance stays as it is (`VolumeTally.offsets`).
 
     Args:
         run: its kept model is on disk.
         budget: knows how much was trained, and how much time there is.
+        devices: that share a batch in training; one of them does all of this.
+        ends: whether the run is asked to end.
 
     Raises:
         InputError: the model file is damaged.
+        Stopped: the run is asked to end.
     """
     options, structures = run.recipe.patches, run.description.label_map.structures
     count = min(PATCHES, budget.steps * options.batch_size // TRAINED_FOR_EACH)
-    if not is_calibrated(run.recipe) or count < LEAST_PATCHES:
+    if not run.recipe.calibrates_volumes or count < LEAST_PATCHES:
         return {}
+    seconds = max(budget.limit_seconds - budget.spent_seconds, AFTERWARDS * budget.limit_seconds)
     with budget.not_counted():
         model = load_segmenter(run.folder.model, run.description, compiled=True)
-    tally = _segment_patches(run, model, count, budget)
+    try:
+        tally = _segment_patches(run, model, count, options.batch_size // devices, seconds, ends)
+    except tf.errors.ResourceExhaustedError:
+        say("volumes are not calibrated: the memory does not hold the model once more; smaller patches do")
+        return {}
+    if tally.patches < LEAST_PATCHES:
+        say(f"volumes are not calibrated: {counted(tally.patches, 'patch', 'patches')} in the time that is left")
+        return {}
     errors, offsets = tally.errors(), tally.offsets()
     if not offsets.any():
         return {}
@@ -105,17 +114,21 @@ def calibrate_volumes(run: Run, budget: Budget) -> dict[str, StructureCalibratio
     return found
 
 
-def _segment_patches(run: Run, model: Segmenter, count: int, budget: Budget) -> "VolumeTally":
-    recipe, size = run.recipe, run.recipe.patches.batch_size
-    anywhere = recipe.patches.model_copy(update={"foreground_oversampling": 0.0, "flip_axes": ()})
+def _segment_patches(
+    run: Run, model: Segmenter, count: int, batch: int, seconds: float, ends: Callable[[], bool]
+) -> "VolumeTally":
+    recipe, options = run.recipe, {"foreground_oversampling": 0.0, "flip_axes": (), "batch_size": batch}
+    anywhere = recipe.patches.model_copy(update=options)
     source = PatchSource(run.records, run.manifest, "train", anywhere, recipe.seed, run.description.scales)
     tally = VolumeTally(run.description.label_map.structures)
     network = model.in_float32().network
-    with budget.not_counted():  # loads the network's kernels, as the first step did
-        network.predict_on_batch(np.zeros((size, *recipe.patches.size, network.input_shape[-1]), np.float32))
-    for voxels, labels in source.batches(range(-(-count // size))):
+    network.predict_on_batch(np.zeros((batch, *recipe.patches.size, network.input_shape[-1]), np.float32))  # compiles
+    began = time.monotonic()  # not the workers' common clock, which stands still while they wait for the chief
+    for voxels, labels in source.batches(range(-(-count // batch))):
         tally.add(network.predict_on_batch(voxels), labels.numpy())
-        if tally.patches >= LEAST_PATCHES and (tally.is_full or budget.spent_seconds > budget.limit_seconds):
+        if ends():
+            raise Stopped("before its volumes were calibrated")
+        if time.monotonic() - began > seconds:
             break
     return tally
 
@@ -146,7 +159,7 @@ class VolumeTally:
     patches: int = 0
     _truth: list[np.ndarray] = field(default_factory=list)
     _settled: list[np.ndarray] = field(default_factory=list)
-    _undecided: list[np.ndarray] = field(default_factory=list)
+    _undecided: list[tuple[np.ndarray, float]] = field(default_factory=list)
 
     def add(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
         """Count patches: probabilities `(batch, x, y, z, maps)`, labels `(batch, x, y, z)`."""
@@ -157,46 +170,68 @@ class VolumeTally:
             self._truth.append(np.array([self.structures.marks(own, i).sum() for i in range(self.structures.count)]))
             undecided = self._is_undecided(maps)
             self._settled.append(self._count(maps[~undecided]))
-            self._undecided.append(maps[undecided])
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more should be kept."""
-        return sum(kept.size for kept in self._undecided) > MOST_NUMBERS
+            every = max(1, -(-int(undecided.sum()) * maps.shape[-1] // MOST_NUMBERS))
+            kept = maps[undecided][::every].copy()
+            self._undecided.append((kept, undecided.sum() / max(len(kept), 1)))
 
     def volumes(self, offsets: np.ndarray) -> np.ndarray:
         """Return the voxels of each structure in the masks, `(structures,)`, with these offsets."""
         return self._by_patch(offsets).sum(axis=0)
 
     def errors(self, offsets: np.ndarray | None = None) -> np.ndarray:
-        """Return the logarithm of each structure's volume in the masks beside the labels; 0 where there is none."""
-        volumes, truth = self.volumes(np.zeros(self.structures.count) if offsets is None else offsets), self._true()
-        return np.where((volumes > 0) & (truth > 0), np.log(np.maximum(volumes, 1) / np.maximum(truth, 1)), 0.0)
+        """Return the logarithm of each structure's volume in the masks, with these offsets or none, beside the labels.
+
+        What is nowhere counts as one voxel.
+        """
+        volumes = self.volumes(np.zeros(self.structures.count) if offsets is None else offsets)
+        return np.log(np.maximum(volumes, 1) / np.maximum(self._true(), 1))
 
     def offsets(self) -> np.ndarray:
-        """Return the offset of each structure, `(structures,)` float32, 0 where none is known to be needed."""
-        before = self.errors()
-        needed = np.abs(before) > np.maximum(self._standard_errors(), CLOSE)
-        offsets, steps, errors = np.zeros(len(before)), np.where(needed, 2.0, 0.0), before
-        best, least = offsets, np.inf
+        """Return the offset of each structure, `(structures,)` float32.
+
+        It is 0 where masks are as large as labels, within what may be chance, and stay so beside those that change; and
+        where nothing can be done: of a structure that too few patches hold, or of whose voxels none is in doubt.
+        """
+        before, none = self.errors(), np.zeros(self.structures.count)
+        chance = np.maximum(STANDARD_ERRORS * self._standard_errors(), CLOSE)
+        held = (np.asarray(self._truth) > 0).sum(axis=0) >= LEAST_WITH_STRUCTURE
+        known = held & (self.volumes(none) > 0)
+        wrong = known & (np.abs(before) > chance)
+        moved = wrong
+        for _ in range(ROUNDS):
+            offsets = self._search(moved)
+            after = np.abs(self.errors(offsets))
+            pushed = known & ~wrong & ~moved & (after > chance)  # by its neighbours
+            in_vain = moved & wrong & (after >= np.abs(before))
+            if not (pushed | in_vain).any():
+                return offsets.astype(np.float32)
+            moved = (moved | pushed) & ~in_vain
+        return none.astype(np.float32)
+
+    def _search(self, moved: np.ndarray) -> np.ndarray:
+        """The offsets of those that are `moved` with which the errors of these are least."""
+        offsets = np.zeros(len(moved))
+        errors = self.errors()
+        steps = np.where(moved, 2.0, 0.0)
+        best, least = offsets, float(np.abs(errors[moved]).sum())
         for _ in range(ITERATIONS):
             offsets = np.clip(offsets - steps * errors, -LARGEST_OFFSET, LARGEST_OFFSET)
             found = self.errors(offsets)
             steps = np.where(found * errors < 0, steps / 2, steps)  # it went too far
-            errors, worst = found, float(np.abs(found[needed]).max(initial=0.0))
-            if worst < least:
-                best, least = offsets, worst
-            if worst < CLOSE:
+            errors = found
+            left = np.abs(found[moved])
+            if left.sum() < least:
+                best, least = offsets, float(left.sum())
+            if left.max(initial=0.0) < CLOSE:
                 break
-        better = np.abs(self.errors(best)) < np.abs(before)
-        return best.astype(np.float32) if better[needed].all() else np.zeros(len(before), np.float32)
+        return best
 
     def _true(self) -> np.ndarray:
         return np.sum(self._truth, axis=0)
 
     def _by_patch(self, offsets: np.ndarray) -> np.ndarray:
         added = offsets if self.structures.overlap else np.concatenate([[0.0], offsets])
-        moved = [self._count(maps + added.astype(np.float32)) for maps in self._undecided]
+        moved = [weight * self._count(maps + added.astype(np.float32)) for maps, weight in self._undecided]
         return np.asarray(self._settled) + np.asarray(moved)
 
     def _standard_errors(self) -> np.ndarray:
@@ -208,8 +243,9 @@ class VolumeTally:
         return spread / np.maximum(total, 1)
 
     def _count(self, maps: np.ndarray) -> np.ndarray:
-        if self.structures.overlap:
-            return (maps > 0).sum(axis=0).astype(float)
+        if self.structures.overlap:  # as they are written: an inner region over outer ones
+            indices = self.structures.class_indices((maps > 0).astype(np.float32))
+            return np.array([self.structures.marks(indices, i).sum() for i in range(self.structures.count)], float)
         return np.bincount(maps.argmax(axis=-1), minlength=maps.shape[-1])[1:].astype(float)
 
     def _is_undecided(self, maps: np.ndarray) -> np.ndarray:

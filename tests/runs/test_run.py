@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kseg.console.errors import InputError
-from kseg.recipe.load import dump_recipe
+from kseg.recipe.load import dump_as_before, dump_recipe, dump_unplanned
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest, load_manifest
-from kseg.runs.planned_recipe import planned_recipe
+from kseg.runs.planned_recipe import as_begun, planned_recipe
 from kseg.runs.run import Run, check_resumable, make_runs
 
 
@@ -125,3 +126,33 @@ def test_the_spacing_of_the_dataset_is_kept_in_the_recipe(recipe: Recipe) -> Non
     earlier = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"spacing_mm": ()})})
     run.folder.recipe.write_text(dump_recipe(earlier), encoding="utf-8")  # which kept what the recipe said
     check_resumable(run)
+
+
+@pytest.mark.parametrize(("loss", "before"), [("dice", True), ("parametric_tversky", False)])
+def test_a_run_of_an_earlier_version_is_not_calibrated_where_it_goes_on(
+    loss: str, before: bool, tiny_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = tiny_recipe("loss.parametric_tversky=0", f"loss.{loss}=1")
+    assert recipe.calibrates_volumes == before
+    manifest = load_manifest(recipe.records_folder)
+    (run,) = begun(recipe, manifest)
+    assert run.folder.load_recipe() == run.recipe
+    text = run.folder.recipe.read_text(encoding="utf-8")
+    key = 'volume_calibration = "auto"\n'
+    assert key in text
+    run.folder.recipe.write_text(text.replace(key, ""), encoding="utf-8")
+    kept = run.folder.load_recipe()
+    assert (kept.train.volume_calibration, as_begun(recipe, kept).calibrates_volumes) == ("never", False)
+    check_resumable(replace(run, recipe=as_begun(run.recipe.model_copy(update={"train": kept.train}), kept)))
+
+
+def test_runs_of_a_sweep_are_as_before_unless_their_volumes_are_calibrated(tiny_recipe: Callable[..., Recipe]) -> None:
+    def texts(*changes: str) -> list[str]:
+        made = tiny_recipe(*changes)
+        return [dump_unplanned(made), dump_as_before(made)]
+
+    dice = ("loss.parametric_tversky=0", "loss.dice=1")
+    for text in (*texts(), *texts("train.volume_calibration=never"), *texts(*dice, "train.volume_calibration=never")):
+        assert "volume_calibration" not in text
+    for text in (*texts(*dice), *texts("train.volume_calibration=always")):
+        assert "volume_calibration" in text
