@@ -86,6 +86,7 @@ def calibrate_volumes(
     count = min(PATCHES, budget.steps * options.batch_size // TRAINED_FOR_EACH)
     if not run.recipe.calibrates_volumes or count < LEAST_PATCHES:
         return {}
+    count += -count % options.batch_size  # the same patches, however many devices share a batch
     seconds = max(budget.limit_seconds - budget.spent_seconds, AFTERWARDS * budget.limit_seconds)
     with budget.not_counted():
         model = load_segmenter(run.folder.model, run.description, compiled=True)
@@ -124,7 +125,7 @@ def _segment_patches(
     network = model.in_float32().network
     network.predict_on_batch(np.zeros((batch, *recipe.patches.size, network.input_shape[-1]), np.float32))  # compiles
     began = time.monotonic()  # not the workers' common clock, which stands still while they wait for the chief
-    for voxels, labels in source.batches(range(-(-count // batch))):
+    for voxels, labels in source.batches(range(count // batch)):
         tally.add(network.predict_on_batch(voxels), labels.numpy())
         if ends():
             raise Stopped("before its volumes were calibrated")

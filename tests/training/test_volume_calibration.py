@@ -229,6 +229,27 @@ def test_the_model_file_of_a_trained_run_is_calibrated(
         assert (place == value.numpy()).all()
 
 
+def test_a_device_of_several_finds_what_one_alone_finds(
+    tiny_recipe: Callable[..., Recipe],
+    train: Callable[..., dict[str, Any]],
+    smallest: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = (*smallest, *CALIBRATED, "patches.batch_size=12")  # 384 patches, so that 48 calibrate
+    alone = train(tiny_recipe(*own, "name=alone"))["volume_calibration"]
+
+    def of_three(run: Any, budget: Any, devices: int, ends: Any) -> Any:
+        assert devices == 1
+        return calibrate_volumes(run, budget, 3, ends)
+
+    monkeypatch.setattr(fit, "calibrate_volumes", of_three)
+    shared = train(tiny_recipe(*own, "name=shared"))["volume_calibration"]
+    assert alone
+    assert shared.keys() == alone.keys()
+    for name, found in alone.items():
+        assert shared[name] == pytest.approx(found, rel=1e-3)
+
+
 def test_a_run_that_is_asked_to_end_while_it_is_calibrated_goes_on(
     tiny_recipe: Callable[..., Recipe],
     train: Callable[..., dict[str, Any]],
