@@ -19,7 +19,7 @@ UNKNOWN = 0.05
 MEASURED = 4
 """Steps after the first whose median tells how many will fit."""
 AFTERWARDS = 0.03
-"""Of a bounded time, the most that is kept for what follows the last validation."""
+"""Of a bounded time, the most that is kept for what follows the last validation, and the least that this has."""
 
 
 class TooFewSteps(Exception):
@@ -102,6 +102,11 @@ class Budget(keras.callbacks.Callback):
             return self.validation_seconds
         afterwards = min(self._steps_afterwards * median(self._first_steps), AFTERWARDS * self.limit_seconds)
         return self.validation_seconds + afterwards
+
+    @property
+    def seconds_afterwards(self) -> float:
+        """Time that there is for what follows the last validation, once it is over."""
+        return max(self.limit_seconds - self.spent_seconds, AFTERWARDS * self.limit_seconds)
 
     @contextmanager
     def not_counted(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """A training run: model, patches, budget and callbacks brought together."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -93,7 +94,7 @@ def fit(
     )
     with refusals_told("go on with --resume"), naming(run.folder.path):
         try:
-            with workers.missed():
+            with workers.missed(), closing(display):
                 done = model.fit(
                     workers.feed(lambda share: stopwatch.watch(train.batches(to_train, share))),
                     steps_per_epoch=steps,
@@ -106,14 +107,10 @@ def fit(
                     shuffle=False,
                     verbose=0,
                 )
-            display.close()
-            ends = lambda: termination.asked  # noqa: E731
-            calibration = calibrate_volumes(run, budget, workers.replicas, ends) if workers.is_chief else {}
+            calibration = calibrate_volumes(run, budget, workers.replicas, termination) if workers.is_chief else {}
         except tf.errors.OpError:
             check_shards(run.records, run.manifest)  # a damaged shard is the likely cause, and deserves its name
             raise
-        finally:
-            display.close()
     if not workers.is_chief:
         return {}
     report = _report(run.folder, model, budget, state.epochs_done + len(done.epoch), checkpoint)

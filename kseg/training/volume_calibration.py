@@ -12,13 +12,13 @@ It is a part of the model file from then on: whatever the model is exported to h
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
 from kseg.console.messages import say
+from kseg.console.termination import Termination
 from kseg.console.text import counted
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import PatchSource
@@ -26,7 +26,7 @@ from kseg.recipe.sections import Recipe
 from kseg.runs.model_file import load_segmenter
 from kseg.runs.run import Run
 from kseg.storage.files import whole_file
-from kseg.training.budget import AFTERWARDS, Budget
+from kseg.training.budget import Budget
 from kseg.training.stop_on_signal import Stopped
 from kseg.volumes.regions import Structures
 
@@ -66,7 +66,7 @@ def steps_to_calibrate(recipe: Recipe, devices: int) -> float:
 
 
 def calibrate_volumes(
-    run: Run, budget: Budget, devices: int = 1, ends: Callable[[], bool] = lambda: False
+    run: Run, budget: Budget, devices: int, termination: Termination
 ) -> dict[str, StructureCalibration]:
     """Calibrate a trained run's model file, and return what was done to each structure that was.
 
@@ -76,7 +76,7 @@ def calibrate_volumes(
         run: its kept model is on disk.
         budget: knows how much was trained, and how much time there is.
         devices: that share a batch in training; one of them does all of this.
-        ends: whether the run is asked to end.
+        termination: whether the run is asked to end.
 
     Raises:
         InputError: the model file is damaged.
@@ -87,11 +87,11 @@ def calibrate_volumes(
     if not run.recipe.calibrates_volumes or count < LEAST_PATCHES:
         return {}
     count += -count % options.batch_size  # the same patches, however many devices share a batch
-    seconds = max(budget.limit_seconds - budget.spent_seconds, AFTERWARDS * budget.limit_seconds)
+    seconds = budget.seconds_afterwards
     with budget.not_counted():
         model = load_segmenter(run.folder.model, run.description, compiled=True)
     try:
-        tally = _segment_patches(run, model, count, options.batch_size // devices, seconds, ends)
+        tally = _segment_patches(run, model, count, options.batch_size // devices, seconds, termination)
     except tf.errors.ResourceExhaustedError:
         say("volumes are not calibrated: the memory does not hold the model once more; smaller patches do")
         return {}
@@ -102,7 +102,7 @@ def calibrate_volumes(
     if not offsets.any():
         return {}
     bias = model.network.get_layer("output").bias
-    bias.assign(bias.value + (offsets if structures.overlap else np.concatenate([[0.0], offsets]).astype(np.float32)))
+    bias.assign(bias.value + _of_maps(offsets, structures))
     with whole_file(run.folder.model) as path:
         model.save(path)
     found = {
@@ -116,7 +116,7 @@ def calibrate_volumes(
 
 
 def _segment_patches(
-    run: Run, model: Segmenter, count: int, batch: int, seconds: float, ends: Callable[[], bool]
+    run: Run, model: Segmenter, count: int, batch: int, seconds: float, termination: Termination
 ) -> "VolumeTally":
     recipe, options = run.recipe, {"foreground_oversampling": 0.0, "flip_axes": (), "batch_size": batch}
     anywhere = recipe.patches.model_copy(update=options)
@@ -127,7 +127,7 @@ def _segment_patches(
     began = time.monotonic()  # not the workers' common clock, which stands still while they wait for the chief
     for voxels, labels in source.batches(range(count // batch)):
         tally.add(network.predict_on_batch(voxels), labels.numpy())
-        if ends():
+        if termination.asked:
             raise Stopped("before its volumes were calibrated")
         if time.monotonic() - began > seconds:
             break
@@ -168,7 +168,7 @@ class VolumeTally:
             labelled = indices < self.structures.num_classes
             own, maps = indices[labelled], _log_odds(given[labelled], self.structures)
             self.patches += 1
-            self._truth.append(np.array([self.structures.marks(own, i).sum() for i in range(self.structures.count)]))
+            self._truth.append(self._voxels(own))
             undecided = self._is_undecided(maps)
             self._settled.append(self._count(maps[~undecided]))
             every = max(1, -(-int(undecided.sum()) * maps.shape[-1] // MOST_NUMBERS))
@@ -200,7 +200,7 @@ class VolumeTally:
         wrong = known & (np.abs(before) > chance)
         moved = wrong
         for _ in range(ROUNDS):
-            offsets = self._search(moved)
+            offsets = self._search(moved, before)
             after = np.abs(self.errors(offsets))
             pushed = known & ~wrong & ~moved & (after > chance)  # by its neighbours
             in_vain = moved & wrong & (after >= np.abs(before))
@@ -209,10 +209,9 @@ class VolumeTally:
             moved = (moved | pushed) & ~in_vain
         return none.astype(np.float32)
 
-    def _search(self, moved: np.ndarray) -> np.ndarray:
-        """The offsets of those that are `moved` with which the errors of these are least."""
+    def _search(self, moved: np.ndarray, errors: np.ndarray) -> np.ndarray:
+        """The offsets of those that are `moved` with which the errors of these, `errors` without, are least."""
         offsets = np.zeros(len(moved))
-        errors = self.errors()
         steps = np.where(moved, 2.0, 0.0)
         best, least = offsets, float(np.abs(errors[moved]).sum())
         for _ in range(ITERATIONS):
@@ -231,8 +230,8 @@ class VolumeTally:
         return np.sum(self._truth, axis=0)
 
     def _by_patch(self, offsets: np.ndarray) -> np.ndarray:
-        added = offsets if self.structures.overlap else np.concatenate([[0.0], offsets])
-        moved = [weight * self._count(maps + added.astype(np.float32)) for maps, weight in self._undecided]
+        added = _of_maps(offsets, self.structures)
+        moved = [weight * self._count(maps + added) for maps, weight in self._undecided]
         return np.asarray(self._settled) + np.asarray(moved)
 
     def _standard_errors(self) -> np.ndarray:
@@ -244,16 +243,24 @@ class VolumeTally:
         return spread / np.maximum(total, 1)
 
     def _count(self, maps: np.ndarray) -> np.ndarray:
-        if self.structures.overlap:  # as they are written: an inner region over outer ones
-            indices = self.structures.class_indices((maps > 0).astype(np.float32))
-            return np.array([self.structures.marks(indices, i).sum() for i in range(self.structures.count)], float)
-        return np.bincount(maps.argmax(axis=-1), minlength=maps.shape[-1])[1:].astype(float)
+        """Voxels of each structure in the masks; regions are as they are written, an inner one over outer ones."""
+        return self._voxels(self.structures.class_indices(maps > 0 if self.structures.overlap else maps))
+
+    def _voxels(self, indices: np.ndarray) -> np.ndarray:
+        """Of each structure, for class indices `(n,)`."""
+        of_class = np.bincount(indices, minlength=self.structures.num_classes)
+        return np.array([of_class[list(members)].sum() for members in self.structures.members])
 
     def _is_undecided(self, maps: np.ndarray) -> np.ndarray:
         if self.structures.overlap:
             return (np.abs(maps) <= LARGEST_OFFSET).any(axis=-1)
         highest = np.partition(maps, -2, axis=-1)[:, -2:]
         return highest[:, 1] - highest[:, 0] <= 2 * LARGEST_OFFSET
+
+
+def _of_maps(offsets: np.ndarray, structures: Structures) -> np.ndarray:
+    """What each map's bias gets, float32, by the offsets of structures: that of the background stays."""
+    return (offsets if structures.overlap else np.concatenate([[0.0], offsets])).astype(np.float32)
 
 
 def _log_odds(probabilities: np.ndarray, structures: Structures) -> np.ndarray:

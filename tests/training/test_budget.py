@@ -180,6 +180,9 @@ def test_time_is_kept_for_what_follows_the_last_validation(clock: Clock) -> None
         validation(made, clock, 0, 3)
     assert long.kept_seconds == 3 + 4 * 2
     assert short.kept_seconds == pytest.approx(3 + 0.03 * 60)
+    assert long.seconds_afterwards == 6000 - 8  # all but three steps and the validation
+    clock.now += 5990
+    assert long.seconds_afterwards == pytest.approx(0.03 * 6000)
 
 
 def test_time_in_which_something_compiles_is_not_counted(clock: Clock) -> None:

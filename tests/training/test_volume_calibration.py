@@ -34,6 +34,12 @@ CALIBRATED = (
 """256 patches are trained on, as many as 32 that calibrate ask for: these are neither changed nor about foreground."""
 
 
+@pytest.fixture
+def calibrated(tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...]) -> Callable[..., Recipe]:
+    """Make the recipe of a small run that is calibrated, from changes to it."""
+    return lambda *changes: tiny_recipe(*smallest, *CALIBRATED, *changes)
+
+
 def softmax(maps: np.ndarray) -> np.ndarray:
     exponents = np.exp(maps - maps.max(axis=-1, keepdims=True))
     return exponents / exponents.sum(axis=-1, keepdims=True)
@@ -197,16 +203,14 @@ def test_penalties_say_themselves_how_large_masks_are_to_be(loss: Any, wanted: A
 
 
 def test_the_model_file_of_a_trained_run_is_calibrated(
-    tiny_recipe: Callable[..., Recipe],
+    calibrated: Callable[..., Recipe],
     train: Callable[..., dict[str, Any]],
-    smallest: tuple[str, ...],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    own = (*smallest, *CALIBRATED)
-    plain = tiny_recipe(*own, "name=plain", "train.volume_calibration=never")
+    plain = calibrated("name=plain", "train.volume_calibration=never")
     before = train(plain)
     assert (before["volume_calibration"], "volumes in" in capsys.readouterr().err) == ({}, False)
-    recipe = tiny_recipe(*own, "name=calibrated")
+    recipe = calibrated("name=calibrated")
     found = train(recipe)["volume_calibration"]
     assert "volumes in 32 patches of training cases: soleus" in capsys.readouterr().err
     weights, other = ({one.path: one.numpy() for one in model_of(name).weights} for name in (plain, recipe))
@@ -230,20 +234,19 @@ def test_the_model_file_of_a_trained_run_is_calibrated(
 
 
 def test_a_device_of_several_finds_what_one_alone_finds(
-    tiny_recipe: Callable[..., Recipe],
+    calibrated: Callable[..., Recipe],
     train: Callable[..., dict[str, Any]],
-    smallest: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = (*smallest, *CALIBRATED, "patches.batch_size=12")  # 384 patches, so that 48 calibrate
-    alone = train(tiny_recipe(*own, "name=alone"))["volume_calibration"]
+    twelve = "patches.batch_size=12"  # 384 patches, so that 48 calibrate
+    alone = train(calibrated(twelve, "name=alone"))["volume_calibration"]
 
-    def of_three(run: Any, budget: Any, devices: int, ends: Any) -> Any:
+    def of_three(run: Any, budget: Any, devices: int, termination: Any) -> Any:
         assert devices == 1
-        return calibrate_volumes(run, budget, 3, ends)
+        return calibrate_volumes(run, budget, 3, termination)
 
     monkeypatch.setattr(fit, "calibrate_volumes", of_three)
-    shared = train(tiny_recipe(*own, "name=shared"))["volume_calibration"]
+    shared = train(calibrated(twelve, "name=shared"))["volume_calibration"]
     assert alone
     assert shared.keys() == alone.keys()
     for name, found in alone.items():
@@ -251,12 +254,11 @@ def test_a_device_of_several_finds_what_one_alone_finds(
 
 
 def test_a_run_that_is_asked_to_end_while_it_is_calibrated_goes_on(
-    tiny_recipe: Callable[..., Recipe],
+    calibrated: Callable[..., Recipe],
     train: Callable[..., dict[str, Any]],
-    smallest: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recipe, asked = tiny_recipe(*smallest, *CALIBRATED), Termination()
+    recipe, asked = calibrated(), Termination()
 
     def calibrate(*arguments: Any) -> Any:
         asked.asked = True
@@ -270,9 +272,8 @@ def test_a_run_that_is_asked_to_end_while_it_is_calibrated_goes_on(
 
 
 def test_memory_that_is_too_small_leaves_the_model_as_it_is(
-    tiny_recipe: Callable[..., Recipe],
+    calibrated: Callable[..., Recipe],
     train: Callable[..., dict[str, Any]],
-    smallest: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -280,15 +281,15 @@ def test_memory_that_is_too_small_leaves_the_model_as_it_is(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(volume_calibration, "_segment_patches", full)
-    assert train(tiny_recipe(*smallest, *CALIBRATED))["volume_calibration"] == {}
+    assert train(calibrated())["volume_calibration"] == {}
     assert "volumes are not calibrated: the memory does not hold the model once more" in capsys.readouterr().err
 
 
 def test_a_run_of_few_steps_has_nothing_to_be_calibrated(
-    tiny_recipe: Callable[..., Recipe], train: Callable[..., dict[str, Any]], smallest: tuple[str, ...]
+    calibrated: Callable[..., Recipe], train: Callable[..., dict[str, Any]]
 ) -> None:
     few = "train.epochs=1"  # 128 patches
-    assert train(tiny_recipe(*smallest, *CALIBRATED, few))["volume_calibration"] == {}
+    assert train(calibrated(few))["volume_calibration"] == {}
 
 
 def names_of(recipe: Recipe) -> tuple[str, ...]:
