@@ -58,16 +58,17 @@ def lower_resolution(
     """Return labels `(batch, x, y, z)` on the grid of `like`: the label in the middle of each block of voxels.
 
     The blocks start at the first voxel; `like` may reach beyond the labels, where background is. With `partly_labelled`
-    a block of which some voxels alone are labelled has the label of one of these: single slices would be lost.
+    nobody labelled what is beyond them, and a block of which some voxels alone are labelled has the label of one of
+    these: single slices would be lost.
     """
     sizes, blocks = ops.shape(labels)[1:], ops.shape(like)[1:4]
     factors = [-(-size // count) for size, count in zip(sizes, blocks, strict=True)]
     padding = [(0, count * f - size) for size, count, f in zip(sizes, blocks, factors, strict=True)]
-    padded = ops.pad(labels, [(0, 0), *padding])
+    classes = classes_of(like, regions)
+    padded = ops.pad(labels, [(0, 0), *padding], constant_values=classes if partly_labelled else 0)
     if not partly_labelled:
         x, y, z = factors
         return padded[:, x // 2 :: x, y // 2 :: y, z // 2 :: z]
-    classes = classes_of(like, regions)
     for axis, factor in enumerate(factors, start=1):
         middle_first = np.argsort(np.abs(np.arange(factor) - factor // 2), kind="stable").tolist()
         chosen, *others = [padded[(slice(None),) * axis + (slice(first, None, factor),)] for first in middle_first]

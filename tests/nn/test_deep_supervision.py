@@ -25,6 +25,13 @@ def test_beyond_the_volume_lies_background():
     assert lower[0, :, 0, 0].tolist() == [1, 1, 0, 0]
 
 
+def test_beyond_a_partly_labelled_volume_nobody_labelled():
+    labels = np.full((1, 5, 4, 4), 3, np.uint8)  # nobody's, but one slice
+    labels[:, :, :, 1] = 1
+    lower = ops.convert_to_numpy(lower_resolution(labels, np.zeros((1, 4, 2, 2, 3)), partly_labelled=True))
+    assert lower[0, :, 0].tolist() == [[1, 3], [1, 3], [1, 3], [3, 3]]
+
+
 def test_weights_halve_from_level_to_level():
     losses = iter([3.0, 6.0, 12.0])
     loss = supervised_loss(lambda y, p: next(losses), np.zeros((1, 4, 4, 4)), [np.zeros((1, 4, 4, 4, 2))] * 3)
