@@ -29,9 +29,10 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The oldest versions that setup.cfg allows (.ci/oldest.txt): the lower bounds are promises too.
+# The oldest versions that setup.cfg allows (.ci/oldest.txt): the lower bounds are promises too. What takes long and does
+# not depend on a version (pages, benchmarks, killed processes) is not run twice: .ci/not_with_oldest.txt leaves it out.
 test-oldest: .venv-oldest/.installed
-	.venv-oldest/bin/python $(PYTEST) -q tests
+	.venv-oldest/bin/python $(PYTEST) -q @.ci/not_with_oldest.txt tests
 
 # Shards in s3://, in an environment of its own: tensorflow-io suits one TensorFlow alone.
 test-s3: .venv-io/.installed

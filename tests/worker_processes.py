@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-MAX_RESIDENT_MB = 900
-"""A process that holds more after a file of tests takes no further file: TensorFlow alone takes 600."""
+MAX_RESIDENT_MB = 1500
+"""A process that holds more after a file takes no further one: TensorFlow alone takes 600, and seconds to load."""
 ALONE = ("test_large_volume.py",)
 """Files of tests that need 3 GB by themselves: they run last, one at a time."""
 SHARED_FOLDER = "KSEG_TESTS_SHARED_FOLDER"
@@ -43,7 +43,9 @@ class Controller:
         self.config = config
         named = [Path(word) for word in config.args]
         found = [sorted(path.rglob("test_*.py")) if path.is_dir() else [path] for path in named]
-        self.files = [str(file) for files in found for file in files]
+        left_out = {Path(path).resolve() for path in config.option.ignore or ()}
+        whole = (file for files in found for file in files)
+        self.files = [str(file) for file in whole if left_out.isdisjoint((file.resolve(), *file.resolve().parents))]
         self.options = [word for word in config.invocation_params.args if word not in config.args]
         self.jobs = config.option.jobs
         self.files_done = 0

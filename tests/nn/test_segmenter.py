@@ -93,15 +93,6 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 from kseg import Segmenter, SegmentationLoss, build_network
 
-rng = np.random.default_rng(0)
-labels = rng.integers(0, 3, (6, 8, 8, 8)).astype(np.uint8)
-labels[::2][labels[::2] == 2] = 1  # class 2 is in every other volume: a replica alone would see another loss
-partly_labelled = sys.argv[4] != "wholly"
-regions = ((1, 2), (2,)) if sys.argv[4] == "partly, regions" else ()
-if partly_labelled:
-    labels[::2, :3] = 3  # and so it would where one has fewer labelled voxels
-voxels = (labels[..., None] + rng.normal(size=(*labels.shape, 1))).astype(np.float32)
-keras.utils.set_random_seed(0)
 names = [f"/cpu:{number}" for number in range(devices)]
 strategy = {
     "none": tf.distribute.get_strategy,
@@ -110,36 +101,61 @@ strategy = {
     "collective": lambda: tf.distribute.MultiWorkerMirroredStrategy._from_local_devices(names),
 }[sys.argv[3]]()
 assert strategy.num_replicas_in_sync == devices
-with strategy.scope():
-    options = {"num_classes": 2 if regions else 3, "overlap": bool(regions), "implementation": "reuse", "dropout": 0.0}
-    network = build_network("midl2021", filters=(2, 3), dilation_rates=(1, 2), **options)
-    kind = {"partly_labelled": partly_labelled, "regions": regions}
-    loss = SegmentationLoss(parametric_tversky=1.0, cross_entropy=0.5, **kind)
-    model = Segmenter(network, loss, ["a", "b"])
-    model.compile(keras.optimizers.SGD(0.5))
-start = np.concatenate([w.ravel() for w in model.get_weights()])
-data = tf.data.Dataset.from_tensor_slices((voxels, labels)).batch(2)
-history = model.fit(data, epochs=1, shuffle=False, verbose=0).history  # three steps
-weights = np.concatenate([w.ravel() for w in model.get_weights()])
-step = tf.function(lambda batches: strategy.run(model.train_step, args=(next(batches),)))
-graph = step.get_concrete_function(iter(strategy.experimental_distribute_dataset(data))).graph.as_graph_def()
-nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-compiled = [node for node in nodes if node.attr["_XlaMustCompile"].b]
-scores = {name: history[name] for name in ("loss", "dice", "alpha")}
-np.savez(sys.argv[2], compiled=len(compiled), start=start, weights=weights, **scores)
+
+
+def train(labelled):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (6, 8, 8, 8)).astype(np.uint8)
+    labels[::2][labels[::2] == 2] = 1  # class 2 is in every other volume: a replica alone would see another loss
+    partly_labelled = labelled != "wholly"
+    regions = ((1, 2), (2,)) if labelled == "partly, regions" else ()
+    if partly_labelled:
+        labels[::2, :3] = 3  # and so it would where one has fewer labelled voxels
+    voxels = (labels[..., None] + rng.normal(size=(*labels.shape, 1))).astype(np.float32)
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        options = {"num_classes": 2 if regions else 3, "overlap": bool(regions), "implementation": "reuse"}
+        network = build_network("midl2021", filters=(2, 3), dilation_rates=(1, 2), dropout=0.0, **options)
+        kind = {"partly_labelled": partly_labelled, "regions": regions}
+        loss = SegmentationLoss(parametric_tversky=1.0, cross_entropy=0.5, **kind)
+        model = Segmenter(network, loss, ["a", "b"])
+        model.compile(keras.optimizers.SGD(0.5))
+    start = np.concatenate([w.ravel() for w in model.get_weights()])
+    data = tf.data.Dataset.from_tensor_slices((voxels, labels)).batch(2)
+    history = model.fit(data, epochs=1, shuffle=False, verbose=0).history  # three steps
+    weights = np.concatenate([w.ravel() for w in model.get_weights()])
+    step = tf.function(lambda batches: strategy.run(model.train_step, args=(next(batches),)))
+    graph = step.get_concrete_function(iter(strategy.experimental_distribute_dataset(data))).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    compiled = [node for node in nodes if node.attr["_XlaMustCompile"].b]
+    scores = {name: history[name] for name in ("loss", "dice", "alpha")}
+    np.savez(f"{sys.argv[2]}/{labelled}.npz", compiled=len(compiled), start=start, weights=weights, **scores)
+
+
+for labelled in sys.argv[4:]:
+    train(labelled)
 """
 
 
-@pytest.mark.parametrize("labelled", ["wholly", "partly", "partly, regions"])
-def test_two_replicas_of_batch_one_equal_one_of_batch_two(labelled, tmp_path):
-    # SGD, because the bias before a norm has rounding noise for a gradient, which Adam would blow up.
-    results = []
+LABELLED = ("wholly", "partly", "partly, regions")
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    """Folders of what each strategy has made of the same batches; the first has one device, the others two."""
+    folders = []
     for devices, strategy in ((1, "none"), (2, "mirrored"), (2, "collective")):
-        path = tmp_path / f"{strategy}.npz"
-        run_replicas(str(devices), str(path), strategy, labelled)
-        results.append(np.load(path))
-    for two in results[1:]:
-        assert_equal_replicas(results[0], two)
+        folders.append(tmp_path_factory.mktemp(strategy))
+        run_replicas(str(devices), str(folders[-1]), strategy, *LABELLED)
+    return folders
+
+
+@pytest.mark.parametrize("labelled", LABELLED)
+def test_two_replicas_of_batch_one_equal_one_of_batch_two(labelled, replicas):
+    # SGD, because the bias before a norm has rounding noise for a gradient, which Adam would blow up.
+    one, *others = (np.load(folder / f"{labelled}.npz") for folder in replicas)
+    for two in others:
+        assert_equal_replicas(one, two)
 
 
 def run_replicas(*words):
