@@ -28,6 +28,8 @@ from kseg.volumes.intensity_normalisation import intensity_statistics, normalise
 from kseg.volumes.regions import Structures
 
 NAMES = {"background": 0, "oedema": 1, "active": 2, "necrosis": 3}
+SHORT = ("train.epochs=1", "train.steps_per_epoch=2")
+"""For trainings whose masks are not looked at."""
 BY_NAME = {"enhancing": ["active"], "whole": ["oedema", "necrosis", "active"], "core": ["active", "necrosis"]}
 
 
@@ -299,7 +301,7 @@ def test_masks_at_another_spacing_come_back_on_the_scans_grid(capsys: pytest.Cap
 
 def test_a_start_from_classes_takes_all_but_the_output(capsys: pytest.CaptureFixture) -> None:
     """Three classes, background among them, have as many maps as three regions."""
-    classes = ["lists.toml", "name=classes", "data.records=tfrecords/classes", "train.epochs=1"]
+    classes = ["lists.toml", "name=classes", "data.records=tfrecords/classes", *SHORT]
     classes += ["data.labels={background=0, a=1, b=2, c=3}", 'data.classes=["a", "b"]']
     prepare.main(classes)
     train.main(classes)
@@ -307,14 +309,14 @@ def test_a_start_from_classes_takes_all_but_the_output(capsys: pytest.CaptureFix
     assert network.output_shape[-1] == 3
     assert not network.get_layer("probabilities").overlap
     capsys.readouterr()
-    train.main(["lists.toml", "name=onward", "train.start_from=classes", "train.epochs=1"])
+    train.main(["lists.toml", "name=onward", "train.start_from=classes", *SHORT])
     assert "new: output" in capsys.readouterr().err
-    train.main(["lists.toml", "name=same", "train.start_from=lists", "train.epochs=1"])
+    train.main(["lists.toml", "name=same", "train.start_from=lists", *SHORT])
     assert "new:" not in capsys.readouterr().err
 
 
 def test_deep_supervision_learns_regions_too() -> None:
-    train.main(["lists.toml", "name=deep", "train.deep_supervision=true", "train.epochs=1"])
+    train.main(["lists.toml", "name=deep", "train.deep_supervision=true", *SHORT])
     model = RunFolder(Path("saved_models/deep")).load_model()
     assert model.network.output_shape[-1] == 3
 
@@ -341,14 +343,14 @@ def test_a_dataset_of_other_regions_is_another(capsys: pytest.CaptureFixture) ->
 
 
 def test_a_run_goes_on_with_its_own_regions_alone() -> None:
-    train.main(["named.toml", "train.epochs=1"])
+    train.main(["named.toml", *SHORT])
     words = [
         "data.records=tfrecords/other",
         'data.regions={core=["necrosis", "active"], all=["oedema", "necrosis", "active"]}',
     ]
     prepare.main(["named.toml", *words, "--force"])
     with pytest.raises(InputError, match="was trained on other channels, labels, annotated slices, regions"):
-        train.main(["named.toml", *words, "train.epochs=2", "--resume"])
+        train.main(["named.toml", *words, *SHORT, "train.epochs=2", "--resume"])
 
 
 def test_a_recipe_that_says_no_regions_is_not_trained_on_some() -> None:
