@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from kseg.console.errors import InputError
 from kseg.console.text import counted, first_line
 from kseg.runs.data_description import DataDescription
+from kseg.storage.zip_files import check_parts, open_zip
 
 if TYPE_CHECKING:
     from kseg.nn.segmenter import Segmenter
@@ -24,9 +25,8 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
     from kseg.nn.segmenter import Segmenter
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():  # what Keras raises for damage depends on where it is
-                raise zipfile.BadZipFile(f"its part '{damaged}' is damaged")
+        with open_zip(path) as archive:
+            check_parts(archive)  # what Keras raises for damage depends on where it is
         model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, zipfile.BadZipFile) as error:
         said = first_line(error)

@@ -37,6 +37,7 @@ from kseg.runs.owned_files import (
 )
 from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import is_empty, mark
+from kseg.storage.zip_files import check_parts, open_zip
 
 VERSION: Final = 1
 CONTENTS = "package.json"
@@ -168,12 +169,10 @@ def unpack(package: Path, folder: Path) -> None:
 @contextmanager
 def _archive(package: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(package) as archive:
+        with open_zip(package) as archive:
             yield archive
-    except InputError:  # which is a ValueError, too
-        raise
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OverflowError, RuntimeError, ValueError) as error:
-        raise _damaged(package, str(error) or "it is cut short") from None
+    except zipfile.BadZipFile as error:
+        raise _damaged(package, str(error)) from None
 
 
 def _contents(package: Path, archive: zipfile.ZipFile) -> Contents:
@@ -226,14 +225,15 @@ def _parsed(package: Path, table: bytes) -> Contents:
 
 
 def _check_model(package: Path, model: Path) -> None:
-    """A model is an archive itself; a few bytes of it must not stand for more than a disk holds."""
+    """A model is an archive itself; a few bytes of it must not stand for more than a disk holds, and all be whole."""
     try:
-        with zipfile.ZipFile(model) as archive:
+        with open_zip(model) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OverflowError, RuntimeError, ValueError) as error:
+            if size > MAX_UNPACKED:
+                raise _damaged(package, f"its model would come to {size} bytes")
+            check_parts(archive)
+    except zipfile.BadZipFile as error:
         raise _damaged(package, f"its model: {error}") from None
-    if size > MAX_UNPACKED:
-        raise _damaged(package, f"its model would come to {size} bytes")
 
 
 def _damaged(package: Path, what: str) -> InputError:

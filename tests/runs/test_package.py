@@ -1,5 +1,6 @@
 """A run in one file: what goes in comes out, and what a stranger put in does not."""
 
+import errno
 import json
 import shutil
 import zipfile
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from damage import damaged_zips, with_misplaced_table
 
 from kseg.console.errors import InputError
 from kseg.runs.owned_files import FOLDS, RUN
@@ -146,6 +148,31 @@ def test_a_model_that_stands_for_more_than_a_disk_holds_is_refused(
 ) -> None:
     monkeypatch.setattr("kseg.runs.package.MAX_UNPACKED", 1)
     with pytest.raises(InputError, match="its model would come to 2 bytes"):
+        unpacked(package)
+
+
+@pytest.mark.parametrize("damage", damaged_zips({"config.json": b"{}" * 50}))
+def test_a_damaged_model_in_a_package_is_refused_in_a_line(damage: str, package: Path) -> None:
+    content = damaged_zips({"config.json": b"{}" * 50})[damage]
+    rewritten(package, lambda members: members.update({"model.keras": content}))
+    with pytest.raises(InputError, match=r"^package '[^\n]* is damaged, [^\n]*its model: [^\n]*$"):
+        unpacked(package)
+
+
+@pytest.mark.parametrize("further", [1, 2**20, 2**31])
+def test_a_table_that_says_it_is_elsewhere_is_damage(further: int, package: Path) -> None:
+    package.write_bytes(with_misplaced_table(package.read_bytes(), further))
+    for read in (unpacked, lambda path: as_run(str(path))):
+        with pytest.raises(InputError, match=r"^package '[^\n]* is damaged"):
+            read(package)
+
+
+def test_a_full_disk_is_no_damage(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("kseg.runs.package.shutil.copyfileobj", refuse)
+    with pytest.raises(OSError, match="No space left"):
         unpacked(package)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from damage import flipped
+from damage import damaged_zips, flipped
 from descriptions import MUSCLE
 
 from kseg.console.errors import InputError
@@ -166,6 +166,15 @@ def test_damage_anywhere_in_a_model_is_told_in_one_line(run: tuple[RunFolder, Se
             assert "\n" not in str(error)
             refused += 1
     assert refused >= 30  # a few bits, such as those of a date, decide nothing
+
+
+@pytest.mark.parametrize("damage", damaged_zips({"config.json": b"{}" * 50}))
+def test_a_model_that_is_no_sound_zip_is_told_in_one_line(damage: str, run: tuple[RunFolder, Segmenter]) -> None:
+    with zipfile.ZipFile(run[0].model) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    run[0].model.write_bytes(damaged_zips(parts)[damage])
+    with pytest.raises(InputError, match=r"^model '[^\n]*model\.keras' cannot be loaded \([^\n]*$"):
+        run[0].load_model()
 
 
 @pytest.mark.parametrize("part", ["config.json", "model.weights.h5"])
