@@ -1,7 +1,8 @@
 """`model.keras`: a trained model, loaded in Keras' safe mode and checked against what its run's data are."""
 
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kseg.console.errors import InputError
 from kseg.console.text import counted, first_line
@@ -11,6 +12,12 @@ from kseg.storage.zip_files import check_parts, open_zip
 if TYPE_CHECKING:
     from kseg.nn.segmenter import Segmenter
 
+FAULTS: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError),
+    zipfile.BadZipFile,
+)
+"""What Keras, and HDF5 below it, raise for a file that makes no sense to them."""
+
 
 def load_segmenter(path: Path, description: DataDescription, compiled: bool = False) -> "Segmenter":
     """Load a model file in Keras' safe mode and check that it fits channels and labels.
@@ -18,8 +25,6 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
     Raises:
         InputError: the file is damaged, or is not a model of kseg's for these channels and labels.
     """
-    import zipfile
-
     import keras
 
     from kseg.nn.segmenter import Segmenter
@@ -28,7 +33,7 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
         with open_zip(path) as archive:
             check_parts(archive)  # what Keras raises for damage depends on where it is
         model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, zipfile.BadZipFile) as error:
+    except FAULTS as error:
         said = first_line(error)
         raise InputError(
             f"model '{path}' cannot be loaded ({said}): train the run anew with --force, or restore the file"

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from damage import damaged_zips, flipped
+from damage import damaged_zips, flipped, zip_of
 from descriptions import MUSCLE
 
 from kseg.console.errors import InputError
@@ -174,6 +174,16 @@ def test_a_model_that_is_no_sound_zip_is_told_in_one_line(damage: str, run: tupl
         parts = {name: archive.read(name) for name in archive.namelist()}
     run[0].model.write_bytes(damaged_zips(parts)[damage])
     with pytest.raises(InputError, match=r"^model '[^\n]*model\.keras' cannot be loaded \([^\n]*$"):
+        run[0].load_model()
+
+
+def test_weights_that_are_damaged_under_a_right_checksum_are_told_in_one_line(run: tuple[RunFolder, Segmenter]) -> None:
+    path = run[0].model
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    damaged = parts["model.weights.h5"].replace(b"TREE", b"EERT").replace(b"SNOD", b"DONS")
+    path.write_bytes(zip_of(parts | {"model.weights.h5": damaged}))
+    with pytest.raises(InputError, match=r"^model '[^\n]* cannot be loaded \([^\n]*$"):
         run[0].load_model()
 
 
