@@ -177,6 +177,7 @@ def _parsed(folder: Location) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
         labels = manifest.label_map
+        manifest.annotation.label_map_of_files(labels)  # checks that they fit together
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"'{folder}' holds no prepared dataset (no {MANIFEST}): run {command_line('prepare')}, or set data.records"

@@ -1,9 +1,11 @@
 """What a volume must have to be segmented by a run's model, and what comes out: `data.json` in the run's folder."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kseg.console.text import counted
 from kseg.recipe.types import Hash, Spacing
 from kseg.runs.seen_scans import SeenScans
 from kseg.volumes.annotated_slices import Annotation
@@ -82,6 +84,18 @@ class DataDescription(BaseModel):
     """Whose scans the run knows by the one that it started from; empty where it started from none."""
     seen: SeenScans | None = None
     """What the scans were like; None where a run of an earlier version does not say."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "DataDescription":
+        """What there is one of for each channel, there are as many of; label values are those of one label map."""
+        channels = len(self.channels)
+        if self.scales and len(self.scales) != channels:
+            raise ValueError(f"scales: {counted(len(self.scales), 'scale')} for {counted(channels, 'channel')}")
+        if self.seen and len(self.seen.intensities) != channels:
+            seen = counted(len(self.seen.intensities), "list")
+            raise ValueError(f"seen.intensities: {seen} for {counted(channels, 'channel')}")
+        self.annotation.label_map_of_files(replace(self.label_map, ignore=self.ignore))
+        return self
 
     @property
     def label_map(self) -> LabelMap:

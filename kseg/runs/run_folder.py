@@ -201,13 +201,11 @@ class RunFolder:
             InputError: the file is missing, or not one that training wrote.
         """
         try:
-            description = DataDescription.model_validate_json(self.data_description.read_bytes())
-            description.label_map  # noqa: B018 - checks the labels
+            return DataDescription.model_validate_json(self.data_description.read_bytes())
         except FileNotFoundError:
             raise unusable(self.data_description) from None
         except ValidationError as error:
             raise unusable(self.data_description, first_invalid(error)) from None
-        return description
 
     def load_model(self) -> "Segmenter":
         """Load the kept model in Keras' safe mode, in float32, and check it against the description.

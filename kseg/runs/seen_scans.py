@@ -1,10 +1,10 @@
 """What the scans were like that a run has seen in training, and in what a new scan is unlike them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat
 
 from kseg.records.plan_warnings import RANGES_DIFFER
 from kseg.volumes.intensity_normalisation import HIGH, LOW
@@ -31,7 +31,7 @@ class SeenScans(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     spacing_mm: tuple[Spacing, Spacing] | tuple[()] = ()
-    intensities: tuple[tuple[Range, ...], ...]
+    intensities: tuple[Annotated[tuple[Range, ...], Field(min_length=1)], ...]
 
     @classmethod
     def of_manifest(cls, manifest: "Manifest") -> "SeenScans":

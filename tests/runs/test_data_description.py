@@ -1,14 +1,18 @@
 """A run knows whose scans it learned from, and tells a dataset's split that is another."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from made_plans import fingerprint
 from pydantic import ValidationError
 
+from kseg.console.errors import InputError
 from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.plan import make_plan
 from kseg.runs.data_description import DataDescription, LearnedFrom
+from kseg.runs.run_folder import RunFolder
 
 SPLIT = {"a": "train", "b": "train", "c": "val", "d": "test"}
 DESCRIPTION = DataDescription(channels=("MRI",), labels={"background": 0, "muscle": 100})
@@ -55,6 +59,38 @@ def test_it_comes_back_from_json() -> None:
     assert DataDescription.model_validate_json(text) == OF_SPLIT
     with pytest.raises(ValidationError):
         DataDescription.model_validate_json(text.replace('"train"', '"trains"'))
+
+
+CT = {"kind": "ct", "statistics": [-900.0, 1200.0, 40.0, 300.0]}
+RANGE = [0.0, 200.0]
+MISFITS = {
+    "two scales": ({"scales": [CT, CT]}, "scales: 2 scales for 1 channel"),
+    "a scale of two channels": ({"channels": ["CT", "PET"], "scales": [CT]}, "scales: 1 scale for 2 channels"),
+    "ranges of no channel": ({"seen": {"intensities": []}}, "seen.intensities: 0 lists for 1 channel"),
+    "ranges of two": ({"seen": {"intensities": [[RANGE], [RANGE]]}}, "seen.intensities: 2 lists for 1 channel"),
+    "ranges of no scan": ({"seen": {"intensities": [[]]}}, "seen.intensities.0: "),
+    "spacing along two axes": ({"spacing_mm": [1.0, 1.0]}, "spacing_mm: it must have three numbers"),
+    "one class": ({"labels": {"background": 0}}, "a label map holds 2 to"),
+    "a region of nothing": ({"regions": [{"name": "a", "labels": [], "writes": "muscle"}]}, "names no label"),
+    "an ignored class": ({"ignore": 100}, "the label value 100 stands twice"),
+    "an empty slice of a class": ({"annotation": {"across": "z", "empty_value": 100}}, "is the value of 'muscle'"),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_what_does_not_fit_its_channels_or_labels_is_refused_when_it_is_read(what: str, tmp_path: Path) -> None:
+    change, message = MISFITS[what]
+    folder = RunFolder(tmp_path)
+    folder.data_description.write_text(json.dumps(DESCRIPTION.model_dump(mode="json") | change))
+    with pytest.raises(InputError, match=rf"^'[^\n]*data\.json' is damaged \([^\n]*{re.escape(message)}[^\n]*$"):
+        folder.load_data_description()
+
+
+def test_as_many_scales_and_ranges_as_channels_are_read(tmp_path: Path) -> None:
+    fitting = {"channels": ["CT", "PET"], "scales": [CT, {}], "seen": {"intensities": [[RANGE], [RANGE, RANGE]]}}
+    folder = RunFolder(tmp_path)
+    folder.data_description.write_text(json.dumps(DESCRIPTION.model_dump(mode="json") | fitting))
+    assert len(folder.load_data_description().scales) == 2
 
 
 def test_the_same_split_is_no_change() -> None:
