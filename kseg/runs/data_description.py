@@ -43,8 +43,11 @@ class LearnedFrom(BaseModel):
         return LearnedFrom(train=train, val=tuple(sorted({*self.val, *before.val})), cases=cases)
 
     def same_scans(self, cases: "Sequence[CaseEntry]", split: str) -> set[str]:
-        """Return subjects of whose scans some were learned from; in "val" those that validated may validate again."""
-        scans, fair = {*self.cases.values()}, {*self.val} if split == "val" else set[str]()
+        """Return subjects of whose scans some were learned from; in "val" those that only validated may do so again.
+
+        Of runs that start from each other, one may have trained on whom another validated on.
+        """
+        scans, fair = {*self.cases.values()}, {*self.val} - {*self.train} if split == "val" else set[str]()
         return {case.subject for case in cases if case.origin_hash in scans and case.subject not in fair}
 
     def same_names(self, cases: "Sequence[CaseEntry]", split: str) -> set[str]:

@@ -152,3 +152,16 @@ def test_who_chose_the_model_is_known_of_folds_of_earlier_versions_too() -> None
     assert OF_SPLIT.chosen_by == ("c",)
     assert DESCRIPTION.model_copy(update={"val_subjects": ("a",)}).chosen_by == ("a",)
     assert OF_SPLIT.of_scans == DESCRIPTION
+
+
+def test_who_only_validated_may_validate_again_and_who_trained_an_earlier_run_may_not() -> None:
+    first = LearnedFrom.of_split(split_manifest(a="train", b="train", c="val"))
+    cases = split_manifest(a="val", b="train", c="val").of_split("val")
+    cases = [case.model_copy(update={"origin_hash": case.subject * 64}) for case in cases]
+    hashes = {case.case: case.origin_hash for case in cases}
+    first = first.model_copy(update={"cases": hashes})
+    assert first.same_scans(cases, "val") == {"a"}
+    assert first.same_scans(cases, "test") == {"a", "c"}
+    second = LearnedFrom(train=("b",), val=("a", "c"), cases=hashes)
+    assert second.same_scans(cases, "val") == set()
+    assert second.joined(first).same_scans(cases, "val") == {"a"}
