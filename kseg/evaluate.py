@@ -124,6 +124,7 @@ def _score_and_draw(
     from kseg.inference.expected_dice import load_expected_dice
     from kseg.inference.postprocessing_choice import try_operations
     from kseg.inference.segment_volumes import brought_back
+    from kseg.inference.uncertainty import agreement_of_mask
     from kseg.viewer.scene_of_run import open_scored
     from kseg.volumes.volume_stream import stream_of_volume
 
@@ -137,7 +138,7 @@ def _score_and_draw(
         tolerance_mm = tolerance_of(asked_mm, truth.spacing_mm)
         names, regions = label_map.structure_names, structures.regions
         scored = score_case(truth.array, own, truth.affine, names, tolerance_mm, regions)
-        scored = with_expected(scored, agreement, expected_dice)
+        scored = with_expected(scored, agreement_of_mask(own, structures.members, agreement), expected_dice)
         found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
         if not any(score.partly_labelled for score in scored):
             found.measures += case_measures(case, own, label_map, trained.folder.mask(split, case.case).name)

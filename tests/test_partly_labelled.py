@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -12,9 +13,11 @@ from recipes import recipe_text
 
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
-from kseg.records.manifest import load_manifest
-from kseg.records.prepared_case import read_cases
+from kseg.inference import segment_volumes
+from kseg.records.manifest import Manifest, load_manifest
+from kseg.records.prepared_case import PreparedCase, read_cases
 from kseg.runs.run_folder import RunFolder
+from kseg.runs.trained_run import TrainedRun
 
 LABELS = {"background": 0, "soleus": 100, "gastrocnemius_medialis": 150, "gastrocnemius_lateralis": 200}
 IGNORE = 255
@@ -111,6 +114,23 @@ def test_a_run_learns_from_and_is_scored_on_what_is_labelled(capsys: pytest.Capt
     predict.main(["annotated", "leg/images", "--out", "masks"])
     for mask in Path("masks").rglob("*.nii.gz"):
         assert set(np.unique(np.asarray(nib.load(mask).dataobj)).tolist()) <= set(LABELS.values())
+
+
+def test_an_empty_mask_of_a_case_labelled_in_part_has_no_agreement(monkeypatch: pytest.MonkeyPatch) -> None:
+    train.main(["annotated.toml", "name=empty"])
+
+    def all_background(
+        _run: TrainedRun, records: Path, manifest: Manifest, split: str, _chosen: object
+    ) -> Iterator[tuple[PreparedCase, np.ndarray, list[float | None]]]:
+        for case in read_cases(records, manifest, split):
+            yield case, np.zeros(case.labels.shape, np.uint8), [0.9] * (len(LABELS) - 1)
+
+    monkeypatch.setattr(segment_volumes, "segment_cases", all_background)
+    evaluate.main(["empty"])
+    scores = json.loads(Path("saved_models/empty/evaluation/test.json").read_text(encoding="utf-8"))
+    (rows,) = scores["cases"].values()
+    assert [row["agreement"] for row in rows] == [None] * (len(LABELS) - 1)
+    assert all(row["partly_labelled"] for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,9 @@ def with_expected(
 
     Args:
         scores: of the case.
-        agreement: of each class, where an opinion has it.
+        agreement: of each class, where the mask has it (`kseg.inference.uncertainty.agreement_of_mask`).
         expected: what validation cases say; None where nothing is known.
     """
-    # What some opinion has and the mask does not is not in it.
-    agreement = [None if score.prediction_ml == 0 else value for score, value in zip(scores, agreement, strict=True)]
     expectations = expected.expectations(agreement) if expected else {}
     joined = []
     for score, value in zip(scores, agreement, strict=True):

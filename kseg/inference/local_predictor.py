@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.inference.load_network import LoadNetwork, load_keras
 from kseg.inference.predictor import Progress, Segmentation
@@ -64,26 +62,17 @@ class LocalPredictor:
     def segment(self, scan: VolumeStream, name: str, progress: Progress, with_entropy: bool = False) -> Segmentation:
         """Segment a scan, window by window; see `Predictor`."""
         from kseg.inference.segment_volumes import segment_scan, uncertainty_of
+        from kseg.inference.uncertainty import agreement_of_mask
 
         description = self._trained.description
         label_map = description.label_map
         check_channels(scan, f"'{name}'", "the model takes", self.channels, self.channel_names)
         uncertainty = uncertainty_of(label_map, with_entropy)
         indices = segment_scan(scan, name, self._segment, description.spacing_mm, progress, uncertainty)
-        there = _classes_in(indices)
-        # What some opinion has and the mask does not is not in it.
-        agreement = [
-            value if there.intersection(members) else None
-            for members, value in zip(label_map.structures.members, uncertainty.agreement(), strict=True)
-        ]
+        agreement = agreement_of_mask(indices, label_map.structures.members, uncertainty.agreement())
         return Segmentation(
             label_map.to_values(indices),
             agreement=dict(zip(label_map.structure_names, agreement, strict=True)),
             expected=self._expected.expectations(agreement) if self._expected else {},
             entropy=uncertainty.entropy,
         )
-
-
-def _classes_in(indices: np.ndarray) -> set[int]:
-    """The class indices that a label map `(x, y, z)` has; plane by plane, because sorting takes memory."""
-    return {index for plane in indices for index in np.unique(plane).tolist()}

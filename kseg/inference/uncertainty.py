@@ -19,6 +19,7 @@ import numpy as np
 from kseg.inference.ensemble import Opinions
 from kseg.inference.windows import Start
 from kseg.volumes.geometry import Box
+from kseg.volumes.regions import Members
 
 PERCENT = 100
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
@@ -107,6 +108,19 @@ class Uncertainty:
             min(2 * float(common) / float(size), 1.0) if mask > 0 else None
             for common, size, mask in zip(self._common, self._sizes, self._masks, strict=True)
         ]
+
+
+def agreement_of_mask(indices: np.ndarray, members: Members, agreement: Sequence[float | None]) -> list[float | None]:
+    """Return the agreement on each structure; None also where some opinion has it, but the mask does not.
+
+    Args:
+        indices: the mask, class indices `(x, y, z)`, all of it.
+        members: the classes of each structure.
+        agreement: of each structure (`Uncertainty.agreement`).
+    """
+    # plane by plane, because sorting takes memory
+    there = {index for plane in indices for index in np.unique(plane).tolist()}
+    return [value if there.intersection(own) else None for own, value in zip(members, agreement, strict=True)]
 
 
 def _surprise(probabilities: np.ndarray) -> np.ndarray:

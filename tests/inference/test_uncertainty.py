@@ -8,7 +8,7 @@ import pytest
 
 from kseg.inference import sliding_window
 from kseg.inference.ensemble import Predict, ensemble_of
-from kseg.inference.uncertainty import Uncertainty
+from kseg.inference.uncertainty import Uncertainty, agreement_of_mask
 from kseg.volumes.regions import Structures
 
 PATCH = (8, 8, 8)
@@ -116,3 +116,10 @@ def test_no_entropy_is_kept_where_nobody_asked() -> None:
     uncertainty = Uncertainty(3)
     segment(opinion(2), np.zeros((8, 8, 8, 1)), buffer_bytes=10**9, uncertainty=uncertainty)
     assert uncertainty.entropy is None
+
+
+def test_what_the_mask_lacks_has_no_agreement() -> None:
+    mask = np.zeros((3, 3, 3), np.uint8)
+    mask[1, 2, 0] = 2
+    assert agreement_of_mask(mask, ((1,), (2,), (3,)), [0.9, 0.8, None]) == [None, 0.8, None]
+    assert agreement_of_mask(mask, ((1, 2), (1, 3)), [0.9, 0.8]) == [0.9, None]
