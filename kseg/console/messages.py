@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -10,10 +11,15 @@ from kseg.console.errors import InputError
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
+ONE_LINE = threading.RLock()
+"""Held while a line is written: Python writes a line and its end one by one, and another thread's may come between."""
+
 
 def print_json(report: dict[str, Any]) -> None:
     """Print `report` as one line of strict JSON on standard output."""
-    print(json.dumps(report, allow_nan=False), flush=True)
+    line = json.dumps(report, allow_nan=False)
+    with ONE_LINE:
+        print(line, flush=True)
 
 
 def say(message: str) -> None:
@@ -21,7 +27,9 @@ def say(message: str) -> None:
 
     It is one line whatever names are in it: what would end it, or steer a terminal, is shown as Python writes it.
     """
-    print(CONTROL.sub(lambda found: repr(found[0])[1:-1], message), file=sys.stderr, flush=True)
+    line = CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+    with ONE_LINE:
+        print(line, file=sys.stderr, flush=True)
 
 
 def refuse(faults: Sequence[str], summary: str) -> NoReturn:

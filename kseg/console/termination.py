@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kseg.console.messages import print_json, say
+from kseg.console.messages import ONE_LINE, print_json, say
 
 
 @contextmanager
@@ -83,5 +83,6 @@ class Termination:
                     self._leave(self.parting_words)
 
     def _leave(self, words: str) -> None:
-        self.tell(words)
-        os._exit(0)  # the main thread may be busy for minutes; what it writes appears whole or not at all
+        with ONE_LINE:  # for good: nothing is said after the last words
+            self.tell(words)
+            os._exit(0)  # the main thread may be busy for minutes; what it writes appears whole or not at all
