@@ -34,6 +34,12 @@ def zip_of(parts: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> byte
     return buffer.getvalue()
 
 
+def parts_of(path: Path) -> dict[str, bytes]:
+    """Return what a zip holds, by name."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def with_marked_parts(archive: bytes, place: int, value: int) -> bytes:
     """Return a zip whose parts all have `value` at a place: `FLAGS` or `METHOD`."""
     changed = bytearray(archive)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.inference.load_network import LoadNetwork, load_keras
@@ -35,7 +34,7 @@ class LocalPredictor:
         self.channels = len(description.channels)
         self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
         self.seen = description.seen
-        self.labels_in_files = (replace(description.label_map, ignore=description.ignore), description.annotation)
+        self.labels_in_files = (description.labels_of_files, description.annotation)
         self.structures = description.label_map.structure_values
         self.codes = self._trained.recipe.data.codes
 

@@ -97,13 +97,18 @@ class DataDescription(BaseModel):
         if self.seen and len(self.seen.intensities) != channels:
             seen = counted(len(self.seen.intensities), "list")
             raise ValueError(f"seen.intensities: {seen} for {counted(channels, 'channel')}")
-        self.annotation.label_map_of_files(replace(self.label_map, ignore=self.ignore))
+        self.annotation.label_map_of_files(self.labels_of_files)
         return self
 
     @property
     def label_map(self) -> LabelMap:
         """Names and original values of the classes, background first, and the regions."""
         return LabelMap(tuple(self.labels), tuple(self.labels.values()), regions=self.regions)
+
+    @property
+    def labels_of_files(self) -> LabelMap:
+        """The same with the value of voxels that nobody labelled, as label files have it."""
+        return replace(self.label_map, ignore=self.ignore)
 
     @property
     def of_scans(self) -> "DataDescription":

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from damage import damaged_zips, with_misplaced_table
+from damage import damaged_zips, parts_of, with_misplaced_table
 
 from kseg.console.errors import InputError
 from kseg.runs.owned_files import FOLDS, RUN
@@ -82,8 +82,7 @@ def test_it_becomes_a_run_where_there_is_none_of_its_name(package: Path, monkeyp
 
 def rewritten(package: Path, change: Callable[[dict[str, bytes]], None], **options: int) -> Path:
     """The package with other members; checksums and sizes are made anew, unless the change made the table."""
-    with zipfile.ZipFile(package) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
+    members = parts_of(package)
     before = members[CONTENTS]
     change(members)
     if members.get(CONTENTS) == before:

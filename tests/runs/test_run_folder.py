@@ -1,14 +1,13 @@
 """A run's folder: opened by name or path, and every way in which it is not whole told in one line."""
 
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from damage import damaged_zips, flipped, zip_of
+from damage import damaged_zips, flipped, parts_of, zip_of
 from descriptions import MUSCLE
 
 from kseg.console.errors import InputError
@@ -139,13 +138,10 @@ def test_code_in_a_model_is_not_run(run: tuple[RunFolder, Segmenter]) -> None:
 
 def test_a_segmenter_without_a_network_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
     path = run[0].model
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts = parts_of(path)
     config = json.loads(parts["config.json"])
     config["config"]["network"] = None
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, value in (parts | {"config.json": json.dumps(config).encode()}).items():
-            archive.writestr(name, value)
+    path.write_bytes(zip_of(parts | {"config.json": json.dumps(config).encode()}))
     with pytest.raises(InputError, match=r"model\.keras' cannot be loaded"):
         run[0].load_model()
 
@@ -170,17 +166,14 @@ def test_damage_anywhere_in_a_model_is_told_in_one_line(run: tuple[RunFolder, Se
 
 @pytest.mark.parametrize("damage", damaged_zips({"config.json": b"{}" * 50}))
 def test_a_model_that_is_no_sound_zip_is_told_in_one_line(damage: str, run: tuple[RunFolder, Segmenter]) -> None:
-    with zipfile.ZipFile(run[0].model) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    run[0].model.write_bytes(damaged_zips(parts)[damage])
+    run[0].model.write_bytes(damaged_zips(parts_of(run[0].model))[damage])
     with pytest.raises(InputError, match=r"^model '[^\n]*model\.keras' cannot be loaded \([^\n]*$"):
         run[0].load_model()
 
 
 def test_weights_that_are_damaged_under_a_right_checksum_are_told_in_one_line(run: tuple[RunFolder, Segmenter]) -> None:
     path = run[0].model
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts = parts_of(path)
     damaged = parts["model.weights.h5"].replace(b"TREE", b"EERT").replace(b"SNOD", b"DONS")
     path.write_bytes(zip_of(parts | {"model.weights.h5": damaged}))
     with pytest.raises(InputError, match=r"^model '[^\n]* cannot be loaded \([^\n]*$"):
@@ -193,13 +186,10 @@ def test_a_model_with_a_foreign_part_is_told_in_one_line(
     part: str, content: bytes | None, run: tuple[RunFolder, Segmenter]
 ) -> None:
     path = run[0].model
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts = parts_of(path)
     parts.pop(part)
     if content is not None:
         parts[part] = content
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, value in parts.items():
-            archive.writestr(name, value)
+    path.write_bytes(zip_of(parts))
     with pytest.raises(InputError, match=r"^model '[^\n]*$"):
         run[0].load_model()
