@@ -8,7 +8,7 @@ from keras import KerasTensor
 
 import kseg.nn.layers  # registers, as the next does, what a saved network is made of
 import kseg.nn.size_layers  # noqa: F401
-from kseg.nn.deep_supervision import supervised_loss, supervised_network
+from kseg.nn.deep_supervision import strides_of, supervised_loss, supervised_network
 from kseg.nn.metrics import SegmentationScores
 from kseg.nn.networks import with_options
 from kseg.nn.replicas import for_keras_to_reduce, replica_count
@@ -58,6 +58,7 @@ class Segmenter(keras.Model):
         super().__init__(**kwargs)
         self.network = network
         self.supervised = supervised_network(network) if deep_supervision else None
+        self.strides = strides_of(network) if deep_supervision else ((1, 1, 1),)
         self.segmentation_loss = loss
         self.class_names = tuple(class_names)
         self.scores = SegmentationScores(self.class_names, loss.partly_labelled, loss.regions)
@@ -83,7 +84,9 @@ class Segmenter(keras.Model):
     ) -> KerasTensor:
         """Return this replica's share of the loss; the shares add up to the loss of the global batch."""
         loss = self.segmentation_loss
-        return supervised_loss(loss, y, _levels(y_pred), loss.partly_labelled, loss.regions) / replica_count()
+        levels = _levels(y_pred)
+        strides = self.strides[: len(levels)]  # the finest alone where it is not trained
+        return supervised_loss(loss, y, levels, strides, loss.partly_labelled, loss.regions) / replica_count()
 
     def train_step(self, *args: Any) -> Any:
         """Make Keras' training step."""

@@ -122,7 +122,7 @@ def test_lower_levels_ask_for_regions_too(overlapping):
     assert finest.shape[-1] == lower.shape[-1] == 3
     assert np.ptp(ops.convert_to_numpy(lower).sum(axis=-1)) > 1e-3  # no softmax
     partly = np.where(np.arange(5)[:, None, None] % 2 == 0, labels, NOBODY)
-    found = lower_resolution(partly, np.zeros((2, 3, 2, 2, 3)), partly_labelled=True, regions=REGIONS)
+    found = lower_resolution(partly, np.zeros((2, 3, 2, 2, 3)), (2, 2, 2), partly_labelled=True, regions=REGIONS)
     found = ops.convert_to_numpy(found)
     assert (found < NOBODY).all()
     np.testing.assert_array_equal(found[:, :2, 0, 0], partly[:, [0, 2], 1, 1])  # the middle of a block is unlabelled
