@@ -11,19 +11,23 @@ WORST_NAMED = 3
 
 
 def how_good(foreground: Mapping[str, Statistic], scores: Mapping[str, Sequence[ClassScore]]) -> str:
-    """Return the mean Dice with its range over cases, the mean HD95, and how far volumes are off."""
+    """Return the mean Dice with its range over cases, the mean HD95, and how far volumes are off; of how many cases."""
     found = [dice for dice in map(mean_dice, scores.values()) if dice is not None]
     if not found:
         return f"None of {counted(len(scores), 'case')} could be scored: neither truth nor prediction has a structure."
-    said = f"The mean Dice of {counted(len(scores), 'case')} is {foreground['dice'].mean:.3f}"
+    said = f"The mean Dice of {counted(len(found), 'case')} is {foreground['dice'].mean:.3f}"
     if len(found) > 1:
         said += f", by case from {min(found):.3f} to {max(found):.3f}"
+    of_whole = []
     if "hd95_mm" in foreground:
-        said += f"; HD95 is {foreground['hd95_mm'].mean:.1f} mm"
+        of_whole.append(f"HD95 is {foreground['hd95_mm'].mean:.1f} mm")
     if "absolute_volume_error_percent" in foreground:
         signed, absolute = (foreground[f"{kind}volume_error_percent"].mean for kind in ("", "absolute_"))
-        said += f"; volumes are off by {absolute:.1f} %, on average {_too(signed)}"
-    return f"{said}."
+        of_whole.append(f"volumes are off by {absolute:.1f} %, on average {_too(signed)}")
+    whole = sum(not any(score.partly_labelled for score in of_case) for of_case in scores.values())
+    if of_whole and whole < len(scores):
+        of_whole[0] = f"of {counted(whole, 'case')} labelled as a whole {of_whole[0]}"
+    return f"{'; '.join([said, *of_whole])}."
 
 
 def where_it_fails(classes: Mapping[str, Mapping[str, Statistic]], scores: Mapping[str, Sequence[ClassScore]]) -> str:

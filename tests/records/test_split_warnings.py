@@ -55,6 +55,16 @@ def test_cases_of_one_subject_are_one(manifest: Callable[..., Manifest]) -> None
     assert said(found.model_copy(update={"cases": same})).startswith("2 cases of one subject, who validates: ")
 
 
+def test_a_class_that_only_validates_is_told_of(manifest: Callable[..., Manifest]) -> None:
+    found = manifest(3, 2, 0)
+    voxels = {"train": (900, 0), "val": (900, 1)}
+    cases = tuple(case.model_copy(update={"class_voxels": voxels[case.split]}) for case in found.cases)
+    lacking = said(found.model_copy(update={"cases": cases}))
+    name = found.label_map.names[1]
+    assert lacking.startswith(f"'{name}' is in cases that validate and in none to train on")
+    assert lacking.endswith("kseg train my.toml --folds 5")
+
+
 def test_one_subject_alone_cannot_be_trained_on(manifest: Callable[..., Manifest]) -> None:
     assert said(manifest(1, 0, 0)).startswith("there is one subject to learn from, and a training needs another")
 

@@ -1,5 +1,7 @@
 """The sentences at the top of a report, each by hand."""
 
+from dataclasses import replace
+
 from kseg.evaluation.scores import ClassScore, summarise
 from kseg.report.glance import had_time, how_good, where_it_fails
 
@@ -16,6 +18,19 @@ def test_dice_distances_and_volumes_are_means_and_the_range_is_that_of_cases():
     assert how_good(summarise(scores).foreground, scores) == (
         "The mean Dice of 2 cases is 0.750, by case from 0.650 to 0.850; HD95 is 3.0 mm; volumes are off by 7.0 %, on "
         "average 3.0 % too large."
+    )
+
+
+def test_distances_and_volumes_are_those_of_cases_that_are_labelled_as_a_whole():
+    partly = replace(score("soleus", 0.6), partly_labelled=True)
+    scores = {
+        "a": [score("soleus", 0.8, hd95_mm=2.0, volume_error_percent=10.0)],
+        "b": [partly],
+        "c": [replace(partly, dice=None, recall=None)],
+    }
+    assert how_good(summarise(scores).foreground, scores) == (
+        "The mean Dice of 2 cases is 0.700, by case from 0.600 to 0.800; of 1 case labelled as a whole HD95 is 2.0 mm; "
+        "volumes are off by 10.0 %, on average 10.0 % too large."
     )
 
 
