@@ -63,7 +63,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     workers = start_workers()
     termination.listen_again()  # TensorFlow listens too where there are several workers
     open_file_system(records)
-    recipe, start = _as_before(recipe, manifest, arguments.resume)
+    recipe, start = _as_before(recipe, manifest, arguments.resume, arguments.folds is not None)
     complete = planned_recipe(recipe, manifest)
     least = 0 if arguments.resume else least_steps(recipe, complete)
     reports, stopped = [], None
@@ -160,7 +160,7 @@ def _check_target(recipe: Recipe, arguments: argparse.Namespace) -> None:
     check_spared(read, folder)
 
 
-def _as_before(recipe: Recipe, manifest: "Manifest", resume: bool) -> "tuple[Recipe, Start | None]":
+def _as_before(recipe: Recipe, manifest: "Manifest", resume: bool, in_folds: bool) -> "tuple[Recipe, Start | None]":
     """Return the recipe as the run began, where it is resumed, or as the run has it that it starts from; and that."""
     from kseg.runs.planned_recipe import as_begun
     from kseg.runs.run_folder import RunFolder
@@ -171,9 +171,9 @@ def _as_before(recipe: Recipe, manifest: "Manifest", resume: bool) -> "tuple[Rec
     start = open_start(recipe)
     if start is None:
         return recipe, None
-    for note in start_notes(start, manifest):
+    for note in start_notes(start, manifest, in_folds):
         say(f"note: {note}")
-    return following(recipe, start, len(manifest.channels)), start
+    return following(recipe, start, manifest.channels), start
 
 
 def _begun(folder: "RunFolder") -> "RunFolder | None":

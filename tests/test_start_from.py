@@ -1,16 +1,24 @@
 """Runs that start from a trained one: what they take over, what stays new, and what they say of it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from recipes import recipe_text
 
 from kseg import evaluate, prepare, train
 from kseg.console.errors import InputError
+from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.manifest import load_manifest
+from kseg.runs.data_description import LearnedFrom
 from kseg.runs.run_folder import RunFolder
+from kseg.runs.start_from import Start, following
+from kseg.training.start_run import compiled_model
+from kseg.training.start_weights import take_weights
+from kseg.volumes.intensity_normalisation import Scale
 
 FIRST = recipe_text(
     "first",
@@ -72,6 +80,83 @@ def test_what_fits_is_taken_and_said(capsys: pytest.CaptureFixture) -> None:
     assert RunFolder(Path("saved_models/one")).load_recipe().network.filters == (2, 3)
 
 
+def output_of(network: keras.Model) -> np.ndarray:
+    """Kernel and bias of a network's output, one row for each map."""
+    kernel, bias = network.get_layer("output").get_weights()
+    return np.concatenate([kernel.reshape(-1, kernel.shape[-1]), bias[np.newaxis]]).T
+
+
+def test_classes_in_another_order_are_put_into_this_one_and_others_are_new() -> None:
+    source = RunFolder(Path("saved_models/first"))
+    described, recipe = source.load_data_description(), source.load_recipe()
+    names, values = list(described.labels), list(described.labels.values())
+    before = output_of(source.load_model().network)
+    order = [0, 3, 1, 2]
+    reordered = described.model_copy(update={"labels": {names[index]: values[index] for index in order}})
+    model = compiled_model(recipe, reordered, False)
+    assert "output" in take_weights(model, reordered, source, "first")[0]
+    np.testing.assert_array_equal(output_of(model.network), before[order])
+    other = described.model_copy(update={"labels": dict(zip([*names[:3], "tibia"], values, strict=True))})
+    model = compiled_model(recipe, other, False)
+    drawn = output_of(model.network)
+    taken, told = take_weights(model, other, source, "first")
+    assert "output" not in taken
+    assert told.endswith("; new: output")
+    np.testing.assert_array_equal(output_of(model.network), drawn)
+
+
+def test_channels_in_another_order_are_put_into_this_one() -> None:
+    first = RunFolder(Path("saved_models/first"))
+    recipe, described = first.load_recipe(), first.load_data_description().model_copy(update={"scales": ()})
+    source = RunFolder(Path("saved_models/two"))
+    described = described.model_copy(update={"channels": ("CT", "PET"), "seen": None})
+    source.create(dump_recipe(recipe), described)
+    before = compiled_model(recipe, described, False)
+    before.save(source.model)
+    swapped = described.model_copy(update={"channels": ("PET", "CT")})
+    model = compiled_model(recipe, swapped, False)
+    take_weights(model, swapped, source, "two")
+    kernel, swapped_kernel = (one.network.get_layer("encoder_1").get_weights()[0] for one in (before, model))
+    np.testing.assert_array_equal(swapped_kernel, kernel[..., ::-1, :])
+    voxels = np.random.default_rng(0).normal(size=(1, 8, 8, 8, 2)).astype(np.float32)
+    np.testing.assert_allclose(model(voxels[..., ::-1]), before(voxels), atol=1e-6)
+
+
+CT = Scale(kind="ct", statistics=(-100, 300, 60, 40))
+
+
+@pytest.mark.parametrize(
+    ("channels", "normalisation", "scales"),
+    [
+        (("PET", "CT"), ("zscore", "ct"), (Scale(), CT)),
+        (("CT", "PET"), ("ct", "zscore"), (CT, Scale())),
+        (("MR", "CT"), None, None),
+        (("CT",), None, None),
+    ],
+)
+def test_channels_are_normalised_as_those_of_their_names_were(
+    channels: tuple[str, ...], normalisation: tuple[str, ...] | None, scales: tuple[Scale, ...] | None
+) -> None:
+    start = Start("two", load_recipe(None), ("CT", "PET"), (CT, Scale()), (), LearnedFrom())
+    assert following(load_recipe(None), start, channels).data.normalisation == normalisation
+    assert start.scales_of(channels) == scales
+    own = following(load_recipe(None, ["data.normalisation=['log', 'log']"]), start, channels)
+    assert own.data.normalisation == ("log", "log")
+
+
+def test_own_filters_take_what_the_other_run_says_of_each_level_where_it_fits() -> None:
+    by_level = ["network.pooling=[[2, 2, 1], [2, 2, 2], [2, 2, 2]]", "network.dilation_rates=[[1, 2], [1], [1]]"]
+    before = load_recipe(None, ["network.filters=[4, 8, 8]", *by_level])
+    start = Start("deep", before, ("US",), (), (), LearnedFrom())
+    fewer = following(load_recipe(None, ["network.filters=[8, 16]"]), start, ("US",)).network
+    assert fewer.overrides() == {"filters": (8, 16)}
+    as_many = following(load_recipe(None, ["network.filters=[8, 16, 32]"]), start, ("US",)).network
+    assert as_many.overrides() == before.network.overrides() | {"filters": (8, 16, 32)}
+    flat = load_recipe(None, ["network.filters=[4, 8, 8]", "network.dilation_rates=[1, 2]"])
+    kept = following(load_recipe(None, ["network.filters=[8, 16]"]), replace(start, recipe=flat), ("US",)).network
+    assert kept.overrides() == {"filters": (8, 16), "dilation_rates": (1, 2)}
+
+
 def test_what_is_not_frozen_learns() -> None:
     train.main([*SECOND, "train.frozen=['encoder']"])
     train.main([*SECOND, "name=all"])
@@ -115,6 +200,16 @@ def test_scans_that_trained_the_run_that_is_started_from_are_not_scored_as_unsee
     assert "who are to test here" in capsys.readouterr().err
     with pytest.raises(InputError, match="started from one that learned from scans of subject"):
         evaluate.main(["leaky"])
+
+
+def test_in_folds_all_validate_and_those_who_trained_are_told_of(capsys: pytest.CaptureFixture) -> None:
+    wrong = "train.frozen=['stem']"  # told after what is known of the run
+    for words, are_told in (([], False), (["--folds", "2"], True)):
+        with pytest.raises(InputError, match="this network has no 'stem'"):
+            train.main([*SECOND, wrong, *words])
+        said = " ".join(capsys.readouterr().err.split())
+        trained = sorted({case.subject for case in load_manifest(Path("tfrecords/one")).of_split("train")})
+        assert (f"who are to validate here: {', '.join(trained)};" in said) == are_told
 
 
 def test_other_subjects_of_the_same_names_are_told_of(capsys: pytest.CaptureFixture) -> None:

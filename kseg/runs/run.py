@@ -53,11 +53,12 @@ def describe_data(recipe: Recipe, manifest: Manifest, start: Start | None = None
     Args:
         recipe: `planned_recipe`'s.
         manifest: of the dataset.
-        start: the run that it starts from, whose scales it keeps where the channels are normalised alike.
+        start: the run that it starts from, whose scales it keeps where the same channels are normalised alike.
     """
     scales = scales_of(recipe.data.normalisation or (), manifest.plan)
-    if start and [scale.kind for scale in start.scales] == [scale.kind for scale in scales]:
-        scales = start.scales
+    of_start = start.scales_of(manifest.channels) if start else None
+    if of_start and [scale.kind for scale in of_start] == [scale.kind for scale in scales]:
+        scales = of_start
     return DataDescription(
         channels=manifest.channels,
         labels=manifest.labels,

@@ -4,12 +4,13 @@ Weights mean something to the network, the voxels and the intensities that they 
 says nothing, network, spacing and normalisation are the other run's, too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kseg.console.messages import say
 from kseg.console.text import some_of
-from kseg.recipe.sections import Recipe
+from kseg.recipe.sections import Network, Recipe
 from kseg.recipe.types import Section, Spacing
 from kseg.records.manifest import Manifest
 from kseg.runs.data_description import LearnedFrom
@@ -24,15 +25,22 @@ MAX_NAMED = 5
 class Start:
     """A run that another starts from.
 
-    `run` is its name; `recipe` its recipe; `scales` are those of its channels; `spacing_mm` is that to which its scans
-    were resampled; `learned_from` says whose scans it knows, by what it started from itself, too.
+    `run` is its name; `recipe` its recipe; `channels` are the names of its channels, `scales` how each is normalised;
+    `spacing_mm` is that to which its scans were resampled; `learned_from` says whose scans it knows, by what it started
+    from itself, too.
     """
 
     run: str
     recipe: Recipe
+    channels: tuple[str, ...]
     scales: tuple[Scale, ...]
     spacing_mm: Spacing
     learned_from: LearnedFrom
+
+    def scales_of(self, channels: Sequence[str]) -> tuple[Scale, ...] | None:
+        """Return how it normalises these channels, whatever their order; None where they are not its own."""
+        order = order_of(channels, self.channels)
+        return tuple((self.scales or (Scale(),) * len(channels))[index] for index in order) if order else None
 
 
 def open_start(recipe: Recipe) -> Start | None:
@@ -46,7 +54,8 @@ def open_start(recipe: Recipe) -> Start | None:
     folder = open_run(recipe.train.start_from)
     description = folder.load_data_description()
     known = description.learned_from.joined(description.learned_before)
-    return Start(recipe.train.start_from, folder.load_recipe(), description.scales, description.spacing_mm, known)
+    own = (description.channels, description.scales, description.spacing_mm)
+    return Start(recipe.train.start_from, folder.load_recipe(), *own, known)
 
 
 def files_of_start(recipe: Recipe) -> list[Path]:
@@ -66,30 +75,51 @@ def start_of_begun(folder: RunFolder) -> Start | None:
     recipe, description = folder.load_recipe(), folder.load_data_description()
     if not recipe.train.start_from:
         return None
-    scales, spacing_mm = description.scales, description.spacing_mm
-    return Start(recipe.train.start_from, recipe, scales, spacing_mm, description.learned_before)
+    own = (description.channels, description.scales, description.spacing_mm)
+    return Start(recipe.train.start_from, recipe, *own, description.learned_before)
 
 
-def following(recipe: Recipe, start: Start, channels: int) -> Recipe:
-    """Return the recipe with the network and the normalisation of `start`, but for what it gives itself.
+def order_of(names: Sequence[str], among: Sequence[str]) -> list[int] | None:
+    """Return where each of some names stands among others; None where these are not the same names."""
+    return [among.index(name) for name in names] if sorted(names) == sorted(among) else None
+
+
+def following(recipe: Recipe, start: Start, channels: Sequence[str]) -> Recipe:
+    """Return the recipe with the network of `start` and, where its channels are the same, their normalisation.
+
+    What the recipe gives itself stays.
 
     Args:
         recipe: as the user wrote it.
         start: the run that it starts from.
-        channels: of the dataset that is to be learned.
+        channels: names of the channels of the dataset that is to be learned.
     """
     update, taken = dict[str, Section](), list[str]()
     own, before = recipe.network.model_fields_set, start.recipe.network
     if "preset" not in own or recipe.network.preset == before.preset:
-        update["network"] = before.model_copy(update={key: getattr(recipe.network, key) for key in own})
+        given = {key: getattr(recipe.network, key) for key in own}
+        update["network"] = before.model_copy(update={**_of_other_levels(recipe.network, before), **given})
         taken.append(f"network {before.preset}{f' but for {some_of(sorted(own), MAX_NAMED)}' if own else ''}")
-    normalisation = start.recipe.data.normalisation
-    if recipe.data.normalisation is None and normalisation and len(normalisation) == channels:
+    scales = start.scales_of(channels)
+    if recipe.data.normalisation is None and scales:
+        normalisation = tuple(scale.kind for scale in scales)
         update["data"] = recipe.data.model_copy(update={"normalisation": normalisation})
         taken.append(f"normalisation {', '.join(normalisation)}")
     if taken:
         say(f"as in run '{start.run}': {'; '.join(taken)}")
     return recipe.model_copy(update=update)
+
+
+def _of_other_levels(network: Network, before: Network) -> dict[str, None]:
+    """Keys of a network that say something of each level, and do not fit the filters of another: the preset's do."""
+    if not network.filters:
+        return {}
+    by_level = {"pooling": before.pooling, "dilation_rates": before.dilation_rates}
+    return {
+        key: None
+        for key, values in by_level.items()
+        if values and isinstance(values[0], tuple) and len(values) != len(network.filters)
+    }
 
 
 def with_spacing_of_start(recipe: Recipe) -> Recipe:
@@ -106,13 +136,27 @@ def with_spacing_of_start(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"spacing_mm": spacing_mm})})
 
 
-def start_notes(start: Start, manifest: Manifest) -> list[str]:
-    """Say what of a dataset is otherwise than the run's that a training starts from, and whom that run knows of it."""
+def start_notes(start: Start, manifest: Manifest, in_folds: bool = False) -> list[str]:
+    """Say what of a dataset is otherwise than the run's that a training starts from, and whom that run knows of it.
+
+    Args:
+        start: the run.
+        manifest: of the dataset.
+        in_folds: whether all but those to test on are to validate, each in a fold.
+    """
+    if in_folds:
+        manifest = manifest.with_validation({case.subject for case in manifest.cases})
     notes = []
     if tuple(start.spacing_mm) != tuple(manifest.spacing_mm):
         both = (manifest.spacing_mm, start.spacing_mm)
         own, other = (f"voxels of {list(mm)} mm" if mm else "each scan's own voxels" for mm in both)
         notes.append(f"the dataset has {own}, run '{start.run}' learned from {other}: its weights may be of less use")
+    if order_of(manifest.channels, start.channels) is None:
+        here, there = (", ".join(names) for names in (manifest.channels, start.channels))
+        notes.append(
+            f"the dataset has the channels {here}, run '{start.run}' learned from {there}: they are normalised as the "
+            "dataset's plan says, unless data.normalisation does"
+        )
     if not start.learned_from.train:
         notes.append(f"run '{start.run}' does not say whose scans it knows: none of them may validate or test")
     for split, judges in (("val", "validate"), ("test", "test")):

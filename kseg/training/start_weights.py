@@ -9,13 +9,20 @@ from kseg.console.text import counted
 from kseg.nn.segmenter import Segmenter
 from kseg.runs.data_description import DataDescription
 from kseg.runs.run_folder import RunFolder
+from kseg.runs.start_from import order_of
+from kseg.volumes.labels import LabelMap
+
+OUTPUT = "output"
+KERNEL_AXES = 5
+"""x, y, z, channels, filters."""
 
 
 def take_weights(model: Segmenter, description: DataDescription, source: RunFolder, run: str) -> tuple[list[str], str]:
     """Give a new model the weights of a trained run, layer by layer, where names and shapes are the same.
 
-    The others, such as those of an output for other classes, stay as they were drawn; so do learned penalties. An
-    output for regions means another thing than one for classes, even where it has as many maps.
+    The others, such as those of an output for other classes or regions, stay as they were drawn, even where they have
+    the same shape; so do learned penalties. Classes and channels that are the other run's in another order are put into
+    this one's.
 
     Args:
         model: that is to be trained.
@@ -29,17 +36,24 @@ def take_weights(model: Segmenter, description: DataDescription, source: RunFold
     Raises:
         InputError: the run's model is damaged, or no layer of it fits.
     """
+    before = source.load_data_description()
     theirs = {layer.name: _by_path(layer) for layer in source.load_model().network.layers}
-    if source.load_data_description().regions != description.regions:
-        theirs.pop("output", None)
+    maps = _order_of_maps(description.label_map, before.label_map)
+    if maps is None:
+        theirs.pop(OUTPUT, None)
+    channels = order_of(description.channels, before.channels)
+    layers = [layer for layer in model.network.layers if layer.weights]
     taken, new = list[str](), list[str]()
-    for layer in model.network.layers:
+    for layer in layers:
         own, other = _by_path(layer), theirs.get(layer.name, {})
-        if not own:
-            continue
         if {path: weight.shape for path, weight in own.items()} == {path: one.shape for path, one in other.items()}:
             for path, weight in own.items():
-                weight.assign(other[path])
+                value = keras.ops.convert_to_numpy(other[path])
+                if layer is layers[0] and channels and value.ndim == KERNEL_AXES:
+                    value = value[..., channels, :]
+                if layer.name == OUTPUT and maps:
+                    value = value[..., maps]
+                weight.assign(value)
             taken.append(layer.name)
         else:
             new.append(layer.name)
@@ -76,6 +90,14 @@ def freeze(model: Segmenter, parts: Sequence[str], taken: Collection[str]) -> No
             )
         for layer in layers:
             layer.trainable = False
+
+
+def _order_of_maps(own: LabelMap, other: LabelMap) -> list[int] | None:
+    """Return which map of another network's output each of this one's is; None where they mean other structures."""
+    if own.regions or other.regions:
+        return list(range(own.structures.num_maps)) if own.regions == other.regions else None
+    foreground = order_of(own.names[1:], other.names[1:])
+    return [0, *(1 + index for index in foreground)] if foreground else None
 
 
 def _by_path(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
