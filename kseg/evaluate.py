@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kseg.evaluation.measure_agreement import MeasureAgreement
     from kseg.evaluation.scores import ClassScore, Summary
+    from kseg.inference.expected_dice import ExpectedDice
     from kseg.inference.postprocessing_choice import PostProcessing, Trial
     from kseg.recipe.types import Spacing
     from kseg.records.manifest import Manifest
@@ -59,40 +60,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.evaluation.expected_scores import expected_and_true
     from kseg.evaluation.measure_agreement import measure_agreement
     from kseg.evaluation.scores import summarise
+    from kseg.inference.expected_dice import load_expected_dice
     from kseg.inference.postprocessing_choice import chosen_postprocessing
     from kseg.inference.segment_volumes import describe_segmentation, segment_cases
     from kseg.viewer.single_file import worst_cases_of
 
-    postprocessing = None if validating else chosen_postprocessing(trained)
+    known = None if choosing or (validating and not own_validation) else chosen_postprocessing(trained)
+    applied, expected_dice = None, None
     if not validating:
-        say(describe_segmentation(trained, postprocessing))
-    segmented = segment_cases(trained, records, manifest, arguments.split, postprocessing)
+        say(describe_segmentation(trained, known))
+        applied, expected_dice = known, load_expected_dice(trained, known)
+    segmented = segment_cases(trained, records, manifest, arguments.split, applied)
     shown = progress(segmented, f"evaluating {arguments.split}", cases)
     worst = worst_cases_of(trained, manifest) if arguments.view else None
-    found = _score_and_draw(shown, trained, arguments.split, choosing, worst)
+    trying = choosing or bool(own_validation and known and not known.is_empty)
+    found = _score_and_draw(shown, trained, arguments.split, expected_dice, trying, worst)
     summary, agreement = summarise(found.scores), measure_agreement(found.measures)
-    page = folder.view(arguments.split)
-    view = worst.write(page, f"{recipe.name}: worst {arguments.split} cases") if worst is not None else ""
+    view = _write_view(worst, trained, arguments.split) if worst is not None else ""
     _write(trained, arguments.split, found, summary, agreement)
     _tell(trained, arguments.split, found, summary)
     if view:
         say(view)
     if choosing:
-        postprocessing = _choose_postprocessing(trained, found.trials)
+        known = applied = _choose_postprocessing(trained, found.trials)
     if own_validation and (choosing or trained.has_split_of(manifest)):
-        _learn_expected_dice(trained, found, postprocessing)
+        _learn_expected_dice(trained, found, known)
     if compared := expected_and_true(found.scores):
         say(str(compared))
     if arguments.json:
-        report = {"run": str(folder.path), "split": arguments.split, "summary": asdict(summary)}
-        report |= {"measure_agreement": asdict(agreement)}
-        report |= {"postprocessing": postprocessing.operations if postprocessing else {}}
-        print_json(report | {"expected_dice": asdict(compared) if compared else None})
+        print_json(
+            {
+                "run": str(folder.path),
+                "split": arguments.split,
+                "summary": asdict(summary),
+                "measure_agreement": asdict(agreement),
+                "postprocessing": applied.operations if applied else {},
+                "expected_dice": asdict(compared) if compared else None,
+            }
+        )
 
 
 @dataclass
 class _Found:
-    """What the cases of a split have, by case; `trials` of those that choose the post-processing.
+    """What the cases of a split have, by case; `trials` of post-processing of those that validate.
 
     `measures` are rows of those that are labelled as a whole: of others nobody knows how large a structure is.
     """
@@ -108,12 +118,13 @@ def _score_and_draw(
     segmented: "Iterable[tuple[PreparedCase, np.ndarray, list[float | None]]]",
     trained: "TrainedRun",
     split: str,
-    choosing: bool,
+    expected_dice: "ExpectedDice | None",
+    trying: bool,
     worst: "WorstCases | None",
 ) -> _Found:
     """Score and measure every case of a split, as `segment_cases` yields them, on its scan's own grid; draw some.
 
-    Their masks are kept; `worst` is shown them, too.
+    Their masks are kept; `worst` is shown them, too. Where `trying`, operations of post-processing are tried on them.
     """
     from kseg.evaluation.case_measures import case_measures
     from kseg.evaluation.case_pictures import CasePictures
@@ -121,7 +132,6 @@ def _score_and_draw(
     from kseg.evaluation.kept_masks import keep_mask
     from kseg.evaluation.scores import score_case
     from kseg.evaluation.surface_tolerance import tolerance_of
-    from kseg.inference.expected_dice import load_expected_dice
     from kseg.inference.postprocessing_choice import try_operations
     from kseg.inference.segment_volumes import brought_back
     from kseg.inference.uncertainty import agreement_of_mask
@@ -130,7 +140,6 @@ def _score_and_draw(
 
     found, label_map = _Found(), trained.description.label_map
     structures = label_map.structures
-    expected_dice = None if split == "val" else load_expected_dice(trained)
     asked_mm = trained.recipe.evaluation.surface_tolerance_mm
     pictures = CasePictures(trained.folder, split, label_map.names[1:], trained.recipe.name)
     for case, prediction, agreement in segmented:
@@ -142,7 +151,7 @@ def _score_and_draw(
         found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
         if not any(score.partly_labelled for score in scored):
             found.measures += case_measures(case, own, label_map, trained.folder.mask(split, case.case).name)
-        if choosing:
+        if trying:
             found.trials.append(try_operations(case.labels, prediction, structures))
         pictures.see(case.case, case.image, case.labels, prediction, scored)
         keep_mask(trained.folder, split, case.case, own, truth, label_map)
@@ -184,6 +193,11 @@ def _write(trained: "TrainedRun", split: str, found: _Found, summary: "Summary",
         write_scalars(summary, folder.logs, split)
 
 
+def _write_view(worst: "WorstCases", trained: "TrainedRun", split: str) -> str:
+    """Write the page of the worst cases, and say where it is."""
+    return worst.write(trained.folder.view(split), f"{trained.recipe.name}: worst {split} cases")
+
+
 def _tell(trained: "TrainedRun", split: str, found: _Found, summary: "Summary") -> None:
     """Print the scores of a split, and where all that was written is."""
     from kseg.console.terminal import stdout
@@ -214,8 +228,7 @@ def _choose_postprocessing(trained: "TrainedRun", trials: "Sequence[Sequence[Tri
 def _learn_expected_dice(trained: "TrainedRun", found: _Found, postprocessing: "PostProcessing | None") -> None:
     """Learn from a run's validation cases what their agreement says of their Dice, keep it, and say what that is.
 
-    The Dice is that after the post-processing which they have chosen, as masks will have it; of a region that after its
-    own alone.
+    The Dice is that after the post-processing that masks will have; of a region that after its own alone.
     """
     from kseg.inference.expected_dice import LearnedCase, learn_expected_dice, save_expected_dice
 
@@ -224,11 +237,11 @@ def _learn_expected_dice(trained: "TrainedRun", found: _Found, postprocessing: "
         case: [LearnedCase(score.agreement, score.dice, score.recall is not None) for score in of_case]
         for case, of_case in found.scores.items()
     }
-    for of_case, trials in zip(cases.values(), found.trials, strict=False):  # none where nothing is chosen
+    for of_case, trials in zip(cases.values(), found.trials, strict=False):  # none where nothing is applied
         for number, (operations, trial) in enumerate(zip(chosen.values(), trials, strict=True)):
             if operations:
                 of_case[number] = replace(of_case[number], dice=trial[operations])
-    learned = learn_expected_dice(cases, trained)
+    learned = learn_expected_dice(cases, trained, postprocessing)
     save_expected_dice(learned, trained.folder.path)
     say(str(learned))
 

@@ -15,6 +15,7 @@ from recipes import recipe_text
 
 from kseg import evaluate, export, phantom, predict, prepare, train
 from kseg.console.errors import InputError
+from kseg.inference.postprocessing_choice import ClassChoice, PostProcessing, save_postprocessing
 from kseg.runs.trained_run import open_trained
 
 DATA = {"records": "tfrecords/legs", "val_fraction": 0.5, "test_fraction": 0.3}
@@ -164,6 +165,28 @@ def test_runs_of_one_dataset_are_an_ensemble(capsys: pytest.CaptureFixture[str])
     assert "expected Dice" in capsys.readouterr().err  # what the run alone has learned is still there
     members = open_trained("first", [JOINED]).members
     assert [member.path.name for member in members] == ["first", "second"]
+
+
+@pytest.mark.usefixtures("validated")
+def test_an_ensemble_expects_the_dice_after_the_post_processing_that_its_masks_have(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    largest, run = ("largest_component",), open_trained("first")
+    classes = {name: ClassChoice(operations=largest, dice_before=0.1, dice_after=0.2) for name in MUSCLES}
+    choice = PostProcessing(cases=5, models=tuple(run.model_hashes()), classes=classes)
+    path = run.folder.path / "postprocessing.json"
+    own = path.read_bytes()
+    save_postprocessing(choice, run.folder.path)
+    tried = [{(): 0.5, largest: 0.123}] * len(MUSCLES)
+    monkeypatch.setattr("kseg.inference.postprocessing_choice.try_operations", lambda *_: tried)
+    evaluate.main(["first", JOINED, "--split", "val"])
+    (entry,) = (one for one in learned() if len(one["models"]) == 2 and one["operations"])
+    assert entry["operations"] == {name: list(largest) for name in MUSCLES}
+    assert {dice for of_class in entry["classes"].values() for dice in of_class["dice"]} == {0.123}
+    capsys.readouterr()
+    predict.main(["first", report_scan(), JOINED, "--out", "largest"])
+    assert "expected Dice" in capsys.readouterr().err
+    path.write_bytes(own)
 
 
 def test_an_ensembles_export_has_a_card_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from scipy.special import stdtrit
 from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.console.validation_errors import first_invalid
+from kseg.inference.postprocessing_choice import Operations, PostProcessing
 from kseg.runs.owned_files import EXPECTED_DICE_FILE
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_file
@@ -126,7 +127,7 @@ class ClassPoints(BaseModel):
 
 
 class ExpectedDice(BaseModel):
-    """What the validation cases say of one way to segment: some models, and some flips."""
+    """What the validation cases say of one way to segment: some models, some flips and a post-processing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -134,7 +135,17 @@ class ExpectedDice(BaseModel):
     """SHA-256 of the models that were validated."""
     flip_axes: tuple[str, ...]
     """Over which the masks were averaged: other opinions agree otherwise."""
+    operations: dict[str, Operations] | None = None
+    """The post-processing of the masks, by class; None where an earlier version does not say."""
     classes: dict[str, ClassPoints]
+
+    def is_of(self, run: TrainedRun, postprocessing: PostProcessing | None) -> bool:
+        """Whether this is what a run does now, as far as it is known."""
+        learned: dict[str, Operations] | None = self.operations
+        if learned is None and run.recipe.evaluation.ensemble:
+            learned = {}  # earlier versions learned it of an ensemble without any
+        now = (_models(run), _flip_axes(run))
+        return (self.models, self.flip_axes) == now and learned in (None, _operations(postprocessing))
 
     def expectations(self, agreement: Sequence[float | None]) -> dict[str, Expectation]:
         """Return what is to be expected of each class, by its name; without those of which nothing can be said."""
@@ -163,12 +174,15 @@ class AllExpectedDice(BaseModel):
     learned: tuple[ExpectedDice, ...]
 
 
-def learn_expected_dice(scores: Mapping[str, Sequence[LearnedCase]], run: TrainedRun) -> ExpectedDice:
+def learn_expected_dice(
+    scores: Mapping[str, Sequence[LearnedCase]], run: TrainedRun, postprocessing: PostProcessing | None
+) -> ExpectedDice:
     """Return what validation cases say of agreement.
 
     Args:
         scores: of each case, for each foreground class or region.
         run: whose models segmented them.
+        postprocessing: after which they have that Dice.
     """
     classes = {}
     for number, name in enumerate(run.description.label_map.structure_names):
@@ -180,30 +194,40 @@ def learn_expected_dice(scores: Mapping[str, Sequence[LearnedCase]], run: Traine
             dice=tuple(min(dice, 1.0) for _, dice in scored),
             in_all=all(case.in_truth for case in cases),
         )
-    return ExpectedDice(models=_models(run), flip_axes=_flip_axes(run), classes=classes)
+    return ExpectedDice(
+        models=_models(run), flip_axes=_flip_axes(run), operations=_operations(postprocessing), classes=classes
+    )
 
 
 def save_expected_dice(expected: ExpectedDice, run_folder: Path) -> None:
-    """Add to `expected_dice.json` in a run's folder, in place of what it has of these models and flips."""
+    """Add to `expected_dice.json` in a run's folder, in place of what it has of this way to segment."""
     path = run_folder / EXPECTED_DICE_FILE
-    others = [one for one in _read(path) if (one.models, one.flip_axes) != (expected.models, expected.flip_axes)]
+    others = [
+        one
+        for one in _read(path)
+        if (one.models, one.flip_axes) != (expected.models, expected.flip_axes)
+        or one.operations not in (None, expected.operations)
+    ]
     with whole_file(path) as partial:
         kept = AllExpectedDice(learned=(*others, expected)[-MOST_KEPT:])
         partial.write_text(kept.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def load_expected_dice(run: TrainedRun) -> ExpectedDice | None:
-    """Read what a run's validation cases say; None where they have not been segmented by these models and flips.
+def load_expected_dice(run: TrainedRun, postprocessing: PostProcessing | None) -> ExpectedDice | None:
+    """Read what a run's validation cases say; None where they have not been segmented in this way.
+
+    Args:
+        run: its models and flips count.
+        postprocessing: of the masks of which a Dice is to be expected.
 
     Raises:
         InputError: the file is damaged, or is for other classes.
     """
     path = run.folder.path / EXPECTED_DICE_FILE
-    models, flip_axes = _models(run), _flip_axes(run)
     for expected in _read(path):
         if tuple(expected.classes) != run.description.label_map.structure_names:
             raise InputError(f"'{path}' is for the classes {', '.join(expected.classes)}, not the run's: delete it")
-        if (expected.models, expected.flip_axes) == (models, flip_axes):
+        if expected.is_of(run, postprocessing):
             return expected
     return None
 
@@ -224,6 +248,12 @@ def _models(run: TrainedRun) -> tuple[str, ...]:
 
 def _flip_axes(run: TrainedRun) -> tuple[str, ...]:
     return tuple(sorted(run.recipe.evaluation.flip_axes))
+
+
+def _operations(postprocessing: PostProcessing | None) -> dict[str, Operations]:
+    """Those of each class that has some: to choose none is to have none."""
+    chosen = postprocessing.operations if postprocessing else {}
+    return {name: operations for name, operations in chosen.items() if operations}
 
 
 def _student(free: int) -> float:

@@ -54,7 +54,7 @@ class LocalPredictor:
         from kseg.inference.segment_volumes import describe_segmentation, volume_segmenter
 
         chosen = chosen_postprocessing(self._trained)
-        self._expected = load_expected_dice(self._trained)
+        self._expected = load_expected_dice(self._trained, chosen)
         self._segment = volume_segmenter(self._trained, postprocessing=chosen, load=self._load or load_keras)
         return describe_segmentation(self._trained, chosen)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
 from kseg.console.errors import InputError
 from kseg.console.text import counted
@@ -46,6 +46,12 @@ class ClassChoice(BaseModel):
     operations: Operations
     dice_before: float | None
     dice_after: float | None
+
+    @model_validator(mode="after")
+    def _chosen_by_a_gain(self) -> "ClassChoice":
+        if self.operations and (self.dice_before is None or self.dice_after is None):
+            raise ValueError("operations without the Dice that chose them")
+        return self
 
 
 class PostProcessing(BaseModel):

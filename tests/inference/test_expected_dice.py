@@ -19,6 +19,7 @@ from kseg.inference.expected_dice import (
     load_expected_dice,
     save_expected_dice,
 )
+from kseg.inference.postprocessing_choice import ClassChoice, Operations, PostProcessing
 from kseg.runs.owned_files import EXPECTED_DICE_FILE
 from kseg.volumes.labels import LabelMap
 
@@ -31,7 +32,7 @@ def run(folder: Path, models: tuple[str, ...] = ("ab",), flip_axes: tuple[str, .
         folder=SimpleNamespace(path=folder),
         model_hashes=lambda: list(models),
         description=SimpleNamespace(label_map=LabelMap(("background", "soleus", "gm"), (0, 1, 2))),
-        recipe=SimpleNamespace(evaluation=SimpleNamespace(flip_axes=flip_axes)),
+        recipe=SimpleNamespace(evaluation=SimpleNamespace(flip_axes=flip_axes, ensemble=())),
     )
 
 
@@ -134,8 +135,10 @@ def test_few_cases_say_nothing() -> None:
     assert str(some) == "expected Dice: none (it needs 5 validation cases with a class, and has 4 validation cases)"
 
 
-def learned(soleus: list[LearnedCase], gm: list[LearnedCase], of: Any) -> ExpectedDice:
-    return learn_expected_dice({f"{n}": both for n, both in enumerate(zip(soleus, gm, strict=True))}, of)
+def learned(
+    soleus: list[LearnedCase], gm: list[LearnedCase], of: Any, processed: PostProcessing | None = None
+) -> ExpectedDice:
+    return learn_expected_dice({f"{n}": both for n, both in enumerate(zip(soleus, gm, strict=True))}, of, processed)
 
 
 def test_cases_without_a_class_do_not_count_for_it_and_those_that_miss_it_do(tmp_path: Path) -> None:
@@ -152,13 +155,52 @@ def test_cases_without_a_class_do_not_count_for_it_and_those_that_miss_it_do(tmp
 def test_it_is_kept_for_each_way_to_segment_that_was_validated(tmp_path: Path) -> None:
     some = cases(AGREEMENT, DICE)
     ways = [run(tmp_path), run(tmp_path, models=("cd", "ab")), run(tmp_path, flip_axes=())]
-    assert load_expected_dice(ways[0]) is None
+    assert load_expected_dice(ways[0], None) is None
     for number, way in enumerate(ways):
         save_expected_dice(learned(some, cases(AGREEMENT[:number], DICE[:number]) + some[number:], way), tmp_path)
     for number, way in enumerate(ways):
-        assert load_expected_dice(way) == learned(some, cases(AGREEMENT[:number], DICE[:number]) + some[number:], way)
-    assert load_expected_dice(run(tmp_path, models=("ab", "cd"))) == load_expected_dice(ways[1])  # in any order
-    assert load_expected_dice(run(tmp_path, models=("cd",))) is None
+        gm = cases(AGREEMENT[:number], DICE[:number]) + some[number:]
+        assert load_expected_dice(way, None) == learned(some, gm, way)
+    assert load_expected_dice(run(tmp_path, models=("ab", "cd")), None) == load_expected_dice(
+        ways[1], None
+    )  # any order
+    assert load_expected_dice(run(tmp_path, models=("cd",)), None) is None
+
+
+def after(operations: Operations) -> PostProcessing:
+    """A choice of operations for the first class."""
+    classes = (("soleus", operations), ("gm", ()))
+    choices = {name: ClassChoice(operations=own, dice_before=0.8, dice_after=0.9) for name, own in classes}
+    return PostProcessing(cases=6, models=("ab",), classes=choices)
+
+
+def test_it_is_void_for_another_post_processing(tmp_path: Path) -> None:
+    some, filled, nothing = cases(AGREEMENT, DICE), after(("fill_holes",)), after(())
+    save_expected_dice(learned(some, some, run(tmp_path), filled), tmp_path)
+    assert load_expected_dice(run(tmp_path), None) is None
+    assert load_expected_dice(run(tmp_path), nothing) is None
+    save_expected_dice(learned(some, some[:5] + some[:1], run(tmp_path), nothing), tmp_path)
+    assert load_expected_dice(run(tmp_path), None) == learned(some, some[:5] + some[:1], run(tmp_path))
+    assert load_expected_dice(run(tmp_path), filled) == learned(some, some, run(tmp_path), filled)
+
+
+def test_that_of_an_earlier_version_counts_as_it_did_but_for_ensembles(tmp_path: Path) -> None:
+    some, filled = cases(AGREEMENT, DICE), after(("fill_holes",))
+    earlier = learned(some, some, run(tmp_path)).model_copy(update={"operations": None})
+    save_expected_dice(earlier, tmp_path)
+    path = tmp_path / EXPECTED_DICE_FILE
+    document = json.loads(path.read_text(encoding="utf-8"))
+    del document["learned"][0]["operations"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert load_expected_dice(run(tmp_path), filled) == load_expected_dice(run(tmp_path), None) == earlier
+    ensemble = run(tmp_path)
+    ensemble.recipe.evaluation.ensemble = ("other",)
+    assert load_expected_dice(ensemble, filled) is None
+    assert load_expected_dice(ensemble, None) == earlier
+    anew = learned(some, some, run(tmp_path), filled)
+    save_expected_dice(anew, tmp_path)
+    assert load_expected_dice(run(tmp_path), filled) == anew
+    assert load_expected_dice(run(tmp_path), None) is None
 
 
 @pytest.mark.parametrize(
@@ -178,4 +220,4 @@ def test_a_damaged_file_gets_one_line(tmp_path: Path, change: dict[str, object],
     document["learned"][0] |= change
     path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(InputError, match=said):
-        load_expected_dice(run(tmp_path))
+        load_expected_dice(run(tmp_path), None)

@@ -197,6 +197,7 @@ def test_a_choice_is_read_back_as_long_as_the_models_are_the_same(tmp_path: Path
     [
         (lambda content: content.pop("cases"), "damaged"),
         (lambda content: content["classes"]["muscle"].update(operations=["erode"]), "damaged"),
+        (lambda content: content["classes"]["muscle"].update(dice_before=None), "operations without the Dice"),
         (lambda content: content["classes"].update(bone=content["classes"]["muscle"]), "muscle, bone"),
     ],
 )
