@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kseg.console.errors import InputError
-from kseg.console.text import counted, first_line
+from kseg.console.text import counted, first_line, some_of
 from kseg.runs.data_description import DataDescription
 from kseg.storage.zip_files import check_parts, open_zip
 
 if TYPE_CHECKING:
     from kseg.nn.segmenter import Segmenter
 
+MAX_NAMED: Final = 4
+VOLUME_AXES: Final = 5
 FAULTS: Final = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError),
     zipfile.BadZipFile,
@@ -41,7 +43,14 @@ def load_segmenter(path: Path, description: DataDescription, compiled: bool = Fa
     if not isinstance(model, Segmenter):
         raise InputError(f"model '{path}' is a {type(model).__name__}, not one that kseg.train wrote")
     structures = description.label_map.structures
-    channels, maps = model.network.input_shape[-1], model.network.output_shape[-1]
+    network = model.network
+    axes = [len(tensor.shape) for tensor in (*network.inputs, *network.outputs)]
+    if axes != [VOLUME_AXES, VOLUME_AXES]:
+        raise InputError(
+            f"model '{path}' has inputs and outputs of {some_of(list(map(str, axes)), MAX_NAMED)} axes, not one volume "
+            f"of {VOLUME_AXES} (batch, x, y, z, channels) each: it is not one that kseg.train wrote"
+        )
+    channels, maps = network.input_shape[-1], network.output_shape[-1]
     if (channels, maps) != (len(description.channels), structures.num_maps):
         what = ("region", "regions") if structures.overlap else ("class", "classes")
         has = f"{counted(channels, 'channel')} and {counted(maps, *what)}"

@@ -41,6 +41,12 @@ class Scale(BaseModel):
     def _statistics_for_ct(self) -> "Scale":
         if (self.kind == "ct") != (self.statistics is not None):
             raise ValueError("statistics go with 'ct', and with nothing else")
+        if self.statistics is not None:
+            with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+                row = np.array(self.statistics, np.float32)
+                ends = normalise(row[[LOW, HIGH], None], row[None])
+            if not (np.isfinite(ends).all() and row[STD] >= np.finfo(np.float32).tiny and row[LOW] <= row[HIGH]):
+                raise ValueError(f"statistics {self.statistics}: no scale of float32 from a low to a high")
         return self
 
 

@@ -130,6 +130,15 @@ def test_another_model_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
         run[0].load_model()
 
 
+def test_a_model_whose_network_is_none_for_volumes_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
+    folder, model = run
+    for inputs in ([keras.Input((3,))], [keras.Input((8, 8, 8, 1)), keras.Input((8, 8, 8, 1))]):
+        outputs = inputs[0] if len(inputs) == 1 else keras.layers.Add()(inputs)
+        Segmenter(keras.Model(inputs, outputs), model.segmentation_loss, ["muscle"]).save(folder.model)
+        with pytest.raises(InputError, match="axes, not one volume of 5"):
+            folder.load_model()
+
+
 def test_code_in_a_model_is_not_run(run: tuple[RunFolder, Segmenter]) -> None:
     keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x + 1)]).save(run[0].model)
     with pytest.raises(InputError, match=r"model\.keras' cannot be loaded"):

@@ -123,7 +123,19 @@ def test_log_makes_a_flat_volume_zero(value: int) -> None:
     np.testing.assert_array_equal(normalise(scan, intensity_statistics(scan), [Scale(kind="log")]), 0)
 
 
-@pytest.mark.parametrize("kind", [{"kind": "ct"}, {"kind": "log", "statistics": (0, 1, 0.5, 0.1)}, {"kind": "gamma"}])
+NO_SCALES = [
+    {"kind": "ct"},
+    {"kind": "log", "statistics": (0, 1, 0.5, 0.1)},
+    {"kind": "gamma"},
+    {"kind": "ct", "statistics": (0, 1e300, 1, 1)},  # infinite in float32
+    {"kind": "ct", "statistics": (0, 1, 0.5, 1e-50)},  # 0 in float32
+    {"kind": "ct", "statistics": (0, 1, 0.5, 1e-40)},  # infinite where it divides
+    {"kind": "ct", "statistics": (-3e38, 3e38, -3e38, 1)},
+    {"kind": "ct", "statistics": (1, 0, 0.5, 1)},
+]
+
+
+@pytest.mark.parametrize("kind", NO_SCALES)
 def test_a_scale_that_is_none_is_refused(kind: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Scale(**kind)
