@@ -183,22 +183,21 @@ def _annotation(
     Raises:
         InputError: it is not clear of which scan it is.
     """
-    if arguments.annotation is None or predictor.labels_in_files is None:
+    labels = predictor.labels_of_files
+    if arguments.annotation is None or labels is None:
         return None
     if inputs != 1:
         raise InputError(f"--annotation is of one scan, and {inputs} are named: segment each scan by itself")
     from kseg.volumes.annotated_slices import Annotation
     from kseg.volumes.kept_annotation import open_annotation
 
-    label_map, annotation = predictor.labels_in_files
-    said = load_recipe(None, of_files).data
+    said, annotation = load_recipe(None, of_files).data, labels.annotation
     if "annotated_slices" in said.model_fields_set:
         own = "empty_slices" in said.model_fields_set or said.annotated_slices == "none"
-        annotation = Annotation(
-            across=said.annotated_slices, empty_value=said.empty_slices if own else annotation.empty_value
-        )
-    path = Path(arguments.annotation)
-    return lambda image, assumed: open_annotation(path, image, label_map, annotation, assumed)
+        empty_value = said.empty_slices if own else annotation.empty_value
+        annotation = Annotation(across=said.annotated_slices, empty_value=empty_value)
+    path, how = Path(arguments.annotation), replace(labels, annotation=annotation)
+    return lambda image, assumed: open_annotation(path, image, how, assumed)
 
 
 def _seg_writer(arguments: argparse.Namespace, of_files: Sequence[str], predictor: "Predictor") -> "SegWriter | None":
@@ -357,8 +356,8 @@ def _segment_file(
     shown = partial(progress, description=str(Path(*output.scan.path.parts[-2:])))
     found = predictor.segment(watched.stream, name, shown, with_entropy=output.uncertainty is not None)
     mask = found.values
-    if annotated and predictor.labels_in_files:
-        keep_annotation(mask, annotated, predictor.labels_in_files[0])
+    if annotated and predictor.labels_of_files:
+        keep_annotation(mask, annotated, predictor.labels_of_files.classes)
         found = replace(found, agreement={}, expected={})  # they are of the network's mask, not of this one
     write_label_map(output.path, mask, image.stored)
     if output.uncertainty and found.entropy is not None:

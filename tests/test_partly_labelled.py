@@ -207,6 +207,19 @@ def test_what_is_annotated_in_a_scan_is_kept_and_the_rest_filled_in(scan: Path, 
     np.testing.assert_array_equal(kept, expected)
 
 
+def test_classes_that_a_run_did_not_learn_may_be_annotated_and_are_background(scan: Path) -> None:
+    one = ["annotated.toml", "name=one", "data.records=tfrecords/one", 'data.classes=["soleus"]']
+    prepare.main(one)
+    train.main(one)
+    shared = ["one", str(scan / "leg.nii.gz"), "--out", str(scan / "one"), "--force"]
+    predict.main(shared)
+    expected = np.array(nib.load(scan / "one/leg.nii.gz").dataobj)
+    predict.main([*shared, "--annotation", str(scan / "slices.nii.gz")])
+    expected[..., [5, 20]] = 0
+    expected[2:9, 3:7, 5] = 100  # and the lateralis of slice 20 is left out, as in training
+    np.testing.assert_array_equal(np.asarray(nib.load(scan / "one/leg.nii.gz").dataobj), expected)
+
+
 @pytest.mark.parametrize(
     ("file", "words", "message"),
     [

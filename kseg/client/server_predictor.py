@@ -57,7 +57,7 @@ class ServerPredictor:
         self.codes: dict[str, Code] = {}
         self.algorithm = Algorithm(model)
         self.seen = None
-        self.labels_in_files = None
+        self.labels_of_files = None
 
     def start(self) -> str:
         """Return where scans go; the server is ready."""

@@ -9,6 +9,7 @@ from kseg.inference.predictor import Progress, Segmentation
 from kseg.runs.trained_run import open_trained
 from kseg.volumes.channels import check_channels
 from kseg.volumes.dicom_seg.algorithm import Algorithm
+from kseg.volumes.kept_annotation import LabelsOfFiles
 from kseg.volumes.volume_stream import VolumeStream
 
 
@@ -34,7 +35,7 @@ class LocalPredictor:
         self.channels = len(description.channels)
         self.assume_spacing_mm = self._trained.recipe.data.assume_spacing_mm
         self.seen = description.seen
-        self.labels_in_files = (description.labels_of_files, description.annotation)
+        self.labels_of_files = LabelsOfFiles(description.label_map, description.labels_of_files, description.annotation)
         self.structures = description.label_map.structure_values
         self.codes = self._trained.recipe.data.codes
 

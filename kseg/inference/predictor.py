@@ -8,9 +8,8 @@ import numpy as np
 
 from kseg.recipe.types import Code, Spacing
 from kseg.runs.seen_scans import SeenScans
-from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.dicom_seg.algorithm import Algorithm
-from kseg.volumes.labels import LabelMap
+from kseg.volumes.kept_annotation import LabelsOfFiles
 from kseg.volumes.volume_stream import VolumeStream
 
 if TYPE_CHECKING:
@@ -69,8 +68,8 @@ class Predictor(Protocol):
         """What a DICOM SEG says that it was made by."""
 
     @property
-    def labels_in_files(self) -> tuple[LabelMap, Annotation] | None:
-        """The labels of the training, and which slices of them counted; None where that is not known."""
+    def labels_of_files(self) -> LabelsOfFiles | None:
+        """How label files were read in training; None where that is not known."""
 
     @property
     def seen(self) -> SeenScans | None:

@@ -32,7 +32,8 @@ class Shard(Fingerprint, _Entry):
     """A case in its shard, and what was measured of it.
 
     The shard lies beside the manifest, so `file` holds no folder; the record of its head begins at byte `head`.
-    `origin_hash` is one of what the case was made from (the file's key is "source"), `recipe` one of how.
+    `origin_hash` is one of what the case was made from (the file's key is "source"), `recipe` one of how. `image_hash`
+    is of the image alone; None in earlier manifests.
     `own_spacing_mm` is the scan's, before it was resampled; empty where it was not, and in earlier manifests.
     """
 
@@ -43,6 +44,7 @@ class Shard(Fingerprint, _Entry):
     bytes: PositiveInt
     sha256: Hash
     origin_hash: Hash = Field(alias="source")
+    image_hash: Hash | None = Field(None, alias="image")
     recipe: Hash
     own_spacing_mm: Spacing = ()
 
@@ -77,6 +79,8 @@ class Manifest(_Entry):
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
     """Of the classes."""
+    other_labels: dict[str, int] = {}
+    """Of classes that label files hold besides, which are background here: `data.classes` leaves them out."""
     ignore: int | None = None
     """Value in label files of voxels that nobody labelled, where there is one."""
     regions: tuple[Region, ...] = ()
@@ -99,6 +103,11 @@ class Manifest(_Entry):
     def label_map(self) -> LabelMap:
         """Names and original values of the classes, background first, the value that is ignored, and the regions."""
         return LabelMap(tuple(self.labels), tuple(self.labels.values()), self.ignore, self.regions)
+
+    @property
+    def labels_of_files(self) -> LabelMap:
+        """The same with the classes that were left out."""
+        return self.label_map.with_classes(self.other_labels)
 
     @property
     def partly_labelled(self) -> bool:
@@ -177,13 +186,15 @@ def _parsed(folder: Location) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
         labels = manifest.label_map
-        manifest.annotation.label_map_of_files(labels)  # checks that they fit together
+        manifest.annotation.label_map_of_files(manifest.labels_of_files)  # checks that they fit together
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"'{folder}' holds no prepared dataset (no {MANIFEST}): run {command_line('prepare')}, or set data.records"
         ) from None
     except ValidationError as error:
         raise InputError(f"'{path}' is not a manifest of this kseg ({first_invalid(error)}): {PREPARE_AGAIN}") from None
+    except InputError as error:
+        raise InputError(f"'{path}' is not a manifest of this kseg ({error}): {PREPARE_AGAIN}") from None
     for name, count in Counter(case.file.casefold() for case in manifest.cases).items():
         if count > 1:
             raise InputError(f"'{path}' lists the shard '{name}' for {count} cases: {PREPARE_AGAIN}")

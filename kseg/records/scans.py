@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,10 +26,10 @@ from kseg.volumes.channels import check_channels, names_by_file
 from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.formats.extensions import is_unicode
 from kseg.volumes.interpolation import by_label, linear
-from kseg.volumes.labels import LabelMap, index_dtype, labels_to_paste, labels_with
+from kseg.volumes.labels import LabelMap, labels_to_paste, labels_with
 from kseg.volumes.read import open_headers, open_image, open_labels
 from kseg.volumes.regions import regions_by_name
-from kseg.volumes.resample import at_spacing
+from kseg.volumes.resample import NONE_KEPT, at_spacing
 from kseg.volumes.volume import Volume
 from kseg.volumes.volume_stream import VolumeStream, stream_of_volume
 
@@ -37,22 +38,29 @@ FEWEST_CLASSES = 2
 EVERY_SLICE = Annotation()
 
 
+class ScanHashes(NamedTuple):
+    """SHA-256 of all that a case is made from, and of its image alone, which stays where labels are corrected."""
+
+    origin: str
+    image: str
+
+
 @dataclass(frozen=True)
 class Scan:
     """A case that can be opened.
 
     `split` is "train", "val", "test", or "" where the source leaves it open. `open()` returns the image and the class
-    indices as streams; it raises `InputError` for a bad file, and so does reading the streams. `origin_hash()` is a
-    SHA-256 of what the case is made from. `truth()`, where `open()` resamples, opens the class indices on the scan's
-    own grid. `check()`, where the scan is in files, raises `InputError` for what is wrong with their headers, and reads
-    nothing else. All can be sent to another process.
+    indices as streams; it raises `InputError` for a bad file, and so does reading the streams. `hashes()` are of
+    what the case is made from. `truth()`, where `open()` resamples, opens the class indices on the scan's own grid.
+    `check()`, where the scan is in files, raises `InputError` for what is wrong with their headers, and reads nothing
+    else. All can be sent to another process.
     """
 
     case: str
     subject: str
     split: str
     open: Callable[[], tuple[VolumeStream, VolumeStream]]
-    origin_hash: Callable[[], str]
+    hashes: Callable[[], ScanHashes]
     truth: Callable[[], VolumeStream] | None = None
     check: Callable[[], None] | None = None
 
@@ -76,6 +84,11 @@ class ScanList:
     def labels_of_files(self) -> LabelMap:
         """All classes that the label files may hold."""
         return self.every_label or self.labels
+
+    @property
+    def other_labels(self) -> dict[str, int]:
+        """Those of the files that are background here: name -> value."""
+        return {name: value for name, value in self.labels_of_files.to_json().items() if name not in self.labels.names}
 
 
 def find_scans(recipe: Recipe) -> ScanList:
@@ -114,9 +127,7 @@ def only_classes(found: ScanList, names: Sequence[str]) -> ScanList:
     kept = [0, *(index for index, name in enumerate(known, start=1) if name in names)]
     names, values = found.labels.names, found.labels.values
     labels = LabelMap(tuple(names[i] for i in kept), tuple(values[i] for i in kept), found.labels.ignore)
-    table = np.zeros(found.labels.num_classes + 1, index_dtype(labels.num_classes))
-    table[kept] = range(len(kept))
-    table[-1] = len(kept)  # of voxels that nobody labelled
+    table = found.labels.indices_among(labels)
     scans = tuple(replace(scan, open=partial(_open_reduced, scan.open, table)) for scan in found.scans)
     return replace(found, labels=labels, scans=scans, every_label=found.labels_of_files)
 
@@ -138,7 +149,7 @@ def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:
     scans = tuple(
         replace(
             scan,
-            open=partial(_open_resampled, scan.open, spacing_mm, scan.case, found.labels.num_classes),
+            open=partial(_open_resampled, scan.open, spacing_mm, scan.case, found.labels, found.annotation),
             truth=partial(_open_truth, scan.open),
         )
         for scan in found.scans
@@ -149,7 +160,7 @@ def at_one_spacing(found: ScanList, spacing_mm: Spacing) -> ScanList:
 def scan_in_memory(case: str, subject: str, split: str, image: Volume, labels: np.ndarray) -> Scan:
     """Return the scan of a volume `(x, y, z)` or `(x, y, z, channels)` and its class indices `(x, y, z)`."""
     return Scan(
-        case, subject, split, partial(_open_memory, image, labels), partial(_hash_of_memory, image.array, labels)
+        case, subject, split, partial(_open_memory, image, labels), partial(_hashes_of_memory, image.array, labels)
     )
 
 
@@ -157,8 +168,11 @@ def _open_memory(image: Volume, labels: np.ndarray) -> tuple[VolumeStream, Volum
     return stream_of_volume(image), stream_of_volume(replace(image, array=labels))
 
 
-def _hash_of_memory(image: np.ndarray, labels: np.ndarray) -> str:
-    return hashlib.sha256(image.tobytes() + labels.tobytes()).hexdigest()
+def _hashes_of_memory(image: np.ndarray, labels: np.ndarray) -> ScanHashes:
+    of_image = hashlib.sha256(image.tobytes())
+    everything = of_image.copy()
+    everything.update(labels.tobytes())
+    return ScanHashes(everything.hexdigest(), of_image.hexdigest())
 
 
 def _open_reduced(
@@ -169,12 +183,19 @@ def _open_reduced(
 
 
 def _open_resampled(
-    open_own: Callable[[], tuple[VolumeStream, VolumeStream]], spacing_mm: Spacing, case: str, num_classes: int
+    open_own: Callable[[], tuple[VolumeStream, VolumeStream]],
+    spacing_mm: Spacing,
+    case: str,
+    label_map: LabelMap,
+    annotation: Annotation,
 ) -> tuple[VolumeStream, VolumeStream]:
     image, labels = open_own()
+    kept, in_part = NONE_KEPT, label_map.ignore is not None or annotation.across != "none"
+    if in_part and any(new > old for new, old in zip(spacing_mm, labels.spacing_mm, strict=True)):
+        kept = annotation.planes_to_keep(labels, label_map.num_classes)
     try:
-        of_labels = partial(by_label, ignored=num_classes)
-        return at_spacing(image, spacing_mm, linear), at_spacing(labels, spacing_mm, of_labels)
+        of_labels = partial(by_label, ignored=label_map.num_classes)
+        return at_spacing(image, spacing_mm, linear), at_spacing(labels, spacing_mm, of_labels, kept)
     except InputError as error:
         raise InputError(f"case '{case}': {error}") from None
 
@@ -208,7 +229,7 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
         Scan(
             *(case.case, case.subject, case.split),
             partial(_open, case, channels, labels, annotation, recipe.data.assume_spacing_mm),
-            partial(_hash_of_files, case),
+            partial(_hashes_of_files, case),
             check=partial(_check, case, channels, labels, recipe.data.assume_spacing_mm),
         )
         for case in found.cases
@@ -259,8 +280,13 @@ def _nameless_labels(source: str, found: CaseList) -> InputError:
     )
 
 
-def _hash_of_files(case: Case) -> str:
-    digests = [_digest(file) for path in (*case.images, case.label) for file in files_of(path)]
+def _hashes_of_files(case: Case) -> ScanHashes:
+    of_image = [_digest(file) for path in case.images for file in files_of(path)]
+    of_label = [_digest(file) for file in files_of(case.label)]
+    return ScanHashes(_joined([*of_image, *of_label]), _joined(of_image))
+
+
+def _joined(digests: Sequence[str]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
@@ -278,7 +304,7 @@ def _phantom_scans(recipe: Recipe) -> ScanList:
     drawn = phantoms(options.subjects, options.shape, seed=recipe.seed, **look)
     annotation = _annotation(recipe, LABELS)
     scans = (
-        Scan(case, subject, "", partial(_draw, phantom, annotation), partial(_hash_of_phantom, phantom))
+        Scan(case, subject, "", partial(_draw, phantom, annotation), partial(_hashes_of_phantom, phantom))
         for case, subject, phantom in drawn
     )
     return ScanList(("ultrasound",), LABELS, tuple(scans), annotation=annotation)
@@ -291,5 +317,6 @@ def _draw(phantom: Phantom, annotation: Annotation) -> tuple[VolumeStream, Volum
     return image_stream, annotation.of_annotated_slices(label_stream, LABELS.num_classes)
 
 
-def _hash_of_phantom(phantom: Phantom) -> str:
-    return hashlib.sha256(repr(phantom).encode()).hexdigest()
+def _hashes_of_phantom(phantom: Phantom) -> ScanHashes:
+    drawn = hashlib.sha256(repr(phantom).encode()).hexdigest()
+    return ScanHashes(drawn, drawn)

@@ -79,11 +79,16 @@ def find_changes(recipe: Recipe, found: ScanList, manifest: Manifest) -> SourceC
     changes = list(_gone(found, manifest))
     shards, otherwise = {}, set(_prepared_otherwise(recipe, found, manifest))
     for job in progress(case_jobs(recipe, found, recipe.records_folder, settled), "comparing"):
-        scan, before = job.scan, prepared.get(job.scan.case)
-        change = _compared(scan, before, now[scan.subject]) if before else _appeared(scan, left_out)
+        scan = job.scan
+        if (before := prepared.get(scan.case)) is None:
+            appeared = _appeared(scan, left_out)
+            changes += [appeared] if appeared else []
+            continue
+        hashes = scan.hashes()
+        change = _compared(scan, hashes.origin, before, now[scan.subject])
         changes += [change] if change else []
-        if before and (change is None or change.kind == "moved"):
-            shards[scan.case] = before.shard
+        if change is None or change.kind == "moved":
+            shards[scan.case] = before.shard.model_copy(update={"image_hash": hashes.image})
             if before.recipe != job.recipe:
                 otherwise.add("the recipe, or kseg, prepares cases in another way now")
     elsewhere = _of_another_source(recipe, found, manifest) if changes else ""
@@ -125,15 +130,15 @@ def _appeared(scan: Scan, left_out: Mapping[str, str | None]) -> CaseChange | No
     """The change of a case that has no shard; `left_out` are the hashes of those that were left out."""
     if scan.case not in left_out:
         return CaseChange(scan.case, "added", f"case '{scan.case}' is new", (scan.subject,))
-    if left_out[scan.case] in (None, scan.origin_hash()):
+    if left_out[scan.case] in (None, scan.hashes().origin):
         return None
     phrase = f"the files of case '{scan.case}', which was left out, have changed"
     return CaseChange(scan.case, "added", phrase, (scan.subject,))
 
 
-def _compared(scan: Scan, before: CaseEntry, split: str) -> CaseChange | None:
+def _compared(scan: Scan, origin_hash: str, before: CaseEntry, split: str) -> CaseChange | None:
     """The change of a case that has a shard."""
-    if before.origin_hash != scan.origin_hash():
+    if before.origin_hash != origin_hash:
         return CaseChange(
             scan.case, "changed", f"the files of case '{scan.case}' have changed", (before.subject, scan.subject)
         )

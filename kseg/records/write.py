@@ -126,6 +126,8 @@ def preparation_hash(
         choices["ignore"] = labels.ignore
     if annotation != Annotation():
         choices["annotation"] = annotation.model_dump()
+    if spacing_mm and (labels.ignore is not None or annotation != Annotation()):
+        choices["slices"] = "kept where voxels are longer"  # earlier versions passed over them
     return hashlib.sha256(json.dumps(choices).encode()).hexdigest()
 
 
@@ -176,6 +178,7 @@ def _manifest(recipe: Recipe, found: ScanList, outcomes: Sequence[Outcome], sett
         seed=recipe.seed,
         channels=found.channels,
         labels=found.labels.to_json(),
+        other_labels=found.other_labels,
         ignore=found.labels.ignore,
         regions=found.labels.regions,
         annotation=found.annotation,

@@ -105,7 +105,7 @@ def take_over(job: CaseJob, shard: Shard, dataset: Location) -> Outcome:
 def _bad(job: CaseJob, error: InputError) -> Outcome:
     values = error.values if isinstance(error, UnknownLabelValues) else ()
     return Outcome(
-        case=job.scan.case, reason=str(error), origin_hash=job.scan.origin_hash(), unknown_values=tuple(values)
+        case=job.scan.case, reason=str(error), origin_hash=job.scan.hashes().origin, unknown_values=tuple(values)
     )
 
 
@@ -128,7 +128,7 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
     scan = job.scan
     target = job.folder / f"{scan.case}.tfrecord"
     with ThreadPoolExecutor(2) as threads:
-        origin_hash = threads.submit(scan.origin_hash)
+        hashes = threads.submit(scan.hashes)
         image, indices = scan.open()
         bricks = Bricks.of(image.shape)
         labels = pack_labels(indices, bricks, job.num_classes)
@@ -166,7 +166,8 @@ def write_case(job: CaseJob) -> tuple[Shard, tuple[str, ...]]:
             head=place,
             bytes=writer.size,
             sha256=writer.sha256,
-            origin_hash=origin_hash.result(),
+            origin_hash=hashes.result().origin,
+            image_hash=hashes.result().image,
             recipe=job.recipe,
             own_spacing_mm=own_spacing_mm,
             **dict(take_fingerprint(image.shape, image.spacing_mm, labels, intensities, pieces.result())),
@@ -203,4 +204,7 @@ def _finished(job: CaseJob) -> Shard | None:
     except (OSError, ValidationError):
         return None
     same = (shard.case, shard.subject, shard.recipe) == (job.scan.case, job.scan.subject, job.recipe)
-    return shard if whole and same and shard.origin_hash == job.scan.origin_hash() else None
+    if not (whole and same):
+        return None
+    hashes = job.scan.hashes()
+    return shard.model_copy(update={"image_hash": hashes.image}) if shard.origin_hash == hashes.origin else None

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class LearnedFrom(BaseModel):
     """Subjects whose scans a run learned from: `train` to fit its weights, `val` to choose its best model.
 
-    `cases` holds a hash of what each of their cases was made from; it is empty in runs of earlier versions.
+    `cases` holds a hash of what each of their cases was made from, `images` those of their images alone; runs and
+    datasets of earlier versions have neither, or not of all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +31,7 @@ class LearnedFrom(BaseModel):
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     cases: dict[str, Hash] = {}
+    images: tuple[Hash, ...] = ()
 
     def joined(self, before: "LearnedFrom") -> "LearnedFrom":
         """Return this with what was learned from before; of cases of one name both stay."""
@@ -39,16 +41,27 @@ class LearnedFrom(BaseModel):
             while cases.get(name, scan) != scan:
                 name += "'"
             cases[name] = scan
-        train = tuple(sorted({*self.train, *before.train}))
-        return LearnedFrom(train=train, val=tuple(sorted({*self.val, *before.val})), cases=cases)
+        return LearnedFrom(
+            train=tuple(sorted({*self.train, *before.train})),
+            val=tuple(sorted({*self.val, *before.val})),
+            cases=cases,
+            images=tuple(sorted({*self.images, *before.images})),
+        )
+
+    def agrees(self, other: "LearnedFrom") -> bool:
+        """Whether both learned from the same scans, of which one may know less."""
+        ours, theirs = (one.model_copy(update={"images": ()}) for one in (self, other))
+        return ours == theirs
 
     def same_scans(self, cases: "Sequence[CaseEntry]", split: str) -> set[str]:
         """Return subjects of whose scans some were learned from; in "val" those that only validated may do so again.
 
-        Of runs that start from each other, one may have trained on whom another validated on.
+        A scan is the same where its labels were corrected since. Of runs that start from each other, one may have
+        trained on whom another validated on.
         """
-        scans, fair = {*self.cases.values()}, {*self.val} - {*self.train} if split == "val" else set[str]()
-        return {case.subject for case in cases if case.origin_hash in scans and case.subject not in fair}
+        known = {*self.cases.values(), *self.images}
+        fair = {*self.val} - {*self.train} if split == "val" else set[str]()
+        return {case.subject for case in cases if known & {case.origin_hash, case.image_hash}} - fair
 
     def same_names(self, cases: "Sequence[CaseEntry]", split: str) -> set[str]:
         """Return subjects who have the name of one that was learned from, who may be another person."""
@@ -59,7 +72,12 @@ class LearnedFrom(BaseModel):
         """Return what a run learns from that is trained and validated on a dataset's split."""
         train, val = (tuple(sorted({case.subject for case in manifest.of_split(split)})) for split in ("train", "val"))
         cases = [*manifest.of_split("train"), *manifest.of_split("val")]
-        return cls(train=train, val=val, cases={case.case: case.origin_hash for case in cases})
+        return cls(
+            train=train,
+            val=val,
+            cases={case.case: case.origin_hash for case in cases},
+            images=tuple(sorted({case.image_hash for case in cases if case.image_hash})),
+        )
 
 
 class DataDescription(BaseModel):
@@ -69,6 +87,8 @@ class DataDescription(BaseModel):
 
     channels: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, int]
+    other_labels: dict[str, int] = {}
+    """Of classes that label files hold besides, which were background in training: `data.classes` left them out."""
     ignore: int | None = None
     """Value in the label files of voxels that nobody labelled, where there was one."""
     regions: tuple[Region, ...] = ()
@@ -107,14 +127,20 @@ class DataDescription(BaseModel):
 
     @property
     def labels_of_files(self) -> LabelMap:
-        """The same with the value of voxels that nobody labelled, as label files have it."""
-        return replace(self.label_map, ignore=self.ignore)
+        """The same with the value of voxels that nobody labelled and the classes that were left out."""
+        return replace(self.label_map, ignore=self.ignore).with_classes(self.other_labels)
 
     @property
     def of_scans(self) -> "DataDescription":
-        """The same without whose scans the run learned from, and what these were like."""
+        """The same without whose scans the run learned from, what these were like, and what else their files hold."""
         return self.model_copy(
-            update={"val_subjects": (), "learned_from": LearnedFrom(), "learned_before": LearnedFrom(), "seen": None}
+            update={
+                "other_labels": {},
+                "val_subjects": (),
+                "learned_from": LearnedFrom(),
+                "learned_before": LearnedFrom(),
+                "seen": None,
+            }
         )
 
     @property

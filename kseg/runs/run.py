@@ -62,6 +62,7 @@ def describe_data(recipe: Recipe, manifest: Manifest, start: Start | None = None
     return DataDescription(
         channels=manifest.channels,
         labels=manifest.labels,
+        other_labels=manifest.other_labels,
         ignore=manifest.ignore,
         regions=manifest.regions,
         annotation=manifest.annotation,

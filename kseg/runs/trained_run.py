@@ -162,8 +162,8 @@ def _with_others(trained: TrainedRun) -> TrainedRun:
         ours, theirs = ((one.recipe.patches.size, one.description.of_scans) for one in (trained, other))
         if ours != theirs:
             raise InputError(f"{key}: run '{path}' differs from '{trained.folder.path}' in its data or patches")
-        known = trained.description.learned_from.train
-        if not known or other.description.learned_from != trained.description.learned_from:
+        known = trained.description.learned_from
+        if not (known.train and known.agrees(other.description.learned_from)):
             raise InputError(
                 f"{key}: run '{path}' was trained or validated on other scans than '{trained.folder.path}', or does "
                 "not say on whose: train both on one prepared dataset, with another seed"

@@ -4,11 +4,11 @@ ITK-SNAP and 3D Slicer leave slices that nobody touched at 0, as background. Whi
 the foreground in them; one that was looked at and is empty is marked by a value of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from kseg.console.errors import InputError
 from kseg.recipe.types import AXES, Axis, NoAxis
@@ -29,6 +29,12 @@ class Annotation(BaseModel):
     empty_value: int | None = None
     """In label files, of background in a slice that was annotated."""
 
+    @model_validator(mode="after")
+    def _empty_among_annotated(self) -> "Annotation":
+        if self.empty_value is not None and self.across == "none":
+            raise ValueError("an empty_value without the axis across which slices are annotated")
+        return self
+
     def label_map_of_files(self, classes: LabelMap) -> LabelMap:
         """Return the label map with which files are read: it has one class more where there is an `empty_value`.
 
@@ -41,10 +47,9 @@ class Annotation(BaseModel):
             if value == self.empty_value:
                 raise InputError(
                     f"data.empty_slices = {value} is the value of '{name}': annotated slices without foreground need "
-                    "one of their own"
+                    f"one of their own; if that is what '{name}' marks, take it out of data.labels"
                 )
-        names, values = (*classes.names, "data.empty_slices"), (*classes.values, self.empty_value)
-        return replace(classes, names=names, values=values, regions=())
+        return classes.with_classes({"data.empty_slices": self.empty_value})
 
     def of_annotated_slices(self, labels: VolumeStream, num_classes: int) -> VolumeStream:
         """Return class indices, `num_classes` in slices that nobody annotated, with a note on how many were.
@@ -63,11 +68,7 @@ class Annotation(BaseModel):
         axis = AXES.index(self.across)
         marked = num_classes if self.empty_value is not None else None
         ignored = num_classes + (marked is not None)
-        planes = [np.zeros(length, bool) for length in labels.shape]
-        for first, slab in labels.read(GATHERED_PLANES):
-            said = (slab[..., 0] > 0) & (slab[..., 0] != ignored)
-            for number, across in enumerate(planes):
-                across[_planes(number, labels.axis, first, slab)] |= said.any(axis=other_axes(number))
+        planes = _planes_with(labels, lambda slab: (slab > 0) & (slab != ignored))
         annotated = planes[axis]
         dtype = index_dtype(num_classes)
         in_annotated = np.array([*range(num_classes), *([0] if marked else []), num_classes], dtype)
@@ -82,6 +83,23 @@ class Annotation(BaseModel):
         if likely := [name for name in sliced_axes(planes) if name != self.across]:
             notes.append(f"{sliced_note(likely[0])}, not {self.across}")
         return replace(labels, dtype=dtype, read=read, notes=(*labels.notes, *notes))
+
+    def planes_to_keep(self, labels: VolumeStream, num_classes: int) -> dict[int, np.ndarray]:
+        """Return planes that hold a label, Boolean, by the axis across which some slices alone do; all is read.
+
+        A coarser spacing would pass over most of them (`kseg.volumes.resample.on_grid`). Where `across` is no axis, it
+        is one across which labels lie in slices by themselves, if there is one.
+
+        Args:
+            labels: class indices, `num_classes` where nobody labelled.
+            num_classes: of them.
+
+        Raises:
+            InputError: as reading `labels` does.
+        """
+        planes = _planes_with(labels, lambda slab: slab < num_classes)
+        across = sliced_axes(planes) if self.across == "none" else [self.across]
+        return {axis: planes[axis] for axis in map(AXES.index, across)}
 
 
 def sliced_axes(planes: Sequence[np.ndarray]) -> list[str]:
@@ -107,6 +125,16 @@ def _is_sliced(across: np.ndarray) -> bool:
     first, stop = edges[::2], edges[1::2]
     gaps = first[1:] - stop[:-1]
     return len(first) >= FEWEST_SLICES and int((stop - first).max()) <= THICKEST and int(gaps.min()) > THICKEST
+
+
+def _planes_with(labels: VolumeStream, said: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+    """Return which planes across x, y and z hold a voxel of which something is `said`, Boolean; all is read."""
+    planes = [np.zeros(length, bool) for length in labels.shape]
+    for first, slab in labels.read(GATHERED_PLANES):
+        there = said(slab[..., 0])
+        for axis, across in enumerate(planes):
+            across[_planes(axis, labels.axis, first, slab)] |= there.any(axis=other_axes(axis))
+    return planes
 
 
 def _planes(axis: int, along: int, first: int, slab: np.ndarray) -> slice:

@@ -24,6 +24,38 @@ def places_of(old: int, new: int, ratio: float) -> np.ndarray:
     return (np.rint(places * STEPS) / STEPS).clip(0, old - 1)
 
 
+def moved_to(planes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return places that pass over none of some planes: each is given to the new voxel whose centre is nearest to it.
+
+    Of two the nearer has it. A new voxel that lies between two of the planes stays between them.
+
+    Args:
+        planes: Boolean, which of the old planes across an axis must not be passed over.
+        places: of new voxels, longer than the old ones, along that axis; from `places_of`.
+
+    Example:
+        Of ten planes 1, 4 and 7 are annotated; new voxels are two planes long:
+
+        >>> import numpy as np
+        >>> from kseg.volumes.interpolation import moved_to, places_of
+        >>> planes = np.isin(np.arange(10), (1, 4, 7))
+        >>> places_of(10, 5, 2.0)
+        array([0.5, 2.5, 4.5, 6.5, 8.5])
+        >>> moved_to(planes, places_of(10, 5, 2.0))
+        array([1. , 2.5, 4. , 7. , 8.5])
+    """
+    kept = np.flatnonzero(planes)
+    distances = np.abs(places[:, np.newaxis] - kept)
+    nearest = distances.argmin(axis=0)
+    below = places.astype(np.intp)
+    between = planes[below] & planes[np.minimum(below + 1, len(planes) - 1)]
+    moved = places.copy()
+    for number in np.argsort(-distances.min(axis=0), kind="stable"):  # the nearest of several comes last
+        if not between[nearest[number]]:
+            moved[nearest[number]] = kept[number]
+    return moved
+
+
 def linear(voxels: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
     """Interpolate intensities.
 

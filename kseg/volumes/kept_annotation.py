@@ -1,5 +1,6 @@
 """A predicted mask in which what a person annotated stays as it is."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +13,46 @@ from kseg.volumes.read import open_labels
 from kseg.volumes.volume_stream import GATHERED_PLANES, VolumeStream
 
 
+@dataclass(frozen=True)
+class LabelsOfFiles:
+    """How the label files of a run's scans are read.
+
+    `classes` are what the run's masks hold. `in_files` has these, perhaps others, which are background, and the value
+    of voxels that nobody labelled. `annotation` says which slices count.
+    """
+
+    classes: LabelMap
+    in_files: LabelMap
+    annotation: Annotation
+
+
 def open_annotation(
-    path: Path, image: VolumeStream, label_map: LabelMap, annotation: Annotation, assume_spacing_mm: Spacing = ()
+    path: Path, image: VolumeStream, labels: LabelsOfFiles, assume_spacing_mm: Spacing = ()
 ) -> VolumeStream:
-    """Return the class indices of a label file, `num_classes` where nobody labelled; all of it is read, and checked.
+    """Return a label file's indices of `labels.classes`, `num_classes` where nobody labelled; all of it is read.
 
     Args:
         path: of the label file, on the grid of `image`.
         image: that is to be segmented.
-        label_map: of the run, with the value of voxels that nobody labelled.
-        annotation: which slices of the file count.
+        labels: of the run, and how they are read.
         assume_spacing_mm: as in `open_labels`.
 
     Raises:
         InputError: the file is damaged, lies elsewhere or holds other values; or it leaves no voxel to a network.
     """
-    in_file = open_labels(path, annotation.label_map_of_files(label_map), image, path.name, assume_spacing_mm)
-    labels = annotation.of_annotated_slices(in_file, label_map.num_classes)
-    labelled = [bool((slab < label_map.num_classes).all()) for _, slab in labels.read(GATHERED_PLANES)]
+    in_files, annotation = labels.in_files, labels.annotation
+    values = open_labels(path, annotation.label_map_of_files(in_files), image, path.name, assume_spacing_mm)
+    annotated = annotation.of_annotated_slices(values, in_files.num_classes)
+    among = in_files.indices_among(labels.classes)
+    indices = annotated.mapped(among.__getitem__, among.dtype)
+    labelled = [bool((slab < labels.classes.num_classes).all()) for _, slab in indices.read(GATHERED_PLANES)]
     if all(labelled):
-        mark = "" if label_map.ignore is None else f", or mark what is to be filled in as {label_map.ignore} (ignore)"
+        mark = "" if in_files.ignore is None else f", or mark what is to be filled in as {in_files.ignore} (ignore)"
         raise InputError(
             f"annotation '{path}' says of every voxel what it is, so that none is left to segment: name the axis "
             f"across which some slices alone are annotated, data.annotated_slices=z{mark}"
         )
-    return labels
+    return indices
 
 
 def keep_annotation(mask: np.ndarray, labels: VolumeStream, label_map: LabelMap) -> None:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -156,16 +156,47 @@ class LabelMap:
         """Mapping name -> value of the classes, background first; `from_json` reads it back."""
         return dict(zip(self.names, self.values, strict=True))
 
+    def with_classes(self, others: Mapping[str, int]) -> "LabelMap":
+        """Return the map with further classes behind its own, name -> value, and without regions, which lack them.
+
+        Raises:
+            InputError: the map is none any more; see `LabelMap`.
+        """
+        if not others:
+            return self
+        return replace(self, names=(*self.names, *others), values=(*self.values, *others.values()), regions=())
+
+    def indices_among(self, some: "LabelMap") -> np.ndarray:
+        """Return the index in `some`, a map of some of these classes, of each index here; of all others background's.
+
+        The last of the `num_classes + 1` is that of voxels that nobody labelled.
+
+        Example:
+            >>> from kseg.volumes.labels import LabelMap
+            >>> LabelMap(("background", "a", "b"), (0, 1, 2)).indices_among(LabelMap(("background", "b"), (0, 2)))
+            array([0, 0, 1, 2], dtype=uint8)
+        """
+        indices = np.zeros(self.num_classes + 1, index_dtype(some.num_classes))
+        indices[[self.names.index(name) for name in some.names]] = range(some.num_classes)
+        indices[-1] = some.num_classes
+        return indices
+
     @classmethod
     def from_json(cls, mapping: Mapping[str, int], regions: tuple[Region, ...] = ()) -> "LabelMap":
         """Label map from name -> value, as in a recipe's `data.labels`, with regions; the background moves first.
 
-        A value named "ignore" is that of voxels that nobody labelled.
+        A value named "ignore", in capitals or not, as the background, is that of voxels that nobody labelled.
         """
-        classes = {name: value for name, value in mapping.items() if name != IGNORE}
+        classes = {name: value for name, value in mapping.items() if not is_ignore(name)}
         background = _background_of(classes)
         names = (background, *(name for name in classes if name != background))
-        return cls(names, tuple(classes[name] for name in names), mapping.get(IGNORE), regions)
+        ignored = [name for name in mapping if name not in classes]
+        if len(ignored) > 1:
+            raise InputError(
+                f"`data.labels` must name one value to ignore: received {' and '.join(ignored)}; keep one."
+            )
+        ignore = mapping[ignored[0]] if ignored else None
+        return cls(names, tuple(classes[name] for name in names), ignore, regions)
 
     def _index_of(self, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
         """Function from voxels of type `dtype` to indices; the one behind the last stands for all other values."""
@@ -195,6 +226,11 @@ class LabelMap:
             return np.where(found, index_at[place], unknown)
 
         return search
+
+
+def is_ignore(name: str) -> bool:
+    """Whether a name among labels is that of the value of voxels that nobody labelled."""
+    return name.lower() == IGNORE
 
 
 def labels_with(known: Mapping[str, int], values: Iterable[int]) -> dict[str, int]:

@@ -4,18 +4,20 @@ The new grid has the old one's axes and centre, so that a flip of the volume cha
 thing with the two grids exchanged.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
 from kseg.console.errors import InputError
-from kseg.volumes.interpolation import places_of
+from kseg.volumes.interpolation import moved_to, places_of
 from kseg.volumes.volume_stream import GATHERED_PLANES, Slab, VolumeStream, firsts_of
 
 Interpolation = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 """`kseg.volumes.interpolation.linear` for intensities, `by_label` for class indices."""
 
+NONE_KEPT: Mapping[int, np.ndarray] = MappingProxyType({})
 SAME_GRID = 0.01
 """Voxels by which a volume may grow before it is worth interpolating: headers round their spacings."""
 MAX_RESAMPLED_VOXELS = 2**34
@@ -32,8 +34,19 @@ def as_stored(spacing_mm: Sequence[float]) -> np.ndarray:
     return np.asarray(spacing_mm, np.float32).astype(np.float64)
 
 
-def at_spacing(stream: VolumeStream, spacing_mm: Sequence[float], interpolation: Interpolation) -> VolumeStream:
+def at_spacing(
+    stream: VolumeStream,
+    spacing_mm: Sequence[float],
+    interpolation: Interpolation,
+    kept: Mapping[int, np.ndarray] = NONE_KEPT,
+) -> VolumeStream:
     """Return a volume at `spacing_mm` (x, y, z), its size kept as nearly as may be; itself where that is its own.
+
+    Args:
+        stream: of the volume.
+        spacing_mm: of the new voxels.
+        interpolation: of the old ones.
+        kept: see `on_grid`.
 
     Raises:
         InputError: it would have more than `MAX_RESAMPLED_VOXELS` voxels.
@@ -46,20 +59,35 @@ def at_spacing(stream: VolumeStream, spacing_mm: Sequence[float], interpolation:
             f"`spacing_mm` {tuple(spacing_mm)} makes {x} x {y} x {z} voxels of a volume of shape {stream.shape}, whose "
             f"voxels are {own} mm: choose a coarser one."
         )
-    return on_grid(stream, (x, y, z), spacing_mm, interpolation)
+    return on_grid(stream, (x, y, z), spacing_mm, interpolation, kept)
 
 
 def on_grid(
-    stream: VolumeStream, shape: tuple[int, int, int], spacing_mm: Sequence[float], interpolation: Interpolation
+    stream: VolumeStream,
+    shape: tuple[int, int, int],
+    spacing_mm: Sequence[float],
+    interpolation: Interpolation,
+    kept: Mapping[int, np.ndarray] = NONE_KEPT,
 ) -> VolumeStream:
     """Return a volume on the grid of `shape` and `spacing_mm` (x, y, z) that has its axes and its centre.
 
     Memory is that of a slab, and of the planes between which it lies. Errors are those of reading `stream`.
+
+    Args:
+        stream: of the volume.
+        shape: of the new grid.
+        spacing_mm: of the new grid.
+        interpolation: of the old voxels.
+        kept: by axis, Boolean, planes that are not passed over where new voxels are longer: they are moved to the
+            nearest of these (`moved_to`).
     """
     ratios = as_stored(spacing_mm) / as_stored(stream.spacing_mm)
     if shape == stream.shape and (np.abs(ratios - 1) * shape < SAME_GRID).all():
         return stream
     places = [places_of(old, new, ratio) for old, new, ratio in zip(stream.shape, shape, ratios, strict=True)]
+    for axis, planes in kept.items():
+        if ratios[axis] > 1:
+            places[axis] = moved_to(planes, places[axis])
     scaled = np.diag([*ratios, 1.0])
     scaled[:3, 3] = [
         (old - 1) / 2 - (new - 1) / 2 * ratio for old, new, ratio in zip(stream.shape, shape, ratios, strict=True)

@@ -157,7 +157,7 @@ def test_changes_since_a_dataset_was_prepared_are_named(tmp_path: Path, scans: S
     other = scans(train=4)
     renamed = [
         *found.scans[:2],
-        type(found.scans[2])("case_2", "case_2", "train", other.scans[3].open, other.scans[3].origin_hash),
+        type(found.scans[2])("case_2", "case_2", "train", other.scans[3].open, other.scans[3].hashes),
         found.scans[3],
     ]
     changed = ScanList(found.channels, found.labels, tuple(renamed))

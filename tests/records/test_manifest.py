@@ -105,6 +105,18 @@ BAD_MANIFESTS = {
     "a split of another name": (put("holdout", "cases", 0, "split"), "split"),
     "a spacing of 0": (put(0, "cases", 0, "spacing_mm", 1), "spacing_mm"),
     "one class": (put({"background": 0}, "labels"), "2 to 65535 classes"),
+    "a label of two classes": (
+        put({"bone": 1}, "other_labels"),
+        "json' is not a manifest .*label name 'bone' stands twice",
+    ),
+    "empty slices with a class's value": (
+        put({"across": "z", "empty_value": 7}, "annotation"),
+        "data.empty_slices = 7 is the value of 'bone'",
+    ),
+    "empty slices of whole label maps": (
+        put({"across": "none", "empty_value": 9}, "annotation"),
+        "annotation.*an empty_value without the axis",
+    ),
     "no background": (put({"a": 1, "b": 2, "c": 3}, "labels"), "background"),
     "counts of other classes": (put([1, 2], "cases", 3, "class_voxels"), "case 'd' does not count 3 classes"),
     "another size": (put(11, "cases", 2, "bytes"), "c.tfrecord' has 10 bytes, its manifest says 11"),

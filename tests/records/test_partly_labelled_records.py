@@ -136,3 +136,8 @@ def test_what_is_ignored_and_which_slices_count_are_part_of_how_a_case_is_prepar
         for annotation in (Annotation(), Annotation(across="x"), Annotation(across="x", empty_value=5))
     }
     assert len(hashes) == 9
+    at_1_mm = {
+        preparation_hash(labels, ("mr",), (1.0, 1.0, 1.0), (), Annotation())
+        for labels in (known, replace(known, ignore=2))
+    }
+    assert len(at_1_mm | hashes) == 11

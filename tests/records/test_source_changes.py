@@ -1,5 +1,6 @@
 """Whatever decides what a prepared dataset holds is compared; what does not decide it is no change."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -143,6 +144,41 @@ def test_an_assumed_spacing_is_told_once_and_decides_how_cases_are_prepared(
     prepare.main(assuming)
     with pytest.raises(InputError, match="the recipe, or kseg, prepares cases in another way now"):
         prepare.main([*words, "data.assume_spacing_mm=[1, 1, 2]"])
+
+
+def test_a_case_whose_labels_are_corrected_keeps_the_hash_of_its_image(tmp_path: Path) -> None:
+    for number in range(3):
+        nib.save(nib.Nifti1Image(IMAGE + number, np.diag([-1, -1, 1, 1])), tmp_path / f"{number}.nii")
+    words = table(tmp_path, [f"{number}.nii" for number in range(3)])
+    before = prepared(words).cases
+    assert len({case.image_hash for case in before}) == 3
+    labels = np.asarray(nib.load(tmp_path / "labels.nii").dataobj).copy()
+    labels[0, 0, 0] = 1
+    nib.save(nib.Nifti1Image(labels, np.diag([-1, -1, 1, 1])), tmp_path / "labels.nii")
+    prepare.main(words)
+    after = load_manifest(tmp_path / "records").cases
+    assert [case.image_hash for case in after] == [case.image_hash for case in before]
+    assert not {case.origin_hash for case in after} & {case.origin_hash for case in before}
+
+
+def test_a_dataset_of_an_earlier_version_learns_the_hashes_of_images_where_it_is_brought_up_to_date(
+    tmp_path: Path,
+) -> None:
+    for number in range(3):
+        nib.save(nib.Nifti1Image(IMAGE + number, np.diag([-1, -1, 1, 1])), tmp_path / f"{number}.nii")
+    words = table(tmp_path, [f"{number}.nii" for number in range(3)])
+    hashes = [case.image_hash for case in prepared(words).cases]
+    document = json.loads((tmp_path / "records/manifest.json").read_text())
+    del document["other_labels"]
+    for case in document["cases"]:
+        del case["image"]
+    (tmp_path / "records/manifest.json").write_text(json.dumps(document))
+    assert {case.image_hash for case in load_manifest(tmp_path / "records").cases} == {None}
+    nib.save(nib.Nifti1Image(IMAGE + 9, np.diag([-1, -1, 1, 1])), tmp_path / "2.nii")
+    prepare.main(words)
+    after = [case.image_hash for case in load_manifest(tmp_path / "records").cases]
+    assert after[:2] == hashes[:2]
+    assert after[2] not in {None, hashes[2]}
 
 
 def test_a_dataset_that_was_read_in_another_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,12 @@ def test_what_does_not_fit_its_channels_or_labels_is_refused_when_it_is_read(wha
         folder.load_data_description()
 
 
+def test_a_run_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    document = OF_SPLIT.model_dump(mode="json")
+    del document["other_labels"], document["learned_from"]["images"], document["learned_before"]["images"]
+    assert DataDescription.model_validate(document) == OF_SPLIT
+
+
 def test_as_many_scales_and_ranges_as_channels_are_read(tmp_path: Path) -> None:
     fitting = {"channels": ["CT", "PET"], "scales": [CT, {}], "seen": {"intensities": [[RANGE], [RANGE, RANGE]]}}
     folder = RunFolder(tmp_path)
@@ -152,6 +158,23 @@ def test_who_chose_the_model_is_known_of_folds_of_earlier_versions_too() -> None
     assert OF_SPLIT.chosen_by == ("c",)
     assert DESCRIPTION.model_copy(update={"val_subjects": ("a",)}).chosen_by == ("a",)
     assert OF_SPLIT.of_scans == DESCRIPTION
+    assert OF_SPLIT.model_copy(update={"other_labels": {"bone": 7}}).of_scans == DESCRIPTION
+
+
+def test_a_scan_whose_labels_were_corrected_is_the_same_scan() -> None:
+    images = {"a": "a" * 64, "b": "b" * 64, "c": "c" * 64, "d": None}
+    manifest = split_manifest(a="train", b="train", c="val", d="test")
+    cases = tuple(case.model_copy(update={"image_hash": images[case.subject]}) for case in manifest.cases)
+    learned = LearnedFrom.of_split(manifest.model_copy(update={"cases": cases}))
+    assert learned.images == ("a" * 64, "b" * 64, "c" * 64)
+    corrected = [case.model_copy(update={"origin_hash": "9" * 64, "case": f"{case.case}_new"}) for case in cases]
+    assert learned.same_scans(corrected, "test") == {"a", "b", "c"}
+    assert learned.same_scans(corrected, "val") == {"a", "b"}
+    assert learned.joined(LearnedFrom()).same_scans(corrected, "test") == {"a", "b", "c"}
+    earlier = learned.model_copy(update={"images": ()})
+    assert learned.agrees(earlier)
+    assert not learned.agrees(learned.model_copy(update={"val": ("d",)}))
+    assert earlier.same_scans(corrected, "test") == set()  # it does not know better
 
 
 def test_who_only_validated_may_validate_again_and_who_trained_an_earlier_run_may_not() -> None:

@@ -183,6 +183,14 @@ def test_what_nobody_labelled_has_the_index_behind_the_last_class(classes, dtype
             label_map.to_indices(np.array([foreign, 1], dtype), "label")
 
 
+@pytest.mark.parametrize("name", ["Ignore", "IGNORE"])
+def test_ignore_is_found_in_capitals_as_the_background_is(name: str) -> None:
+    labels = LabelMap.from_json({"Background": 0, "Soleus": 100, name: 255})
+    assert (labels.names, labels.ignore) == (("Background", "Soleus"), 255)
+    with pytest.raises(InputError, match=f"one value to ignore: received ignore and {name}; keep one"):
+        LabelMap.from_json({"background": 0, "a": 1, "ignore": 3, name: 4})
+
+
 def test_the_label_named_ignore_is_no_class():
     label_map = LabelMap.from_json({"ignore": 255, "soleus": 100, "background": 0})
     assert label_map == LabelMap(("background", "soleus"), (0, 100), ignore=255)
@@ -194,6 +202,18 @@ def test_the_label_named_ignore_is_no_class():
         LabelMap.from_json({"background": 0, "soleus": 100, "ignore": 1.5})
     with pytest.raises(InputError, match="2 to 65535 classes"):
         LabelMap.from_json({"background": 0, "ignore": 100})
+
+
+def test_classes_that_are_left_out_have_the_background_s_index() -> None:
+    learned = LabelMap(("background", "b", "d"), (0, 20, 40), ignore=255)
+    in_files = learned.with_classes({"a": 10, "c": -30})
+    assert in_files.in_files == (("background", 0), ("b", 20), ("d", 40), ("a", 10), ("c", -30), ("ignore", 255))
+    values = np.array([0, 10, 20, -30, 40, 255])
+    indices = in_files.indices_among(learned)[in_files.to_indices(values, "file")]
+    assert indices.tolist() == [0, 0, 1, 0, 2, 3]
+    assert learned.with_classes({}) is learned
+    with pytest.raises(InputError, match="the label value 20 stands twice"):
+        learned.with_classes({"a": 20})
 
 
 def test_what_is_ignored_counts_among_the_values_that_an_index_can_stand_for():

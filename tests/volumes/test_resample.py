@@ -1,6 +1,7 @@
 """Resampling beside SimpleITK's and SciPy's of whole volumes, and what must not depend on how a file is stored."""
 
 import tracemalloc
+from functools import partial
 from itertools import product
 
 import nibabel as nib
@@ -11,8 +12,9 @@ from damage import flip_bits
 from scipy.ndimage import map_coordinates
 
 from kseg.console.errors import InputError
+from kseg.volumes.annotated_slices import Annotation
 from kseg.volumes.geometry import corners_mm
-from kseg.volumes.interpolation import by_label, linear, places_of
+from kseg.volumes.interpolation import by_label, linear, moved_to, places_of
 from kseg.volumes.read import open_image
 from kseg.volumes.resample import at_spacing, on_grid
 from kseg.volumes.stored_geometry import StoredGeometry
@@ -187,6 +189,35 @@ def test_labels_are_those_of_simpleitk_but_for_ties(target_mm):
     resampler.UseNearestNeighborExtrapolatorOn()
     expected = sitk.GetArrayFromImage(resampler.Execute(image)).T
     assert (found != expected).mean() < 1e-3
+
+
+@pytest.mark.parametrize("across", [0, 1, 2])
+@pytest.mark.parametrize(("along", "downwards"), [(0, False), (1, True), (2, False), (2, True)])
+@pytest.mark.parametrize("ratio", [1.3, 2.0, 3.6])
+def test_a_coarser_grid_passes_over_no_annotated_slice(across, along, downwards, ratio):
+    shape, spacing_mm, nobody = [6, 7, 8], list(SPACING_MM), 250
+    shape[across], spacing_mm[across] = 61, ratio * SPACING_MM[across]
+    annotated = np.arange(3, 61, 7)
+    labels = np.full(shape, nobody, np.uint8)
+    np.moveaxis(labels, across, 0)[annotated] = np.arange(1, 10).reshape(-1, 1, 1)  # each of a class of its own
+    stream = stream_of_volume(volume_of(labels), along, downwards)
+    kept = Annotation(across="xyz"[across]).planes_to_keep(stream, nobody)
+    found = gather(at_spacing(stream, spacing_mm, partial(by_label, ignored=nobody), kept), "it").array[..., 0]
+    planes = np.moveaxis(found, across, 0).reshape(found.shape[across], -1)
+    np.testing.assert_array_equal(planes, np.broadcast_to(planes[:, :1], planes.shape))
+    labelled = np.flatnonzero(planes[:, 0] != nobody)
+    assert planes[labelled, 0].tolist() == list(range(1, 10))
+    moved_by = np.abs(places_of(61, len(planes), ratio)[labelled] - annotated)
+    assert moved_by.max() <= ratio / 2 + 1e-4
+
+
+def test_of_slices_in_one_new_voxel_the_nearest_counts_and_whole_label_maps_are_interpolated():
+    places = places_of(12, 3, 4.0)
+    assert places.tolist() == [1.5, 5.5, 9.5]
+    assert moved_to(np.isin(np.arange(12), (0, 3, 6, 7)), places).tolist() in ([0, 6, 9.5], [3, 6, 9.5])
+    assert moved_to(np.isin(np.arange(12), (0, 2, 11)), places).tolist() == [2, 5.5, 11]
+    np.testing.assert_array_equal(moved_to(np.ones(12, bool), places), places)
+    np.testing.assert_array_equal(moved_to(np.zeros(12, bool), places), places)
 
 
 def test_damage_after_the_last_plane_that_is_needed_is_told(tmp_path):

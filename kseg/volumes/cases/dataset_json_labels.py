@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kseg.console.errors import InputError
 from kseg.volumes.cases.dataset_json_schema import DatasetJson
-from kseg.volumes.labels import BACKGROUND, IGNORE, LabelMap, labels_with
+from kseg.volumes.labels import BACKGROUND, IGNORE, LabelMap, is_ignore, labels_with
 from kseg.volumes.regions import Region
 
 Values = Mapping[str, int | tuple[int, ...]]
@@ -39,7 +39,7 @@ def label_map_of(said: DatasetJson, file: Path) -> LabelMap:
 
 
 def _is_no_region(name: str, value: int) -> bool:
-    return name.lower() == BACKGROUND or name == IGNORE or value == 0
+    return name.lower() == BACKGROUND or is_ignore(name) or value == 0
 
 
 def _with_regions(labels: Values, order: tuple[int, ...] | None) -> LabelMap:
@@ -65,8 +65,8 @@ def _with_regions(labels: Values, order: tuple[int, ...] | None) -> LabelMap:
         raise InputError(
             f"`regions_class_order` has {unknown[0]}, which no region has: known are {', '.join(map(str, values))}"
         )
-    if fixed.get(IGNORE) in values:
-        raise InputError(f"the value {fixed[IGNORE]} of '{IGNORE}' is in a region: give it one of its own")
+    if shared := [value for name, value in fixed.items() if is_ignore(name) and value in values]:
+        raise InputError(f"the value {shared[0]} of '{IGNORE}' is in a region: give it one of its own")
     in_order = {name: named[name] for name in (*fixed, *(name_of[value] for value in values if value in name_of))}
     written = zip(regions.items(), order, strict=True)
     return LabelMap.from_json(
