@@ -247,7 +247,7 @@ class Train(Section):
     ema: ZeroToBelowOne = Field(
         0.995, description="share of the averaged weights that a step keeps; they validate and are saved; 0 for none"
     )
-    patience: NonNegativeInt = Field(0, description="epochs without a better validation that end the run; 0 for all")
+    patience: NonNegativeInt = Field(0, description="validations without a better one that end the run; 0 for none")
     volume_calibration: Literal["auto", "always", "never"] = Field(
         "auto",
         description="set the last biases, at the end, so that masks of training cases are as large as their labels; "

@@ -1,13 +1,14 @@
 """Reading shards case by case, and finding the one that is damaged."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from kseg.console.errors import InputError
 from kseg.console.text import first_line
+from kseg.recipe.types import SPLITS
 from kseg.records.ground_truth import decode_truth
 from kseg.records.manifest import CaseEntry, Manifest
 from kseg.records.packed_labels import BACKGROUND, class_indices
@@ -96,13 +97,13 @@ def damaged_shard(shard: Location) -> InputError:
     return InputError(f"shard '{shard}' is damaged (its checksum differs): {PREPARE_AGAIN}")
 
 
-def check_shards(folder: Location, manifest: Manifest) -> None:
-    """Compare every shard with its checksum, and read all that is in it.
+def check_shards(folder: Location, manifest: Manifest, splits: Collection[str] = SPLITS) -> None:
+    """Compare every shard of some splits with its checksum, and read all that is in it.
 
     Raises:
         InputError: names the first shard that differs from what was prepared.
     """
-    for case in manifest.cases:
+    for case in (case for case in manifest.cases if case.split in splits):
         path = folder / case.file
         with reaching(path):
             if sha256_of(path) != case.sha256:

@@ -10,6 +10,7 @@ from kseg.training.averaged_weights import ValidateAveragedWeights
 from kseg.training.budget import Budget
 from kseg.training.checkpoints import Checkpoint, State
 from kseg.training.display import Display
+from kseg.training.finite_weights import FiniteWeights
 from kseg.training.penalty_monitor import PenaltyMonitor
 from kseg.training.resume_within_epoch import ResumeWithinEpoch
 from kseg.training.step_times import StepTimes
@@ -47,7 +48,8 @@ def make_callbacks(
     Keras calls each hook (`on_epoch_end`, ...) of all callbacks in the order of the list. It matters:
 
     1. `SyncWorkers`: the others ask it what time it is and whether the run is to end.
-    2. `ResumeWithinEpoch` restores what the epoch under way had counted before anything is counted.
+    2. `ResumeWithinEpoch` restores what the epoch under way had counted before anything is counted; `FiniteWeights`
+       ends a run that has diverged before anything of it is drawn, written or kept.
     3. `StepTimes` puts its figures into the epoch's logs before these are written.
     4. `Budget` comes next, so that a validation's time is without the look, and each is counted apart.
     5. `TensorBoardSummaries` looks at the end of a validation, when the averaged weights are still in place.
@@ -74,7 +76,10 @@ def make_callbacks(
     logs: list[keras.callbacks.Callback] = []
     shown: list[keras.callbacks.Callback] = []
     if workers.is_chief:
-        summaries = [TensorBoardSummaries(run, budget, validation_patches, lambda: sync.ends)]
+        looked_at = validation_patches
+        if workers.replicas > 1:  # one device looks alone, and holds no more at once than in a step
+            looked_at = looked_at.unbatch().batch(run.recipe.patches.batch_size // workers.replicas)
+        summaries = [TensorBoardSummaries(run, budget, looked_at, lambda: sync.ends)]
         logs = [
             TensorBoardCurves(run.folder.logs),
             HistoryWriter(run.folder.history, append=True),
@@ -83,6 +88,7 @@ def make_callbacks(
     return [
         sync,
         ResumeWithinEpoch(state),
+        FiniteWeights(),
         times,
         validation_times,
         budget,

@@ -28,6 +28,7 @@ from kseg.storage.files import sha256_of, whole_file, whole_folder
 from kseg.storage.ownership import remove
 from kseg.training.averaged_weights import averaged_weights
 from kseg.training.budget import Budget
+from kseg.training.finite_weights import check_finite
 from kseg.training.step_times import Timing
 from kseg.training.validation_times import is_validated
 from kseg.training.workers import Workers
@@ -127,6 +128,7 @@ class Checkpoint(keras.callbacks.Callback):
             timing=timing,
         )
         if self.workers.is_chief:
+            check_finite(self.model)
             write_checkpoint(self.folder, self.model, state)
 
 

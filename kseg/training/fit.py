@@ -10,7 +10,9 @@ import keras
 import tensorflow as tf
 
 from kseg.console.disk_errors import naming, refusals_told
+from kseg.console.errors import InputError
 from kseg.console.termination import Termination
+from kseg.console.text import first_line
 from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, WorkerShare
@@ -108,8 +110,15 @@ def fit(
                     verbose=0,
                 )
             calibration = calibrate_volumes(run, budget, workers.replicas, termination) if workers.is_chief else {}
+        except tf.errors.ResourceExhaustedError as error:
+            size = " x ".join(map(str, recipe.patches.size))
+            raise InputError(
+                f"the memory does not hold a step of {recipe.patches.batch_size} patches of {size} voxels "
+                f"({first_line(error)}): train with smaller patches.size, patches.batch_size or network.filters"
+            ) from None
         except tf.errors.OpError:
-            check_shards(run.records, run.manifest)  # a damaged shard is the likely cause, and deserves its name
+            # A damaged shard is the likely cause, and deserves its name; those to test on are not read.
+            check_shards(run.records, run.manifest, ("train", "val"))
             raise
     if not workers.is_chief:
         return {}

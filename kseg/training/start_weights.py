@@ -14,7 +14,7 @@ from kseg.volumes.labels import LabelMap
 
 OUTPUT = "output"
 KERNEL_AXES = 5
-"""x, y, z, channels, filters."""
+"""x, y, z, channels, filters; before these branches, where each rate has a kernel of its own."""
 
 
 def take_weights(model: Segmenter, description: DataDescription, source: RunFolder, run: str) -> tuple[list[str], str]:
@@ -49,7 +49,7 @@ def take_weights(model: Segmenter, description: DataDescription, source: RunFold
         if {path: weight.shape for path, weight in own.items()} == {path: one.shape for path, one in other.items()}:
             for path, weight in own.items():
                 value = keras.ops.convert_to_numpy(other[path])
-                if layer is layers[0] and channels and value.ndim == KERNEL_AXES:
+                if layer is layers[0] and channels and value.ndim >= KERNEL_AXES:
                     value = value[..., channels, :]
                 if layer.name == OUTPUT and maps:
                     value = value[..., maps]
