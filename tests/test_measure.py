@@ -101,6 +101,29 @@ def test_a_tree_is_measured_with_its_scans_and_told_apart(capsys: pytest.Capture
     } | {"masks/notes.mha": "is no mask, by its name and more than 16 values"}
 
 
+def test_a_scan_of_another_subject_is_not_taken_for_a_masks_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for leg in "34":
+        save_array(f"masks/{leg}/x1.mha", muscles())
+    save_array("masks/4/alone.mha", muscles())
+    save_array("scans/4/x1.mha", grey(2))
+    save_array("scans/cohort/alone.mha", grey(3))
+    with pytest.raises(InputError, match=r"1 of 3 masks failed: masks/3/x1\.mha"):
+        measure.main(["masks", "--images", "scans", "--out", "m.csv"])
+    said = capsys.readouterr().err
+    assert "mask 'masks/3/x1.mha' has no scan in 'scans'" in said
+    assert "the scan of mask 'masks/4/alone.mha' is taken to be 'scans/cohort/alone.mha', by its name alone" in said
+    assert {case for case, _ in table()} == {"4/x1", "4/alone"}
+    means = {case: float(table()[case, "label 100"]["image_mean"]) for case in ("4/x1", "4/alone")}
+    inside = muscles() == 100
+    assert means == pytest.approx({"4/x1": grey(2)[inside].mean(), "4/alone": grey(3)[inside].mean()})
+
+
+def test_without_names_all_but_the_background_is_measured() -> None:
+    save_array("leg.mha", np.where(muscles() == 0, 9, np.where(muscles() == 100, 0, 150)).astype(np.uint8))
+    measure.main(["leg.mha", "--out", "m.csv", "--labels", "background=9"])
+    assert sorted(table()) == [("leg", "label 0"), ("leg", "label 150")]
+
+
 def test_a_mask_that_is_named_after_a_first_channel_has_it_as_its_scan() -> None:
     """So does `kseg predict` name the masks of nnU-Net's imagesTs."""
     save_array("scans/leg_0000.mha", grey())

@@ -220,8 +220,10 @@ def test_names_that_are_not_unicode_are_told_before_itk_ends_the_process(tmp_pat
     for name in (f"{foreign}.mha", f"imagesTr/{foreign}_0000.nii", f"labelsTr/{foreign}.nii"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match=r"M\\udcfcller.mha' is a name that is not UTF-8: rename it"):
-        open_stored(tmp_path / f"{foreign}.mha")
+    for ending in ("mha", "nii"):
+        (tmp_path / f"{foreign}.{ending}").touch()
+        with pytest.raises(InputError, match=rf"M\\udcfcller.{ending}' is a name that is not UTF-8: rename it"):
+            open_stored(tmp_path / f"{foreign}.{ending}")
     description = {"channel_names": ["US"], "labels": {"background": 0, "leg": 1}, "file_ending": ".nii"}
     (tmp_path / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
     with pytest.raises(InputError, match=r"case 'M\\udcfcller' in .* must be fit as a file name, in Unicode"):

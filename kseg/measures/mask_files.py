@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.text import some_of
 from kseg.inference.scan_likeness import FEW_VALUES
 from kseg.volumes.cases.folder import content_below, whole_values
 from kseg.volumes.cases.pairing import named_as_labels
 from kseg.volumes.formats.extensions import split_name
-from kseg.volumes.formats.open import open_stored
+from kseg.volumes.formats.open import open_voxels
 from kseg.volumes.mask_hash import bears_hash
 from kseg.volumes.prediction_outputs import UNCERTAINTY
 from kseg.volumes.volume_stream import stream_of_file
@@ -72,7 +73,8 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
     """Return masks with their scans, and those that have none, with the reason of each.
 
     A scan has the name of its mask, whatever the file type, or that and "_0000". It is looked for in the same folder
-    below `images` as the mask's case, then in all.
+    below `images` as the mask's case. In all others it is looked for where no other mask, and no other scan, has that
+    name: `x1` in the folder of another subject is another's. That is told.
 
     Args:
         masks: to look for.
@@ -89,19 +91,28 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
         return [replace(mask, image=images) for mask in masks], {}
     volumes = {path: name for path, name in content_below(images).volumes.items() if not bears_hash(images / path)}
     paired, refused = [], {}
+    stems = {mask.path: split_name(mask.path)[0] for mask in masks}
+    of_stem = Counter(stems.values())
     for mask in masks:
-        stem = split_name(mask.path)[0]
+        stem = stems[mask.path]
         own = [path for path, name in volumes.items() if stem in (name, name.removesuffix(FIRST_CHANNEL))]
-        own = [path for path in own if not mask.path.samefile(images / path)]
+        own = [path for path in own if not _is_same(mask.path, images / path)]
         near = [path for path in own if path.parent == PurePath(mask.case).parent]
-        if len(chosen := near or own) == 1:
+        elsewhere = own if of_stem[stem] == 1 else []
+        if len(chosen := near or elsewhere) == 1:
             paired.append(replace(mask, image=images / chosen[0]))
+            if not near:
+                say(f"note: the scan of mask '{mask.path}' is taken to be '{images / chosen[0]}', by its name alone")
             continue
         there = some_of([str(path) for path in chosen], MAX_SHOWN)
         remedy = f"call one '{stem}' as the mask, or '{stem}{FIRST_CHANNEL}', or leave --images out"
         found = f"several scans in '{images}' ({there})" if there else f"no scan in '{images}'"
         refused[mask.path] = f"mask '{mask.path}' has {found}: {remedy}"
     return paired, refused
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return other.exists() and one.samefile(other)
 
 
 def _masks_below(folder: Path, found: MaskFiles) -> Mapping[PurePath, str]:
@@ -123,7 +134,7 @@ def _masks_below(folder: Path, found: MaskFiles) -> Mapping[PurePath, str]:
 
 def _holds_few_values(path: Path) -> bool:
     try:
-        stream = stream_of_file(open_stored(path))
+        stream = stream_of_file(open_voxels(path))
         return stream.channels == 1 and whole_values(stream, FEW_VALUES) is not None
     except InputError:
         return True  # whoever measures it says what is wrong

@@ -47,7 +47,7 @@ def measure_file(
     image = open_image([mask.image], mask.case, assume_spacing_mm) if mask.image else None
     stream = open_mask(mask.path, assume_spacing_mm, image, f"its scan '{mask.image}'")
     labels, values = _labels(stream, mask.path)
-    named = structures or named_by_value(sorted(values))
+    named = structures or named_by_value(sorted(values), background)
     known = {value for own in named.values() for value in own}
     notes = [*stream.notes]
     if others := sorted(values - known - {background}):
@@ -62,5 +62,6 @@ def _labels(stream: VolumeStream, path: Path) -> tuple[np.ndarray, set[int]]:
     kind = np.promote_types(np.min_scalar_type(min(values)), np.min_scalar_type(max(values)))
     if kind.kind not in "iu":
         raise InputError(f"mask '{path}' holds values that no integer type has: received {min(values)}, {max(values)}")
-    whole = stream.mapped(lambda array: array.astype(kind, copy=False), kind)
+    is_float = stream.dtype.kind == "f"  # an integer, but for what a scaled header or a resampler leaves of it
+    whole = stream.mapped(lambda array: (np.rint(array) if is_float else array).astype(kind, copy=False), kind)
     return gather(whole, f"mask '{path}'").array[..., 0], values

@@ -92,9 +92,9 @@ def measure_structures(
     }
 
 
-def named_by_value(values: Iterable[int]) -> dict[str, tuple[int, ...]]:
-    """Return structures without names: each value but 0."""
-    return {f"label {value}": (value,) for value in values if value != 0}
+def named_by_value(values: Iterable[int], background: int = 0) -> dict[str, tuple[int, ...]]:
+    """Return structures without names: each value but the background's."""
+    return {f"label {value}": (value,) for value in values if value != background}
 
 
 def _measure(

@@ -31,18 +31,24 @@ def mask_hash_of(array: np.ndarray) -> str:
 
 def is_as_written(path: Path) -> bool:
     """Whether a file is a mask that kseg wrote, with the voxels that it had then; a link is none of kseg's."""
-    if path.is_symlink() or not path.is_file() or (stated := _stated(path)) is None:
-        return False
     try:
+        if path.is_symlink() or not path.is_file() or (stated := _stated(path)) is None:
+            return False
         header = open_header(path)
         return stated == _hash(header.shape, header.dtype, header.read)
-    except InputError:  # damaged, or of no type that kseg writes
+    except (InputError, OSError):  # damaged, or of no type that kseg writes
         return False
 
 
 def bears_hash(path: Path) -> bool:
-    """Whether a file's header says that it is a mask of kseg's, whatever became of its voxels since."""
-    return path.is_file() and _stated(path) is not None
+    """Whether a file's header says that it is a mask of kseg's, whatever became of its voxels since.
+
+    Of a file that cannot be read it says nothing: whoever opens that tells why.
+    """
+    try:
+        return path.is_file() and _stated(path) is not None
+    except OSError:
+        return False
 
 
 def _stated(path: Path) -> str | None:

@@ -58,9 +58,9 @@ class CaseList:
 
 
 def path_as_listed(folder: Path, text: str) -> Path:
-    """Return the file that a list in `folder` names: relative to it, perhaps as on Windows, or with a variable.
+    """Return the file that a list in `folder` names: relative to it, perhaps as on Windows, with a variable or `~`.
 
     What is written is tried as it stands first; what is nowhere is taken as written on Windows, if it has backslashes.
     """
-    written = (text, text.replace("\\", "/"), os.path.expandvars(text))
+    written = (text, text.replace("\\", "/"), os.path.expandvars(text), os.path.expanduser(text))  # noqa: PTH111
     return next((path for path in map(folder.joinpath, written) if path.exists()), folder / written[1])

@@ -1,5 +1,6 @@
 """The volumes of a folder as people have it, without a list: what is where, and which values its label maps hold."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from kseg.volumes.formats.data_files import files_of
 from kseg.volumes.formats.dicom_file import is_segmentation
 from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
 from kseg.volumes.formats.extensions import DICOM_EXTENSIONS, DICOM_SEG, EXTENSIONS, split_name
-from kseg.volumes.formats.open import open_stored
-from kseg.volumes.labels import MAX_VALUES
+from kseg.volumes.formats.open import open_voxels
+from kseg.volumes.labels import MAX_VALUES, WHOLE
 from kseg.volumes.volume_stream import VolumeStream, stream_of_file
 
 PLANES = 32
@@ -58,7 +59,7 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[tuple[Path, str | None]]:
             return
         seen.add(place)
         entries = sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
-        folders = {entry for entry in entries if entry.is_dir()}
+        folders = {entry for entry in entries if os.path.isdir(entry)}  # noqa: PTH112 (see `split_name`)
     except OSError as error:
         yield folder, f"'{folder}' cannot be read: {error.strerror}; change its permissions, or leave it out."
         return
@@ -104,7 +105,7 @@ def values_in(label: Path) -> set[int]:
     Raises:
         InputError: it cannot be read, is no label map, or holds more than `MAX_VALUES` of them.
     """
-    stream = stream_of_file(open_stored(label))
+    stream = stream_of_file(open_voxels(label))
     if stream.channels > 1:
         raise InputError(f"label '{label}' holds {stream.channels} values a voxel: merge them into one label map")
     found = whole_values(stream, MAX_VALUES)
@@ -115,13 +116,16 @@ def values_in(label: Path) -> set[int]:
 
 def whole_values(stream: VolumeStream, most: int) -> set[int] | None:
     """Return the values of a volume, or None, as soon as that is known, if they are more than `most`, or fractions."""
-    found: set[float] = set()
+    found: set[int] = set()
     for slab in stream.read(PLANES):
         for plane in slab.array:  # an image shows what it is in the first of them
-            found.update(_values(plane))
-            if len(found) > most or not all(map(_is_whole, found)):
+            values = _values(plane)
+            if not all(map(_is_whole, values)):
                 return None
-    return {int(value) for value in found}
+            found.update(map(round, values))
+            if len(found) > most:
+                return None
+    return found
 
 
 def begins_as_image(volume: Path) -> bool:
@@ -130,7 +134,7 @@ def begins_as_image(volume: Path) -> bool:
     Raises:
         InputError: it cannot be read.
     """
-    stream = stream_of_file(open_stored(volume))
+    stream = stream_of_file(open_voxels(volume))
     for slab in stream.read(PLANES):
         values = _values(slab.array)
         if len(values) > 1:
@@ -139,7 +143,8 @@ def begins_as_image(volume: Path) -> bool:
 
 
 def _is_whole(value: float) -> bool:
-    return float(value).is_integer()
+    """Whether label maps take it for an integer."""
+    return math.isfinite(value) and abs(value - round(value)) <= WHOLE
 
 
 def _values(array: np.ndarray) -> list[float]:

@@ -1,12 +1,11 @@
 """Images and label maps of a folder without a list, put together by their names."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-
-from kseg.recipe.source_name import fit_name
+from unicodedata import normalize
 
 LABEL_WORDS = frozenset(
     (
@@ -114,7 +113,14 @@ def pair(volumes: Mapping[PurePath, str]) -> Pairing:
     images, labels = ([file for file in files if file.is_label == kind] for kind in (False, True))
     images_of, left = _matches(images, labels)
     remainders = {file.path: _remainders(found, file.key) for file, found in images_of.items()}
-    channels = _usual([tuple(sorted(remainder)) for remainder in remainders.values()])
+    for label, found in list(images_of.items()):
+        if len(set(remainders[label.path])) < len(found):  # whose names differ by their file type, say
+            left |= {file.path: f"is one of {len(found)} images with one label map" for file in found}
+            left[label.path] = f"has {len(found)} images"
+            del images_of[label]
+    channels = _usual([tuple(sorted(remainders[label.path])) for label in images_of])
+    of_images = [file.path for found in images_of.values() for file in found]
+    shared = _shared_folders(of_images) - _shared_folders(volumes)
     cases = []
     for label, found in images_of.items():
         endings = remainders[label.path]
@@ -124,7 +130,7 @@ def pair(volumes: Mapping[PurePath, str]) -> Pairing:
             continue
         names = [f"image_{ending}" if len(channels) > 1 else "image" for ending in endings]
         by_channel = dict(sorted(zip(names, (file.path for file in found), strict=True)))
-        cases.append(_case(found[0], label, by_channel))
+        cases.append(_case(found[0], label, by_channel, shared))
     return Pairing(tuple(_named_apart(cases)), left)
 
 
@@ -210,7 +216,9 @@ def _match_longer_labels(
     left: dict[PurePath, str],
 ) -> None:
     """Match label maps whose names all go on alike where those of their images end: `a1.nii`, `a1_final_mask.nii`."""
-    alone = {image.key: image for image in images if left.get(image.path) == "has no label map"}
+    without = [image for image in images if left.get(image.path) == "has no label map"]
+    often = Counter(image.key for image in without)
+    alone = {image.key: image for image in without if often[image.key] == 1}
     longer = []
     for label in labels:
         if label not in images_of and label.path not in left:
@@ -234,15 +242,22 @@ def _usual(channels: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return max(set(channels), key=lambda found: (channels.count(found), found), default=("",))
 
 
-def _case(image: _File, label: _File, images: Mapping[str, PurePath]) -> FoundCase:
-    folders = [name for name in image.folders if _telling(_words(name))]
+def _case(image: _File, label: _File, images: Mapping[str, PurePath], shared: int) -> FoundCase:
+    """Return a case; the first `shared` folders are those of all images, and of no subject."""
+    folders = [name for name in image.folders[shared:] if _telling(_words(name))]
     split = ""
-    if folders and folders[0].casefold() in SPLIT_WORDS:
-        split = SPLIT_WORDS[folders.pop(0).casefold()]
+    if folders and (word := "".join(_telling(_words(folders[0])))) in SPLIT_WORDS:
+        split = SPLIT_WORDS[word]
+        del folders[0]
     stem = _stem(label if len(image.key) > len(label.key) else image)
     told = [name for name in folders if _words(stem)[: len(_words(name))] != _words(name)]
-    name = fit_name("_".join(filter(None, [*told, stem])) or image.stem)
-    return FoundCase(name, fit_name(folders[0]) if folders else name, split, images, label.path)
+    name = _fit("_".join(filter(None, [*told, stem])) or image.stem)
+    return FoundCase(name, _fit(folders[0]) if folders else name, split, images, label.path)
+
+
+def _fit(text: str) -> str:
+    """A name of letters, of any alphabet, and digits: two people stay two."""
+    return re.sub(r"[^\w.-]+", "_", normalize("NFC", text)).strip("._-") or "case"
 
 
 def _stem(file: _File) -> str:

@@ -1,5 +1,6 @@
 """File types by their names."""
 
+import os
 from pathlib import Path
 
 from kseg.console.errors import InputError
@@ -21,8 +22,8 @@ def split_name(path: Path) -> tuple[str, str]:
     A DICOM file is known by its name (`scan.dcm`, `scan.ima`) or, since it needs none, by its content.
     `InputError` for an unsupported extension.
     """
-    if path.is_dir():
-        return path.resolve().name, DICOM
+    if os.path.isdir(path):  # noqa: PTH112 (a Path refuses a link into a closed folder)
+        return path.resolve().name if path.name in ("", "..") else path.name, DICOM  # a link has a name of its own
     for extension in EXTENSIONS:
         if path.name.lower().endswith(extension):
             return path.name[: -len(extension)], extension

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.console.disk_errors import refusal
 from kseg.console.errors import InputError
 from kseg.recipe.types import Spacing
 from kseg.volumes.formats.extensions import DICOM, NIFTI_EXTENSIONS, is_stored, is_unicode, split_name
@@ -37,14 +38,10 @@ def open_header(path: Path) -> Header:
     Raises:
         InputError: the file is missing, damaged as far as its header shows, empty, of another file type or rank.
     """
-    if not path.exists():
-        raise InputError(f"'{path}' does not exist: correct the path.")
-    if not is_stored(path):
-        raise InputError(f"'{path}' is neither a file nor a folder, but a pipe or a device: save the scan to a file.")
-    extension = split_name(path)[1]
-    if extension not in NIFTI_EXTENSIONS and not is_unicode(str(path)):  # which ends the process within ITK
-        raise InputError(f"{str(path)!r} is a name that is not UTF-8: rename it, for example with convmv.")
-    header = _opener(extension)(path)
+    try:
+        header = _opened(path)
+    except OSError as error:
+        raise InputError(refusal(error) or f"'{path}' cannot be read: {error}; copy it again.") from None
     if len(header.shape) not in (3, 4):
         raise InputError(f"'{path}' must have three axes, or four with channels: received the shape {header.shape}.")
     if min(header.shape) < 1:
@@ -52,6 +49,17 @@ def open_header(path: Path) -> Header:
     if header.dtype.kind not in REAL:
         raise InputError(f"'{path}' must hold real numbers: received the type {header.dtype}; export grey values.")
     return header
+
+
+def _opened(path: Path) -> Header:
+    if not path.exists():
+        raise InputError(f"'{path}' does not exist: correct the path.")
+    if not is_stored(path):
+        raise InputError(f"'{path}' is neither a file nor a folder, but a pipe or a device: save the scan to a file.")
+    extension = split_name(path)[1]
+    if not is_unicode(str(path)):  # which ends the process within ITK, and is written into no table
+        raise InputError(f"{str(path)!r} is a name that is not UTF-8: rename it, for example with convmv.")
+    return _opener(extension)(path)
 
 
 def _opener(extension: str) -> Callable[[Path], Header]:
@@ -91,6 +99,18 @@ def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
         notes.append(f"the file does not state where it lies, nor which side is left ({missing})")
     geometry = StoredGeometry((i, j, k), affine, extension, header.placed)
     return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
+
+
+def open_voxels(path: Path) -> StoredFile:
+    """Read the header of a volume of which the values alone are wanted: it need not state the size of its voxels.
+
+    Raises:
+        InputError: as `open_header` does; or the affine is of no use.
+    """
+    header = open_header(path)
+    i, j, k = header.shape[:3]
+    geometry = StoredGeometry((i, j, k), check_affine(header.affine, f"'{path}'"), split_name(path)[1], header.placed)
+    return StoredFile(header.shape, header.dtype, geometry, header.read)
 
 
 def _sized(header: Header, assume_spacing_mm: Spacing, path: Path) -> np.ndarray:

@@ -249,6 +249,14 @@ def test_case_names_that_are_no_safe_file_names_are_refused(name, tmp_path):
     assert_refused(source, re.escape(f"case {name!r} in") + ".*must be fit as a file name")
 
 
+def test_a_manifest_may_name_files_of_the_users_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = manifest(tmp_path, "case,subject,split,image,label\na,s,,~/scans/a.mha,~/a_label.mha\n",
+                      "scans/a.mha", "a_label.mha")  # fmt: skip
+    (case,) = find_cases(source).cases
+    assert (case.images, case.label) == ((tmp_path / "scans/a.mha",), tmp_path / "a_label.mha")
+
+
 def test_a_manifest_may_be_written_on_windows(tmp_path):
     source = manifest(tmp_path, "case,subject,split,image,label\na,s,,scans\\a.mha,.\\labels\\a.mha\n",
                       "scans/a.mha", "labels/a.mha")  # fmt: skip

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from made_dicom import save_series
 
-from kseg.volumes.cases.folder import FolderContent, begins_as_image, content_below, whole_values
+from kseg.console.errors import InputError
+from kseg.volumes.cases.folder import FolderContent, begins_as_image, content_below, values_in, whole_values
+from kseg.volumes.formats.extensions import split_name
 from kseg.volumes.formats.open import open_stored
+from kseg.volumes.mask_hash import bears_hash
 from kseg.volumes.volume_stream import VolumeStream, stream_of_file
 
 
@@ -69,6 +72,54 @@ def test_values_are_told_up_to_a_number(tmp_path: Path, dtype: type) -> None:
     path = save(tmp_path / "a.nii.gz", array)
     assert whole_values(stream(path), 3) == {0, 7, 100}
     assert whole_values(stream(path), 2) is None
+
+
+def test_labels_that_are_whole_to_a_thousandth_are_labels(tmp_path: Path) -> None:
+    array = np.zeros((7, 8, 70), np.float32)
+    array[3, 4, 66], array[3, 4, 67], array[1, 1, 40] = 149.9999, 150.0004, 2.9995
+    path = save(tmp_path / "a.nii", array)
+    assert whole_values(stream(path), 3) == {0, 3, 150}
+    assert not begins_as_image(path)
+
+
+def test_values_are_read_of_a_file_that_does_not_state_its_spacing(tmp_path: Path) -> None:
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(header.encode() + bytes([0, 0, 7, 7, 0, 0, 0, 9]))
+    with pytest.raises(InputError, match="does not state"):
+        open_stored(tmp_path / "a.mha")
+    assert values_in(tmp_path / "a.mha") == {0, 7, 9}
+    assert not begins_as_image(tmp_path / "a.mha")
+
+
+def test_a_link_to_a_series_has_its_own_name(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save_series(tmp_path / f"archive/p{number}/SE3", np.arange(8, dtype=np.int16).reshape(2, 2, 2))
+        (tmp_path / "legs").mkdir(exist_ok=True)
+        (tmp_path / f"legs/leg0{number}").symlink_to(tmp_path / f"archive/p{number}/SE3")
+    assert content_below(tmp_path / "legs").volumes == {Path("leg01"): "leg01", Path("leg02"): "leg02"}
+    os.chdir(tmp_path / "archive/p1/SE3")
+    assert split_name(Path())[0] == "SE3"
+    assert split_name(Path("../..") / "p2/SE3")[0] == "SE3"
+    assert split_name(Path(".."))[0] == "p1"
+
+
+def test_what_one_may_not_look_at_is_refused_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "a.nii", np.zeros((2, 2, 2), np.uint8))
+    (tmp_path / "b.mha").write_bytes(b"ObjectType = Image")
+    stat = os.stat
+
+    def refuse(path: object, *args: object, **options: object) -> os.stat_result:
+        if str(path).endswith("b.mha"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert found(content_below(tmp_path)) == (["a.nii", "b.mha"], [], [])
+    with pytest.raises(InputError, match=r"b\.mha': Permission denied"):
+        values_in(tmp_path / "b.mha")
+    assert not bears_hash(tmp_path / "b.mha")
 
 
 def test_fractions_are_no_labels(tmp_path: Path) -> None:

@@ -105,4 +105,38 @@ def test_a_case_that_lacks_a_channel_is_left() -> None:
 
 
 def test_names_that_fit_alike_are_told_apart() -> None:
-    assert list(found("\u00c41.nii", "\u00c41_mask.nii", "A1.nii", "A1_mask.nii")) == ["A1", "A1-2"]
+    composed, apart = "\u00c41", "A\u03081"  # one letter, written in two ways
+    files = [f"{name}{ending}.nii" for name in (composed, apart) for ending in ("", "_mask")]
+    assert list(found(*files)) == [composed, f"{composed}-2"]
+
+
+def test_people_whose_names_no_latin_letter_has_stay_apart() -> None:
+    names = ("\u0418\u0432\u0430\u043d\u043e\u0432", "\u5f20\u4f1f_L", "\u674e\u5a1c_L", "\u00c4", "A")
+    cases = found(*(f"{name}/{file}.mha" for name in names for file in ("x1", "masksX1")))
+    assert [subject for subject, _, _ in cases.values()] == list(names)
+    assert len(cases) == len(names)
+
+
+def test_a_folder_of_all_images_is_no_subject() -> None:
+    cases = found("US/leg01.mha", "US_masks/leg01.mha", "US/leg02.mha", "US_masks/leg02.mha")
+    assert {case: subject for case, (subject, _, _) in cases.items()} == {"leg01": "leg01", "leg02": "leg02"}
+    cases = found("US/a/1.mha", "US_masks/a/1.mha", "US/b/1.mha", "US_masks/b/1.mha")
+    assert {case: subject for case, (subject, _, _) in cases.items()} == {"a_1": "a", "b_1": "b"}
+
+
+def test_folders_may_name_split_and_kind_at_once() -> None:
+    files = [
+        f"{split}_{kind}/{name}.nii" for split, name in (("train", "a"), ("test", "b")) for kind in ("images", "masks")
+    ]
+    assert [(case.case, case.subject, case.split) for case in paired(*files).cases] == [
+        ("a", "a", "train"),
+        ("b", "b", "test"),
+    ]
+
+
+def test_two_images_that_differ_by_their_file_type_are_left() -> None:
+    for labels in ("mask.mha", "us_final_mask.mha"):
+        files = [f"{name}/{file}" for name in ("a", "b") for file in ("us.mha", "us.nii.gz", labels)]
+        pairing = paired(*files)
+        assert pairing.cases == ()
+        assert {str(path) for path in pairing.left} == set(files)
