@@ -48,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     validating = arguments.split == "val"
     own_validation = validating and arguments.records is None
     # That of an ensemble of runs is its first run's, which it would replace.
-    wanted = recipe.evaluation.postprocessing == "validated" and not recipe.evaluation.ensemble
-    choosing = own_validation and wanted
+    choosing = own_validation and recipe.evaluation.postprocessing == "validated" and not recipe.evaluation.ensemble
     _check(manifest, trained, records, arguments.split, choosing)
     cases = sum(len(listed.of_split(arguments.split)) for _, listed in trained.share_out(manifest, arguments.split))
     if not cases:
@@ -59,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from kseg.console.terminal import progress
     from kseg.evaluation.expected_scores import expected_and_true
     from kseg.evaluation.measure_agreement import measure_agreement
+    from kseg.evaluation.scored_masks import scored_masks
     from kseg.evaluation.scores import summarise
     from kseg.inference.expected_dice import load_expected_dice
     from kseg.inference.postprocessing_choice import chosen_postprocessing
@@ -76,11 +76,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     trying = choosing or bool(own_validation and known and not known.is_empty)
     found = _score_and_draw(shown, trained, arguments.split, expected_dice, trying, worst)
     summary, agreement = summarise(found.scores), measure_agreement(found.measures)
-    view = _write_view(worst, trained, arguments.split) if worst is not None else ""
-    _write(trained, arguments.split, found, summary, agreement)
+    scored = scored_masks(recipe.evaluation, applied, manifest.of_split(arguments.split))
+    _write(trained, arguments.split, found, summary, agreement, scored)
     _tell(trained, arguments.split, found, summary)
-    if view:
-        say(view)
+    if worst is not None:
+        _write_view(worst, trained, arguments.split)
     if choosing:
         known = applied = _choose_postprocessing(trained, found.trials)
     if own_validation and (choosing or trained.has_split_of(manifest)):
@@ -179,23 +179,30 @@ def _check(manifest: "Manifest", trained: "TrainedRun", records: Location, split
         )
 
 
-def _write(trained: "TrainedRun", split: str, found: _Found, summary: "Summary", agreement: "MeasureAgreement") -> None:
+def _write(
+    trained: "TrainedRun",
+    split: str,
+    found: _Found,
+    summary: "Summary",
+    agreement: "MeasureAgreement",
+    scored: dict[str, Any],
+) -> None:
     """Write the scores of a split, and the measures, as CSV, JSON, HTML report and for TensorBoard."""
     from kseg.evaluation.case_measures import write_case_measures
     from kseg.evaluation.score_tables import write_scalars, write_scores
     from kseg.report.run_report import write_run_report
 
     folder = trained.folder
-    write_scores(found.scores, summary, folder.evaluation, split, trained.model_hashes(), agreement)
+    write_scores(found.scores, summary, folder.evaluation, split, trained.model_hashes(), agreement, scored)
     write_case_measures(folder.measures(split), found.measures)
     write_run_report(folder, trained.recipe, split)
     if folder.logs.is_dir():  # folds have logs of their own, the ensemble has none
         write_scalars(summary, folder.logs, split)
 
 
-def _write_view(worst: "WorstCases", trained: "TrainedRun", split: str) -> str:
+def _write_view(worst: "WorstCases", trained: "TrainedRun", split: str) -> None:
     """Write the page of the worst cases, and say where it is."""
-    return worst.write(trained.folder.view(split), f"{trained.recipe.name}: worst {split} cases")
+    say(worst.write(trained.folder.view(split), f"{trained.recipe.name}: worst {split} cases"))
 
 
 def _tell(trained: "TrainedRun", split: str, found: _Found, summary: "Summary") -> None:

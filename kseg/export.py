@@ -11,7 +11,7 @@ from kseg.console.messages import print_json, say
 from kseg.console.tensorflow_start import start_tensorflow
 from kseg.deployment.tolerances import Precision
 from kseg.storage.disk import check_writable
-from kseg.storage.listing import check_unchanged, list_files
+from kseg.storage.listing import check_unchanged
 
 if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
@@ -104,7 +104,6 @@ def _saved_model(arguments: argparse.Namespace) -> dict[str, Any]:
     difference = write_saved_model(trained, pipeline, path, name)
     write_server_files(folder, name)
     card = write_model_card(trained, pipeline, path, name, difference, arguments.licence)
-    list_files(folder, {file: folder / file for file in (CARD, MODELS, BATCHING)})
     shape = " x ".join(map(str, difference.shape))
     say(
         f"SavedModel {path}: on a made-up volume of {shape} voxels {difference.differing_labels:.4%} of the labels "
@@ -215,7 +214,6 @@ def _package(arguments: argparse.Namespace) -> dict[str, Any]:
     check_unchanged(folder, (path.name,))
     say(describe_segmentation(trained, chosen_postprocessing(trained)))
     write_package(folder, folder.resolve().name, path)
-    list_files(folder, {path.name: path})
     size = path.stat().st_size
     say(f"{path}: {size / 1e6:.1f} MB; {command_line('predict')} {path} SCAN --out DIR segments with it")
     return {"path": str(path), "bytes": size}

@@ -50,10 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _doorway(address: str) -> Iterator[str]:
     """Give a page that leads to an address, which only this user may read.
 
-    What a browser is started with, every user of the machine can see.
+    What a browser is started with, every user of the machine can see. The folder is not hidden: browsers that are snaps
+    may not look into hidden ones.
     """
     with TemporaryDirectory(
-        prefix=".kseg-view-", dir=Path.home() if os.access(Path.home(), os.W_OK) else None
+        prefix="kseg-view-", dir=Path.home() if os.access(Path.home(), os.W_OK) else None
     ) as folder:
         path = Path(folder, "open.html")
         path.write_text(f'<meta http-equiv="refresh" content="0; url={address}">', encoding="utf-8")

@@ -52,7 +52,7 @@ def served_leg(trained_leg, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         evaluate.main(["leg", "--split", "val"])
-        evaluate.main(["leg"])
+        evaluate.main(["leg", "evaluation.flip_axes=['z']"])  # as it is exported
         Path("saved_models/leg/1").mkdir()  # the next version is the second
         with redirect_stdout(io.StringIO()) as printed:
             export.main(["leg", "evaluation.flip_axes=['z']", "--licence", "CC0 1.0", "--json"])

@@ -140,6 +140,8 @@ def test_stopping_ends_the_runs(finished_study: Path, tmp_path: Path) -> None:
         ("[grid.axes.a]\none = ['train.epoch=3']", "did you mean 'train.epochs'"),
         ("[grid.axes.a]\none = ['data.val_fraction=0.3']", "changes the data"),
         ("[grid]\nseeds = [-1]\n[grid.axes.a]\none = []", "'seeds': it must be a list of whole numbers from 0"),
+        ("[grid.axes.a]\nx = []\nx-y = []\n[grid.axes.b]\nd = []\ny-d = []", r"x \+ y-d and x-y \+ d would be one run"),
+        ("[grid.axes.a]\nx = []\nX = []", r"x and X would be one run, '.*/x/seed-1': give the choices other names"),
         ("[grid.axes.a]\n'../x' = []", "'axes.a.../x': it must be named by letters"),
         ("[grid.axes.a]\nx = []\n[grid.reference]\nsource = 's'\ndice = {y = 0.5}", "reference.: 'y' is none of x"),
         ("[grid.axes.a]\nx = []\n[grid.reference]\nsource = 's'\ndice = {x = 81}", "'reference.dice.x'"),

@@ -22,11 +22,18 @@ class Connection(Protocol):
         """Of the server."""
 
     @property
+    def version(self) -> int | None:
+        """Of the model, that is asked; None where nobody has named one, and `metadata` has not told the newest."""
+
+    @property
     def types(self) -> Set[np.dtype]:
         """Types of tensors that the protocol carries."""
 
     def metadata(self, deadline: Deadline) -> Mapping[str, Any]:
-        """Return the `SignatureDef`s of the model by their names, as protobuf writes them in JSON."""
+        """Return the `SignatureDef`s of the model by their names, as protobuf writes them in JSON.
+
+        From then on the version is asked that has these: while scans are sent another may take its place.
+        """
 
     def status(self, deadline: Deadline) -> list[Mapping[str, Any]]:
         """Return the `ModelVersionStatus` of each version that the server knows, as protobuf writes it in JSON."""

@@ -68,22 +68,28 @@ class GrpcConnection:
             from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
         except ImportError as error:
             raise not_installed(error) from None
-        self.address = address
-        self._model, self._version = model, version
+        self.address, self.version = address, version
+        self._model = model
         channel = grpc.insecure_channel(str(address), OPTIONS)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(channel)
 
     def metadata(self, deadline: Deadline) -> Mapping[str, Any]:
         """Return the model's signatures; see `Connection`."""
+        from google.protobuf.message import DecodeError
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = self._about_the_model(get_model_metadata_pb2.GetModelMetadataRequest())
         request.metadata_field.append("signature_def")
         response = self._ask(self._predictions.GetModelMetadata, request, deadline)
         signatures = get_model_metadata_pb2.SignatureDefMap()
-        if not response.metadata["signature_def"].Unpack(signatures):
+        try:
+            is_there = response.metadata["signature_def"].Unpack(signatures)
+        except DecodeError as error:
+            raise no_answer_of_tf_serving(self.address, f"the model's metadata are damaged: {error}") from None
+        if not is_there:
             raise no_answer_of_tf_serving(self.address, "no 'signature_def' in the model's metadata")
+        self.version = self.version or response.model_spec.version.value or None
         return _as_json(signatures).get("signature_def", {})
 
     def status(self, deadline: Deadline) -> list[Mapping[str, Any]]:
@@ -119,8 +125,13 @@ class GrpcConnection:
             outputs = self._ask(self._predictions.Predict, request, deadline, progress).outputs
             if LABELS not in outputs:
                 raise no_answer_of_tf_serving(self.address, f"no output '{LABELS}'")
+            labels = outputs[LABELS]
+            if (shape := [axis.size for axis in labels.tensor_shape.dim]) != list(voxels.shape[:-1]):
+                raise no_answer_of_tf_serving(
+                    self.address, f"labels of shape {tuple(shape)} for voxels of shape {voxels.shape[:-1]}"
+                )
             try:
-                return make_ndarray(outputs[LABELS])
+                return make_ndarray(labels)
             except (TypeError, ValueError) as error:
                 raise no_answer_of_tf_serving(self.address, f"labels are no array: {error}") from None
 
@@ -128,8 +139,8 @@ class GrpcConnection:
 
     def _about_the_model(self, request: Any) -> Any:
         request.model_spec.name = self._model
-        if self._version is not None:
-            request.model_spec.version.value = self._version
+        if self.version is not None:
+            request.model_spec.version.value = self.version
         return request
 
     def _ask(self, method: Any, request: Any, deadline: Deadline, progress: Progress = iter) -> Any:

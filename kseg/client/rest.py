@@ -23,6 +23,7 @@ from kseg.client.connection import Prediction
 from kseg.client.errors import broken, no_answer_of_tf_serving, server_error, too_large, too_late, unreachable
 from kseg.client.retry import Deadline, not_installed
 from kseg.client.signatures import Signature
+from kseg.console.errors import InputError
 from kseg.deployment.tensor_names import LABELS, SPACING, VOXELS
 from kseg.inference.predictor import Progress
 
@@ -64,14 +65,17 @@ class RestConnection:
         except ImportError as error:
             raise not_installed(error) from None
         self._orjson = orjson
-        self.address = address
+        self.address, self.version = address, version
         self._path = f"/v1/models/{quote(model, safe='')}"
-        self._of_version = "" if version is None else f"/versions/{version}"
 
     def metadata(self, deadline: Deadline) -> Mapping[str, Any]:
         """Return the model's signatures; see `Connection`."""
         answer = self._ask("GET", f"{self._path}{self._of_version}/metadata", deadline)
-        return self._entry(answer, "metadata", "signature_def", "signature_def")
+        described = self._entry(answer, "metadata", "signature_def", "signature_def")
+        if self.version is None and "model_spec" in answer:
+            with suppress(TypeError, ValueError, InputError):
+                self.version = int(self._entry(answer, "model_spec", "version"))
+        return described
 
     def status(self, deadline: Deadline) -> list[Mapping[str, Any]]:
         """Return the versions of the model; see `Connection`."""
@@ -100,6 +104,10 @@ class RestConnection:
             return self._array(self._entry(answer, "predictions"), signature.labels_dtype)
 
         return predict
+
+    @property
+    def _of_version(self) -> str:
+        return "" if self.version is None else f"/versions/{self.version}"
 
     def _list(self, array: np.ndarray) -> bytes:
         """Nested lists; of floats the shortest decimals that are read back as the same float32."""

@@ -47,9 +47,15 @@ class ServerPredictor:
         self._connection = _connect(server, model, protocol, version)
         self._model, self._version, self._deadline_seconds = model, version, deadline_seconds
         question = Deadline.within(min(QUESTION_SECONDS, deadline_seconds or QUESTION_SECONDS))
-        described = with_retries(self._metadata, question)
-        self._signatures = signatures_of(described, model)
-        self.identity = {"model": model, "server": str(self._connection.address), "protocol": protocol}
+        try:
+            described = with_retries(self._metadata, question)
+            self._signatures = signatures_of(described, model)
+        except InputError:
+            raise
+        except (TypeError, ValueError, AttributeError, LookupError) as error:  # of another form than TF Serving's
+            raise no_answer_of_tf_serving(self._connection.address, f"of the model: {error}") from None
+        self.identity = {"model": model, "version": self._connection.version}
+        self.identity |= {"server": str(self._connection.address), "protocol": protocol}
         self.channels = self._signatures[0].channels
         self.assume_spacing_mm: Spacing = ()
         self.channel_names: tuple[str, ...] = ()
@@ -62,7 +68,8 @@ class ServerPredictor:
     def start(self) -> str:
         """Return where scans go; the server is ready."""
         names = ", ".join(signature.name for signature in self._signatures)
-        return f"model '{self._model}' at {self._connection.address} segments scans (signatures {names})"
+        version = f", version {self._connection.version}," if self._connection.version else ""
+        return f"model '{self._model}'{version} at {self._connection.address} segments scans (signatures {names})"
 
     def segment(self, scan: VolumeStream, name: str, progress: Progress, with_entropy: bool = False) -> Segmentation:
         """Send a scan, and return the label map that comes back; see `Predictor`."""
@@ -79,6 +86,9 @@ class ServerPredictor:
                     self._connection.address,
                     f"{labels.dtype} labels of shape {labels.shape} for voxels of shape {(1, *scan.shape)}",
                 )
+        except Missing as error:
+            another = f"version {self._connection.version}, which was there when the command began, is gone"
+            raise InputError(f"'{name}': {error}; {another}: run it again for this scan") from None
         except InputError as error:
             raise InputError(f"'{name}': {error}") from None
         return Segmentation(labels[0])

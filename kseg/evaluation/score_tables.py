@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, JustifyMethod
 from rich.table import Table
@@ -47,17 +48,19 @@ def write_scores(
     split: str,
     models: Sequence[str] = (),
     agreement: MeasureAgreement | None = None,
+    scored: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `<split>.csv` and `<split>.json` into `folder`, each all or not at all.
 
     The CSV has a row for each case and class; what is not scored is an empty field. The JSON holds `split`, `models`
-    (SHA-256 of those that segmented), `summary`, `measure_agreement` and `cases` (the same rows by case), with null for
-    what is not scored.
+    (SHA-256 of those that segmented), `scored` (`kseg.evaluation.scored_masks`), `summary`, `measure_agreement` and
+    `cases` (the same rows by case), with null for what is not scored.
     """
     rows = {case: [asdict(score) for score in scores] for case, scores in scores_by_case.items()}
     document = {
         "split": split,
         "models": list(models),
+        "scored": dict(scored or {}),
         "summary": asdict(summary),
         "measure_agreement": asdict(agreement) if agreement else None,
         "cases": rows,

@@ -21,6 +21,8 @@ def written_scores(folder: RunFolder, split: str) -> Iterator[Any]:
     path, _, _ = folder.split_scores(split)
     try:
         yield json.loads(path.read_bytes())
+    except InputError:  # of whoever reads it
+        raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         command = f"{command_line('evaluate')} {folder.path} --split {split}"
         raise InputError(f"'{path}' is missing or damaged: {command} makes it") from None

@@ -20,6 +20,7 @@ a run's seed decides weights and patches, not who trains and who tests. Runs tha
 one training. A reference, if any, stands beside the test Dice in tables.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -113,6 +114,12 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         trained = recipe.model_copy(update={"name": "", "evaluation": Evaluation()})
         runs.append(SweepRun(choices, seed, changes, recipe, trainers.setdefault(dump_unplanned(trained), name)))
     titles = {run.title for run in runs}
+    alike = Counter(run.recipe.name.casefold() for run in runs)
+    if twice := [run for run in runs if alike[run.recipe.name.casefold()] > 1]:
+        both = " and ".join(" + ".join(run.choices) for run in twice[:2])
+        raise InputError(
+            f"recipe '{path}', [grid]: {both} would be one run, '{twice[0].recipe.name}': give the choices other names"
+        )
     if grid.reference and (unknown := sorted(set(grid.reference.dice) - titles)):
         raise InputError(f"recipe '{path}', [grid.reference]: '{unknown[0]}' is none of {', '.join(sorted(titles))}")
     return Sweep(shared, tuple(runs), grid.reference)

@@ -6,6 +6,7 @@ from kseg.console.errors import InputError
 from kseg.deployment.saved_model import Difference
 from kseg.deployment.serving.model_info import versions
 from kseg.deployment.serving.pipeline import Pipeline
+from kseg.evaluation.scored_masks import scored_masks
 from kseg.records.manifest import Manifest, load_manifest
 from kseg.report.page import write_page
 from kseg.report.run_report import read_scores
@@ -21,7 +22,11 @@ def write_model_card(
     """Write `MODEL_CARD.md` into the run's folder, about one version of its SavedModel, and return where it is."""
     manifest, missing = _manifest(run)
     try:
-        scores = read_scores(run.folder, "test", run.model_hashes())
+        cases = manifest.of_split("test") if manifest else []
+        scored = scored_masks(run.recipe.evaluation, pipeline.postprocessing, cases)
+        if manifest is None:
+            del scored["scans"]  # nobody knows
+        scores = read_scores(run.folder, "test", run.model_hashes(), scored)
     except InputError:
         scores = None
     chosen = pipeline.postprocessing
@@ -36,9 +41,10 @@ def write_model_card(
     write_page(
         "model_card.md",
         path,
+        listed=True,
         name=name,
         model_version=saved_model.name,
-        folder=run.folder.path.as_posix(),
+        folder=mounted(run.folder.path),
         classes=pipeline.label_map.structure_names,
         **facts,
         folds=run.is_cross_validation,
@@ -51,6 +57,14 @@ def write_model_card(
         difference=difference,
     )
     return path
+
+
+def mounted(folder: Path) -> str:
+    """Return a folder as docker's `-v` takes it within double quotes in a shell: its full path."""
+    path = folder.as_posix()
+    for letter in ("\\", "$", "`", '"'):
+        path = path.replace(letter, f"\\{letter}")
+    return path if folder.is_absolute() else f"$PWD/{path}"
 
 
 def _manifest(run: TrainedRun) -> tuple[Manifest | None, str]:

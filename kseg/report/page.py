@@ -7,13 +7,23 @@ from typing import Any
 from kseg import __version__
 from kseg.console.templates import templates
 from kseg.storage.files import whole_file
+from kseg.storage.listing import list_files
 
 
-def write_page(template: str, path: Path, **values: Any) -> None:
-    """Fill in a template of this package; all that comes from recipes and files is escaped."""
+def write_page(template: str, path: Path, listed: bool = False, **values: Any) -> None:
+    """Fill in a template of this package; all that comes from recipes and files is escaped.
+
+    Args:
+        template: its name.
+        path: of the page.
+        listed: whether the page is to be listed in its folder as kseg's (`kseg.storage.listing`).
+        **values: for the template.
+    """
     page = templates("kseg.report").get_template(template).render(version=__version__, **values)
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
+        if listed:
+            list_files(path.parent, {path.name: partial})
 
 
 def inside(png: bytes) -> str:

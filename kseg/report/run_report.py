@@ -97,22 +97,28 @@ def read_curves(folder: RunFolder) -> RunCurves:
     return RunCurves(read_history(folder.history), *read_precision_recall(folder.precision_recall))
 
 
-def read_scores(folder: RunFolder, split: str, models: Sequence[str] = ()) -> MeanScores:
+def read_scores(
+    folder: RunFolder, split: str, models: Sequence[str] = (), scored: Mapping[str, Any] | None = None
+) -> MeanScores:
     """Read the means of a run's scores on a split.
 
     Args:
         folder: of the run.
         split: that was scored.
         models: SHA-256 of those whose scores they are to be, if the file says whose they are; none for any.
+        scored: which masks they are to be of, as far as it says so (`kseg.evaluation.scored_masks`).
 
     Raises:
-        InputError: the split has not been scored, or with other models.
+        InputError: the split has not been scored, or with other models, or in another way.
     """
     with written_scores(folder, split) as document:
         scored_with = document.get("models", [])
+        path, _, _ = folder.split_scores(split)
         if models and scored_with and scored_with != list(models):
-            path, _, _ = folder.split_scores(split)
             raise InputError(f"'{path}' has the scores of other models: {command_line('evaluate')} makes it anew")
+        made = document.get("scored", {})
+        if others := [key for key, value in (scored or {}).items() if made.get(key, value) != value]:
+            raise InputError(f"'{path}' has scores with another {others[0]}: {command_line('evaluate')} makes it anew")
         return _mean_scores(document["summary"])
 
 

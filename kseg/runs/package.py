@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from kseg import __version__
 from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.validation_errors import first_invalid
+from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import SAVED_MODELS
 from kseg.recipe.types import WORD, Hash, Word
 from kseg.runs.owned_files import (
@@ -36,6 +37,7 @@ from kseg.runs.owned_files import (
     RUN,
 )
 from kseg.storage.files import sha256_of, whole_file, whole_folder
+from kseg.storage.listing import list_files
 from kseg.storage.ownership import is_empty, mark
 from kseg.storage.zip_files import check_parts, open_zip
 
@@ -92,16 +94,25 @@ def write_package(folder: Path, name: str, path: Path) -> None:
             "(a to z), digits, '.', '_' and '-'"
         )
     found = [file.relative_to(folder).as_posix() for file in sorted((*folder.glob("*"), *folder.glob(f"{FOLD}*/*")))]
+    if CARD in found and _is_of_earlier_models(folder / CARD, [folder / one for one in found]):
+        found.remove(CARD)
     contents = {member: (folder / member).read_bytes() for member in found if MEMBER.fullmatch(member)}
     files = {
         member: Member(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for member, content in contents.items()
     }
     table = Contents(kseg_version=__version__, name=name, files=files).model_dump()
-    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(CONTENTS, json.dumps(table, indent=2) + "\n")
-        for member, content in contents.items():
-            archive.writestr(member, content)
+    with whole_file(path) as partial:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(CONTENTS, json.dumps(table, indent=2) + "\n")
+            for member, content in contents.items():
+                archive.writestr(member, content)
+        list_files(path.parent, {path.name: partial})
+
+
+def _is_of_earlier_models(card: Path, files: Sequence[Path]) -> bool:
+    """Whether a run was trained further since its model card was written, with the scores that it had then."""
+    return any(file.stat().st_mtime > card.stat().st_mtime for file in files if file.name == MODEL_FILE)
 
 
 def as_run(run: str) -> str:
@@ -124,6 +135,7 @@ def as_run(run: str) -> str:
         )
     with whole_folder(folder, RUN, FOLDS) as partial:
         unpack(Path(run), partial)
+        _forget_stores(partial, name)
     say(f"'{run}' is unpacked as the run '{name}', {folder}")
     return name
 
@@ -160,10 +172,22 @@ def unpack(package: Path, folder: Path) -> None:
                 raise _damaged(package, f"the checksum of '{name}' differs")
             if target.name == MODEL_FILE:
                 _check_model(package, target)
+    if CARD in contents.files:
+        list_files(folder, {CARD: folder / CARD})  # an export replaces it
     folds = [path for path in folder.iterdir() if path.is_dir()]
     mark(folder, FOLDS if folds else RUN)
     for fold in folds:
         mark(fold, RUN)
+
+
+def _forget_stores(folder: Path, name: str) -> None:
+    """Let no recipe of a run that comes from elsewhere name a dataset in a store, which commands would ask for it."""
+    for file in folder.rglob(RECIPE_FILE):
+        recipe = load_recipe(file)
+        if "://" in recipe.data.records:
+            say(f"note: its dataset '{recipe.data.records}' is not asked for: name one with --records")
+            data = recipe.data.model_copy(update={"records": f"tfrecords/{name}"})
+            file.write_text(dump_recipe(recipe.model_copy(update={"data": data})), encoding="utf-8")
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class WorstCases:
         dice = mean_dice(scores)
         if dice is None or (len(self._kept) >= WORST and dice >= _dice(self._kept[-1])):
             return
-        case = scored_case(name, (self.channel,), [*opened.masks], lambda: opened, scores)
+        case = scored_case(name, (self.channel,), [*opened.masks], _not_kept, scores)
         kept = _Kept(case, _files(opened, self.structures))
         self._kept = sorted([*self._kept, kept], key=_dice)[:WORST]
 
@@ -93,6 +93,11 @@ def worst_cases_of(trained: TrainedRun, manifest: Manifest) -> WorstCases:
     partly_labelled = any(case.partly_labelled for case in manifest.cases)
     structures = structures_of_run(trained.description.label_map, partly_labelled)
     return WorstCases(structures, trained.description.channels)
+
+
+def _not_kept() -> OpenCase:
+    """A case's volumes are large: the copies alone stay in memory."""
+    raise RuntimeError("the volumes of a case are not kept")
 
 
 def _dice(kept: _Kept) -> float:

@@ -10,6 +10,7 @@ import pytest
 from kseg.client import retry, server_predictor
 from kseg.client.address import Address
 from kseg.client.errors import Missing
+from kseg.client.rest import RestConnection
 from kseg.client.retry import Deadline
 from kseg.client.server_predictor import ServerPredictor
 from kseg.client.signatures import DTYPES, Signature
@@ -39,11 +40,14 @@ class Connection:
     address = Address("gpu1", 8500)
     types = frozenset(np.dtype(dtype) for dtype in DTYPES.values())
     deadlines: list[Deadline] = field(default_factory=list)
+    described: Any = field(default_factory=lambda: SEGMENT)
+    version: int | None = None
+    gone: bool = False
 
     def metadata(self, _: Deadline) -> Mapping[str, Any]:
         if self.versions:
             raise Missing("Servable not found for request: Latest(leg)")
-        return SEGMENT
+        return self.described
 
     def status(self, _: Deadline) -> list[dict]:
         return self.versions.pop(0)
@@ -55,6 +59,8 @@ class Connection:
     def prediction(self, _: Signature, voxels: np.ndarray, *__: object) -> Callable[[Deadline], np.ndarray]:
         def predict(deadline: Deadline) -> np.ndarray:
             self.deadlines.append(deadline)
+            if self.gone:
+                raise Missing("Servable not found for request: Specific(leg, 3)")
             return np.zeros(voxels.shape[:4], np.uint8)
 
         return predict
@@ -64,8 +70,10 @@ class Connection:
 def served(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[ServerPredictor, Connection]]:
     """Make a source of a connection to a model whose versions are these, one list for each time they are asked for."""
 
-    def make(*versions: list[dict], **options: float) -> tuple[ServerPredictor, Connection]:
-        connection = Connection(list(versions))
+    def make(
+        *versions: list[dict], described: Any = SEGMENT, version: int | None = None, **options: float
+    ) -> tuple[ServerPredictor, Connection]:
+        connection = Connection(list(versions), described=described, version=version)
         monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 1e-3)
         monkeypatch.setattr(server_predictor, "_connect", lambda *_: connection)
         return ServerPredictor("gpu1", "leg", "grpc", **options), connection
@@ -89,6 +97,50 @@ def test_a_model_that_could_not_be_loaded_is_one_line_with_the_reason(served: Ca
     failed = [{"version": "1", "state": "END", "status": {"error_code": "NOT_FOUND", "error_message": "Op type X"}}]
     with pytest.raises(InputError, match=r"cannot be used \(its versions are 1 \(END\); Op type X\): see the server's"):
         served(failed)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [{"segment": None}, {"segment": []}, [], None, {"segment": {"inputs": 3}}, 7]
+    + [{"segment": SEGMENT["segment"] | {"inputs": {"voxels": x, "spacing_mm": {}}}} for x in (None, 3, {"dtype": []})],
+)
+def test_what_tf_serving_does_not_say_of_a_model_is_one_line(described: object, served: Callable) -> None:
+    with pytest.raises(InputError) as caught:
+        served(described=described)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_version_is_told_and_stays(served: Callable) -> None:
+    ready, connection = served(version=3)
+    assert ready.identity["version"] == 3
+    assert ready.start().startswith("model 'leg', version 3, at gpu1:8500 segments scans")
+    ready.segment(scan(4, 5, 6), "first", iter)
+    connection.gone = True
+    with pytest.raises(InputError, match=r"^'second': .*version 3, which was there when the command began, is gone"):
+        ready.segment(scan(4, 5, 6), "second", iter)
+
+
+@pytest.mark.parametrize(
+    ("told", "version"),
+    [({"version": "3"}, 3), ({}, None), ({"version": "x"}, None), ({"version": None}, None), (7, None)],
+)
+def test_by_rest_the_version_is_asked_that_was_described(
+    told: object, version: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    def ask(_: RestConnection, __: str, path: str, *___: object) -> object:
+        asked.append(path)
+        return {"model_spec": told, "metadata": {"signature_def": {"signature_def": SEGMENT}}, "predictions": [[[[0]]]]}
+
+    monkeypatch.setattr(RestConnection, "_ask", ask)
+    connection = RestConnection(Address("gpu1", 8501), "leg")
+    assert connection.metadata(Deadline.within(1)) == SEGMENT
+    assert connection.version == version
+    signature = Signature("segment", np.dtype("f4"), 1, np.dtype("u1"))
+    voxels = np.zeros((1, 1, 1, 1, 1), np.float32)
+    connection.prediction(signature, voxels, np.ones((1, 3), np.float32), iter)(Deadline.within(1))
+    assert asked == ["/v1/models/leg/metadata", f"/v1/models/leg{'/versions/3' if version else ''}:predict"]
 
 
 def test_a_scan_that_is_too_large_is_not_read(served: Callable) -> None:

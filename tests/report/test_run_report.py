@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,14 @@ from kseg.console.errors import InputError
 from kseg.evaluation.case_pictures import CasePictures
 from kseg.evaluation.measure_agreement import Agreement, MeasureAgreement, StructureAgreement
 from kseg.evaluation.score_tables import write_scores
+from kseg.evaluation.scored_masks import scored_masks
 from kseg.evaluation.scores import ClassScore, mean_dice, score_case, summarise
+from kseg.inference.postprocessing import Operation
+from kseg.inference.postprocessing_choice import ClassChoice, PostProcessing
+from kseg.recipe.sections import Evaluation
 from kseg.report.agreement_table import agreement_table
 from kseg.report.page import inside, write_page
-from kseg.report.run_report import run_part
+from kseg.report.run_report import read_scores, run_part
 from kseg.runs.run_folder import RunFolder
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
@@ -50,6 +55,37 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_the_first_cases_are_drawn_and_whatever_is_better_or_worse(folder: RunFolder) -> None:
     drawn = sorted(path.stem for path in folder.evaluation.glob("*.png"))
     assert drawn == [f"test-case_{number}" for number in range(8)]  # 5 is the best, 6 and 7 are of the worst five
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "chosen", "cases", "other"),
+    [
+        (Evaluation(), None, 2, ""),
+        (Evaluation(flip_axes=("x",)), None, 2, "flip_axes"),
+        (Evaluation(overlap=0.25), None, 2, "overlap"),
+        (Evaluation(), ("fill_holes",), 2, "postprocessing"),
+        (Evaluation(), None, 1, "scans"),
+    ],
+)
+def test_scores_of_masks_that_are_made_otherwise_are_not_those_of_a_run(
+    evaluation: Evaluation, chosen: tuple[Operation, ...] | None, cases: int, other: str, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    score = score_case(np.ones((4, 4, 4), np.uint8), np.ones((4, 4, 4), np.uint8), np.eye(4), ("soleus",), 1.0)
+    entries = [SimpleNamespace(origin_hash=str(number) * 64) for number in range(2)]
+    scored = scored_masks(Evaluation(), None, entries)  # type: ignore[arg-type]
+    write_scores({"a": score}, summarise({"a": score}), folder.evaluation, "test", ["ab"], scored=scored)
+    choice = ClassChoice(operations=chosen or (), dice_before=0.5, dice_after=0.6)
+    postprocessing = PostProcessing(cases=5, models=("ab",), classes={"soleus": choice}) if chosen else None
+    wanted = scored_masks(evaluation, postprocessing, entries[:cases])  # type: ignore[arg-type]
+    if other:
+        with pytest.raises(InputError, match=f"has scores with another {other}: .*evaluate makes it anew"):
+            read_scores(folder, "test", ["ab"], wanted)
+    assert read_scores(folder, "test", ["ab"], wanted if not other else None).cases == 1
+    earlier = json.loads((folder.evaluation / "test.json").read_text(encoding="utf-8"))
+    del earlier["scored"]
+    (folder.evaluation / "test.json").write_text(json.dumps(earlier), encoding="utf-8")
+    assert read_scores(folder, "test", ["ab"], wanted).cases == 1  # it does not say
 
 
 def test_a_case_between_the_best_and_the_worst_is_not_drawn(tmp_path: Path) -> None:

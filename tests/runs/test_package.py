@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,10 @@ import pytest
 from damage import damaged_zips, parts_of, with_misplaced_table
 
 from kseg.console.errors import InputError
+from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.package import CONTENTS, as_run, is_package, unpack, unpacked, write_package
-from kseg.storage.listing import list_files
+from kseg.storage.listing import is_listed, list_files
 from kseg.storage.ownership import check_replaceable, is_kind, mark
 
 FILES = {
@@ -47,7 +50,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    files = (file for file in folder.rglob("*") if file.is_file() and file.name != ".kseg.json")
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".kseg"))
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
@@ -67,6 +70,35 @@ def test_it_is_unpacked_once_for_a_process(package: Path) -> None:
     assert is_package(str(package))
     assert not is_package(str(package.parent / "legs"))
     assert unpacked(package) == unpacked(package)
+
+
+def test_what_an_export_replaces_is_listed(package: Path, tmp_path: Path) -> None:
+    assert is_listed(tmp_path, "legs.kseg")
+    unpack(package, tmp_path / "there")
+    assert is_listed(tmp_path / "there", "MODEL_CARD.md")
+
+
+def test_a_card_of_an_earlier_model_stays_behind(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "legs")
+    os.utime(run / "model.keras", (time.time() + 60,) * 2)
+    write_package(run, "legs", tmp_path / "legs.kseg")
+    unpack(tmp_path / "legs.kseg", tmp_path / "there")
+    assert not (tmp_path / "there/MODEL_CARD.md").exists()
+    assert (tmp_path / "there/model.keras").exists()
+
+
+def test_a_store_that_a_package_names_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "legs")
+    recipe = load_recipe(None, ["data.records=s3://theirs/legs", "name=legs", "seed=7"])
+    (run / "recipe.toml").write_text(dump_recipe(recipe), encoding="utf-8")
+    write_package(run, "legs", tmp_path / "legs.kseg")
+    monkeypatch.chdir(tmp_path)
+    assert as_run("legs.kseg") == "legs"
+    unpacked_recipe = load_recipe(Path("saved_models/legs/recipe.toml"))
+    assert (unpacked_recipe.data.records, unpacked_recipe.seed) == ("tfrecords/legs", 7)
+    assert "note: its dataset 's3://theirs/legs' is not asked for" in capsys.readouterr().err
 
 
 def test_it_becomes_a_run_where_there_is_none_of_its_name(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """The page in one file: the worst cases alone, and never more bytes than are said."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,16 @@ def test_the_worst_five_are_in_it(worst: WorstCases, tmp_path: Path) -> None:
     scene = embedded(tmp_path / "view.html")["scene"]
     assert [case["name"] for case in scene["cases"]] == ["leg_4", "leg_1", "leg_7", "leg_5", "leg_3"]
     assert scene["cases"][0]["channels"] == ["ultrasound"]
+
+
+def test_the_volumes_of_a_case_do_not_stay_in_memory(worst: WorstCases) -> None:
+    array = np.random.default_rng(0).integers(0, 4, (6, 6, 6)).astype("u1")
+    stream = stream_of_volume(Volume(array, np.eye(4), StoredGeometry((6, 6, 6), np.eye(4), ".nii")))
+    seen = weakref.ref(array)
+    worst.see("leg", OpenCase(stream, {"prediction": stream}), [score(0.5)])
+    del array, stream
+    gc.collect()
+    assert seen() is None
 
 
 def test_it_is_never_larger_than_is_said(worst: WorstCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

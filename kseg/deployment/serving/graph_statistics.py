@@ -59,6 +59,7 @@ def _of_integers(volume: tf.Tensor, channel: Any) -> tf.Tensor:
 
 def _of_floats(volume: tf.Tensor, channel: Any) -> tf.Tensor:
     slabs, planes = _slabs(volume)
+    _check_finite(volume, channel, slabs, planes)
     sample = _sample(volume, channel, planes)
     last, part, ranked = tf.cond(slabs > 1, lambda: _counted(sample, slabs), lambda: _sorted(sample(0)))
     lower, upper = tf.cast(ranked[:2], tf.float64), tf.cast(ranked[2:], tf.float64)
@@ -135,7 +136,6 @@ def _counted(sample: Sample, slabs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf
 
 def _sorted(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The same of one slab: it is small, and the percentiles are near its ends, so that few voxels are sorted."""
-    _check_finite(voxels)
     last = tf.size(voxels, tf.int64) - 1
     below, above, part = _around(last)
     lowest = -tf.math.top_k(-voxels, tf.cast(above[0], tf.int32) + 1).values
@@ -146,13 +146,18 @@ def _sorted(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 def _halves(voxels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Upper and lower half of each float32, from 0 to 2^16 - 1; together they are in the order of the numbers."""
-    _check_finite(voxels)
     key = _in_order(tf.bitcast(voxels, tf.int32))
     return tf.bitwise.right_shift(key, 16) + HALF // 2, tf.bitwise.bitwise_and(key, HALF - 1)
 
 
-def _check_finite(voxels: tf.Tensor) -> None:
-    finite = tf.reduce_all(tf.math.is_finite(voxels))
+def _check_finite(volume: tf.Tensor, channel: Any, slabs: tf.Tensor, planes: tf.Tensor) -> None:
+    """All voxels are numbers, not those of the sample alone: one that is none would spread over the windows."""
+
+    def are_numbers(slab: Any, before: tf.Tensor) -> tf.Tensor:
+        voxels = volume[slab * planes : (slab + 1) * planes, ..., channel]
+        return before & tf.reduce_all(tf.math.is_finite(voxels))
+
+    finite = accumulate(slabs, tf.constant(True), are_numbers)
     tf.debugging.Assert(finite, ["`voxels` must be finite: received NaN or infinity; replace them."])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kseg.runs.owned_files import BATCHING, MODELS
 from kseg.storage.files import whole_file
+from kseg.storage.listing import list_files
 
 MODELS_TEXT = """\
 # For tensorflow_model_server --model_config_file, where the run's folder is /models/{name} (as in its container).
@@ -44,3 +45,4 @@ def write_server_files(folder: Path, name: str) -> None:
     for file, text in texts.items():
         with whole_file(folder / file) as path:
             path.write_text(text, encoding="utf-8")
+            list_files(folder, {file: path})

@@ -73,9 +73,13 @@ def test_volumes_of_few_voxels(voxels: int, at_once: int, monkeypatch: pytest.Mo
 
 @WAYS
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_voxels_that_are_no_numbers_are_refused(broken: float, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sample", [2**24, 3])
+def test_voxels_that_are_no_numbers_are_refused_whether_they_are_in_the_sample_or_not(
+    sample: int, broken: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(graph_statistics, "AT_ONCE", at_once)
     image = drawn(np.float32)
     image[3, 2, 1, 0] = broken
+    monkeypatch.setattr(graph_statistics, "MAX_SAMPLE_VOXELS", sample)
     with pytest.raises(tf.errors.InvalidArgumentError, match="`voxels` must be finite"):
         of_graph(image)

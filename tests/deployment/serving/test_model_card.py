@@ -11,6 +11,7 @@ from kseg.report import model_card
 from kseg.report.model_card import NO_LICENCE, write_model_card
 from kseg.runs.data_description import DataDescription
 from kseg.runs.trained_run import open_trained
+from kseg.storage.listing import is_listed
 from kseg.volumes.labels import LabelMap
 
 
@@ -50,6 +51,23 @@ def test_the_server_that_it_starts_listens_to_its_own_machine_only(exported) -> 
     command = card_of(exported).partition("docker run ")[2].partition("```")[0].split()
     ports = [word for before, word in pairwise(command) if before == "-p"]
     assert ports == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "mount"),
+    [
+        ("saved_models/leg", "$PWD/saved_models/leg"),
+        ("/data/my legs", "/data/my legs"),
+        ('/a"b$c`d', r"/a\"b\$c\`d"),
+    ],
+)
+def test_the_run_is_mounted_from_where_it_is(folder: str, mount: str) -> None:
+    assert model_card.mounted(Path(folder)) == mount
+
+
+def test_the_card_is_listed_before_it_is_there(exported) -> None:  # type: ignore[no-untyped-def]
+    card_of(exported)
+    assert is_listed(exported.run.folder.path, "MODEL_CARD.md")
 
 
 def test_names_do_not_break_its_tables(exported) -> None:  # type: ignore[no-untyped-def]

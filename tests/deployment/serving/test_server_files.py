@@ -7,10 +7,13 @@ import pytest
 from google.protobuf import text_format
 
 from kseg.deployment.serving.server_files import write_server_files
+from kseg.storage.listing import is_listed
 
 
 def test_models_config_is_the_servers_own_message(tmp_path: Path) -> None:
     write_server_files(tmp_path, "leg.v-2_a")
+    assert is_listed(tmp_path, "models.config")
+    assert is_listed(tmp_path, "batching.config")
     pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2", reason="needs kseg[serving]")
     read = text_format.Parse((tmp_path / "models.config").read_text(encoding="utf-8"), pb2.ModelServerConfig())
     (config,) = read.model_config_list.config
