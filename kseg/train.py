@@ -16,7 +16,7 @@ from kseg.console.termination import Termination
 from kseg.console.text import counted
 from kseg.recipe.keys import keys_help
 from kseg.recipe.load import load_recipe, split_arguments
-from kseg.recipe.sections import Recipe, Train
+from kseg.recipe.sections import Recipe
 from kseg.storage.disk import check_writable
 from kseg.storage.ownership import check_replaceable, check_spared, claim, is_empty, is_kind, remove
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from kseg.runs.start_from import Start
     from kseg.storage.locations import Location
     from kseg.training.workers import Workers
-
-MOST_OF_THE_TIME = 0.5
-"""Share of `train.max_minutes` below which a run has been ended by its patience."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,6 +65,7 @@ def _main(arguments: argparse.Namespace, recipe: Recipe, termination: Terminatio
     open_file_system(records)
     recipe, start = _as_before(recipe, manifest, arguments.resume, arguments.folds is not None)
     complete = planned_recipe(recipe, manifest)
+    workers.check_shared(complete)
     least = 0 if arguments.resume else least_steps(recipe, complete)
     reports, stopped = [], None
     try:
@@ -232,21 +230,13 @@ def _advise(reports: list[dict[str, Any]], words: Sequence[str], recipe: Recipe,
         if found:
             longer = max(longer, found.longer)
             say(f"fold {number}: {found.line}" if folds else found.line)
-    key = _bound_of(reports[0], recipe.train)
-    if longer == 1.0 or not key:
+    key = reports[0].get("ended_by", "")  # an earlier version's report does not say
+    before = {"max_minutes": recipe.train.max_minutes, "epochs": reports[0]["epochs"]}.get(key, 0)
+    if longer == 1.0 or not before:  # by its patience: a run that goes on keeps that
         return
-    before = recipe.train.max_minutes or reports[0]["epochs"]
     again = [word for word in words if not word.startswith(f"train.{key}=")]
     again += [f"train.{key}={math.ceil(before * longer)}", *(["--folds", str(folds)] if folds else []), "--resume"]
     say(f"to train it longer: {command_line('train')} {shlex.join(again)}")
-
-
-def _bound_of(report: dict[str, Any], train: Train) -> str:
-    """Which key ended a run; empty where that was `train.patience`, which a run that goes on keeps."""
-    if report["epochs"] >= train.epochs:
-        return "epochs"
-    in_vain = train.patience > 0 and report["minutes"] < MOST_OF_THE_TIME * train.max_minutes
-    return "max_minutes" if train.max_minutes and not in_vain else ""
 
 
 def _train(one: "Run", resume: bool, workers: "Workers", termination: Termination, least_steps: int) -> dict[str, Any]:

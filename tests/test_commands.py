@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 import shutil
 from contextlib import redirect_stdout
@@ -144,9 +145,21 @@ def test_a_recipe_that_says_what_the_dataset_is_not_is_not_trained():
 
 def test_time_bounds_training(capsys):
     train.main(["leg.toml", "name=brief", "train.epochs=100000", "train.max_minutes=0.05", "--json"])
-    numbers = report(capsys)
+    out, err = capsys.readouterr()
+    numbers = last_json(out)
     assert numbers["epochs"] < 1000
+    assert numbers["ended_by"] == "max_minutes"
+    command = next(line for line in err.splitlines() if line.startswith("to train it longer: "))
+    assert float(re.findall(r"train\.max_minutes=(\S+) --resume$", command)[0]) > 0.05
     assert Path("saved_models/brief/model.keras").is_file()
+
+
+def test_a_run_that_its_epochs_end_within_its_time_is_told_to_take_more_epochs(capsys):
+    train.main(["leg.toml", "name=brief", "train.epochs=2", "train.max_minutes=60", "--json"])
+    out, err = capsys.readouterr()
+    assert last_json(out)["ended_by"] == "epochs"
+    command = next(line for line in err.splitlines() if line.startswith("to train it longer: "))
+    assert int(re.findall(r"train\.epochs=(\d+) --resume$", command)[0]) > 2
 
 
 def test_a_plan_that_the_first_steps_belie_is_made_again(monkeypatch, capsys):
@@ -175,7 +188,9 @@ def test_training_ends_where_validation_no_longer_gains(capsys):
     # A step of 1e-12 changes no voxel: the first validation stays the best.
     still = ["train.epochs=9", "train.patience=2", "train.learning_rate=1e-12", "train.ema=0.5", "train.clip_norm=1"]
     train.main(["leg.toml", "name=still", *still, "train.deep_supervision=true", "network.norm=group", "--json"])
-    assert report(capsys)["epochs"] == 3
+    said = capsys.readouterr()
+    assert (last_json(said.out)["epochs"], last_json(said.out)["ended_by"]) == (3, "patience")
+    assert "to train it longer" not in said.err
 
 
 def test_evaluation_scores_whole_volumes(capsys):

@@ -110,12 +110,21 @@ def test_a_scan_of_another_subject_is_not_taken_for_a_masks_own(capsys: pytest.C
     with pytest.raises(InputError, match=r"1 of 3 masks failed: masks/3/x1\.mha"):
         measure.main(["masks", "--images", "scans", "--out", "m.csv"])
     said = capsys.readouterr().err
-    assert "mask 'masks/3/x1.mha' has no scan in 'scans'" in said
+    assert "mask 'masks/3/x1.mha' has no scan of its own in 'scans' (4/x1.mha may be another's)" in said
     assert "the scan of mask 'masks/4/alone.mha' is taken to be 'scans/cohort/alone.mha', by its name alone" in said
     assert {case for case, _ in table()} == {"4/x1", "4/alone"}
     means = {case: float(table()[case, "label 100"]["image_mean"]) for case in ("4/x1", "4/alone")}
     inside = muscles() == 100
     assert means == pytest.approx({"4/x1": grey(2)[inside].mean(), "4/alone": grey(3)[inside].mean()})
+
+
+def test_masks_of_two_people_of_one_scan_have_it_both() -> None:
+    save_array("scans/leg.mha", grey())
+    for rater in "ab":
+        save_array(f"masks/{rater}/leg.mha", muscles())
+    measure.main(["masks", "--images", "scans", "--out", "m.csv"])
+    means = [float(row["image_mean"]) for (_, name), row in table().items() if name == "label 100"]
+    assert means == pytest.approx([grey()[muscles() == 100].mean()] * 2)
 
 
 def test_without_names_all_but_the_background_is_measured() -> None:

@@ -89,7 +89,8 @@ class GrpcConnection:
             raise no_answer_of_tf_serving(self.address, f"the model's metadata are damaged: {error}") from None
         if not is_there:
             raise no_answer_of_tf_serving(self.address, "no 'signature_def' in the model's metadata")
-        self.version = self.version or response.model_spec.version.value or None
+        if self.version is None and response.model_spec.HasField("version"):
+            self.version = response.model_spec.version.value
         return _as_json(signatures).get("signature_def", {})
 
     def status(self, deadline: Deadline) -> list[Mapping[str, Any]]:

@@ -63,6 +63,7 @@ class ServerPredictor:
         self.codes: dict[str, Code] = {}
         self.algorithm = Algorithm(model)
         self.seen = None
+        self._gone = ""
         self.labels_of_files = None
 
     def start(self) -> str:
@@ -73,6 +74,8 @@ class ServerPredictor:
 
     def segment(self, scan: VolumeStream, name: str, progress: Progress, with_entropy: bool = False) -> Segmentation:
         """Send a scan, and return the label map that comes back; see `Predictor`."""
+        if self._gone:  # another version would answer, of which nothing is known
+            raise InputError(f"'{name}': {self._gone}")
         if self.channels is not None:
             check_channels(scan, f"'{name}'", "the model takes", self.channels)
         seconds = self._deadline_seconds or SECONDS + SECONDS_PER_MILLION_VOXELS * math.prod(scan.shape) / 1e6
@@ -87,8 +90,10 @@ class ServerPredictor:
                     f"{labels.dtype} labels of shape {labels.shape} for voxels of shape {(1, *scan.shape)}",
                 )
         except Missing as error:
-            another = f"version {self._connection.version}, which was there when the command began, is gone"
-            raise InputError(f"'{name}': {error}; {another}: run it again for this scan") from None
+            self._gone = str(error)
+            if (version := self._connection.version) is not None:
+                self._gone += f"; version {version}, which was there when the command began, is gone: run it again"
+            raise InputError(f"'{name}': {self._gone}") from None
         except InputError as error:
             raise InputError(f"'{name}': {error}") from None
         return Segmentation(labels[0])

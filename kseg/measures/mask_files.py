@@ -73,8 +73,8 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
     """Return masks with their scans, and those that have none, with the reason of each.
 
     A scan has the name of its mask, whatever the file type, or that and "_0000". It is looked for in the same folder
-    below `images` as the mask's case. In all others it is looked for where no other mask, and no other scan, has that
-    name: `x1` in the folder of another subject is another's. That is told.
+    below `images` as the mask's case, then beside these folders, and in all where no other mask has that name: `x1` in
+    the folder of another subject is another's. What is not beside its mask's case is told.
 
     Args:
         masks: to look for.
@@ -93,12 +93,17 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
     paired, refused = [], {}
     stems = {mask.path: split_name(mask.path)[0] for mask in masks}
     of_stem = Counter(stems.values())
+    owns, nears = {}, {}
     for mask in masks:
         stem = stems[mask.path]
         own = [path for path, name in volumes.items() if stem in (name, name.removesuffix(FIRST_CHANNEL))]
-        own = [path for path in own if not _is_same(mask.path, images / path)]
-        near = [path for path in own if path.parent == PurePath(mask.case).parent]
-        elsewhere = own if of_stem[stem] == 1 else []
+        owns[mask.path] = [path for path in own if not _is_same(mask.path, images / path)]
+        nears[mask.path] = [path for path in owns[mask.path] if path.parent == PurePath(mask.case).parent]
+    taken = {path for near in nears.values() for path in near}
+    for mask in masks:
+        stem, own, near = stems[mask.path], owns[mask.path], nears[mask.path]
+        is_alone = of_stem[stem] == 1
+        elsewhere = [path for path in own if path not in taken and (is_alone or path.parent == PurePath())]
         if len(chosen := near or elsewhere) == 1:
             paired.append(replace(mask, image=images / chosen[0]))
             if not near:
@@ -107,6 +112,9 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
         there = some_of([str(path) for path in chosen], MAX_SHOWN)
         remedy = f"call one '{stem}' as the mask, or '{stem}{FIRST_CHANNEL}', or leave --images out"
         found = f"several scans in '{images}' ({there})" if there else f"no scan in '{images}'"
+        if own and not there:
+            others = some_of([str(path) for path in own], MAX_SHOWN)
+            found = f"no scan of its own in '{images}' ({others} may be another's)"
         refused[mask.path] = f"mask '{mask.path}' has {found}: {remedy}"
     return paired, refused
 

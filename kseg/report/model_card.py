@@ -54,6 +54,7 @@ def write_model_card(
         scores=scores,
         licence=licence or NO_LICENCE,
         versions=versions(),
+        hashes=run.model_hashes(),
         difference=difference,
     )
     return path

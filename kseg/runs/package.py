@@ -95,6 +95,7 @@ def write_package(folder: Path, name: str, path: Path) -> None:
         )
     found = [file.relative_to(folder).as_posix() for file in sorted((*folder.glob("*"), *folder.glob(f"{FOLD}*/*")))]
     if CARD in found and _is_of_earlier_models(folder / CARD, [folder / one for one in found]):
+        say(f"note: {CARD} is of a model of before, and left out: export the run, then pack it")
         found.remove(CARD)
     contents = {member: (folder / member).read_bytes() for member in found if MEMBER.fullmatch(member)}
     files = {
@@ -111,8 +112,9 @@ def write_package(folder: Path, name: str, path: Path) -> None:
 
 
 def _is_of_earlier_models(card: Path, files: Sequence[Path]) -> bool:
-    """Whether a run was trained further since its model card was written, with the scores that it had then."""
-    return any(file.stat().st_mtime > card.stat().st_mtime for file in files if file.name == MODEL_FILE)
+    """Whether a run was trained further since its model card was written; one of earlier versions does not say."""
+    stated = set(re.findall(r"\b[0-9a-f]{64}\b", card.read_text(encoding="utf-8", errors="replace")))
+    return bool(stated) and not {sha256_of(file) for file in files if file.name == MODEL_FILE} <= stated
 
 
 def as_run(run: str) -> str:
@@ -182,10 +184,13 @@ def unpack(package: Path, folder: Path) -> None:
 
 def _forget_stores(folder: Path, name: str) -> None:
     """Let no recipe of a run that comes from elsewhere name a dataset in a store, which commands would ask for it."""
+    told = set[str]()
     for file in folder.rglob(RECIPE_FILE):
         recipe = load_recipe(file)
-        if "://" in recipe.data.records:
-            say(f"note: its dataset '{recipe.data.records}' is not asked for: name one with --records")
+        if "://" in (records := recipe.data.records):
+            if records not in told:
+                say(f"note: its dataset '{records}' is not asked for: name one with --records")
+            told.add(records)
             data = recipe.data.model_copy(update={"records": f"tfrecords/{name}"})
             file.write_text(dump_recipe(recipe.model_copy(update={"data": data})), encoding="utf-8")
 

@@ -127,8 +127,8 @@ class Checkpoint(keras.callbacks.Callback):
             metrics=metrics,
             timing=timing,
         )
+        check_finite(self.model)  # on all workers, who end together
         if self.workers.is_chief:
-            check_finite(self.model)
             write_checkpoint(self.folder, self.model, state)
 
 

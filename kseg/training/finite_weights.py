@@ -18,9 +18,14 @@ class FiniteWeights(keras.callbacks.Callback):
     left out, the run goes on.
     """
 
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """The loss is that of the epoch so far: once it is no number it stays so."""
+        self._is_told = False
+
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Look at the weights where the loss is no number."""
-        if not math.isfinite(float((logs or {}).get("loss", 0.0))):
+        """Look at the weights once the loss is no number."""
+        if not (self._is_told or math.isfinite(float((logs or {}).get("loss", 0.0)))):
+            self._is_told = True
             check_finite(self.model)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:

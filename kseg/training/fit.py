@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kseg.console.disk_errors import naming, refusals_told
+from kseg.console.disk_errors import naming, refusal, refusals_told
 from kseg.console.errors import InputError
 from kseg.console.termination import Termination
 from kseg.console.text import first_line
@@ -17,6 +17,7 @@ from kseg.nn.networks import trainable_parameters
 from kseg.nn.segmenter import Segmenter
 from kseg.patches.patch_source import ENDLESS, WHOLE, PatchSource, WorkerShare
 from kseg.patches.stopwatch import Stopwatch, python_timestamp
+from kseg.recipe.sections import Train
 from kseg.records.prepared_case import check_shards
 from kseg.runs.history import epochs_to_share, read_history
 from kseg.runs.run import Run
@@ -55,7 +56,8 @@ def fit(
 
     Raises:
         TooFewSteps: they hold fewer.
-        InputError: a shard is damaged, a disk refuses what is to be written, or see `start_run`.
+        InputError: a shard is damaged, a disk refuses what is to be written, the memory does not hold a step, the
+            training has diverged, or see `start_run`.
         MachineError: another worker has ended.
         Stopped: the run was asked to end; `--resume` continues it.
     """
@@ -111,6 +113,8 @@ def fit(
                 )
             calibration = calibrate_volumes(run, budget, workers.replicas, termination) if workers.is_chief else {}
         except tf.errors.ResourceExhaustedError as error:
+            if refusal(error) is not None:  # of a disk, which is told below
+                raise
             size = " x ".join(map(str, recipe.patches.size))
             raise InputError(
                 f"the memory does not hold a step of {recipe.patches.batch_size} patches of {size} voxels "
@@ -144,4 +148,12 @@ def _report(folder: RunFolder, model: Segmenter, budget: Budget, epochs: int, ch
         "step_seconds": median(curves["step_seconds"]),
         "minutes": budget.spent_seconds / 60,
         "steps": budget.steps,
+        "ended_by": _ended_by(budget.options, epochs, checkpoint.epochs_without_gain),
     }
+
+
+def _ended_by(options: Train, epochs: int, epochs_without_gain: int) -> str:
+    """Return the key of the section 'train' that ended a run."""
+    if in_vain(options.patience, epochs_without_gain):
+        return "patience"
+    return "epochs" if epochs >= options.epochs else "max_minutes"

@@ -36,12 +36,7 @@ def start_run(run: Run, resume: bool, workers: Workers) -> tuple[Segmenter, Stat
             the devices, or the workers do not begin alike.
     """
     recipe, folder, description = run.recipe, run.folder, run.description
-    workers.check_batch(recipe.patches.batch_size)
-    if workers.replicas > 1 and recipe.train.precision == "mixed_float16":
-        raise InputError(
-            "train.precision = mixed_float16 leaves out steps that overflow, and would see those of the first of "
-            f"{workers.replicas} devices alone: choose mixed_bfloat16, or train on one device"
-        )
+    workers.check_shared(recipe)
     use_huge_pages()
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(choose_precision(recipe.train.precision))

@@ -14,6 +14,7 @@ from kseg.console.errors import InputError, MachineError
 from kseg.console.messages import say
 from kseg.console.text import first_line
 from kseg.patches.patch_source import WHOLE, WorkerShare
+from kseg.recipe.sections import Recipe
 
 JOBS = ("chief", "worker")
 """Types of tasks that train, as TensorFlow names them, in their order; one chief at most."""
@@ -59,12 +60,18 @@ class Workers:
         """Devices of this worker."""
         return self.replicas // self.count
 
-    def check_batch(self, batch_size: int) -> None:
-        """A batch is shared evenly by all devices.
+    def check_shared(self, recipe: Recipe) -> None:
+        """A batch is shared evenly by all devices, and all make each step.
 
         Raises:
-            InputError: it cannot be.
+            InputError: they cannot.
         """
+        if self.replicas > 1 and recipe.train.precision == "mixed_float16":
+            raise InputError(
+                "train.precision = mixed_float16 leaves out steps that overflow, and would see those of the first of "
+                f"{self.replicas} devices alone: choose mixed_bfloat16, or train on one device"
+            )
+        batch_size = recipe.patches.batch_size
         if batch_size % self.replicas:
             raise InputError(
                 f"patches.batch_size = {batch_size} cannot be shared by {self.replicas} devices: "

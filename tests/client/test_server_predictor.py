@@ -118,6 +118,14 @@ def test_the_version_is_told_and_stays(served: Callable) -> None:
     connection.gone = True
     with pytest.raises(InputError, match=r"^'second': .*version 3, which was there when the command began, is gone"):
         ready.segment(scan(4, 5, 6), "second", iter)
+    asked = len(connection.deadlines)
+    with pytest.raises(InputError, match=r"^'third': .* is gone: run it again"):
+        ready.segment(replace(scan(4, 5, 6), read=None), "third", iter)  # which is not read
+    assert len(connection.deadlines) == asked
+    unknown, connection = served()
+    connection.gone = True
+    with pytest.raises(InputError, match=r"^'first': Servable not found for request: Specific\(leg, 3\)$"):
+        unknown.segment(scan(4, 5, 6), "first", iter)
 
 
 @pytest.mark.parametrize(

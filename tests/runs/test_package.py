@@ -2,9 +2,7 @@
 
 import errno
 import json
-import os
 import shutil
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.package import CONTENTS, as_run, is_package, unpack, unpacked, write_package
+from kseg.storage.files import sha256_of
 from kseg.storage.listing import is_listed, list_files
 from kseg.storage.ownership import check_replaceable, is_kind, mark
 
@@ -78,13 +77,18 @@ def test_what_an_export_replaces_is_listed(package: Path, tmp_path: Path) -> Non
     assert is_listed(tmp_path / "there", "MODEL_CARD.md")
 
 
-def test_a_card_of_an_earlier_model_stays_behind(tmp_path: Path) -> None:
+def test_a_card_of_an_earlier_model_stays_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "legs")
-    os.utime(run / "model.keras", (time.time() + 60,) * 2)
-    write_package(run, "legs", tmp_path / "legs.kseg")
-    unpack(tmp_path / "legs.kseg", tmp_path / "there")
-    assert not (tmp_path / "there/MODEL_CARD.md").exists()
-    assert (tmp_path / "there/model.keras").exists()
+    for stated, stays in ((sha256_of(run / "model.keras"), True), ("0" * 64, False)):
+        (run / "MODEL_CARD.md").write_text(f"# legs\nSHA-256 of `model.keras`: {stated}.", encoding="utf-8")
+        write_package(run, "legs", tmp_path / "legs.kseg")
+        unpack(tmp_path / "legs.kseg", tmp_path / f"there-{stays}")
+        assert (tmp_path / f"there-{stays}/MODEL_CARD.md").exists() == stays
+        assert ("is of a model of before, and left out" in capsys.readouterr().err) != stays
+    unpack(tmp_path / "legs.kseg", tmp_path / "again")
+    write_package(tmp_path / "there-True", "legs", tmp_path / "second.kseg")  # packed again
+    unpack(tmp_path / "second.kseg", tmp_path / "third")
+    assert (tmp_path / "third/MODEL_CARD.md").exists()
 
 
 def test_a_store_that_a_package_names_is_not_asked(

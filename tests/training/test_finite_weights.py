@@ -6,17 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from descriptions import MUSCLE
 
 from kseg.console.errors import InputError
 from kseg.recipe.sections import Recipe
-from kseg.records.manifest import load_manifest
-from kseg.runs.run import Run
 from kseg.runs.run_folder import RunFolder
 from kseg.training.checkpoints import load_checkpoint
 from kseg.training.display import Display
-from kseg.training.start_run import start_run
-from kseg.training.workers import Workers
 
 Train = Callable[..., Any]
 
@@ -66,6 +61,17 @@ def test_a_step_that_the_memory_does_not_hold_is_told_in_a_line_and_no_shard_is_
         train(recipe)
 
 
+def test_a_disk_that_is_full_is_not_taken_for_a_memory(
+    tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...], train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "/runs/logs/events; No space left on device")
+
+    monkeypatch.setattr(Display, "on_train_batch_end", fail)
+    with pytest.raises(InputError, match=r"No space left on device: .*then go on with --resume"):
+        train(tiny_recipe(*smallest, "name=full"))
+
+
 def test_damage_is_looked_for_in_what_a_training_reads(
     tiny_recipe: Callable[..., Recipe], smallest: tuple[str, ...], train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,18 +85,3 @@ def test_damage_is_looked_for_in_what_a_training_reads(
     with pytest.raises(tf.errors.DataLossError, match="corrupted record"):
         train(tiny_recipe(*smallest, "name=damaged"))
     assert looked == [("train", "val")]
-
-
-def test_float16_is_for_one_device(tiny_recipe: Callable[..., Recipe]) -> None:
-    class Pair(Workers):
-        """Two devices."""
-
-        @property
-        def replicas(self) -> int:
-            return 2
-
-    recipe = tiny_recipe("train.precision=mixed_float16", "patches.batch_size=2")
-    manifest = load_manifest(recipe.records_folder)
-    run = Run(recipe, RunFolder(recipe.run_folder), recipe.records_folder, manifest, MUSCLE)
-    with pytest.raises(InputError, match=r"the first of 2 devices alone: choose mixed_bfloat16"):
-        start_run(run, False, Pair(tf.distribute.get_strategy()))

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from kseg.console.errors import InputError
-from kseg.recipe.load import dump_recipe
+from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import Recipe
 from kseg.runs.run_folder import RunFolder
 from kseg.training.workers import Workers, _from_slurm, _from_tf_config
@@ -79,16 +79,21 @@ def test_slurms_tasks_are_workers_in_the_order_of_their_ranks(monkeypatch: pytes
 
 
 def test_a_batch_is_shared_evenly_or_refused() -> None:
-    ALONE.check_batch(3)
+    def of(batch_size: int, precision: str = "auto") -> Recipe:
+        return load_recipe(None, [f"patches.batch_size={batch_size}", f"train.precision={precision}"])
+
+    ALONE.check_shared(of(3, "mixed_float16"))
 
     class Four:
         num_replicas_in_sync = 4
 
     workers = Workers(Four(), count=2)  # type: ignore[arg-type]
     assert workers.devices == 2
-    workers.check_batch(8)
+    workers.check_shared(of(8))
     with pytest.raises(InputError, match="batch_size = 6 cannot be shared by 4 devices"):
-        workers.check_batch(6)
+        workers.check_shared(of(6))
+    with pytest.raises(InputError, match="the first of 4 devices alone: choose mixed_bfloat16"):
+        workers.check_shared(of(8, "mixed_float16"))
 
 
 def test_one_worker_agrees_with_itself() -> None:

@@ -116,16 +116,17 @@ def values_in(label: Path) -> set[int]:
 
 def whole_values(stream: VolumeStream, most: int) -> set[int] | None:
     """Return the values of a volume, or None, as soon as that is known, if they are more than `most`, or fractions."""
-    found: set[int] = set()
+    found, is_zero = set[int](), True
     for slab in stream.read(PLANES):
         for plane in slab.array:  # an image shows what it is in the first of them
             values = _values(plane)
             if not all(map(_is_whole, values)):
                 return None
             found.update(map(round, values))
+            is_zero = is_zero and not any(values)
             if len(found) > most:
                 return None
-    return found
+    return None if found == {0} and not is_zero else found  # intensities of less than a thousandth
 
 
 def begins_as_image(volume: Path) -> bool:
@@ -138,7 +139,8 @@ def begins_as_image(volume: Path) -> bool:
     for slab in stream.read(PLANES):
         values = _values(slab.array)
         if len(values) > 1:
-            return stream.channels > 1 or len(values) > MAX_VALUES or not all(map(_is_whole, values))
+            are_labels = all(map(_is_whole, values)) and len(set(map(round, values))) > 1
+            return stream.channels > 1 or len(values) > MAX_VALUES or not are_labels
     return False
 
 

@@ -119,8 +119,7 @@ def pair(volumes: Mapping[PurePath, str]) -> Pairing:
             left[label.path] = f"has {len(found)} images"
             del images_of[label]
     channels = _usual([tuple(sorted(remainders[label.path])) for label in images_of])
-    of_images = [file.path for found in images_of.values() for file in found]
-    shared = _shared_folders(of_images) - _shared_folders(volumes)
+    shared = _shared_by_kind(images, labels)
     cases = []
     for label, found in images_of.items():
         endings = remainders[label.path]
@@ -158,6 +157,16 @@ def _shared_folders(paths: Iterable[PurePath]) -> int:
     while parents and all(len(parts) > count for parts in parents) and len({parts[count] for parts in parents}) == 1:
         count += 1
     return count
+
+
+def _shared_by_kind(images: Sequence[_File], labels: Sequence[_File]) -> int:
+    """How many folders all images begin with that have one of label maps beside them: US and US_masks, no subject."""
+    of_labels = {
+        _telling(_words(name)) for label in labels for name in label.folders if LABEL_WORDS.intersection(_words(name))
+    }
+    together = [PurePath(*image.folders, image.stem) for image in images]
+    first = images[0].folders[: _shared_folders(together)] if images else ()
+    return next((count for count, name in enumerate(first) if _telling(_words(name)) not in of_labels), len(first))
 
 
 def _words(name: str) -> Key:

@@ -82,6 +82,14 @@ def test_labels_that_are_whole_to_a_thousandth_are_labels(tmp_path: Path) -> Non
     assert not begins_as_image(path)
 
 
+def test_intensities_below_a_thousandth_are_no_labels(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).uniform(-5e-4, 5e-4, (7, 8, 70)).astype(np.float32)
+    path = save(tmp_path / "a.nii", array)
+    assert whole_values(stream(path), 16) is None
+    assert begins_as_image(path)
+    assert whole_values(stream(save(tmp_path / "b.nii", 0 * array)), 16) == {0}
+
+
 def test_values_are_read_of_a_file_that_does_not_state_its_spacing(tmp_path: Path) -> None:
     header = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     (tmp_path / "a.mha").write_bytes(header.encode() + bytes([0, 0, 7, 7, 0, 0, 0, 9]))

@@ -124,6 +124,13 @@ def test_a_folder_of_all_images_is_no_subject() -> None:
     assert {case: subject for case, (subject, _, _) in cases.items()} == {"a_1": "a", "b_1": "b"}
 
 
+def test_a_folder_of_one_subject_who_alone_is_annotated_stays_a_subject() -> None:
+    cases = paired("P1/scan1.mha", "P1/scan1_mask.mha", "P1/scan2.mha", "P1/scan2_mask.mha", "P2/scan1.mha").cases
+    assert {case.subject for case in cases} == {"P1"}
+    both = [f"{kind}/P1/{visit}.mha" for kind in ("images", "labels") for visit in ("a", "b")]
+    assert {subject for subject, _, _ in found(*both).values()} == {"P1"}
+
+
 def test_folders_may_name_split_and_kind_at_once() -> None:
     files = [
         f"{split}_{kind}/{name}.nii" for split, name in (("train", "a"), ("test", "b")) for kind in ("images", "masks")
