@@ -183,8 +183,7 @@ def _annotation(
     Raises:
         InputError: it is not clear of which scan it is.
     """
-    labels = predictor.labels_of_files
-    if arguments.annotation is None or labels is None:
+    if arguments.annotation is None or (labels := predictor.labels_of_files) is None:
         return None
     if inputs != 1:
         raise InputError(f"--annotation is of one scan, and {inputs} are named: segment each scan by itself")

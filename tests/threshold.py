@@ -21,6 +21,7 @@ class Threshold:
         self.above, self.value = above, value
         self.channels, self.assume_spacing_mm = channels, assume_spacing_mm
         self.identity: dict[str, Any] = {"run": "a threshold"}
+        self.labels_of_files = None
         self.structures = {"bright": (value,)}
         self.codes: dict[str, tuple[str, str, str]] = {}
         self.algorithm = Algorithm("a threshold")
