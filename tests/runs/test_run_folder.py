@@ -133,7 +133,7 @@ def test_another_model_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
 def test_a_model_whose_network_is_none_for_volumes_is_refused(run: tuple[RunFolder, Segmenter]) -> None:
     folder, model = run
     for inputs in ([keras.Input((3,))], [keras.Input((8, 8, 8, 1)), keras.Input((8, 8, 8, 1))]):
-        outputs = inputs[0] if len(inputs) == 1 else keras.layers.Add()(inputs)
+        outputs = keras.layers.Add()(inputs) if len(inputs) > 1 else keras.layers.ReLU()(inputs[0])
         Segmenter(keras.Model(inputs, outputs), model.segmentation_loss, ["muscle"]).save(folder.model)
         with pytest.raises(InputError, match="axes, not one volume of 5"):
             folder.load_model()
