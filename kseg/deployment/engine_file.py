@@ -23,7 +23,7 @@ from kseg.inference.ensemble import Predict
 from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
 from kseg.storage.files import sha256_of, whole_file
-from kseg.storage.listing import list_files
+from kseg.storage.listing import listed_file
 
 if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
@@ -226,9 +226,8 @@ def _write(member: RunFolder, description: EngineDescription, graph: bytes, plan
     files.description.unlink(missing_ok=True)  # of another engine
     told = (description.model_dump_json(indent=2) + "\n").encode()
     for path, content in ((files.onnx, graph), (files.plan, plan), (files.description, told)):
-        with whole_file(path) as partial:
+        with listed_file(path) as partial:
             partial.write_bytes(content)
-            list_files(path.parent, {path.name: partial})
 
 
 def _checked(member: RunFolder, description: EngineDescription) -> bytes:

@@ -14,8 +14,8 @@ from kseg.deployment.tolerances import MAX_DIFFERENCE
 from kseg.inference.ensemble import Predict
 from kseg.runs.model_interface import ModelInterface
 from kseg.runs.run_folder import RunFolder
-from kseg.storage.files import sha256_of, whole_file
-from kseg.storage.listing import list_files
+from kseg.storage.files import sha256_of
+from kseg.storage.listing import listed_file
 
 if TYPE_CHECKING:
     from kseg.deployment.check_patches import CheckPatches
@@ -51,7 +51,7 @@ def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | N
 
     model = member.load_model()
     batches = check.batches(any_size=size is None)
-    with whole_file(member.onnx) as path:
+    with listed_file(member.onnx) as path:
         onnx.save(onnx_model(model.network, size, metadata=describe_model(member)), path)
         difference = largest_difference(open_onnx(path), batches, expected_probabilities(model, batches))
         if not difference <= MAX_DIFFERENCE:
@@ -59,7 +59,6 @@ def write_onnx(member: RunFolder, check: "CheckPatches", size: Sequence[int] | N
                 f"the ONNX model of '{member.path}' differs from the Keras model by {difference:.1e} in a probability: "
                 "it is not kept; try other versions of onnx and onnxruntime"
             )
-        list_files(member.path, {member.onnx.name: path})
     return difference
 
 

@@ -27,7 +27,7 @@ from scipy.special import stdtrit
 from kseg.console.errors import InputError
 from kseg.console.text import counted
 from kseg.console.validation_errors import first_invalid
-from kseg.inference.postprocessing_choice import Operations, PostProcessing
+from kseg.inference.postprocessing_choice import Operations, PostProcessing, used_operations
 from kseg.runs.owned_files import EXPECTED_DICE_FILE
 from kseg.runs.trained_run import TrainedRun
 from kseg.storage.files import whole_file
@@ -145,7 +145,7 @@ class ExpectedDice(BaseModel):
         if learned is None and run.recipe.evaluation.ensemble:
             learned = {}  # earlier versions learned it of an ensemble without any
         now = (_models(run), _flip_axes(run))
-        return (self.models, self.flip_axes) == now and learned in (None, _operations(postprocessing))
+        return (self.models, self.flip_axes) == now and learned in (None, used_operations(postprocessing))
 
     def expectations(self, agreement: Sequence[float | None]) -> dict[str, Expectation]:
         """Return what is to be expected of each class, by its name; without those of which nothing can be said."""
@@ -195,7 +195,7 @@ def learn_expected_dice(
             in_all=all(case.in_truth for case in cases),
         )
     return ExpectedDice(
-        models=_models(run), flip_axes=_flip_axes(run), operations=_operations(postprocessing), classes=classes
+        models=_models(run), flip_axes=_flip_axes(run), operations=used_operations(postprocessing), classes=classes
     )
 
 
@@ -248,12 +248,6 @@ def _models(run: TrainedRun) -> tuple[str, ...]:
 
 def _flip_axes(run: TrainedRun) -> tuple[str, ...]:
     return tuple(sorted(run.recipe.evaluation.flip_axes))
-
-
-def _operations(postprocessing: PostProcessing | None) -> dict[str, Operations]:
-    """Those of each class that has some: to choose none is to have none."""
-    chosen = postprocessing.operations if postprocessing else {}
-    return {name: operations for name, operations in chosen.items() if operations}
 
 
 def _student(free: int) -> float:

@@ -165,6 +165,12 @@ def chosen_postprocessing(run: TrainedRun) -> PostProcessing | None:
     return load_postprocessing(run.folder.path, run.description.label_map.structure_names, own)
 
 
+def used_operations(postprocessing: PostProcessing | None) -> dict[str, Operations]:
+    """Return the operations of each class that has some: to choose none is to have none."""
+    chosen = postprocessing.operations if postprocessing else {}
+    return {name: operations for name, operations in chosen.items() if operations}
+
+
 def _try_structure(
     truth: np.ndarray, prediction: np.ndarray, number: int, structures: Structures, labelled: np.ndarray
 ) -> Trial:

@@ -91,17 +91,11 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
         return [replace(mask, image=images) for mask in masks], {}
     volumes = {path: name for path, name in content_below(images).volumes.items() if not bears_hash(images / path)}
     paired, refused = [], {}
-    stems = {mask.path: split_name(mask.path)[0] for mask in masks}
-    of_stem = Counter(stems.values())
-    owns, nears = {}, {}
+    named = {mask.path: _scans_named_as(mask, images, volumes) for mask in masks}
+    of_stem = Counter(stem for stem, *_ in named.values())
+    taken = {path for *_, near in named.values() for path in near}
     for mask in masks:
-        stem = stems[mask.path]
-        own = [path for path, name in volumes.items() if stem in (name, name.removesuffix(FIRST_CHANNEL))]
-        owns[mask.path] = [path for path in own if not _is_same(mask.path, images / path)]
-        nears[mask.path] = [path for path in owns[mask.path] if path.parent == PurePath(mask.case).parent]
-    taken = {path for near in nears.values() for path in near}
-    for mask in masks:
-        stem, own, near = stems[mask.path], owns[mask.path], nears[mask.path]
+        stem, own, near = named[mask.path]
         is_alone = of_stem[stem] == 1
         elsewhere = [path for path in own if path not in taken and (is_alone or path.parent == PurePath())]
         if len(chosen := near or elsewhere) == 1:
@@ -119,7 +113,18 @@ def with_images(masks: Sequence[MaskFile], images: Path) -> tuple[list[MaskFile]
     return paired, refused
 
 
+def _scans_named_as(
+    mask: MaskFile, images: Path, volumes: Mapping[PurePath, str]
+) -> tuple[str, list[PurePath], list[PurePath]]:
+    """Return a mask's name, the volumes below `images` that have it, and those of them in the folder of its case."""
+    stem = split_name(mask.path)[0]
+    own = [path for path, name in volumes.items() if stem in (name, name.removesuffix(FIRST_CHANNEL))]
+    own = [path for path in own if not _is_same(mask.path, images / path)]
+    return stem, own, [path for path in own if path.parent == PurePath(mask.case).parent]
+
+
 def _is_same(one: Path, other: Path) -> bool:
+    """Whether two files are one; a link to nothing is none."""
     return other.exists() and one.samefile(other)
 
 

@@ -15,8 +15,6 @@ from kseg.nn.losses import classes_of
 from kseg.volumes.regions import Members
 
 Loss = Callable[[KerasTensor, KerasTensor], KerasTensor]
-
-
 Stride = tuple[int, int, int]
 
 
@@ -75,9 +73,8 @@ def lower_resolution(
     """Return labels `(batch, x, y, z)` on the grid of `like`: the label in the middle of each block of voxels.
 
     The blocks start at the first voxel and have `stride` voxels along x, y, z; `like` may reach far beyond the labels,
-    where background is. With `partly_labelled`
-    nobody labelled what is beyond them, and a block of which some voxels alone are labelled has the label of one of
-    these: single slices would be lost.
+    where background is. With `partly_labelled` nobody labelled what is beyond them, and a block of which some voxels
+    alone are labelled has the label of one of these: single slices would be lost.
     """
     sizes, blocks = ops.shape(labels)[1:], ops.shape(like)[1:4]
     padding = [(0, count * step - size) for size, count, step in zip(sizes, blocks, stride, strict=True)]

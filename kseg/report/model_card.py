@@ -21,12 +21,11 @@ def write_model_card(
 ) -> Path:
     """Write `MODEL_CARD.md` into the run's folder, about one version of its SavedModel, and return where it is."""
     manifest, missing = _manifest(run)
+    models = run.model_hashes()
+    tested = manifest.of_split("test") if manifest else None
+    scored = scored_masks(run.recipe.evaluation, pipeline.postprocessing, tested)
     try:
-        cases = manifest.of_split("test") if manifest else []
-        scored = scored_masks(run.recipe.evaluation, pipeline.postprocessing, cases)
-        if manifest is None:
-            del scored["scans"]  # nobody knows
-        scores = read_scores(run.folder, "test", run.model_hashes(), scored)
+        scores = read_scores(run.folder, "test", models, scored)
     except InputError:
         scores = None
     chosen = pipeline.postprocessing
@@ -54,7 +53,7 @@ def write_model_card(
         scores=scores,
         licence=licence or NO_LICENCE,
         versions=versions(),
-        hashes=run.model_hashes(),
+        hashes=models,
         difference=difference,
     )
     return path

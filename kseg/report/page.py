@@ -7,7 +7,7 @@ from typing import Any
 from kseg import __version__
 from kseg.console.templates import templates
 from kseg.storage.files import whole_file
-from kseg.storage.listing import list_files
+from kseg.storage.listing import listed_file
 
 
 def write_page(template: str, path: Path, listed: bool = False, **values: Any) -> None:
@@ -20,10 +20,8 @@ def write_page(template: str, path: Path, listed: bool = False, **values: Any) -
         **values: for the template.
     """
     page = templates("kseg.report").get_template(template).render(version=__version__, **values)
-    with whole_file(path) as partial:
+    with (listed_file if listed else whole_file)(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        if listed:
-            list_files(path.parent, {path.name: partial})
 
 
 def inside(png: bytes) -> str:

@@ -36,8 +36,8 @@ from kseg.runs.owned_files import (
     RECIPE_FILE,
     RUN,
 )
-from kseg.storage.files import sha256_of, whole_file, whole_folder
-from kseg.storage.listing import list_files
+from kseg.storage.files import sha256_of, whole_folder
+from kseg.storage.listing import list_files, listed_file
 from kseg.storage.ownership import is_empty, mark
 from kseg.storage.zip_files import check_parts, open_zip
 
@@ -103,12 +103,10 @@ def write_package(folder: Path, name: str, path: Path) -> None:
         for member, content in contents.items()
     }
     table = Contents(kseg_version=__version__, name=name, files=files).model_dump()
-    with whole_file(path) as partial:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(CONTENTS, json.dumps(table, indent=2) + "\n")
-            for member, content in contents.items():
-                archive.writestr(member, content)
-        list_files(path.parent, {path.name: partial})
+    with listed_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(CONTENTS, json.dumps(table, indent=2) + "\n")
+        for member, content in contents.items():
+            archive.writestr(member, content)
 
 
 def _is_of_earlier_models(card: Path, files: Sequence[Path]) -> bool:

@@ -5,11 +5,12 @@ A file that was changed since, by hand for instance, is its user's and no longer
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from kseg.console.errors import InputError
-from kseg.storage.files import sha256_of
+from kseg.storage.files import sha256_of, whole_file
 from kseg.storage.locations import Location
 from kseg.storage.ownership import MARKER
 
@@ -29,6 +30,14 @@ def list_files(folder: Path, files: Mapping[str, Path]) -> None:
     lines = [json.dumps({"file": name, "sha256": sha256_of(file)}) for name, file in files.items()]
     with (folder / LISTING).open("a", encoding="utf-8") as listing:
         listing.write("\n".join(["", *lines, ""]))  # a line that a full disk cut short ends here
+
+
+@contextmanager
+def listed_file(path: Path) -> Iterator[Path]:
+    """Do as `whole_file`, and list the file in its folder before it takes its name."""
+    with whole_file(path) as partial:
+        yield partial
+        list_files(path.parent, {path.name: partial})
 
 
 def check_unchanged(folder: Path, names: Iterable[str]) -> None:

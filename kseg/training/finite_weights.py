@@ -12,7 +12,7 @@ Logs = dict[str, float]
 
 
 class FiniteWeights(keras.callbacks.Callback):
-    """Ends a run whose weights are NaN or infinite, before they are validated or kept.
+    """Ends a run whose weights are NaN or infinite, before they are validated; `Checkpoint` keeps none of these.
 
     No later step brings them back. Where the loss alone is no number, as in a step of float16 that overflows and is
     left out, the run goes on.
@@ -30,10 +30,6 @@ class FiniteWeights(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Look at them before they are validated."""
-        check_finite(self.model)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Look at them before they are kept."""
         check_finite(self.model)
 
 

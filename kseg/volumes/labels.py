@@ -139,7 +139,7 @@ class LabelMap:
         if indices.max(initial=0) < unknown:
             return indices.astype(index_dtype(self.num_classes), copy=False)
         misses = np.unique(array[indices == unknown])
-        fractions = misses[~_is_whole(misses)]
+        fractions = misses[~is_whole(misses)]
         if fractions.size:
             raise InputError(
                 f"{where} must hold whole numbers, one a class: received {_some(fractions)}; give the label "
@@ -221,7 +221,7 @@ class LabelMap:
             whole = np.rint(wide_voxels) if is_float else wide_voxels
             place = np.searchsorted(known, whole).clip(max=unknown - 1)
             # uint64 may wrap: a value must keep its sign to be known
-            kept = _is_whole(wide_voxels) if is_float else (wide_voxels < 0) == (voxels < 0)
+            kept = is_whole(wide_voxels) if is_float else (wide_voxels < 0) == (voxels < 0)
             found = (known[place] == whole) & kept
             return np.where(found, index_at[place], unknown)
 
@@ -294,7 +294,8 @@ def _map_voxels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray],
         return voxels.operands[1]
 
 
-def _is_whole(values: np.ndarray) -> np.ndarray:
+def is_whole(values: np.ndarray) -> np.ndarray:
+    """Which values are integers, but for what a scaled header, or a resampler, leaves of them."""
     with np.errstate(invalid="ignore"):  # infinity less infinity
         return np.abs(values - np.rint(values)) <= WHOLE
 

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from kseg.runs.owned_files import BATCHING, MODELS
-from kseg.storage.files import whole_file
-from kseg.storage.listing import list_files
+from kseg.storage.listing import listed_file
 
 MODELS_TEXT = """\
 # For tensorflow_model_server --model_config_file, where the run's folder is /models/{name} (as in its container).
@@ -43,6 +42,5 @@ def write_server_files(folder: Path, name: str) -> None:
         BATCHING: BATCHING_TEXT,
     }
     for file, text in texts.items():
-        with whole_file(folder / file) as path:
+        with listed_file(folder / file) as path:
             path.write_text(text, encoding="utf-8")
-            list_files(folder, {file: path})

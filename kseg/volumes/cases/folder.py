@@ -1,6 +1,5 @@
 """The volumes of a folder as people have it, without a list: what is where, and which values its label maps hold."""
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from kseg.volumes.formats.dicom_file import is_segmentation
 from kseg.volumes.formats.dicom_magic import CONTENTS, is_dicom
 from kseg.volumes.formats.extensions import DICOM_EXTENSIONS, DICOM_SEG, EXTENSIONS, split_name
 from kseg.volumes.formats.open import open_voxels
-from kseg.volumes.labels import MAX_VALUES, WHOLE
+from kseg.volumes.labels import MAX_VALUES, is_whole
 from kseg.volumes.volume_stream import VolumeStream, stream_of_file
 
 PLANES = 32
@@ -120,10 +119,10 @@ def whole_values(stream: VolumeStream, most: int) -> set[int] | None:
     for slab in stream.read(PLANES):
         for plane in slab.array:  # an image shows what it is in the first of them
             values = _values(plane)
-            if not all(map(_is_whole, values)):
+            if not is_whole(values).all():
                 return None
-            found.update(map(round, values))
-            is_zero = is_zero and not any(values)
+            found.update(map(round, values.tolist()))
+            is_zero = is_zero and not values.any()
             if len(found) > most:
                 return None
     return None if found == {0} and not is_zero else found  # intensities of less than a thousandth
@@ -139,17 +138,12 @@ def begins_as_image(volume: Path) -> bool:
     for slab in stream.read(PLANES):
         values = _values(slab.array)
         if len(values) > 1:
-            are_labels = all(map(_is_whole, values)) and len(set(map(round, values))) > 1
+            are_labels = is_whole(values).all() and len(set(map(round, values.tolist()))) > 1
             return stream.channels > 1 or len(values) > MAX_VALUES or not are_labels
     return False
 
 
-def _is_whole(value: float) -> bool:
-    """Whether label maps take it for an integer."""
-    return math.isfinite(value) and abs(value - round(value)) <= WHOLE
-
-
-def _values(array: np.ndarray) -> list[float]:
+def _values(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
-        return np.flatnonzero(np.bincount(array.ravel(), minlength=256)).tolist()
-    return np.unique(array).tolist()
+        return np.flatnonzero(np.bincount(array.ravel(), minlength=256))
+    return np.unique(array)

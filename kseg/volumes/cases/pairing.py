@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from unicodedata import normalize
@@ -115,8 +115,7 @@ def pair(volumes: Mapping[PurePath, str]) -> Pairing:
     remainders = {file.path: _remainders(found, file.key) for file, found in images_of.items()}
     for label, found in list(images_of.items()):
         if len(set(remainders[label.path])) < len(found):  # whose names differ by their file type, say
-            left |= {file.path: f"is one of {len(found)} images with one label map" for file in found}
-            left[label.path] = f"has {len(found)} images"
+            left |= _too_many(found, label)
             del images_of[label]
     channels = _usual([tuple(sorted(remainders[label.path])) for label in images_of])
     shared = _shared_by_kind(images, labels)
@@ -139,7 +138,7 @@ def named_as_labels(volumes: Mapping[PurePath, str]) -> set[PurePath]:
 
 
 def _files(volumes: Mapping[PurePath, str]) -> list[_File]:
-    shared = _shared_folders(volumes)
+    shared = _shared_folders([path.parts[:-1] for path in volumes])
     files = []
     for path, stem in volumes.items():
         folders = path.parts[shared:-1]
@@ -150,9 +149,8 @@ def _files(volumes: Mapping[PurePath, str]) -> list[_File]:
     return files
 
 
-def _shared_folders(paths: Iterable[PurePath]) -> int:
-    """How many folders all paths begin with: they tell no case from another."""
-    parents = [path.parts[:-1] for path in paths]
+def _shared_folders(parents: Sequence[tuple[str, ...]]) -> int:
+    """How many folders all files begin with, given those of each: they tell no case from another."""
     count = 0
     while parents and all(len(parts) > count for parts in parents) and len({parts[count] for parts in parents}) == 1:
         count += 1
@@ -164,8 +162,7 @@ def _shared_by_kind(images: Sequence[_File], labels: Sequence[_File]) -> int:
     of_labels = {
         _telling(_words(name)) for label in labels for name in label.folders if LABEL_WORDS.intersection(_words(name))
     }
-    together = [PurePath(*image.folders, image.stem) for image in images]
-    first = images[0].folders[: _shared_folders(together)] if images else ()
+    first = images[0].folders[: _shared_folders([image.folders for image in images])] if images else ()
     return next((count for count, name in enumerate(first) if _telling(_words(name)) not in of_labels), len(first))
 
 
@@ -210,12 +207,17 @@ def _matches(images: Sequence[_File], labels: Sequence[_File]) -> tuple[dict[_Fi
         if len(exact) > 1 or (
             len(found) > 1 and len(images_of) == 1 and not all(NUMBERED.search(image.stem) for image in found)
         ):
-            left |= {image.path: f"is one of {len(found)} images with one label map" for image in found}
-            left[label.path] = f"has {len(found)} images"
+            left |= _too_many(found, label)
             del images_of[label]
     _match_longer_labels(images, labels, images_of, left)
     left |= {label.path: "has no image" for label in labels if label not in images_of and label.path not in left}
     return dict(images_of), left
+
+
+def _too_many(images: Sequence[_File], label: _File) -> dict[PurePath, str]:
+    """The reasons why images and their label map are left."""
+    reason = f"is one of {len(images)} images with one label map"
+    return {**{image.path: reason for image in images}, label.path: f"has {len(images)} images"}
 
 
 def _match_longer_labels(

@@ -1,6 +1,6 @@
 """Opening a volume of any format: what it is, and its planes in the order of the file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,16 +89,13 @@ def open_stored(path: Path, assume_spacing_mm: Spacing = ()) -> StoredFile:
             voxels, and none is assumed, or another along an axis for which it states one.
     """
     header = open_header(path)
-    i, j, k = header.shape[:3]
-    extension = split_name(path)[1]
-    affine, notes = check_affine(_sized(header, assume_spacing_mm, path), f"'{path}'"), []
+    affine, notes = _sized(header, assume_spacing_mm, path), []
     if header.unstated:
         notes.append(f"data.assume_spacing_mm gives what the file does not state: {header.unstated}")
     if not header.placed:
-        missing = "no position" if extension == DICOM else "no sform, no qform"
+        missing = "no position" if split_name(path)[1] == DICOM else "no sform, no qform"
         notes.append(f"the file does not state where it lies, nor which side is left ({missing})")
-    geometry = StoredGeometry((i, j, k), affine, extension, header.placed)
-    return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
+    return _stored(header, path, affine, notes)
 
 
 def open_voxels(path: Path) -> StoredFile:
@@ -108,9 +105,13 @@ def open_voxels(path: Path) -> StoredFile:
         InputError: as `open_header` does; or the affine is of no use.
     """
     header = open_header(path)
+    return _stored(header, path, header.affine)
+
+
+def _stored(header: Header, path: Path, affine: np.ndarray, notes: Sequence[str] = ()) -> StoredFile:
     i, j, k = header.shape[:3]
-    geometry = StoredGeometry((i, j, k), check_affine(header.affine, f"'{path}'"), split_name(path)[1], header.placed)
-    return StoredFile(header.shape, header.dtype, geometry, header.read)
+    geometry = StoredGeometry((i, j, k), check_affine(affine, f"'{path}'"), split_name(path)[1], header.placed)
+    return StoredFile(header.shape, header.dtype, geometry, header.read, tuple(notes))
 
 
 def _sized(header: Header, assume_spacing_mm: Spacing, path: Path) -> np.ndarray:
