@@ -9,11 +9,12 @@ import pytest
 from kseg import InputError
 from kseg.nn.implementation_choice import IMPLEMENTATIONS
 from kseg.nn.layers import NORMS
-from kseg.nn.networks import PRESETS, SKIPS
+from kseg.nn.networks import SKIPS
 from kseg.nn.parametric_tversky import Mode
 from kseg.recipe.hyperparameters import hyperparameters
 from kseg.recipe.keys import keys_help, recipe_keys
 from kseg.recipe.load import dump_recipe, load_recipe, split_arguments
+from kseg.recipe.presets import PRESETS
 from kseg.recipe.sections import TERMS, Loss, Network, Recipe
 from kseg.recipe.source_name import fit_name
 

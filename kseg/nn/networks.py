@@ -10,26 +10,10 @@ from keras import KerasTensor
 
 from kseg.nn.layers import OutputConv3D, Probabilities, SharedDilatedConv3D
 from kseg.nn.size_layers import CropLike, MaxPool3D, PadToMultiple, triple
+from kseg.recipe.presets import PRESETS
 
 STEM_FILTERS_PER_FILTER = 2
 SKIPS = ("none", "add")
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # Al Chanti et al., Efficient Strategies for Better Imbalance Image Segmentation, section 2 and figure 1.
-    "midl2021": {"filters": (4, 8, 16, 32, 64), "dilation_rates": (1, 2, 3, 4), "pooling": 2, "skip": "none"},
-    # Chosen on hippocampi, legs and glands that test nothing else: full resolution, residual, no dilation, few filters
-    # where a layer takes longest (docs/results.md, "How the preset kseg was chosen").
-    "kseg": {
-        "filters": (8, 32, 64, 64),
-        "dilation_rates": (1,),
-        "pooling": 2,
-        "skip": "add",
-        "residual": True,
-        "finest_residual": False,  # it would take as long as all others together
-        "negative_slope": 0.01,
-        "norm_momentum": 0.97,  # statistics of some 130 patches, not 40 (docs/results.md, "What made masks too large")
-    },
-}
 
 
 def build_network(preset: str, num_classes: int = 2, input_channels: int = 1, **overrides: Any) -> keras.Model:

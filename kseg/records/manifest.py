@@ -118,6 +118,11 @@ class Manifest(_Entry):
         """Return the cases of a split, in order."""
         return [case for case in self.cases if case.split == split]
 
+    @property
+    def to_learn_from(self) -> list[CaseEntry]:
+        """The cases that are not to test: those that are planned for."""
+        return [case for case in self.cases if case.split != "test"]
+
     def with_validation(self, subjects: Collection[str]) -> "Manifest":
         """Return the manifest with `subjects` to validate on and all others, but the test's, to train on."""
 

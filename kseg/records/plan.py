@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from kseg.recipe.presets import levels_of
+from kseg.recipe.sections import Network, Recipe
 from kseg.recipe.types import Normalisation, Sizes, ZeroToOne
 from kseg.records.fingerprint import Fingerprint
 from kseg.records.modality import is_ct, is_ultrasound
@@ -17,6 +19,9 @@ from kseg.records.plan_warnings import (
     HOUNSFIELD_DIFFERS,
     RANGES_DIFFER,
     absence_warnings,
+    context_warnings,
+    flat_warnings,
+    hounsfield_warnings,
     range_warnings,
     shift_warnings,
     spacing_warnings,
@@ -34,6 +39,9 @@ EIGHT_BITS = 255
 
 # Measured: the paper's network, float32, batches of 96^3 patches, on two cores of a server (`kseg.bench step`).
 BASE_BYTES, BYTES_PER_VOXEL = 0.5e9, 1900
+# The same of both presets on patches of 64^3 and 96^3, with 2 to 64 classes, and with more filters at full resolution.
+FEW_CLASSES, BYTES_PER_CLASS = 8, 43
+OTHER_BYTES, BYTES_PER_FILTER = 600, {"kseg": 65, "midl2021": 275}
 SECONDS_PER_VOXEL = 0.7e-6
 
 
@@ -67,35 +75,54 @@ def make_plan(
     """
     spacings_mm = np.array([case.spacing_mm for case in cases])
     target_mm = target_spacing(spacings_mm)
-    extent = np.percentile([case.shape for case in cases], COVERED, axis=0)
-    most_voxels = min(_voxels_in(memory_gb) / MIN_BATCH, max(_rarest_voxels(cases) / LEAST_SHARE, LEAST_PATCH))
-    patch_size, pooling = fit_patch(np.ceil(extent).astype(int).tolist(), target_mm, most_voxels)
-    batch_size = fit_batch(patch_size, memory_gb)
-    differing = [_range_ratio(cases, channel) for channel in range(len(channels))]
+    of_voxel = bytes_per_voxel(len(class_names))
+    patch_size, pooling, batch_size = _fit(cases, target_mm, memory_gb, of_voxel, MAX_LEVELS)
+    ranges = [_surroundings(cases, channel) for channel in range(len(channels))]
+    differing = [_range_ratio(rows) for rows in ranges]
     shifts = [_shift(cases, channel) for channel in range(len(channels))]
     foreground = _median_foreground(cases)
+    normalisation = tuple(
+        _normalisation(
+            name, has_unit=ratio < RANGES_DIFFER and shift < HOUNSFIELD_DIFFERS and bool(foreground), rows=rows
+        )
+        for name, ratio, shift, rows in zip(channels, differing, shifts, ranges, strict=True)
+    )
     return Plan(
         target_spacing_mm=target_mm,
         patch_size=patch_size,
         batch_size=batch_size,
         pooling=pooling,
-        normalisation=tuple(
-            _normalisation(
-                name,
-                has_unit=ratio < RANGES_DIFFER and shift < HOUNSFIELD_DIFFERS and bool(foreground),
-                highest=_highest(cases, number),
-            )
-            for number, (name, ratio, shift) in enumerate(zip(channels, differing, shifts, strict=True))
-        ),
+        normalisation=normalisation,
         foreground=foreground,
         foreground_oversampling=oversampling(_rarest_fraction(cases)),
-        step_seconds=float(f"{math.prod(patch_size) * batch_size * SECONDS_PER_VOXEL:.2g}"),
+        step_seconds=_step_seconds(patch_size, batch_size),
         warnings=(
             *spacing_warnings(spacings_mm, target_mm),
             *range_warnings(channels, differing),
             *shift_warnings(channels, shifts),
+            *hounsfield_warnings(channels, ranges, normalisation),
+            *flat_warnings(channels, ranges),
+            *context_warnings(np.median([case.shape for case in cases], axis=0).tolist(), patch_size, target_mm),
             *absence_warnings(cases, class_names),
         ),
+    )
+
+
+def fitted(plan: Plan, cases: Sequence[Fingerprint], recipe: Recipe) -> Plan:
+    """Return the plan of `cases` with patches for the recipe's network and memory.
+
+    What five halvings divide can reach far beyond a volume: 96 voxels for 70, of which four need no more than 80.
+    """
+    of_voxel, levels = bytes_per_voxel(len(cases[0].class_voxels), recipe.network), levels_of(recipe.network)
+    target_mm, memory_gb = plan.target_spacing_mm, recipe.data.memory_gb
+    patch_size, pooling, batch_size = _fit(cases, target_mm, memory_gb, of_voxel, min(levels, MAX_LEVELS))
+    return plan.model_copy(
+        update={
+            "patch_size": patch_size,
+            "pooling": pooling,
+            "batch_size": batch_size,
+            "step_seconds": _step_seconds(patch_size, batch_size),
+        }
     )
 
 
@@ -114,16 +141,16 @@ def target_spacing(spacings_mm: np.ndarray) -> tuple[float, float, float]:
 
 
 def fit_patch(
-    extent: Sequence[int], spacing_mm: Sequence[float], most_voxels: float
+    extent: Sequence[int], spacing_mm: Sequence[float], most_voxels: float, levels: int = MAX_LEVELS
 ) -> tuple[Sizes, tuple[Sizes, ...]]:
-    """Return patch size and pooling for volumes of `extent` voxels along x, y, z.
+    """Return patch size and pooling, of so many levels at most, for volumes of `extent` voxels along x, y, z.
 
     The patch holds the whole extent, rounded up to what pooling divides, if that is no more than `most_voxels`; else
     the axis that is longest in mm gives way until it is.
     """
     extent = list(extent)
     while True:
-        pooling = plan_pooling(extent, spacing_mm)
+        pooling = plan_pooling(extent, spacing_mm, levels)
         multiples = [math.prod(level[axis] for level in pooling) for axis in range(3)]
         x, y, z = (-(-voxels // multiple) * multiple for voxels, multiple in zip(extent, multiples, strict=True))
         if x * y * z <= most_voxels:
@@ -132,28 +159,41 @@ def fit_patch(
         extent[longest] = (x, y, z)[longest] - multiples[longest]
 
 
-def fit_batch(patch_size: Sequence[int], memory_gb: float) -> int:
+def fit_batch(patch_size: Sequence[int], memory_gb: float, bytes_of_voxel: float = BYTES_PER_VOXEL) -> int:
     """Return how many patches a step takes: as many as fit into the memory, at most `MAX_BATCH`, at least one."""
-    return max(1, min(MAX_BATCH, int(_voxels_in(memory_gb) // math.prod(patch_size))))
+    return max(1, min(MAX_BATCH, int(_voxels_in(memory_gb, bytes_of_voxel) // math.prod(patch_size))))
 
 
-def plan_pooling(extent: Sequence[int], spacing_mm: Sequence[float]) -> tuple[Sizes, ...]:
-    """Return the pooling of each level, from the finest: 2 or 1 for each of x, y, z.
+def bytes_per_voxel(num_classes: int, network: Network | None = None) -> float:
+    """Return the memory that a training step takes for each voxel of its patches, roughly.
+
+    Args:
+        num_classes: the background included: each has maps of its own in network and loss.
+        network: of the recipe; by default a preset.
+    """
+    of_network = BYTES_PER_VOXEL
+    if network is not None and network.filters:
+        of_network = max(of_network, OTHER_BYTES + BYTES_PER_FILTER[network.preset] * network.filters[0])
+    return of_network + BYTES_PER_CLASS * max(0, num_classes - FEW_CLASSES)
+
+
+def plan_pooling(extent: Sequence[int], spacing_mm: Sequence[float], levels: int = MAX_LEVELS) -> tuple[Sizes, ...]:
+    """Return the pooling of each of so many levels at most, from the finest: 2 or 1 for each of x, y, z.
 
     An axis is halved while `MIN_VOXELS` are left of it and its voxels are less than twice as long as the shortest
     that can still be halved: pooling brings voxels nearer to cubes.
     """
     sizes, lengths = np.array(extent), np.array(spacing_mm, float)
-    levels: list[Sizes] = []
-    for _ in range(MAX_LEVELS):
+    pooling: list[Sizes] = []
+    for _ in range(levels):
         halvable = -(-sizes // 2) >= MIN_VOXELS
         if not halvable.any():
             break
         halved = halvable & (lengths < 2 * lengths[halvable].min())
         x, y, z = np.where(halved, 2, 1).tolist()
-        levels.append((x, y, z))
-        sizes, lengths = -(-sizes // levels[-1]), lengths * levels[-1]
-    return tuple(levels)
+        pooling.append((x, y, z))
+        sizes, lengths = -(-sizes // pooling[-1]), lengths * pooling[-1]
+    return tuple(pooling)
 
 
 def oversampling(rarest_fraction: float) -> float:
@@ -166,22 +206,32 @@ def oversampling(rarest_fraction: float) -> float:
     return round(min(0.9, 1 / 3 + max(0.0, math.log10(0.1 / rarest_fraction)) / 6), 2)
 
 
-def _voxels_in(memory_gb: float) -> float:
-    return (memory_gb * 1e9 - BASE_BYTES) / BYTES_PER_VOXEL
+def _fit(
+    cases: Sequence[Fingerprint], target_mm: Sequence[float], memory_gb: float, of_voxel: float, levels: int
+) -> tuple[Sizes, tuple[Sizes, ...], int]:
+    """Patch size, pooling and batch size that suit the volumes, the rarest class and the memory."""
+    extent = np.percentile([case.shape for case in cases], COVERED, axis=0)
+    in_memory = _voxels_in(memory_gb, of_voxel) / MIN_BATCH
+    most_voxels = min(in_memory, max(_rarest_voxels(cases) / LEAST_SHARE, LEAST_PATCH))
+    patch_size, pooling = fit_patch(np.ceil(extent).astype(int).tolist(), target_mm, most_voxels, levels)
+    return patch_size, pooling, fit_batch(patch_size, memory_gb, of_voxel)
 
 
-def _normalisation(channel: str, has_unit: bool, highest: float) -> Normalisation:
+def _step_seconds(patch_size: Sizes, batch_size: int) -> float:
+    return float(f"{math.prod(patch_size) * batch_size * SECONDS_PER_VOXEL:.2g}")
+
+
+def _voxels_in(memory_gb: float, bytes_of_voxel: float) -> float:
+    return (memory_gb * 1e9 - BASE_BYTES) / bytes_of_voxel
+
+
+def _normalisation(channel: str, has_unit: bool, rows: Sequence[Statistics]) -> Normalisation:
     """`"ct"` and `"log"` for what is named so; 8 bits of ultrasound are a picture that a device has compressed."""
     if is_ct(channel) and has_unit:
         return "ct"
-    if is_ultrasound(channel) and highest > EIGHT_BITS:
+    if is_ultrasound(channel) and np.median([row[HIGH] for row in rows]) > EIGHT_BITS:
         return "log"
     return "zscore"
-
-
-def _highest(cases: Sequence[Fingerprint], channel: int) -> float:
-    """Median over the cases of the high percentile."""
-    return float(np.median([row[HIGH] for row in _surroundings(cases, channel)]))
 
 
 def _median_foreground(cases: Sequence[Fingerprint]) -> tuple[Statistics, ...]:
@@ -191,9 +241,9 @@ def _median_foreground(cases: Sequence[Fingerprint]) -> tuple[Statistics, ...]:
     return tuple(tuple(map(float, channel)) for channel in np.median(rows, axis=0))  # type: ignore[misc]
 
 
-def _range_ratio(cases: Sequence[Fingerprint], channel: int) -> float:
+def _range_ratio(rows: Sequence[Statistics]) -> float:
     """How many times the widest range of intensities, 0.5 to 99.5 percentile, is wider than the narrowest."""
-    ranges = [row[HIGH] - row[LOW] for row in _surroundings(cases, channel) if row[HIGH] > row[LOW]]
+    ranges = [row[HIGH] - row[LOW] for row in rows if row[HIGH] > row[LOW]]
     return max(ranges) / min(ranges) if ranges else 1.0
 
 

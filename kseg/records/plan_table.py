@@ -7,10 +7,11 @@ from statistics import median
 from rich.table import Table
 
 from kseg.console.text import counted
-from kseg.recipe.augmentation import PROBABILITIES
+from kseg.recipe.augmentation import PROBABILITIES, Augmentation
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
-from kseg.records.training_plan import planned_augmentation, planned_flips, sided
+from kseg.records.plan import fitted
+from kseg.records.training_plan import planned_augmentation, planned_flips, planned_rotation, sided
 
 
 def class_table(manifest: Manifest) -> Table:
@@ -33,7 +34,8 @@ def class_table(manifest: Manifest) -> Table:
 
 def plan_table(manifest: Manifest, recipe: Recipe) -> Table:
     """The plan's values, and the recipe's where it overrides them."""
-    plan, class_names = manifest.plan, manifest.label_map.foreground_names
+    plan = fitted(manifest.plan, manifest.to_learn_from, recipe)
+    class_names = manifest.label_map.foreground_names
     table = Table(title="Plan")
     for heading in ("", "planned", "the recipe's own"):
         table.add_column(heading)
@@ -49,6 +51,10 @@ def plan_table(manifest: Manifest, recipe: Recipe) -> Table:
         ),
         "patches.flip_axes": (_flips(class_names), _listed(patches.get("flip_axes"))),
         "augmentation": (_shares(planned_augmentation(manifest.channels)), _shares(own_augmentation) or None),
+        "augmentation.rotation_degrees": (
+            planned_rotation(patches.get("size", plan.patch_size), Augmentation().rotation_degrees),
+            augmentation.get("rotation_degrees"),
+        ),
         "network.pooling": (plan.pooling, network.get("pooling") or (network.get("filters") and "with filters")),
         "data.normalisation": (plan.normalisation, recipe.data.normalisation),
         "voxel size, mm (typical)": (plan.target_spacing_mm, None),

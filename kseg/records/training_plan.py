@@ -7,14 +7,21 @@ anew from any manifest.
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from kseg.recipe.types import Axis
 from kseg.records.modality import is_ultrasound
 
 SIDES = re.compile(
-    r"(?<![a-z0-9])(left|right|medial|lateral|sinist|dext|links|rechts|gauche|droit|izquierd|derech|[lr](?![a-z0-9]))"
+    r"(?<![a-z0-9])(left|right|medial|lateral|sinist|dext|links|rechts|gauche|droit|izquierd|derech"
+    r"|(l|r|lt|rt|lh|rh|med|lat|dx|sin)(?![a-z0-9]))"
 )
-"""Words, and single letters, in the name of a class that has a counterpart across the body."""
+"""Words, and their usual short forms, in the name of a class that has a counterpart across the body."""
+PAIRS = ({"gm", "gl"}, {"mg", "lg"}, {"vm", "vl"})
+"""Short forms of the medial and the lateral gastrocnemius and vastus, which mean a side where both are classes."""
 
+FLAT = 3
+"""A patch is flat whose other axes have more than so many times its thickness, in voxels."""
 ANY_MODALITY = {"affine": 0.5, "gamma": 0.3, "noise": 0.2}
 ULTRASOUND = {"affine": 0.5, "gamma": 0.2, "speckle": 0.2, "depth_gain": 0.2}
 """Probabilities (`kseg.recipe.augmentation`): those of pipelines/hippocampus.toml, and for ultrasound what differs
@@ -31,9 +38,25 @@ def planned_flips(class_names: Sequence[str]) -> tuple[Axis, ...]:
 
 
 def sided(class_names: Sequence[str]) -> list[str]:
-    """Return the names that tell sides apart: "kidney_left", "FemurR", "gastrocnemius_medialis"; not "liver"."""
-    apart = [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold() for name in class_names]
-    return [name for name, words in zip(class_names, apart, strict=True) if SIDES.search(words)]
+    """Return the names that tell sides apart: "kidney_left", "FemurR", "GM" beside "GL"; not "liver"."""
+    apart = [
+        re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=\b[LR])(?=[A-Z][a-z])", "_", name.replace("_", " ")).casefold()
+        for name in class_names
+    ]
+    paired = set().union(*(pair for pair in PAIRS if pair <= {*apart}))
+    return [name for name, words in zip(class_names, apart, strict=True) if SIDES.search(words) or words in paired]
+
+
+def planned_rotation(patch_size: Sequence[int], degrees: Sequence[float]) -> tuple[float, float, float]:
+    """Return the greatest angles about x, y, z, of `degrees`; flat patches turn in their plane alone.
+
+    Turned out of it, much of a patch would be what lies beyond the first and the last slice (nnU-Net, too, augments
+    in the plane where patches are more than three times as wide as they are thick).
+    """
+    thinnest = int(np.argmin(patch_size))
+    is_flat = min(np.delete(patch_size, thinnest)) > FLAT * patch_size[thinnest]
+    x, y, z = (0.0 if is_flat and axis != thinnest else angle for axis, angle in enumerate(degrees))
+    return x, y, z
 
 
 def planned_augmentation(channels: Sequence[str]) -> dict[str, float]:

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import counted
-from kseg.nn.networks import PRESETS
 from kseg.nn.step_cost import voxels_of_a_step
+from kseg.recipe.presets import levels_of, options_of
 from kseg.recipe.sections import Evaluation, Recipe
 from kseg.recipe.types import Normalisation, Section
 from kseg.records.manifest import Manifest
-from kseg.records.plan import MIN_BATCH, Plan, fit_batch, fit_patch
-from kseg.records.training_plan import planned_augmentation, planned_flips
+from kseg.records.plan import MIN_BATCH, Plan, bytes_per_voxel, fit_batch, fit_patch, fitted
+from kseg.records.training_plan import planned_augmentation, planned_flips, planned_rotation
 from kseg.runs.oversized_patch import oversized_patch
 from kseg.volumes.intensity_normalisation import Scale
 
@@ -53,9 +53,9 @@ def planned_recipe(recipe: Recipe, manifest: Manifest, step_seconds_per_voxel: f
     Raises:
         InputError: see `planned`.
     """
-    network = PRESETS[recipe.network.preset] | recipe.network.overrides()
-    plan = _within_the_time(recipe, manifest.plan, step_seconds_per_voxel)
-    complete = planned(recipe, plan, network, manifest.channels, manifest.label_map.foreground_names)
+    plan = fitted(manifest.plan, manifest.to_learn_from, recipe)
+    plan = _within_the_time(recipe, plan, step_seconds_per_voxel)
+    complete = planned(recipe, plan, options_of(recipe.network), manifest.channels, manifest.label_map.foreground_names)
     if oversized := oversized_patch(complete, manifest):
         say(f"note: {oversized}")
     data = complete.data.model_copy(update={"spacing_mm": manifest.spacing_mm})
@@ -107,12 +107,15 @@ def planned(
     """
     given = recipe.patches.model_fields_set
     size = recipe.patches.size if "size" in given else plan.patch_size
+    of_voxel = bytes_per_voxel(len(class_names) + 1, recipe.network)
+    own_batch = size != plan.patch_size
     patches: dict[str, Any] = {
         "size": size,
-        "batch_size": plan.batch_size if size == plan.patch_size else fit_batch(size, recipe.data.memory_gb),
+        "batch_size": fit_batch(size, recipe.data.memory_gb, of_voxel) if own_batch else plan.batch_size,
         "foreground_oversampling": plan.foreground_oversampling,
         "flip_axes": planned_flips(class_names),
     }
+    rotation = {"rotation_degrees": planned_rotation(size, recipe.augmentation.rotation_degrees)}
     epochs = {"epochs": UNBOUNDED} if recipe.train.max_minutes else {}
     normalisation = recipe.data.normalisation or plan.normalisation
     if len(normalisation) != len(plan.normalisation):
@@ -126,7 +129,7 @@ def planned(
         update={
             "data": recipe.data.model_copy(update={"normalisation": normalisation}),
             "patches": _completed(recipe.patches, patches),
-            "augmentation": _completed(recipe.augmentation, planned_augmentation(channels)),
+            "augmentation": _completed(recipe.augmentation, {**planned_augmentation(channels), **rotation}),
             "train": _completed(recipe.train, epochs),
             "network": recipe.network.model_copy(update=_planned_pooling(recipe, plan, network)),
             "evaluation": planned_evaluation(recipe, class_names),
@@ -162,7 +165,7 @@ def _completed(section: SectionType, planned_values: Mapping[str, Any]) -> Secti
 def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float | None = None) -> Plan:
     """Return the plan, with smaller patches where so few steps would fit into the minutes that they teach little."""
     given, minutes = recipe.patches.model_fields_set, recipe.train.max_minutes
-    batch = recipe.patches.batch_size if "batch_size" in given else fit_batch(plan.patch_size, recipe.data.memory_gb)
+    batch = recipe.patches.batch_size if "batch_size" in given else plan.batch_size
     plan = plan.model_copy(update={"batch_size": batch})
     if not minutes or "size" in given:
         return plan
@@ -183,7 +186,7 @@ def _within_the_time(recipe: Recipe, plan: Plan, step_seconds_per_voxel: float |
             )
         return plan.model_copy(update={"batch_size": batch})
     largest = max(_largest_patch(most / least), LEAST_PATCH)
-    size, pooling = fit_patch(plan.patch_size, plan.target_spacing_mm, largest)
+    size, pooling = fit_patch(plan.patch_size, plan.target_spacing_mm, largest, levels_of(recipe.network))
     batch = max(least, min(batch, int(most // math.prod(size))))
     shown = [" x ".join(map(str, sizes)) for sizes in ((*plan.patch_size, plan.batch_size), (*size, batch))]
     say(

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from kseg.nn import step_cost
-from kseg.nn.networks import PRESETS
 from kseg.nn.step_cost import voxels_of_a_step
+from kseg.recipe.presets import PRESETS
 
 
 def test_more_time_and_cores_mean_more_voxels(monkeypatch: pytest.MonkeyPatch) -> None:

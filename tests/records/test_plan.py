@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from made_plans import fingerprint, plan_of
 
+from kseg.recipe.load import load_recipe
+from kseg.recipe.sections import Network
 from kseg.records.plan import (
     MIN_VOXELS,
+    bytes_per_voxel,
     fit_batch,
     fit_patch,
+    fitted,
     make_plan,
     oversampling,
     plan_pooling,
@@ -32,6 +36,45 @@ def test_a_patch_covers_small_volumes_whole() -> None:
 
 def test_the_papers_volumes_get_the_papers_patch_and_pooling() -> None:
     assert fit_patch((564, 632, 1443), (0.277,) * 3, most_voxels(4)) == ((96, 96, 96), ((2, 2, 2),) * 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "preset", "size"),
+    [
+        ((70, 70, 70), (1.0, 1.0, 1.0), "midl2021", (96, 96, 96)),
+        ((70, 70, 70), (1.0, 1.0, 1.0), "kseg", (80, 80, 80)),
+        ((256, 256, 18), (0.8, 0.8, 6.0), "kseg", (208, 208, 20)),
+        ((36, 50, 35), (1.0, 1.0, 1.0), "kseg", (48, 64, 48)),
+    ],
+)
+def test_a_patch_is_what_the_networks_own_levels_divide(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], preset: str, size: tuple[int, int, int]
+) -> None:
+    case = fingerprint(shape=shape, spacing_mm=spacing_mm, class_voxels=(math.prod(shape) - 2000, 2000))
+    recipe = load_recipe(None, [f"network.preset={preset}"])
+    plan = fitted(plan_of(case), [case], recipe)
+    assert plan.patch_size == size
+    assert len(plan.pooling) == (5 if preset == "midl2021" else 4)
+
+
+def test_the_memory_of_the_training_decides_its_patch() -> None:
+    case = fingerprint(shape=(512, 512, 512), class_voxels=(512**3 - 10**7, 10**7))
+    small, large = (
+        math.prod(fitted(plan_of(case), [case], load_recipe(None, [f"data.memory_gb={gb}"])).patch_size)
+        for gb in (2, 8)
+    )
+    assert 2 * 1900 * small + 0.5e9 <= 2e9 < 2 * 1900 * large + 0.5e9 <= 8e9
+
+
+def test_many_classes_and_filters_of_ones_own_take_memory_too() -> None:
+    assert bytes_per_voxel(2) == bytes_per_voxel(8, Network()) == 1900
+    assert bytes_per_voxel(108) == 1900 + 100 * 43
+    assert bytes_per_voxel(2, Network(preset="midl2021", filters=(16, 32))) == 600 + 16 * 275
+    many = fingerprint(shape=(512, 512, 512), class_voxels=(512**3 - 107 * 10**6, *[10**6] * 107))
+    names = ("background", *(f"organ {number}" for number in range(107)))
+    plan = make_plan([many], ("MRI",), names, memory_gb=4)
+    assert math.prod(plan.patch_size) * plan.batch_size * 6200 + 0.5e9 <= 4e9
+    assert fitted(plan, [many], load_recipe(None)).batch_size == 2
 
 
 def test_a_coarse_axis_is_pooled_when_the_others_have_caught_up() -> None:

@@ -86,6 +86,14 @@ def test_patches_are_mirrored_and_changed_as_the_dataset_allows() -> None:
     assert sided.evaluation.flip_axes == ()
 
 
+def test_flat_volumes_turn_in_their_plane_unless_the_recipe_says_more() -> None:
+    plan = plan_of(fingerprint(shape=(192, 192, 24), spacing_mm=(0.8, 0.8, 5.0), class_voxels=(800_000, 84_736)))
+    assert complete(load_recipe(None), plan).augmentation.rotation_degrees == (0, 0, 15)
+    own = load_recipe(None, ["augmentation.rotation_degrees=[5, 5, 5]"])
+    assert complete(own, plan).augmentation.rotation_degrees == (5, 5, 5)
+    assert complete(load_recipe(None), plan_of(fingerprint())).augmentation.rotation_degrees == (15, 15, 15)
+
+
 @pytest.mark.parametrize(
     ("words", "axes"),
     [
@@ -142,7 +150,7 @@ def test_little_time_means_smaller_patches_of_at_least_two(
     assert (patches.size, patches.batch_size) == ((64, 64, 64), 2)
     assert "64 x 64 x 64 x 2 instead of the 96 x 96 x 96 x 2 planned" in capsys.readouterr().err
     assert in_time(["train.max_minutes=10"]).patches.size == (64, 64, 64)  # 1000 steps of larger patches would be less
-    assert in_time(["train.max_minutes=25"]).patches.size == (64, 96, 96)
+    assert in_time(["train.max_minutes=25"]).patches.size == (80, 80, 96)
     assert in_time(["train.max_minutes=40"]).patches.size == (96, 96, 96)
     assert in_time(["train.max_minutes=5", "patches.batch_size=1"]).patches.batch_size == 1
     assert in_time(["train.max_minutes=5", "network.norm=instance"]).patches == patches  # so that the two compare
