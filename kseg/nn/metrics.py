@@ -17,9 +17,11 @@ class SegmentationScores(keras.metrics.Metric):
     """Pooled scores of the predicted label map (the most probable class of each voxel), or of regions above one half.
 
     `result()` is a dictionary: `dice`, `precision`, `recall`, each the mean over the foreground classes seen so far,
-    and `dice_<class>` of every one. A class that neither truth nor prediction holds scores 0 and is left out of the
-    means. `soft_fp` and `soft_fn` are what the Tversky losses weigh: false positives and false negatives as sums of
-    probabilities, over all foreground classes, per voxel of true foreground.
+    and `dice_<class>` of every one. A class that the truth does not hold scores 0 and is left out of the means of Dice
+    and recall: one voxel too many of it would else take as much from `dice`, which chooses the best model, as all the
+    voxels of another. The mean of precision counts it where it was predicted. `soft_fp` and `soft_fn` are what the
+    Tversky losses weigh: false positives and false negatives as sums of probabilities, over all foreground classes,
+    per voxel of true foreground.
 
     Args:
         class_names: names of the foreground classes, index 1 first.
@@ -53,13 +55,14 @@ class SegmentationScores(keras.metrics.Metric):
     def result(self) -> dict[str, KerasTensor]:
         """Return the scores of everything counted since the last reset."""
         tp, fp, fn = ops.unstack(ops.convert_to_tensor(self.counts), num=3)
+        there = ops.cast(tp + fn > 0, "float32")
         seen = ops.cast(tp + fp + fn > 0, "float32")
         dice = tversky_index(tp, fp, fn)
 
         scores = {
-            "dice": mean_of_counted(dice, seen),
+            "dice": mean_of_counted(dice, there),
             "precision": mean_of_counted(tversky_index(tp, fp, fn, alpha=1.0, beta=0.0), seen),
-            "recall": mean_of_counted(tversky_index(tp, fp, fn, alpha=0.0, beta=1.0), seen),
+            "recall": mean_of_counted(tversky_index(tp, fp, fn, alpha=0.0, beta=1.0), there),
         }
         soft_tp, soft_fp, soft_fn = ops.unstack(ops.sum(self.soft_sums, axis=1), num=3)
         foreground = ops.maximum(soft_tp + soft_fn, 1.0)
