@@ -141,12 +141,12 @@ def _score_and_draw(
     found, label_map = _Found(), trained.description.label_map
     structures = label_map.structures
     asked_mm = trained.recipe.evaluation.surface_tolerance_mm
-    pictures = CasePictures(trained.folder, split, label_map.names[1:], trained.recipe.name)
+    names = label_map.structure_names
+    pictures = CasePictures(trained.folder, split, names, trained.recipe.name, structures.members)
     for case, prediction, agreement in segmented:
         own, truth = brought_back(prediction, case.image, case.truth), case.truth
         tolerance_mm = tolerance_of(asked_mm, truth.spacing_mm)
-        names, regions = label_map.structure_names, structures.regions
-        scored = score_case(truth.array, own, truth.affine, names, tolerance_mm, regions)
+        scored = score_case(truth.array, own, truth.affine, names, tolerance_mm, structures.regions)
         scored = with_expected(scored, agreement_of_mask(own, structures.members, agreement), expected_dice)
         found.scores[case.case], found.spacings_mm[case.case] = scored, truth.spacing_mm
         if not any(score.partly_labelled for score in scored):

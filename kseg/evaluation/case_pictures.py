@@ -21,14 +21,18 @@ class CasePictures:
     Args:
         folder: of the run, which holds the pictures (`RunFolder.picture`).
         split: of the cases.
-        class_names: of the foreground.
+        class_names: of the structures.
+        members: the classes of each, where they are regions (`three_planes`).
         run: name of the run, for the headings.
     """
 
-    def __init__(self, folder: RunFolder, split: str, class_names: Sequence[str], run: str):
+    def __init__(
+        self, folder: RunFolder, split: str, class_names: Sequence[str], run: str, members: Sequence[Sequence[int]] = ()
+    ):
         self.folder = folder
         self.split = split
         self.class_names = class_names
+        self.members = members
         self.run = run
         self.drawn: list[Path] = []
         self._best = -float("inf")
@@ -62,6 +66,7 @@ class CasePictures:
             prediction,
             spacing_mm=image.spacing_mm,
             class_names=self.class_names,
+            members=self.members,
             title=title,
         )
         path = self.folder.picture(self.split, case)

@@ -41,12 +41,13 @@ def bland_altman(volumes_ml: Mapping[str, Pairs]) -> Figure:
     Raises:
         ValueError: no class has volumes.
     """
-    volumes_ml = {name: pairs for name, pairs in volumes_ml.items() if len(pairs)}
-    if not volumes_ml:
+    numbered = enumerate(volumes_ml.items(), start=1)  # a class has its colour, whether others have volumes or not
+    drawn = [(index, name, pairs) for index, (name, pairs) in numbered if len(pairs)]
+    if not drawn:
         raise ValueError("there are no volumes to draw")
-    figure = Figure(figsize=(4 * len(volumes_ml) + 0.5, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(volumes_ml), squeeze=False)[0]
-    for index, (panel, (name, pairs)) in enumerate(zip(panels, volumes_ml.items(), strict=True), start=1):
+    figure = Figure(figsize=(4 * len(drawn) + 0.5, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for panel, (index, name, pairs) in zip(panels, drawn, strict=True):
         truth, prediction = np.array(pairs, float).reshape(-1, 2).T
         panel.scatter((truth + prediction) / 2, prediction - truth, color=colour_of(index), edgecolor="black", zorder=3)
         if len(pairs) > 1:

@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 
 from kseg.pictures.text import legend_label, names_as_written
 from kseg.volumes.geometry import other_axes
+from kseg.volumes.regions import marks
 from kseg.volumes.structure_colours import colour_of
 
 VEIL, UNLABELLED = 0.4, "not labelled"
@@ -57,6 +58,7 @@ def three_planes(
     *,
     spacing_mm: Sequence[float],
     class_names: Sequence[str],
+    members: Sequence[Sequence[int]] = (),
     title: str,
     row_inches: float = ROW_INCHES,
 ) -> Figure:
@@ -68,12 +70,15 @@ def three_planes(
             slices; without them the prediction does.
         prediction: class indices (x, y, z), or None.
         spacing_mm: voxel size along x, y, z.
-        class_names: names of the classes 1, 2, ..., without the background.
+        class_names: names of the classes 1, 2, ..., without the background; or of the structures in `members`.
+        members: the classes of each structure, where these are regions, which may overlap.
         title: the picture's heading.
         row_inches: height of a row of slices. Words keep their size: in a smaller picture they are larger beside it.
     """
+    members = members or [(index,) for index in range(1, len(class_names) + 1)]
+    last = max((index for own in members for index in own), default=0)
     rows = [(name, labels) for name, labels in (("truth", truth), ("prediction", prediction)) if labels is not None]
-    centre = _centre(image.shape, [np.where(labels > len(class_names), 0, labels) for _, labels in rows])
+    centre = _centre(image.shape, [np.where(labels > last, 0, labels) for _, labels in rows])
     extents_mm = np.multiply(image.shape, spacing_mm)
     widths = [float(np.clip(extents_mm[p.across] / extents_mm[p.up], 0.4, 2.5)) for p in PLANES]
     rows = rows or [("", np.zeros(image.shape, np.uint8))]
@@ -83,7 +88,7 @@ def three_planes(
         Line2D([], [], color=colour_of(index), lw=2, label=legend_label(name))
         for index, name in enumerate(class_names, start=1)
     ]
-    if any((labels > len(class_names)).any() for _, labels in rows):
+    if any((labels > last).any() for _, labels in rows):
         legend.append(Patch(facecolor="1", edgecolor="0.5", label=UNLABELLED))
     columns = _legend_columns([str(mark.get_label()) for mark in legend], width_inches)
     height_inches = (row_inches + 0.8) * len(rows) + 0.7 + LEGEND_ROW_INCHES * ceil(len(legend) / columns)
@@ -98,8 +103,8 @@ def three_planes(
             where = centre[plane.normal]
             _draw_grey(panel, plane, grey, spacing_mm, (float(black), float(white)))
             shown = np.take(labels, where, axis=plane.normal)
-            _veil(panel, shown > len(class_names))
-            _draw_outlines(panel, plane, shown, spacing_mm, len(class_names))
+            _veil(panel, shown > last)
+            _draw_outlines(panel, plane, shown, spacing_mm, members)
             heading = f"{name}\n{plane.name}, {'xyz'[plane.normal]} = {where}\n{plane.top}"
             panel.set_title(heading.lstrip(), fontsize="medium")
     figure.legend(
@@ -163,11 +168,11 @@ def _veil(panel: Axes, unlabelled: np.ndarray) -> None:
 
 
 def _draw_outlines(
-    panel: Axes, plane: Plane, labels: np.ndarray, spacing_mm: Sequence[float], num_foreground: int
+    panel: Axes, plane: Plane, labels: np.ndarray, spacing_mm: Sequence[float], members: Sequence[Sequence[int]]
 ) -> None:
     scale = (spacing_mm[plane.across], spacing_mm[plane.up])
-    for index in range(1, num_foreground + 1):
-        segments = outline(labels == index) * scale
+    for index, own in enumerate(members, start=1):
+        segments = outline(marks(labels, own)) * scale
         panel.add_collection(
             LineCollection(list(segments), colors=colour_of(index), linewidths=1.2, capstyle="projecting"),
             autolim=False,

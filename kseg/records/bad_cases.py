@@ -48,9 +48,9 @@ class BadCases:
             raise InputError("; ".join(filter(None, [what, names, skip])))
 
     def _names(self, values: Collection[float]) -> str:
-        """How all values of all label maps are named, where some are of no class."""
+        """How all values of all label maps are named, where some are of no class; none beside regions."""
         whole = {int(value) for value in values if abs(value) < 2**63 and value == int(value)}
-        if not whole or len(whole) > MAX_VALUES:
+        if not whole or len(whole) > MAX_VALUES or self._found.labels.regions:
             return ""
         labels = labels_with(dict(self._found.labels_of_files.in_files), whole)
         return f"to name all values: {labels_to_paste(labels)}"

@@ -30,7 +30,8 @@ def check_preparation_keys(recipe: Recipe, manifest: Manifest) -> None:
         InputError: a key of the section 'data' contradicts the manifest, or gives a code to what is not in it.
     """
     labels = manifest.label_map
-    check_codes(recipe.data.codes, {*labels.foreground_names, *recipe.data.labels} - {labels.names[0]})
+    learned = labels.structure_names if labels.regions else (*labels.foreground_names, *recipe.data.labels)
+    check_codes(recipe.data.codes, {*learned} - {labels.names[0]})
     for key, prepared, said in _contradictions(recipe.data, manifest):
         raise InputError(
             f"'{recipe.data.records}' was prepared with data.{key} = {toml_value(prepared)}, the recipe says "

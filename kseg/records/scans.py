@@ -216,6 +216,11 @@ def _scans_of_files(recipe: Recipe) -> ScanList:
     labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
     if labels is None:
         raise _nameless_labels(recipe.data.source, found)
+    if recipe.data.labels and found.labels and found.labels.regions and not recipe.data.regions:
+        say(
+            f"note: data.labels makes classes that exclude each other of the regions "
+            f"{', '.join(found.labels.structure_names)} of '{recipe.data.source}': add data.regions to keep some"
+        )
     annotation = _annotation(recipe, labels)
     channels = found.channel_names
     if not found.channels_stated:

@@ -118,7 +118,8 @@ class TensorBoardSummaries(keras.callbacks.Callback):
             truth,
             prediction,
             spacing_mm=self._spacings_mm[case],
-            class_names=self.label_map.names[1:],
+            class_names=self.class_names,
+            members=self.label_map.structures.members,
             title=f"{case}, epoch {self._epoch}",
             row_inches=ROW_INCHES,
         )

@@ -47,7 +47,9 @@ def described(scene: Scene) -> dict[str, Any]:
     return {
         "title": scene.title,
         "notes": list(scene.notes),
-        "structures": [{"name": one.name, "colour": one.colour} for one in scene.structures],
+        "structures": [
+            {"name": one.name, "colour": one.colour, "unlabelled": one.unlabelled} for one in scene.structures
+        ],
         "cases": [
             {
                 "name": case.name,

@@ -13,11 +13,15 @@ from kseg.volumes.volume_stream import VolumeStream
 
 @dataclass(frozen=True)
 class Structure:
-    """A name, its label values, and its colour, "#RRGGBB"; no two structures of a scene share a value."""
+    """A name, its label values, and its colour, "#RRGGBB"; no two structures of a scene share a value.
+
+    `unlabelled` are voxels of which nobody said what they are: they are shown, and count as no error and no volume.
+    """
 
     name: str
     values: tuple[int, ...]
     colour: str
+    unlabelled: bool = False
 
 
 @dataclass(frozen=True)

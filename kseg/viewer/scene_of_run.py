@@ -1,6 +1,7 @@
 """The scene of a run: the cases of a split that has been scored, with prediction, truth and scores."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from statistics import fmean
 
@@ -74,10 +75,16 @@ def scene_of_run(trained: TrainedRun, records: Location, manifest: Manifest, spl
 
 
 def structures_of_run(label_map: LabelMap, partly_labelled: bool) -> list[Structure]:
-    """Return the classes of a run as a page shows them, by class index; with what nobody labelled, if there is such."""
-    named = {name: [index] for index, name in enumerate(label_map.names) if index}
-    unlabelled = UNLABELLED if UNLABELLED not in named else f"{UNLABELLED} by anybody"
-    return structures_to_show(named | ({unlabelled: [label_map.num_classes]} if partly_labelled else {}))
+    """Return the structures of a run as a page shows them, by class index; with what nobody labelled, if there is such.
+
+    Of regions, what lies in several has their names joined.
+    """
+    named = dict(zip(label_map.structure_names, label_map.structures.members, strict=True))
+    if not partly_labelled:
+        return structures_to_show(named)
+    name = UNLABELLED if UNLABELLED not in named else f"{UNLABELLED} by anybody"
+    *shown, last = structures_to_show({**named, name: [label_map.num_classes]})
+    return [*shown, replace(last, unlabelled=True)]
 
 
 def scored_case(

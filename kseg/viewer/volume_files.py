@@ -60,11 +60,12 @@ def mask_file(
 def measured_masks(opened: OpenCase, structures: Sequence[Structure]) -> dict[str, list[dict[str, Any]]]:
     """Return for each mask of a case what is measured of the structures that it has, of all voxels.
 
+    Of a mask that was labelled in part nothing is: its volumes would be those of what somebody labelled.
+
     Raises:
         InputError: a file is damaged, or does not fit into memory.
     """
-    named = {one.name: one.values for one in structures}
-    return {name: _measured(stream, named) for name, stream in opened.masks.items()}
+    return {name: _measured(stream, structures) for name, stream in opened.masks.items()}
 
 
 def nifti(copy: Copy, factors: Factors) -> bytes:
@@ -86,8 +87,12 @@ def _part(image: VolumeStream, at_mm: Sequence[float] | None) -> tuple[Factors, 
     return (1, 1, 1), box_at(image.shape, voxel[:3].tolist(), DETAIL_SIDE)
 
 
-def _measured(stream: VolumeStream, named: dict[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+def _measured(stream: VolumeStream, structures: Sequence[Structure]) -> list[dict[str, Any]]:
     """Measure the structures that a mask has; in memory is the box that holds them, not the volume."""
+    unlabelled = [value for one in structures if one.unlabelled for value in one.values]
+    if unlabelled and box_of(stream, unlabelled) is not None:
+        return []
+    named = {one.name: one.values for one in structures if not one.unlabelled}
     box = box_of(stream, [value for values in named.values() for value in values])
     if box is None:
         return []

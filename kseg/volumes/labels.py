@@ -27,10 +27,14 @@ SMALLEST_FIRST = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
 class UnknownLabelValues(InputError):
     """Voxels of a label file have values that no class has; `values` are these, sorted."""
 
-    def __init__(self, where: str, values: Collection[float], known: Mapping[str, int]) -> None:
+    def __init__(self, where: str, values: Collection[float], label_map: "LabelMap") -> None:
         self.values = tuple(sorted(values))
-        names = ", ".join(f"{value} {name}" for name, value in known.items())
+        names = ", ".join(f"{value} {name}" for name, value in label_map.in_files)
         remedy = "name each value in the recipe's `data.labels`."
+        if label_map.regions:  # these alone would make classes of them
+            remedy = (
+                f"put it into those of {', '.join(label_map.structure_names)} that have it, or correct the label map."
+            )
         if len(self.values) > MAX_VALUES:
             remedy = "so many are those of an image: give the label map instead of it."
         super().__init__(
@@ -145,7 +149,7 @@ class LabelMap:
                 f"{where} must hold whole numbers, one a class: received {_some(fractions)}; give the label "
                 "map instead of an image or probabilities, or resample it with nearest neighbours."
             )
-        raise UnknownLabelValues(where, misses.tolist(), dict(self.in_files))
+        raise UnknownLabelValues(where, misses.tolist(), self)
 
     def to_values(self, indices: np.ndarray) -> np.ndarray:
         """Values for class indices, same shape, of type `value_dtype`."""

@@ -92,7 +92,7 @@ def open_labels(
             if not unknown:
                 yield Slab(first, indices)
         if unknown:
-            raise UnknownLabelValues(where, unknown, dict(label_map.in_files))
+            raise UnknownLabelValues(where, unknown, label_map)
 
     return replace(labels, dtype=index_dtype(label_map.num_classes), read=read)
 

@@ -212,6 +212,13 @@ def test_the_cases_of_a_run_from_the_worst_on(scene_of_study: Scene, page: sync_
             return [count(1), missed, truth.reduce((sum, value) => sum + (value > 0), 0)];
         }""")
         assert counts[0] == counts[1]
+        # What nobody labelled is no error: here as if the first structure were that.
+        assert not page.evaluate("""() => {
+            scene.structures[0].unlabelled = true;
+            const found = difference(), [one, other] = [...masks.values()].map(mask => mask.img);
+            scene.structures[0].unlabelled = false;
+            return found.some((value, voxel) => value && (one[voxel] === 1 || other[voxel] === 1));
+        }""")
         assert counts[2] == (gather(case.open().masks["truth"], "truth").array > 0).sum()
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from kseg.pictures.bland_altman import bland_altman, limits_of_agreement
+from kseg.volumes.structure_colours import colour_of
 
 
 def test_bias_and_limits_by_hand():
@@ -28,6 +30,8 @@ def test_points_are_difference_over_mean_and_few_cases_have_no_limits():
 
 
 def test_a_class_without_volumes_has_no_panel():
-    assert [panel.get_title() for panel in bland_altman({"a": [], "b": [(5, 4), (3, 3)]}).axes] == ["b"]
+    (panel,) = bland_altman({"a": [], "b": [(5, 4), (3, 3)]}).axes
+    assert panel.get_title() == "b"
+    assert to_hex(panel.collections[0].get_facecolor()[0]) == colour_of(2).lower()  # as in every other picture
     with pytest.raises(ValueError, match="no volumes"):
         bland_altman({"a": []})

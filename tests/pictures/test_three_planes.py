@@ -1,6 +1,7 @@
 """Outlines lie on the label boundary, in the class's colour, on the right side of the patient."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,19 @@ def test_each_class_has_its_colour_and_an_absent_one_only_its_legend(tmp_path: P
     assert closed_lines(coloured(truth, 2))
     assert not closed_lines(coloured(prediction, 2))
     assert coloured(prediction, 2).any(), "the legend still names it"
+
+
+def test_a_region_is_outlined_with_what_lies_within_it() -> None:
+    whole, tumour = cuboid((4, 4, 2), (16, 20, 12)), cuboid((4, 4, 2), (16, 20, 12))
+    tumour[4:10] = np.where(tumour[4:10], 2, 0)  # its core
+
+    def outlines(labels: np.ndarray, **names: Any) -> list[list[list[list[float]]]]:
+        figure = three_planes(np.zeros(SHAPE), labels, None, spacing_mm=SPACING, title="a", **names)
+        return [[line.tolist() for line in lines.get_segments()] for lines in figure.axes[0].collections]
+
+    as_regions = outlines(tumour, class_names=("whole", "core"), members=((1, 2), (2,)))
+    assert as_regions[0] == outlines(whole, class_names=("whole",))[0]
+    assert as_regions[1] == outlines(tumour, class_names=("rest", "core"))[1]
 
 
 def test_words_keep_their_size_in_a_smaller_picture() -> None:

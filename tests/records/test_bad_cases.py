@@ -1,6 +1,7 @@
 """Bad cases are told once each, and the labels that they lack together."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from kseg.records.scans import ScanList, find_scans, only_classes
 from kseg.records.write_case import Outcome
 from kseg.volumes.labels import LabelMap, UnknownLabelValues
 from kseg.volumes.read import open_image, open_labels
+from kseg.volumes.regions import Region
 
 
 def bad(case: str, *values: float) -> Outcome:
@@ -65,11 +67,23 @@ def test_the_labels_to_paste_have_all_classes_of_the_files(scans: Callable[..., 
     assert f"'data.labels={wanted}' on the command line, or labels = {wanted} in" in refused(cases)
 
 
+def test_a_value_that_no_region_has_is_not_made_a_class_beside_them(scans: Callable[..., ScanList]) -> None:
+    regions = (Region(name="whole", labels=("muscle",), writes="muscle"),)
+    found = scans()
+    found = replace(found, labels=LabelMap(("background", "muscle"), (0, 100), None, regions))
+    cases = BadCases(found, skip=False)
+    cases.add(bad("case_1", 5))
+    assert "to name all values" not in refused(cases)
+    assert "put it into those of whole that have it, or correct" in str(UnknownLabelValues("it", [5], found.labels))
+
+
 def test_so_many_values_are_those_of_an_image(scans: Callable[..., ScanList]) -> None:
     cases = BadCases(scans(), skip=False)
     cases.add(bad("case_1", *range(300)))
     assert "data.labels" not in refused(cases)
-    assert "so many are those of an image" in str(UnknownLabelValues("it", range(300), {"background": 0}))
+    assert "so many are those of an image" in str(
+        UnknownLabelValues("it", range(300), LabelMap(("background", "a"), (0, 1)))
+    )
 
 
 def test_all_values_of_a_label_map_are_known_though_slabs_pass_by(tmp_path: Path) -> None:

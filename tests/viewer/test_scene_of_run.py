@@ -6,6 +6,7 @@ import pytest
 from kseg.viewer.scene_of_run import open_scored, structures_of_run
 from kseg.volumes.interpolation import linear
 from kseg.volumes.labels import LabelMap
+from kseg.volumes.regions import Region
 from kseg.volumes.resample import at_spacing
 from kseg.volumes.stored_geometry import StoredGeometry
 from kseg.volumes.volume import Volume
@@ -35,4 +36,19 @@ def test_what_nobody_labelled_is_a_structure_of_its_own() -> None:
         ("not labelled", (2,)),
         ("not labelled by anybody", (3,)),
     ]
+    assert [one.unlabelled for one in found] == [False, False, True]
     assert [one.name for one in structures_of_run(LABELS, partly_labelled=False)] == ["soleus", "not labelled"]
+
+
+def test_regions_are_shown_by_their_names_and_joined_where_they_overlap() -> None:
+    regions = (
+        Region(name="kidney", labels=("label_1", "tumour", "cyst"), writes="label_1"),
+        Region(name="masses", labels=("tumour", "cyst"), writes="cyst"),
+        Region(name="tumour", labels=("tumour",), writes="tumour"),
+    )
+    found = structures_of_run(LabelMap(("background", "label_1", "tumour", "cyst"), (0, 1, 2, 3), None, regions), False)
+    assert [(one.name, one.values) for one in found] == [
+        ("kidney", (1,)),
+        ("kidney + masses + tumour", (2,)),
+        ("kidney + masses", (3,)),
+    ]

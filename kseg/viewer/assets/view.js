@@ -81,8 +81,11 @@ function colourDrawing() {
 function difference() {
   const [first, second] = [...masks.values()].map(mask => mask.img);
   const found = new Uint8Array(first.length);
+  const unlabelled = scene.structures.findIndex(one => one.unlabelled) + 1;
+  const counts = value => !unlabelled || value !== unlabelled;
   for (let voxel = 0; voxel < found.length; voxel++)
-    if (first[voxel] !== second[voxel]) found[voxel] = !first[voxel] ? 1 : !second[voxel] ? 2 : 3;
+    if (first[voxel] !== second[voxel] && counts(first[voxel]) && counts(second[voxel]))
+      found[voxel] = !first[voxel] ? 1 : !second[voxel] ? 2 : 3;
   return found;
 }
 

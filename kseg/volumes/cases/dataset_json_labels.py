@@ -6,7 +6,7 @@ from pathlib import Path
 from kseg.console.errors import InputError
 from kseg.volumes.cases.dataset_json_schema import DatasetJson
 from kseg.volumes.labels import BACKGROUND, IGNORE, LabelMap, is_ignore, labels_with
-from kseg.volumes.regions import Region
+from kseg.volumes.regions import Region, regions_by_name
 
 Values = Mapping[str, int | tuple[int, ...]]
 
@@ -30,12 +30,12 @@ def label_map_of(said: DatasetJson, file: Path) -> LabelMap:
         for name, value in (said.labels or {}).items()
     }
     classes = {name: value for name, value in labels.items() if isinstance(value, int)}
-    if len(classes) == len(labels):
-        return LabelMap.from_json(classes)
     try:
+        if len(classes) == len(labels):
+            return LabelMap.from_json(classes)
         return _with_regions(labels, said.regions_class_order)
     except InputError as error:
-        raise InputError(f"'{file}', `labels`: {error}") from None
+        raise InputError(f"'{file}', `labels`: {str(error).replace('`data.labels`', 'it')}") from None
 
 
 def _is_no_region(name: str, value: int) -> bool:
@@ -46,6 +46,11 @@ def _with_regions(labels: Values, order: tuple[int, ...] | None) -> LabelMap:
     alone = {name: value if isinstance(value, tuple) else (value,) for name, value in labels.items()}
     fixed = {name: values[0] for name, values in alone.items() if len(values) == 1 and _is_no_region(name, values[0])}
     regions = {name: values for name, values in alone.items() if name not in fixed}
+    if several := [name for name in regions if name.lower() == BACKGROUND or is_ignore(name)]:
+        raise InputError(
+            f"'{several[0]}' has the values {', '.join(map(str, regions[several[0]]))}: it must have one, and in the "
+            "label files the voxels of the others that value"
+        )
     if order is None:
         raise InputError(
             "regions need `regions_class_order` beside them, the values as which they are written: add it, with a "
@@ -68,11 +73,30 @@ def _with_regions(labels: Values, order: tuple[int, ...] | None) -> LabelMap:
     if shared := [value for name, value in fixed.items() if is_ignore(name) and value in values]:
         raise InputError(f"the value {shared[0]} of '{IGNORE}' is in a region: give it one of its own")
     in_order = {name: named[name] for name in (*fixed, *(name_of[value] for value in values if value in name_of))}
-    written = zip(regions.items(), order, strict=True)
-    return LabelMap.from_json(
-        in_order,
-        tuple(
-            Region(name=name, labels=tuple(name_of[value] for value in of), writes=name_of[value])
-            for (name, of), value in written
-        ),
-    )
+    by_labels = {name: tuple(name_of[value] for value in of) for name, of in regions.items()}
+    written = zip(by_labels.items(), order, strict=True)
+    try:
+        return LabelMap.from_json(
+            in_order,
+            tuple(Region(name=name, labels=of, writes=name_of[value]) for (name, of), value in written),
+        )
+    except InputError:
+        if better := _better_order(by_labels, in_order):
+            raise InputError(
+                f"with `regions_class_order` {list(order)} a label would come back as another: {better} writes each "
+                f"region of {', '.join(regions)} as the value that is in it and in none within"
+            ) from None
+        raise
+
+
+def _better_order(regions: Mapping[str, tuple[str, ...]], values: Mapping[str, int]) -> list[int]:
+    """The `regions_class_order` with which all labels come back as they are; nothing where there is none."""
+    try:
+        named = LabelMap.from_json(values).names
+        writes = {region.name: region.writes for region in regions_by_name(regions, named)}
+        LabelMap.from_json(
+            values, tuple(Region(name=name, labels=of, writes=writes[name]) for name, of in regions.items())
+        )
+    except InputError:
+        return []
+    return [values[writes[name]] for name in regions]
