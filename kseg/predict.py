@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tables = VolumeTable(out), measures_table(out / MEASURES_FILE)
     outputs, refused = plan_outputs(inputs.scans, out, arguments.force, arguments.uncertainty, arguments.dicom_seg)
     written = [path.resolve() for one in outputs for path in (one.path, one.uncertainty) if path]
-    if arguments.annotation and Path(arguments.annotation).resolve() in written:
+    if arguments.annotation and local(arguments.annotation).resolve() in written:
         raise InputError(f"--annotation '{arguments.annotation}' would be written over: choose another --out")
     done = _Done(len(inputs.scans) + len(inputs.refused))
     for path, reason in inputs.skipped.items():
@@ -195,7 +195,7 @@ def _annotation(
         own = "empty_slices" in said.model_fields_set or said.annotated_slices == "none"
         empty_value = said.empty_slices if own else annotation.empty_value
         annotation = Annotation(across=said.annotated_slices, empty_value=empty_value)
-    path, how = Path(arguments.annotation), replace(labels, annotation=annotation)
+    path, how = local(arguments.annotation), replace(labels, annotation=annotation)
     return lambda image, assumed: open_annotation(path, image, how, assumed)
 
 
@@ -358,9 +358,6 @@ def _segment_file(
     if annotated and predictor.labels_of_files:
         keep_annotation(mask, annotated, predictor.labels_of_files.classes)
         found = replace(found, agreement={}, expected={})  # they are of the network's mask, not of this one
-    write_label_map(output.path, mask, image.stored)
-    if output.uncertainty and found.entropy is not None:
-        write_label_map(output.uncertainty, found.entropy, image.stored)
     for note in (*image.notes, *(annotated.notes if annotated else ())):
         say(f"note: {name}: {note}")
     if output.earlier_uncertainty:
@@ -370,6 +367,9 @@ def _segment_file(
         done.warn(scan.path, warnings)
     measured = measure_structures(mask, image.affine, predictor.structures, Z_AXIS, image)
     volumes = {structure: measures.volume_ml for structure, measures in measured.items()}
+    if output.uncertainty and found.entropy is not None:
+        write_label_map(output.uncertainty, found.entropy, image.stored)
+    write_label_map(output.path, mask, image.stored)  # last, so that a killed command leaves no mask without its rows
     path = output.path.relative_to(output.out).as_posix()
     done.written.append(str(output.path))
     volume_table, table_of_measures = tables

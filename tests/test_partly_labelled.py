@@ -189,6 +189,7 @@ def scan(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     flipped = nib.Nifti1Image(values, image.affine).as_reoriented([[0, -1], [2, 1], [1, 1]])
     nib.save(flipped, made / "slices.nii.gz")
     nib.save(nib.Nifti1Image(np.where(values, values, IGNORE).astype(np.uint8), image.affine), made / "ignored.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros_like(values), image.affine), made / "empty.nii.gz")
     return made
 
 
@@ -224,9 +225,10 @@ def test_classes_that_a_run_did_not_learn_may_be_annotated_and_are_background(sc
     ("file", "words", "message"),
     [
         ("slices.nii.gz", ["data.annotated_slices=none"], "says of every voxel what it is"),
-        ("ignored.nii.gz", [], "holds the values 255"),
+        ("ignored.nii.gz", [], r"holds 255, which is no label of the run \(known: 0 background, .*data.empty_slices"),
         ("gone.nii.gz", [], "gone.nii.gz. does not exist"),
-        ("leg.nii.gz", [], "which no class has"),
+        ("leg.nii.gz", [], "which is no label of the run"),
+        ("empty.nii.gz", [], "has nothing annotated: give the label map with what was drawn"),
         ("slices.nii.gz", ["--server", "127.0.0.1:1"], "leave it out with --server"),
     ],
 )

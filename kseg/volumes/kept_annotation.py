@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from kseg.console.errors import InputError
+from kseg.console.text import some_of
 from kseg.recipe.types import Spacing
 from kseg.volumes.annotated_slices import Annotation
-from kseg.volumes.labels import LabelMap
+from kseg.volumes.labels import MAX_SHOWN, LabelMap, UnknownLabelValues
 from kseg.volumes.read import open_labels
 from kseg.volumes.volume_stream import GATHERED_PLANES, VolumeStream
 
@@ -41,16 +42,32 @@ def open_annotation(
         InputError: the file is damaged, lies elsewhere or holds other values; or it leaves no voxel to a network.
     """
     in_files, annotation = labels.in_files, labels.annotation
-    values = open_labels(path, annotation.label_map_of_files(in_files), image, path.name, assume_spacing_mm)
-    annotated = annotation.of_annotated_slices(values, in_files.num_classes)
     among = in_files.indices_among(labels.classes)
-    indices = annotated.mapped(among.__getitem__, among.dtype)
-    labelled = [bool((slab < labels.classes.num_classes).all()) for _, slab in indices.read(GATHERED_PLANES)]
-    if all(labelled):
-        mark = "" if in_files.ignore is None else f", or mark what is to be filled in as {in_files.ignore} (ignore)"
+    try:
+        values = open_labels(path, annotation.label_map_of_files(in_files), image, path.name, assume_spacing_mm)
+        annotated = annotation.of_annotated_slices(values, in_files.num_classes)
+        indices = annotated.mapped(among.__getitem__, among.dtype)
+        slabs = (slab < labels.classes.num_classes for _, slab in indices.read(GATHERED_PLANES))
+        some, whole = zip(*((labelled.any(), labelled.all()) for labelled in slabs), strict=True)
+    except UnknownLabelValues as error:
+        known = ", ".join(f"{value} {name}" for name, value in in_files.in_files)
         raise InputError(
-            f"annotation '{path}' says of every voxel what it is, so that none is left to segment: name the axis "
-            f"across which some slices alone are annotated, data.annotated_slices=z{mark}"
+            f"annotation '{path}' holds {some_of([f'{value:g}' for value in error.values], MAX_SHOWN)}, which is no "
+            f"label of the run (known: {known}): correct it; where a value marks slices that are annotated and empty, "
+            "give it as data.empty_slices beside data.annotated_slices"
+        ) from None
+    if not any(some):
+        raise InputError(
+            f"annotation '{path}' has nothing annotated: give the label map with what was drawn, or leave out "
+            "--annotation"
+        )
+    if all(whole):
+        ways = [] if in_files.ignore is None else [f"mark what is to be filled in as {in_files.ignore} (ignore)"]
+        if annotation.across == "none":
+            ways.insert(0, "name the axis across which some slices alone are annotated, data.annotated_slices=z")
+        remedy = ", or ".join(ways) or "clear the slices that are to be filled in"
+        raise InputError(
+            f"annotation '{path}' says of every voxel what it is, so that none is left to segment: {remedy}"
         )
     return indices
 

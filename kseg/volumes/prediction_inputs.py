@@ -116,7 +116,7 @@ def _wrong_number(case: Case, number: int, names: Sequence[str]) -> str:
 
 def _add_listed(file: Path, num_channels: int, channel_names: Sequence[str], found: Inputs) -> None:
     try:
-        listed = inputs_of_cases(find_cases(file, images_only=True), num_channels, channel_names)
+        listed = inputs_of_cases(find_cases(file, images_only=True, unlabelled=True), num_channels, channel_names)
     except InputError as error:
         found.refused[file] = str(error)
         return

@@ -44,6 +44,8 @@ class _Dataset:
 
     file: Path
     said: DatasetJson
+    unlabelled: bool
+    """Whether cases to test on that have no label count, too."""
 
     @property
     def folder(self) -> Path:
@@ -54,13 +56,16 @@ class _Dataset:
         return path_as_listed(self.folder, text)
 
 
-def read_dataset_json(file: Path) -> CaseList:
+def read_dataset_json(file: Path, unlabelled: bool = False) -> CaseList:
     """Return the cases that a dataset.json describes; hidden files (macOS leaves "._" ones) are none.
+
+    With `unlabelled`, as for cases that are to be segmented, also those to test on that have no label: they have their
+    image where it would be.
 
     Raises:
         InputError: the description is not understood, or does not fit what is on the disk.
     """
-    dataset = _Dataset(file, load_dataset_json(file))
+    dataset = _Dataset(file, load_dataset_json(file), unlabelled)
     cases, spelt_out = min(_readings(dataset), key=lambda reading: _lacking(reading.cases))
     if dataset.said.file_ending and not dataset.said.dataset and _lacking(cases):
         _check_folders(dataset.folder, _ending(dataset))
@@ -107,13 +112,15 @@ def _in_folders(dataset: _Dataset, by_channel: bool) -> Cases:
     cases = []
     for part, split in (("Tr", ""), ("Ts", "test")):
         images, labels = dataset.folder / f"images{part}", dataset.folder / f"labels{part}"
-        if split and not (images.is_dir() and labels.is_dir()):
+        if split and not (images.is_dir() and (labels.is_dir() or dataset.unlabelled)):
             continue
         pattern = r"(.+)_\d{4}" if by_channel else "(.+)"
         names = _matches(labels, "(.+)" + re.escape(ending)) | _matches(images, pattern + re.escape(ending))
         for name in sorted(names):
             files = tuple(images / f"{name}{suffix}" for suffix in suffixes)
-            cases.append(Case(name, name, split, files, labels / f"{name}{ending}"))
+            label = labels / f"{name}{ending}"
+            has_none = split and dataset.unlabelled and not label.exists()
+            cases.append(Case(name, name, split, files, files[0] if has_none else label))
     return tuple(cases)
 
 
@@ -131,10 +138,14 @@ def _listed(dataset: _Dataset, by_channel: bool = False) -> Cases:
 
 
 def _with_label(dataset: _Dataset, entry: Unlabelled) -> Labelled | None:
-    """A case to test on with its label: its own, or the one of its name in labelsTs; None where there is neither."""
+    """A case to test on with its label: its own, or the one of its name in labelsTs; None where there is neither.
+
+    Where it may be unlabelled, with its image for the label.
+    """
     label = entry.label or f"labelsTs/{dataset.path(entry.images[0]).name}"
-    there = entry.label or (len(entry.images) == 1 and dataset.path(label).is_file())
-    return Labelled(images=list(entry.images), label=label) if there else None
+    if entry.label or (len(entry.images) == 1 and dataset.path(label).is_file()):
+        return Labelled(images=list(entry.images), label=label)
+    return Labelled(images=list(entry.images), label=entry.images[0]) if dataset.unlabelled else None
 
 
 def _case(

@@ -22,7 +22,7 @@ LAYOUTS = (
 )
 
 
-def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False) -> CaseList:
+def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False, unlabelled: bool = False) -> CaseList:
     """Cases of a dataset folder, of its dataset.json (or a list in JSON of another name), or of a CSV manifest.
 
     - nnU-Net raw, and the Medical Segmentation Decathlon: `kseg.volumes.cases.dataset_json`. The subject is the case.
@@ -30,7 +30,8 @@ def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False
       Paths are relative to the CSV; a folder holds a DICOM series; the split may be left empty.
 
     With `images_only`, as for cases that are to be segmented, a CSV needs no columns but case and image, of others
-    nothing is read, and files may be missing.
+    nothing is read, and files may be missing; with `unlabelled`, too, a dataset.json has also the cases to test on that
+    have no label.
 
     Raises `InputError` for an unknown layout, malformed content, names that are unsafe as file names or stand twice, a
     subject whose cases are in two splits, a scan that is of two subjects, a file that is image and label of a case, and
@@ -43,7 +44,7 @@ def find_cases(source: Path, missing_ok: bool = False, images_only: bool = False
         file = source / DATASET_FILE if source.is_dir() else source
         if file.suffix.lower() != ".json" or not file.is_file():
             raise _no_dataset(source)
-        found = read_dataset_json(file)
+        found = read_dataset_json(file, unlabelled)
     _check(found, source, missing_ok or images_only, images_only)
     return found
 

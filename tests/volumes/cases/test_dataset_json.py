@@ -131,6 +131,29 @@ READ = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("content", "files", "tests"),
+    [
+        (V2, "Tr/a_0000 =Tr/a Ts/b_0000 Ts/c_0000", {"b": ["b_0000"], "c": ["c_0000"]}),
+        (TWO, "Tr/a_0000 Tr/a_0001 =Tr/a Ts/b_0000 Ts/b_0001", {"b": ["b_0000", "b_0001"]}),
+        (V1 | {"training": listing("a"), "test": ["./imagesTs/b.nii.gz"]}, "Tr/a =Tr/a Ts/b", {"b": ["b"]}),
+        (
+            V1 | {"training": listing("a"), "test": ["./imagesTs/b.nii.gz"]},
+            "Tr/a_0000 =Tr/a Ts/b_0000",
+            {"b": ["b_0000"]},
+        ),
+    ],
+    ids=["v2", "v2, two channels", "Decathlon", "v1"],
+)
+def test_scans_to_be_segmented_are_also_those_without_a_label(content, files, tests, tmp_path):
+    folder = described(tmp_path, content, files)
+    assert [case.case for case in find_cases(folder, images_only=True).cases] == ["a"]
+    found = find_cases(folder, images_only=True, unlabelled=True)
+    of_tests = {c.case: [image.name.removesuffix(".nii.gz") for image in c.images] for c in found.cases if c.split}
+    assert of_tests == tests
+    assert all(image.is_file() for case in found.cases for image in case.images)
+
+
 @pytest.mark.parametrize("form", READ)
 def test_datasets_are_read_as_their_authors_mean_them(form, tmp_path, monkeypatch):
     monkeypatch.setenv("KSEG_TEST", "imagesTr")
@@ -201,7 +224,8 @@ REFUSED = {
         regions([1, 2], [2], order=[1, "r2"]), ONE, "each region is written as, by its value: received"),
     "no list of an order": (regions([1, 2], [2], order=2), ONE, "must list the label that each region is written as"),
     "inner regions first": (
-        regions([1, 2, 3], [2, 3], [3], order=[3, 2, 1]), ONE, "'label_1', which is in r1, would come back as 'r3'"),
+        regions([1, 2, 3], [2, 3], [3], order=[3, 2, 1]), ONE,
+        r"with `regions_class_order` \[3, 2, 1\] .*: \[1, 2, 3\] writes each"),
     "an empty region": (regions([1, 2], [], order=[1, 2]), ONE, r"must give 'r2' a whole number, .* received \[\]"),
     "a region of words": (regions([1, "a"], order=[1]), ONE, "must give 'r1' a whole number, or a list of some"),
     "a region twice": (regions([1, 2], [2, 1], order=[1, 2]), ONE, "regions 'r1' and 'r2' have the same labels"),
@@ -212,7 +236,17 @@ REFUSED = {
         "'label_2', which is in r1 and r2, .* add a region that has 'label_2'"),
     "what is ignored, as a region": (
         V2 | {"labels": {"background": 0, "leg": [1, 2], "ignore": [2, 3]}, "regions_class_order": [1, 2]}, ONE,
-        "not that of the background or of 'ignore': received 'ignore'"),
+        "'ignore' has the values 2, 3: it must have one"),
+    "a background of several values": (
+        V2 | {"labels": {"background": [0, 3], "leg": 1}}, ONE, "'background' has the values 0, 3: it must have one"),
+    "an order in which a label would come back as another": (
+        regions([1, 2, 3], [2, 3], 2, order=[1, 2, 3]), ONE,
+        r"with `regions_class_order` \[1, 2, 3\] .*: \[1, 3, 2\] writes each region of r1, r2, r3"),
+    "the same with BraTS' values": (
+        regions([1, 2, 4], [1, 4], 4, order=[1, 2, 4]), ONE, r"would come back as another: \[2, 1, 4\] writes"),
+    "inner regions before outer ones": (
+        regions([3], [1, 3], order=[3, 1]), ONE, "write outer regions before inner ones"),
+    "no background": (V2 | {"labels": {"leg": 1}}, ONE, r"dataset.json', `labels`: it must name a background"),
     "what is ignored, in a region": (
         V2 | {"labels": {"background": 0, "leg": [1, 2], "ignore": 2}, "regions_class_order": [1]}, ONE,
         "the value 2 of 'ignore' is in a region"),
