@@ -194,6 +194,7 @@ def _tensorrt_rtx(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _package(arguments: argparse.Namespace) -> dict[str, Any]:
     """The run, or all its folds, in one file."""
+    from kseg.inference.expected_dice import load_expected_dice
     from kseg.inference.postprocessing_choice import chosen_postprocessing
     from kseg.inference.segment_volumes import describe_segmentation
     from kseg.runs.owned_files import PACKAGE
@@ -212,7 +213,9 @@ def _package(arguments: argparse.Namespace) -> dict[str, Any]:
     path = folder / f"{folder.resolve().name}{PACKAGE}"
     check_writable(folder)
     check_unchanged(folder, (path.name,))
-    say(describe_segmentation(trained, chosen_postprocessing(trained)))
+    postprocessing = chosen_postprocessing(trained)
+    load_expected_dice(trained, postprocessing)  # what is damaged is not passed on
+    say(describe_segmentation(trained, postprocessing))
     write_package(folder, folder.resolve().name, path)
     size = path.stat().st_size
     say(f"{path}: {size / 1e6:.1f} MB; {command_line('predict')} {path} SCAN --out DIR segments with it")

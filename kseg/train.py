@@ -198,11 +198,14 @@ def _train_runs(
 
     from kseg.runs.owned_files import FOLDS, RUN
     from kseg.runs.run import check_resumable, make_runs
+    from kseg.runs.start_from import check_same_start
 
     runs = make_runs(recipe, records, manifest, arguments.folds or 0, start)
     resumed = [one for one in runs if arguments.resume and (one.is_begun or arguments.folds is None)]
     for one in resumed:
         check_resumable(one)
+    if arguments.resume and start and len(resumed) < len(runs):
+        check_same_start(recipe, start)  # before hours are spent on the folds that have begun
     if arguments.folds and not arguments.resume and workers.is_chief:
         folder = recipe.run_folder.resolve()
         remove(folder, RUN, FOLDS)  # folds of before would join the ensemble of these

@@ -22,6 +22,7 @@ from kseg.records.destinations import DATASET
 from kseg.records.manifest import load_manifest
 from kseg.runs import planned_recipe
 from kseg.runs.owned_files import RUN
+from kseg.runs.package import as_run
 from kseg.storage.ownership import check_replaceable
 from kseg.volumes.read import read_volume
 
@@ -300,8 +301,8 @@ def test_a_run_in_one_file_is_used_as_the_run_is(scans, tmp_path, capsys):
     export.main([str(passed_on), "--format", "onnx"])
     assert Path("saved_models/leg/model.onnx").is_file()
     evaluate.main(["leg"])
-    with pytest.raises(InputError, match="is there already: name that run instead"):
-        evaluate.main([str(passed_on)])
+    assert as_run(str(passed_on)) == "leg"
+    assert "is unpacked in 'saved_models/leg' already" in capsys.readouterr().err
     export.main(["leg", "--format", "package"])
     export.main(["leg", "--format", "package"])  # again, over what kseg wrote there
 

@@ -13,9 +13,10 @@ from kseg import evaluate, prepare, train
 from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.records.manifest import load_manifest
+from kseg.runs import start_from
 from kseg.runs.data_description import LearnedFrom
 from kseg.runs.run_folder import RunFolder
-from kseg.runs.start_from import Start, following
+from kseg.runs.start_from import Start, check_same_start, following, start_notes
 from kseg.training.start_run import compiled_model
 from kseg.training.start_weights import take_weights
 from kseg.volumes.intensity_normalisation import Scale
@@ -210,6 +211,25 @@ def test_in_folds_all_validate_and_those_who_trained_are_told_of(capsys: pytest.
         said = " ".join(capsys.readouterr().err.split())
         trained = sorted({case.subject for case in load_manifest(Path("tfrecords/one")).of_split("train")})
         assert (f"who are to validate here: {', '.join(trained)};" in said) == are_told
+
+
+def test_folds_that_have_not_begun_need_the_run_that_the_others_began_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe(None, ["train.start_from=first"])
+    begun = Start("first", recipe, ("other",), (), (), LearnedFrom(train=("p1",)))
+    monkeypatch.setattr(start_from, "open_start", lambda _: replace(begun, channels=("MR",)))
+    check_same_start(recipe, begun)
+    monkeypatch.setattr(start_from, "open_start", lambda _: replace(begun, learned_from=LearnedFrom(train=("p2",))))
+    with pytest.raises(InputError, match="'first' is not the one from which the folds that have begun started"):
+        check_same_start(recipe, begun)
+
+
+def test_a_run_that_still_trains_is_told_of_and_one_of_folds_names_them() -> None:
+    begun = Start("first", load_recipe(None), ("image",), (), (0.6, 0.6, 0.8), LearnedFrom(train=("p1",)), True)
+    manifest = load_manifest(Path("tfrecords/legs"))
+    assert "run 'first' is not trained to its end yet: its best model so far is taken" in start_notes(begun, manifest)
+    shutil.copytree("saved_models/first", "saved_models/several/fold-1")
+    with pytest.raises(InputError, match="run 'several' has 1 fold: name one of them, as several/fold-1"):
+        train.main(["one.toml", "train.start_from=several"])
 
 
 def test_other_subjects_of_the_same_names_are_told_of(capsys: pytest.CaptureFixture) -> None:

@@ -17,6 +17,7 @@ VOLUME_AXES: Final = 5
 FAULTS: Final = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, OSError),
     zipfile.BadZipFile,
+    MemoryError,
 )
 """What Keras, and HDF5 below it, raise for a file that makes no sense to them."""
 

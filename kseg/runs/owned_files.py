@@ -1,6 +1,7 @@
 """Which files kseg writes into the folder of a run, and so may delete there."""
 
 import json
+import os
 from pathlib import Path
 
 from kseg.console.errors import InputError
@@ -8,7 +9,7 @@ from kseg.recipe.load import read_toml
 from kseg.recipe.types import SPLITS
 from kseg.storage.listing import LISTING, changed_files, listed_files
 from kseg.storage.locations import Location
-from kseg.storage.ownership import Kind, is_kind
+from kseg.storage.ownership import PARTIAL, Kind, is_kind
 
 RECIPE_FILE, DATA_FILE, MODEL_FILE = "recipe.toml", "data.json", "model.keras"
 """What makes a folder a run: its choices, what its model takes and gives, the model."""
@@ -102,7 +103,16 @@ def _were_folds(folder: Location) -> bool:
 
 
 def _packages(folder: Location) -> set[str]:
-    return {name for name in listed_files(Path(str(folder))) if name.endswith(PACKAGE)}
+    """Packages that kseg wrote into a run or a fold of it, and those that it was about to write when it was killed."""
+    root = Path(str(folder))
+    whole = {
+        (listing.parent / name).relative_to(root).as_posix()
+        for listing in root.rglob(LISTING)
+        for name in listed_files(listing.parent)
+        if name.endswith(PACKAGE)
+    }
+    begun = (path.with_name(path.name.removeprefix(PARTIAL)) for path in root.rglob(f"{PARTIAL}*{PACKAGE}"))
+    return whole | {path.relative_to(root).as_posix() for path in begun if not os.path.lexists(path)}
 
 
 def _changed(folder: Location) -> set[str]:

@@ -21,10 +21,12 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from kseg import __version__
 from kseg.console.errors import InputError
 from kseg.console.messages import say
+from kseg.console.text import first_line
 from kseg.console.validation_errors import first_invalid
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.recipe.sections import SAVED_MODELS
 from kseg.recipe.types import WORD, Hash, Word
+from kseg.runs.data_description import DataDescription
 from kseg.runs.owned_files import (
     CARD,
     DATA_FILE,
@@ -35,9 +37,11 @@ from kseg.runs.owned_files import (
     POSTPROCESSING_FILE,
     RECIPE_FILE,
     RUN,
+    unusable,
 )
 from kseg.storage.files import sha256_of, whole_folder
 from kseg.storage.listing import list_files, listed_file
+from kseg.storage.locations import local
 from kseg.storage.ownership import is_empty, mark
 from kseg.storage.zip_files import check_parts, open_zip
 
@@ -50,8 +54,10 @@ MEMBER = re.compile(rf"({FOLD}[1-9][0-9]{{0,2}}/)?({_MODEL})|{_RUN}")
 MAX_SHOWN = 80
 MAX_CONTENTS = 2**20
 """Bytes of the table of contents."""
-MAX_UNPACKED = 2**32
-"""Bytes that a model's own archive may come to."""
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+"""Within a model's own archive: what its layers are, and their weights (Keras' format, version 3)."""
+MAX_CONFIG, MAX_UNPACKED = 2**26, 2**32
+"""Bytes that any part of that archive may come to, and the weights."""
 AT_ONCE = 2**20
 _open: dict[Path, TemporaryDirectory[str]] = {}
 """Packages that were unpacked for as long as this process lives."""
@@ -79,14 +85,15 @@ class Contents(BaseModel):
 
 def is_package(run: str) -> bool:
     """Whether a run is named by a file, as a package is, and not by the name of a run."""
-    return Path(run).is_file() and not run.endswith(".toml") and not (SAVED_MODELS / run).is_dir()
+    return "://" not in run and local(run).is_file() and not run.endswith(".toml") and not (SAVED_MODELS / run).is_dir()
 
 
 def write_package(folder: Path, name: str, path: Path) -> None:
     """Write the run in a folder, or its folds together, as a package.
 
     Raises:
-        InputError: the disk refuses it, or the run's name is not one that a folder may have everywhere.
+        InputError: the disk refuses it, a model is damaged, or the run's name is not one that a folder may have
+            everywhere.
     """
     if not re.fullmatch(WORD, name):
         raise InputError(
@@ -97,6 +104,9 @@ def write_package(folder: Path, name: str, path: Path) -> None:
     if CARD in found and _is_of_earlier_models(folder / CARD, [folder / one for one in found]):
         say(f"note: {CARD} is of a model of before, and left out: export the run, then pack it")
         found.remove(CARD)
+    for member in found:
+        if member.rpartition("/")[2] == MODEL_FILE and (damage := _damage(folder / member)):
+            raise unusable(folder / member, damage)
     contents = {member: (folder / member).read_bytes() for member in found if MEMBER.fullmatch(member)}
     files = {
         member: Member(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -126,18 +136,33 @@ def as_run(run: str) -> str:
     """
     if not is_package(run):
         return run
-    with _archive(Path(run)) as archive:
-        name = _contents(Path(run), archive).name
+    with _archive(local(run)) as archive:
+        contents = _contents(local(run), archive)
+    name = contents.name
     folder = SAVED_MODELS / name
     if not is_empty(folder):
+        if _is_unpacked_in(folder, contents):
+            say(f"'{run}' is unpacked in '{folder}' already")
+            return name
         raise InputError(
-            f"'{folder}' is there already: name that run instead of the package '{run}', or move it away to unpack that"
+            f"'{folder}' is there already, and differs: name that run instead of the package '{run}', or move it away "
+            "to unpack that"
         )
-    with whole_folder(folder, RUN, FOLDS) as partial:
-        unpack(Path(run), partial)
+    kinds = (FOLDS, RUN) if any("/" in member for member in contents.files) else (RUN, FOLDS)
+    with whole_folder(folder, *kinds) as partial:
+        unpack(local(run), partial)
         _forget_stores(partial, name)
     say(f"'{run}' is unpacked as the run '{name}', {folder}")
     return name
+
+
+def _is_unpacked_in(folder: Path, contents: Contents) -> bool:
+    """Whether a run is that of a package: its models, with what they take."""
+    return all(
+        (folder / name).is_file() and sha256_of(folder / name) == member.sha256
+        for name, member in contents.files.items()
+        if name.rpartition("/")[2] in (MODEL_FILE, DATA_FILE)
+    )
 
 
 def unpacked(package: Path) -> Path:
@@ -170,8 +195,7 @@ def unpack(package: Path, folder: Path) -> None:
                 shutil.copyfileobj(source, file, AT_ONCE)
             if sha256_of(target) != member.sha256:
                 raise _damaged(package, f"the checksum of '{name}' differs")
-            if target.name == MODEL_FILE:
-                _check_model(package, target)
+            _check_part(package, contents.kseg_version, target)
     if CARD in contents.files:
         list_files(folder, {CARD: folder / CARD})  # an export replaces it
     folds = [path for path in folder.iterdir() if path.is_dir()]
@@ -244,23 +268,58 @@ def _parsed(package: Path, table: bytes) -> Contents:
     except (ValueError, TypeError, RecursionError):
         raise _damaged(package, f"{CONTENTS} is no JSON object") from None
     if version != VERSION:
-        raise InputError(f"'{package}' is a package of another kseg (version {version!r} instead of {VERSION})")
+        raise InputError(
+            f"'{package}' is a package of another kseg (version {repr(version)[:MAX_SHOWN]} instead of {VERSION}): use "
+            "that, or ask for one that this one reads"
+        )
     try:
         return Contents.model_validate_json(table)
     except ValidationError as error:
         raise _damaged(package, f"{CONTENTS}: {first_invalid(error)}") from None
 
 
-def _check_model(package: Path, model: Path) -> None:
-    """A model is an archive itself; a few bytes of it must not stand for more than a disk holds, and all be whole."""
+def _check_part(package: Path, made_by: str, part: Path) -> None:
+    """A recipe, a description or a model of a package must be one that this kseg understands."""
+    try:
+        if part.name == RECIPE_FILE:
+            load_recipe(part)
+        elif part.name == DATA_FILE:
+            DataDescription.model_validate_json(part.read_bytes())
+    except (InputError, ValidationError) as error:
+        said = str(error).partition(": ")[2] if isinstance(error, InputError) else str(first_invalid(error))
+        what = f"its {part.name}: {first_line(said)}"
+        if made_by == __version__:
+            raise _damaged(package, what) from None
+        raise InputError(
+            f"package '{package}' was made by kseg {made_by[:MAX_SHOWN]}, and this kseg, {__version__}, does not "
+            f"understand it ({what}): use that version, or ask for one that this one reads"
+        ) from None
+    if part.name == MODEL_FILE and (damage := _damage(part)):
+        raise _damaged(package, f"its model: {damage}")
+
+
+def _damage(model: Path) -> str:
+    """Return what is wrong with a model's file, which is an archive itself; empty where nothing is.
+
+    A few bytes of it must not stand for more than a memory or a disk holds, all must be whole, and none be code.
+    """
     try:
         with open_zip(model) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-            if size > MAX_UNPACKED:
-                raise _damaged(package, f"its model would come to {size} bytes")
+            for entry in archive.infolist():
+                most = MAX_UNPACKED if entry.filename == WEIGHTS else MAX_CONFIG
+                if entry.file_size > most:
+                    return f"{entry.filename[:MAX_SHOWN]!r} would come to {entry.file_size} bytes"
             check_parts(archive)
+            if CONFIG in archive.namelist() and _has_code(archive.read(CONFIG)):
+                return "it holds code (a Lambda layer), which is not run"
     except zipfile.BadZipFile as error:
-        raise _damaged(package, f"its model: {error}") from None
+        return str(error)
+    return ""
+
+
+def _has_code(config: bytes) -> bool:
+    """Whether the description of a model names a function by its code, as a Lambda layer does."""
+    return re.search(rb'"class_name":\s*"(Lambda|__lambda__)"', config) is not None
 
 
 def _damaged(package: Path, what: str) -> InputError:

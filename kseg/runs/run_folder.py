@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
+from kseg.console.text import counted
 from kseg.console.validation_errors import first_invalid
 from kseg.recipe.load import load_recipe
 from kseg.recipe.sections import SAVED_MODELS, Recipe
@@ -43,6 +44,7 @@ from kseg.runs.owned_files import (
 )
 from kseg.runs.package import is_package, unpacked
 from kseg.storage.files import whole_folder
+from kseg.storage.locations import local
 from kseg.storage.ownership import mark
 
 if TYPE_CHECKING:
@@ -242,15 +244,20 @@ def open_run(run: str) -> RunFolder:
         InputError: there is no such run, or it is not whole.
     """
     if is_package(run):
-        folder = RunFolder(unpacked(Path(run)))
+        folder = RunFolder(unpacked(local(run)))
         if not folder.recipe.is_file():
             raise InputError(f"package '{run}' holds the {len(folder.fold_numbers)} folds of a run: give one model")
         return folder
-    candidates = (Path(run), SAVED_MODELS / run)
+    candidates = (local(run), SAVED_MODELS / run)
     found = next((RunFolder(path) for path in candidates if RunFolder(path).recipe.is_file()), None)
     if found is None:
         if run.endswith(".toml"):
             raise InputError(f"'{run}' is a recipe, not a run: give the name that stands in it")
+        if in_folds := next((path for path in candidates if path.is_dir() and RunFolder(path).fold_numbers), None):
+            folds = RunFolder(in_folds).fold_numbers
+            raise InputError(
+                f"run '{run}' has {counted(len(folds), 'fold')}: name one of them, as {run}/{FOLD}{folds[0]}"
+            )
         raise InputError(
             f"there is no run '{run}' (looked for {RECIPE_FILE} in it and in {SAVED_MODELS / run}): train it first"
         )

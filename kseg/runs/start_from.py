@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kseg.console.errors import InputError
 from kseg.console.messages import say
 from kseg.console.text import some_of
 from kseg.recipe.sections import Network, Recipe
@@ -16,6 +17,7 @@ from kseg.records.manifest import Manifest
 from kseg.runs.data_description import LearnedFrom
 from kseg.runs.package import is_package
 from kseg.runs.run_folder import RunFolder, open_run
+from kseg.storage.locations import local
 from kseg.volumes.intensity_normalisation import Scale
 
 MAX_NAMED = 5
@@ -36,6 +38,8 @@ class Start:
     scales: tuple[Scale, ...]
     spacing_mm: Spacing
     learned_from: LearnedFrom
+    is_under_way: bool = False
+    """Whether its training has not come to its end."""
 
     def scales_of(self, channels: Sequence[str]) -> tuple[Scale, ...] | None:
         """Return how it normalises these channels, whatever their order; None where they are not its own."""
@@ -55,7 +59,7 @@ def open_start(recipe: Recipe) -> Start | None:
     description = folder.load_data_description()
     known = description.learned_from.joined(description.learned_before)
     own = (description.channels, description.scales, description.spacing_mm)
-    return Start(recipe.train.start_from, folder.load_recipe(), *own, known)
+    return Start(recipe.train.start_from, folder.load_recipe(), *own, known, folder.is_under_way)
 
 
 def files_of_start(recipe: Recipe) -> list[Path]:
@@ -67,7 +71,7 @@ def files_of_start(recipe: Recipe) -> list[Path]:
     run = recipe.train.start_from
     if not run:
         return []
-    return [Path(run) if is_package(run) else open_run(run).path]
+    return [local(run) if is_package(run) else open_run(run).path]
 
 
 def start_of_begun(folder: RunFolder) -> Start | None:
@@ -77,6 +81,21 @@ def start_of_begun(folder: RunFolder) -> Start | None:
         return None
     own = (description.channels, description.scales, description.spacing_mm)
     return Start(recipe.train.start_from, recipe, *own, description.learned_before)
+
+
+def check_same_start(recipe: Recipe, start: Start) -> None:
+    """See to it that folds which have not begun can start from the run that the others started from.
+
+    Raises:
+        InputError: it is gone, or has been trained anew since.
+    """
+    run = recipe.train.start_from
+    now = open_start(recipe)
+    if now and not now.learned_from.agrees(start.learned_from):
+        raise InputError(
+            f"run '{run}' is not the one from which the folds that have begun started: bring that back, or train all "
+            "folds anew with --force"
+        )
 
 
 def order_of(names: Sequence[str], among: Sequence[str]) -> list[int] | None:
@@ -147,6 +166,8 @@ def start_notes(start: Start, manifest: Manifest, in_folds: bool = False) -> lis
     if in_folds:
         manifest = manifest.with_validation({case.subject for case in manifest.cases})
     notes = []
+    if start.is_under_way:
+        notes.append(f"run '{start.run}' is not trained to its end yet: its best model so far is taken")
     if tuple(start.spacing_mm) != tuple(manifest.spacing_mm):
         both = (manifest.spacing_mm, start.spacing_mm)
         own, other = (f"voxels of {list(mm)} mm" if mm else "each scan's own voxels" for mm in both)

@@ -15,7 +15,7 @@ from kseg.runs.owned_files import NAME_ANOTHER
 from kseg.runs.package import is_package, unpacked
 from kseg.runs.run_folder import RunFolder, open_run
 from kseg.storage.files import sha256_of
-from kseg.storage.locations import Location
+from kseg.storage.locations import Location, local
 
 MAX_NAMED = 3
 
@@ -130,9 +130,9 @@ def open_trained(run: str, changes: Sequence[str] = ()) -> TrainedRun:
     for change in changes:
         if not change.startswith("evaluation."):
             raise InputError(f"'{change}' cannot be changed once a run is trained: only evaluation.key=value can")
-    package = Path(run) if is_package(run) else None
+    package = local(run) if is_package(run) else None
     run = str(unpacked(package)) if package else run
-    paths = next((folds for path in (Path(run), SAVED_MODELS / run) if (folds := _folds(path))), [])
+    paths = next((folds for path in (local(run), SAVED_MODELS / run) if (folds := _folds(path))), [])
     members = tuple(open_run(str(path)) for path in paths) or (open_run(run),)
     recipes = [load_recipe(member.recipe, changes) for member in members]
     descriptions = [member.load_data_description() for member in members]

@@ -14,13 +14,14 @@ from kseg.console.errors import InputError
 from kseg.recipe.load import dump_recipe, load_recipe
 from kseg.runs.owned_files import FOLDS, RUN
 from kseg.runs.package import CONTENTS, as_run, is_package, unpack, unpacked, write_package
+from kseg.runs.run_folder import open_run
 from kseg.storage.files import sha256_of
 from kseg.storage.listing import is_listed, list_files
 from kseg.storage.ownership import check_replaceable, is_kind, mark
 
 FILES = {
     "recipe.toml": b'name = "legs"\n',
-    "data.json": b"{}",
+    "data.json": b'{"channels": ["MR"], "labels": {"background": 0, "muscle": 1}}',
     "postprocessing.json": b"{}",
     "MODEL_CARD.md": b"# legs",
 }
@@ -105,15 +106,81 @@ def test_a_store_that_a_package_names_is_not_asked(
     assert "note: its dataset 's3://theirs/legs' is not asked for" in capsys.readouterr().err
 
 
-def test_it_becomes_a_run_where_there_is_none_of_its_name(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_becomes_a_run_where_there_is_none_of_its_name(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(package.parent)
     assert as_run("legs") == "legs"
     assert as_run(str(package)) == "legs"
     assert Path("saved_models/legs/data.json").is_file()
     before = tree(Path("saved_models"))
-    with pytest.raises(InputError, match="is there already: name that run instead"):
-        as_run(str(package))
+    assert as_run(str(package)) == "legs"  # what failed after it was unpacked may be asked for again
+    assert f"'{package}' is unpacked in 'saved_models/legs' already" in capsys.readouterr().err
     assert tree(Path("saved_models")) == before
+    Path("saved_models/legs/model.keras").write_bytes(b"another")
+    with pytest.raises(InputError, match="is there already, and differs: name that run instead"):
+        as_run(str(package))
+    assert Path("saved_models/legs/model.keras").read_bytes() == b"another"
+
+
+@pytest.mark.parametrize("parts", [(), ("fold-1", "fold-2")])
+def test_what_a_killed_unpacking_left_is_in_nobodys_way(
+    parts: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_package(make_run(tmp_path / "legs", *parts), "legs", tmp_path / "legs.kseg")
+
+    class Killed(BaseException):
+        pass
+
+    def left(folder: Path) -> None:  # what is cleared away at an exception stays where a process is killed
+        shutil.copytree(folder, tmp_path / "as-left", symlinks=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kseg.storage.files.remove_own", left)
+        patch.setattr("kseg.runs.package.sha256_of", lambda _: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            as_run("legs.kseg")
+    assert Path("saved_models/.partial-legs").is_dir()
+    assert as_run("legs.kseg") == "legs"
+    assert sorted(path.name for path in Path("saved_models").iterdir()) == ["legs"]
+
+
+def test_the_home_of_a_user_may_be_in_its_path(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(package.parent))
+    assert is_package("~/legs.kseg")
+    monkeypatch.chdir(package.parent)
+    assert as_run("~/legs.kseg") == "legs"
+    assert open_run("~/saved_models/legs").load_data_description().channels == ("MR",)
+
+
+def test_a_damaged_model_is_not_packed_and_what_was_packed_before_stays(package: Path, tmp_path: Path) -> None:
+    before = package.read_bytes()
+    model = tmp_path / "legs/model.keras"
+    model.write_bytes(model.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"legs/model\.keras' is damaged"):
+        write_package(tmp_path / "legs", "legs", package)
+    assert package.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("data.json", b'{"channels": ["MR"], "labels": {"background": 0, "muscle": 1}, "new_key": 1}'),
+        ("recipe.toml", b'name = "legs"\n[train]\nnew_key = 1\n'),
+    ],
+)
+def test_what_another_version_wrote_is_told_by_its_version(part: str, content: bytes, package: Path) -> None:
+    rewritten(package, lambda members: members.update({part: content}))
+    with pytest.raises(InputError, match=rf"^package '[^']*legs\.kseg' is damaged, .*its {part}: .*new_key"):
+        unpacked(package)
+    table = json.loads(parts_of(package)[CONTENTS])
+    rewritten(package, table_with(**{**table, "kseg_version": "9.1"}))
+    with pytest.raises(
+        InputError, match=r"was made by kseg 9\.1, and this kseg, .*new_key.*: use that version"
+    ) as caught:
+        unpacked(package)
+    assert "/tmp" not in str(caught.value).replace(str(package), "")
 
 
 def rewritten(package: Path, change: Callable[[dict[str, bytes]], None], **options: int) -> Path:
@@ -181,9 +248,18 @@ def test_a_compressed_package_is_refused_before_anything_is_inflated(package: Pa
 def test_a_model_that_stands_for_more_than_a_disk_holds_is_refused(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kseg.runs.package.MAX_UNPACKED", 1)
-    with pytest.raises(InputError, match="its model would come to 2 bytes"):
+    monkeypatch.setattr("kseg.runs.package.MAX_CONFIG", 1)
+    with pytest.raises(InputError, match=r"its model: 'config\.json' would come to 2 bytes"):
         unpacked(package)
+
+
+def test_a_model_that_holds_code_is_refused(package: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as model:
+        model.writestr("config.json", json.dumps({"config": {"layers": [{"class_name": "Lambda", "config": {}}]}}))
+    rewritten(package, lambda members: members.update({"model.keras": (tmp_path / "model.keras").read_bytes()}))
+    with pytest.raises(InputError, match=r"legs\.kseg' .*its model: it holds code \(a Lambda layer\)") as caught:
+        unpacked(package)
+    assert "safe_mode" not in str(caught.value)
 
 
 @pytest.mark.parametrize("damage", damaged_zips({"config.json": b"{}" * 50}))
@@ -245,3 +321,17 @@ def test_a_package_in_a_runs_folder_is_kseg_s_if_it_is_listed(tmp_path: Path) ->
     (run / "legs.kseg").write_bytes(b"changed")
     with pytest.raises(InputError, match=r"legs\.kseg"):
         check_replaceable(run, RUN)
+
+
+def test_packages_of_folds_and_of_killed_commands_are_kseg_s_too(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "legs", "fold-1", "fold-2")
+    shutil.rmtree(run / "checkpoints")
+    mark(run, FOLDS)
+    for fold in ("fold-1", "fold-2"):
+        mark(run / fold, RUN)
+    write_package(run / "fold-1", "fold-1", run / "fold-1/fold-1.kseg")
+    (run / ".partial-legs.kseg").write_bytes(b"half of")
+    check_replaceable(run, FOLDS)
+    (run / "legs.kseg").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"legs\.kseg"):
+        check_replaceable(run, FOLDS)
