@@ -1,7 +1,7 @@
 """kseg's masks beside those of MONAI's UNet: the same scans, split, minutes, cores and scores.
 
 Usage: python tests/benchmarks/masks_beside_monai.py PYTHON_WITH_MONAI RECIPE [key=value ...] [--minutes 30]
-       [--seeds 1 2 3] [--subjects 25] [--cores 2] [--together] [--workers 0] [--patch 48 64 48]
+       [--seeds 1 2 3] [--subjects 25] [--cores 2] [--together] [--workers 0] [--patch X Y Z]
        [--peer-precision float32] [--out build/beside-monai]
 
 The split is the one that kseg.prepare makes of the recipe, or, with --subjects, all its test subjects and that many of
@@ -14,15 +14,17 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
+import nibabel as nib
 from rich.table import Table
 
 from kseg import phantom
@@ -33,6 +35,7 @@ from kseg.recipe.load import load_recipe, split_arguments
 from kseg.recipe.types import SPLITS
 from kseg.records.scans import PHANTOM
 from kseg.records.split_by_subject import rank, split_by_subject
+from kseg.records.training_plan import planned_flips
 from kseg.simulation.phantom import LABELS
 from kseg.volumes.cases.csv_manifest import write_csv
 from kseg.volumes.cases.find import find_cases
@@ -43,6 +46,8 @@ from kseg.volumes.volume_stream import gather
 
 STARTING_MINUTES = 0.5
 """That kseg may take for starting and compiling, which `train.max_minutes` does not count: the peer's bound does."""
+PEER_MULTIPLE, PEER_VOXELS = 16, 48 * 64 * 48
+"""Of its patch along each axis, and voxels at most: a hippocampus with its surroundings."""
 PEER = Path(__file__).parent / "monai_unet.py"
 
 
@@ -65,24 +70,24 @@ def compare(options, path, overrides):
     recipe = load_recipe(path, overrides)
     out = options.out / f"{recipe.name}-{options.subjects or 'all'}"
 
-    cases, labels = labelled_cases(recipe, out / "scans")
+    cases, labels, channel = labelled_cases(recipe, out / "scans")
     splits = choose_subjects(cases, recipe, options.subjects)
-    cases = [case for case in cases if case.subject in splits]
+    cases = named_by_case([case for case in cases if case.subject in splits], out / "images")
     tests = [case for case in cases if splits[case.subject] == "test"]
     manifest = out / "cases.csv"
-    write_manifest(manifest, cases, splits)
+    write_manifest(manifest, cases, splits, channel)
 
     words = [*filter(None, [path]), *overrides]
     jobs = {
         "kseg": lambda: run_kseg(words, options.minutes, manifest, labels, tests, out / "kseg"),
-        "MONAI UNet": lambda: run_monai(options, recipe, manifest, labels, out / "monai"),
+        "MONAI UNet": lambda: run_monai(options, recipe, manifest, labels, cases, out / "monai"),
     }
     sides = run_on_cores(jobs, options.cores, options.together)
     for name, folder in (("kseg", "kseg"), ("MONAI UNet", "monai")):
         sides[name] |= score(tests, out / folder, labels, recipe.evaluation.surface_tolerance_mm)
     learners = len(splits) - len({case.subject for case in tests})
-    stdout.print(comparison(sides, f"{recipe.name}: {learners} subjects to learn from, {len(tests)} test cases"))
     report = {"recipe": recipe.name, "learners": learners, "minutes": options.minutes, "sides": sides}
+    stdout.print(comparison(sides, f"{recipe.name}: {learners} subjects to learn from, {len(tests)} test cases"))
     print(json.dumps(report), flush=True)
     return report
 
@@ -97,7 +102,9 @@ def parse():
     parser.add_argument("--cores", type=int, default=2, help="processor cores for each side (default 2)")
     parser.add_argument("--together", action="store_true", help="both sides at once, each on cores of its own")
     parser.add_argument("--workers", type=int, default=0, help="processes that augment for MONAI (default 0)")
-    parser.add_argument("--patch", type=int, nargs=3, default=(48, 64, 48), help="MONAI's patch (default 48 64 48)")
+    parser.add_argument(
+        "--patch", type=int, nargs=3, help="MONAI's patch (default: as a typical scan, or some 150,000 voxels of it)"
+    )
     parser.add_argument(
         "--peer-precision", choices=("float32", "bfloat16"), default="float32", help="of MONAI's network"
     )
@@ -126,19 +133,38 @@ def run_on_cores(jobs, count, together):
 
 
 def labelled_cases(recipe, folder):
-    """Cases of the recipe's source and its label map; the phantom is written to `folder` first."""
+    """Cases of the recipe's source, its label map, its channel's name; the phantom is written to `folder` first."""
     if recipe.data.source == PHANTOM:
         made = recipe.phantom
         shape = map(str, made.shape)
         look = ["--difficulty", str(made.difficulty), "--muscle-scale", str(made.muscle_scale)]
         amount = ["--subjects", str(made.subjects), "--shape", *shape, *look]
         phantom.main(["--out", str(folder), *amount, "--seed", str(recipe.seed), "--force"])
-        return find_cases(folder / "manifest.csv").cases, LABELS
+        return find_cases(folder / "manifest.csv").cases, LABELS, "image"
     found = find_cases(Path(recipe.data.source))
     for case in found.cases:
         if len(case.images) > 1 or not case.images[0].name.endswith(NIFTI_EXTENSIONS):
             sys.exit(f"case '{case.case}' must be one NIfTI file: monai_unet.py reads no other.")
-    return found.cases, LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
+    labels = LabelMap.from_json(recipe.data.labels) if recipe.data.labels else found.labels
+    if labels.regions or recipe.data.regions or recipe.data.classes or labels.ignore is not None:
+        sys.exit(
+            "regions, data.classes and voxels to ignore are not compared: monai_unet.py learns all labels as they are."
+        )
+    return found.cases, labels, found.channel_names[0]
+
+
+def named_by_case(cases, folder):
+    """The same cases with links to their images in one folder, so that no two masks get one name."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    linked = []
+    for case in cases:
+        image = case.images[0]
+        extension = next(extension for extension in NIFTI_EXTENSIONS if image.name.endswith(extension))
+        link = folder.absolute() / f"{case.case}{extension}"
+        link.symlink_to(image.resolve())
+        linked.append(replace(case, images=(link,)))
+    return linked
 
 
 def choose_subjects(cases, recipe, count):
@@ -158,10 +184,10 @@ def choose_subjects(cases, recipe, count):
     return {subject: splits[subject] for subject in kept}
 
 
-def write_manifest(path, cases, splits):
-    """The CSV that both sides read."""
-    rows = [(c.case, c.subject, splits[c.subject], str(c.images[0].resolve()), str(c.label.resolve())) for c in cases]
-    write_csv(path, rows)
+def write_manifest(path, cases, splits, channel):
+    """The CSV that both sides read; its column of images says what they are, as the source did: "image_CT"."""
+    rows = [(c.case, c.subject, splits[c.subject], str(c.images[0]), str(c.label.resolve())) for c in cases]
+    write_csv(path, rows, [channel if channel.startswith("image") else f"image_{channel}"])
 
 
 def run_kseg(words, minutes, manifest, labels, tests, out):
@@ -189,16 +215,27 @@ def kseg(command, *arguments):
     return json.loads(printed.splitlines()[-1]) if "--json" in arguments else None
 
 
-def run_monai(options, recipe, manifest, labels, out):
-    """Train and predict in the peer's environment; it is told which axes may be flipped, as kseg is."""
+def run_monai(options, recipe, manifest, labels, cases, out):
+    """Train and predict in the peer's environment; it flips the axes that kseg flips."""
     began = time.monotonic()
     given = [str(manifest), "--out", str(out), "--labels", json.dumps(labels.to_json()), "--seed", str(recipe.seed)]
-    patch = ["--patch", *map(str, options.patch)]
-    flip = ["--flip", *(str("xyz".index(axis)) for axis in recipe.patches.flip_axes)]
+    patch = ["--patch", *map(str, options.patch or peer_patch(cases))]
+    own = "flip_axes" in recipe.patches.model_fields_set
+    flip_axes = recipe.patches.flip_axes if own else planned_flips(labels.names[1:])
+    flip = ["--flip", *(str("xyz".index(axis)) for axis in flip_axes)]
     limits = ["--minutes", str(options.minutes), "--threads", str(options.cores), "--workers", str(options.workers)]
     limits += ["--precision", options.peer_precision]
     report = json.loads(run([options.python, str(PEER), *given, *patch, *flip, *limits]).splitlines()[-1])
     return report | {"predict_minutes": (time.monotonic() - began) / 60 - report["minutes"]}
+
+
+def peer_patch(cases):
+    """A patch that holds a typical scan, in the axes of its file; where that is too much, the longest gives way."""
+    shapes = [nib.load(case.images[0]).shape for case in cases]
+    patch = [math.ceil(median(lengths) / PEER_MULTIPLE) * PEER_MULTIPLE for lengths in zip(*shapes, strict=True)]
+    while math.prod(patch) > PEER_VOXELS:
+        patch[patch.index(max(patch))] -= PEER_MULTIPLE
+    return patch
 
 
 def run(command):
@@ -247,7 +284,7 @@ MEASURES = {  # those that the comparison is about
 
 
 def means(statistics):
-    return [f"{statistics[key]['mean']:{form}}" for key, form in MEASURES.items()]
+    return [f"{statistics[key]['mean']:{form}}" if key in statistics else "-" for key, form in MEASURES.items()]
 
 
 LEADS = {"dice": 1, "absolute_volume_error_percent": -1}

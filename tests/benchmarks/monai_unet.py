@@ -93,9 +93,12 @@ def parse():
 
 
 def read_cases(manifest):
-    """Rows of a CSV manifest; its paths are relative to it."""
+    """Rows of a CSV manifest; its paths are relative to it, and its one column of images may be named image_CT."""
     with manifest.open(newline="", encoding="utf-8") as lines:
-        return [row | {key: str(manifest.parent / row[key]) for key in BOTH} for row in csv.DictReader(lines)]
+        rows = csv.DictReader(lines)
+        (images,) = (column for column in rows.fieldnames if column.startswith("image"))
+        files = {"image": images, "label": "label"}
+        return [row | {key: str(manifest.parent / row[column]) for key, column in files.items()} for row in rows]
 
 
 def build_network(num_classes):
