@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import worker_processes
@@ -37,7 +39,12 @@ TINY = (
 def _seeded() -> None:
     """Weights that a test draws do not depend on the tests before it, of which files side by side make any order."""
     if "keras" in sys.modules:
-        sys.modules["keras"].utils.set_random_seed(0)
+        tensorflow = sys.modules.get("tensorflow")
+        # TensorFlow's own seed is left alone: setting it throws away what TensorFlow has made of functions that several
+        # tests call, and nothing here draws by it.
+        kept = mock.patch.object(tensorflow.random, "set_seed") if tensorflow else nullcontext()
+        with kept:
+            sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

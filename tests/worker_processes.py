@@ -20,10 +20,26 @@ from typing import Any
 
 import pytest
 
-MAX_RESIDENT_MB = 1500
+MAX_RESIDENT_MB = 2000
 """A process that holds more after a file takes no further one: TensorFlow alone takes 600, and seconds to load."""
-ALONE = ("test_large_volume.py",)
-"""Files of tests that need 3 GB by themselves: they run last, one at a time."""
+SLOW = (
+    "test_tensorboard.py",
+    "test_segmenter.py",
+    "test_region_dataset.py",
+    "test_resuming.py",
+    "test_view_page.py",
+    "test_commands.py",
+    "test_prepare.py",
+    "test_served_model.py",
+    "test_large_volume.py",
+    "test_exported_run.py",
+    "test_bench_gpu.py",
+    "test_workers.py",
+    "test_start_from.py",
+    "test_killed.py",
+    "test_reports_offline.py",
+)
+"""Files of tests that take longest, which begin first: no core is idle at the end for one that began late."""
 SHARED_FOLDER = "KSEG_TESTS_SHARED_FOLDER"
 """Environment variable: a folder for what the processes make once for all of them."""
 LOOK_INSIDE = ("collectonly", "usepdb", "trace", "lf", "failedfirst", "stepwise", "showfixtures", "setupplan")
@@ -64,17 +80,15 @@ class Controller:
         # As pytest-xdist does it: each process has its own folder in that of pytest.
         folder = self.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         (folder / "shared").mkdir()
-        numbered = list(enumerate(self.files))
-        together = [(number, file) for number, file in numbered if Path(file).name not in ALONE]
-        alone = [(number, file) for number, file in numbered if Path(file).name in ALONE]
-        self._run(session, together, self.jobs, folder)
-        self._run(session, alone, 1, folder)
+        rank = {name: place for place, name in enumerate(SLOW)}
+        files = sorted(enumerate(self.files), key=lambda numbered: rank.get(Path(numbered[1]).name, len(SLOW)))
+        self._run(session, files, folder)
         return True
 
-    def _run(self, session: pytest.Session, files: list[tuple[int, str]], jobs: int, folder: Path) -> None:
-        """Have files run, so many at once, and report each when it is done."""
+    def _run(self, session: pytest.Session, files: list[tuple[int, str]], folder: Path) -> None:
+        """Have files run, several at once, and report each when it is done."""
         waiting, lock = iter(files), threading.Lock()
-        threads = [threading.Thread(target=self._work, args=(waiting, lock, folder)) for _ in range(jobs)]
+        threads = [threading.Thread(target=self._work, args=(waiting, lock, folder)) for _ in range(self.jobs)]
         try:
             for thread in threads:
                 thread.start()

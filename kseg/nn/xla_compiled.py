@@ -26,7 +26,8 @@ def _compiled(
         return bound
     import tensorflow as tf
 
-    return tf.function(bound, jit_compile=True)
+    # Traced as it stands, as JAX does it: to look for control flow of Python's that there is none of takes longer.
+    return tf.function(bound, autograph=False, jit_compile=True)
 
 
 # Compiled functions that live until the interpreter's end outlive what TensorFlow 2.16 needs to let go of them.

@@ -73,6 +73,7 @@ class PatchSource:
         options.autotune.enabled = False
         return batches.apply(count).prefetch(READY_BATCHES).with_options(options)
 
+    @tf.autograph.experimental.do_not_convert  # as `PatchCutter`
     def _patch(self, number: tf.Tensor) -> Patch:
         """Cut the run's `number`-th patch; each pass over the cases has an order of its own.
 

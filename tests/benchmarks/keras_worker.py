@@ -90,7 +90,8 @@ def main():
     keras.utils.set_random_seed(0)
     if options["precision"] == "bfloat16":
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    network = build_network(options["preset"], implementation=options["implementation"])
+    own = {"filters": options["filters"]} if "filters" in options else {}
+    network = build_network(options["preset"], implementation=options["implementation"], **own)
     loss = SegmentationLoss()
     loss.build()
     rng = np.random.default_rng(0)

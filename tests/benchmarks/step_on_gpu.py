@@ -46,10 +46,11 @@ def cases(sides, patches):
     return found
 
 
-def start(case, log):
-    """Start the process of a case."""
+def start(case, log, filters=None):
+    """Start the process of a case, perhaps with other filters than its preset's."""
     program = {"torch": "torch_worker.py"}.get(case["side"], "keras_worker.py")
     options = case | {"patch": [case["patch"]] * 3, "batch": 1, "device": "gpu"}
+    options |= {"filters": filters} if filters else {}
     backend = {} if case["side"] == "torch" else {"KERAS_BACKEND": case["side"]}
     return subprocess.Popen(
         [sys.executable, str(HERE / program), json.dumps(options)],
@@ -97,6 +98,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seconds", type=float, default=60.0, help="of one case at most, once it has the card")
     parser.add_argument("--cases", type=int, help="the first of each side alone")
+    parser.add_argument("--filters", type=int, nargs="+", help="of a smaller network than the presets', to try this")
     arguments = parser.parse_args()
 
     end = time.monotonic() + 60 * arguments.minutes
@@ -107,7 +109,7 @@ def main():
         while waiting and len(running) < WAITING:
             case = waiting.popleft()
             log = arguments.out.with_name(f"{arguments.out.stem}-{len(report) + len(running):03d}.log")
-            running.append((case, log, start(case, log)))
+            running.append((case, log, start(case, log, arguments.filters)))
         case, log, process = running.popleft()
         try:
             until = min(end, time.monotonic() + arguments.seconds)

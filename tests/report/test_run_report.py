@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,9 +36,15 @@ AGREEMENT = MeasureAgreement(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def folder(scored: Path, tmp_path: Path) -> RunFolder:
+    """The run of `scored`, of which a test may change the files."""
+    return RunFolder(Path(shutil.copytree(scored, tmp_path / "run")))
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with eight scored test cases, `case_5` the best and `case_6` the worst, drawn as kseg.evaluate draws."""
-    folder = RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path_factory.mktemp("scored") / "run")
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, (8, 8, 8)).astype(np.uint8)
     image = Volume(truth[..., np.newaxis] * 50, np.eye(4), StoredGeometry((8, 8, 8), np.eye(4), ".nii"))
@@ -49,7 +56,7 @@ def folder(tmp_path: Path) -> RunFolder:
         scores[case] = score_case(truth, prediction, np.eye(4), NAMES, 1.0)
         pictures.see(case, image, truth, prediction, scores[case])
     write_scores(scores, summarise(scores), folder.evaluation, "test", agreement=AGREEMENT)
-    return folder
+    return folder.path
 
 
 def test_the_first_cases_are_drawn_and_whatever_is_better_or_worse(folder: RunFolder) -> None:

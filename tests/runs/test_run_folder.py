@@ -1,6 +1,7 @@
 """A run's folder: opened by name or path, and every way in which it is not whole told in one line."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,14 +23,23 @@ from kseg.runs.trained_run import open_trained
 from kseg.training.start_run import compiled_model
 
 
-@pytest.fixture
-def run(tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, Segmenter]:
+@pytest.fixture(scope="module")
+def written(
+    tiny_recipe_anywhere: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Segmenter]:
     """Write the folder of a run whose model is as it began."""
-    recipe = tiny_recipe()
-    folder, model = RunFolder(recipe.run_folder), compiled_model(recipe, MUSCLE)
+    folder, recipe = RunFolder(tmp_path_factory.mktemp("written") / "tiny"), tiny_recipe_anywhere()
+    model = compiled_model(recipe, MUSCLE)
     folder.create(dump_recipe(recipe), MUSCLE)
     model.save(folder.model)
-    return folder, model
+    return folder.path, model
+
+
+@pytest.fixture
+def run(written: tuple[Path, Segmenter], tiny_recipe: Callable[..., Recipe]) -> tuple[RunFolder, Segmenter]:
+    """The run of `written`, of which a test may change the files."""
+    folder, model = written
+    return RunFolder(Path(shutil.copytree(folder, tiny_recipe().run_folder))), model
 
 
 def test_a_run_is_opened_by_name_and_by_path_and_comes_back(run: tuple[RunFolder, Segmenter]) -> None:
