@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Two files of tests side by side: most of a test is one core's work. Each takes 1 to 2 GB (tests/worker_processes.py).
+# Two files of tests side by side: most of a test is one core's work. Each takes 1 to 3 GB (tests/worker_processes.py).
 JOBS ?= 2
 PYTEST := -m pytest --jobs $(JOBS)
 

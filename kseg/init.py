@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -212,6 +213,25 @@ def _values_as_labels(paths: Sequence[Path]) -> dict[str, int]:
     return labels_with({}, counts)
 
 
+def _channels(folder: Path, cases: Sequence["FoundCase"]) -> tuple[str, ...]:
+    """Names of the columns of images; a single one is named after the modality that all of them state, if they do."""
+    from kseg.volumes.formats.dicom import modality_of
+
+    names = tuple(cases[0].images)
+    if len(names) > 1:
+        return names
+    modality = ""
+    for image in (image for case in cases for image in case.images.values()):
+        try:
+            stated = modality_of(folder / image)
+        except InputError:  # `kseg.prepare` tells what is wrong with it
+            continue
+        if not re.fullmatch("[A-Z]{2,16}", stated) or stated != (modality or stated):
+            return names
+        modality = stated
+    return (f"image_{modality.lower()}",) if modality else names
+
+
 def _write_table(path: Path, folder: Path, cases: Sequence["FoundCase"]) -> None:
     from kseg.volumes.cases.csv_manifest import write_csv
 
@@ -222,8 +242,10 @@ def _write_table(path: Path, folder: Path, cases: Sequence["FoundCase"]) -> None
     for case in cases:
         images = map(beside, case.images.values())
         rows.append((case.case, case.subject, case.split, *images, beside(case.label)))
-    write_csv(path, rows, tuple(cases[0].images))
-    say(f"wrote {path}: {counted(len(cases), 'line')}")
+    channels = _channels(folder, cases)
+    write_csv(path, rows, channels)
+    stated = "" if channels == tuple(cases[0].images) else f"; the column {channels[0]} is named after their modality"
+    say(f"wrote {path}: {counted(len(cases), 'line')}{stated}")
 
 
 def _write_recipe(path: Path, name: str, source: Path, labels: Mapping[str, int] | None) -> None:

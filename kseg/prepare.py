@@ -154,6 +154,8 @@ def _verified(target: Location) -> "Manifest":
 
 def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace) -> None:
     from kseg.console.terminal import stdout
+    from kseg.records.plan import fitted
+    from kseg.records.plan_notes import plan_notes
     from kseg.records.plan_table import class_table, plan_table
     from kseg.records.split_warnings import split_warnings
     from kseg.runs.oversized_patch import oversized_patch
@@ -175,7 +177,7 @@ def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace)
     stdout.print(plan_table(manifest, recipe))
     own_patch = [oversized_patch(recipe, manifest)] if "size" in recipe.patches.model_fields_set else []
     few = split_warnings(manifest, _again(arguments), _train(arguments))
-    for warning in filter(None, (*manifest.plan.warnings, *own_patch, *few)):
+    for warning in filter(None, (*manifest.plan.warnings, *plan_notes(manifest, recipe), *own_patch, *few)):
         say(f"note: {warning}")
     if arguments.json:
         left_out_cases = [left_out.case for left_out in manifest.left_out]
@@ -184,7 +186,7 @@ def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace)
                 "records": str(target),
                 "cases": counts,
                 "class_fractions": fractions,
-                "plan": manifest.plan.model_dump(mode="json"),
+                "plan": fitted(manifest.plan, manifest.to_learn_from, recipe).model_dump(mode="json"),
                 "left_out": left_out_cases,
             }
         )

@@ -102,7 +102,7 @@ def _is_run(word: str) -> bool:
     from kseg.recipe.sections import SAVED_MODELS
     from kseg.runs.owned_files import FOLD, RECIPE_FILE
 
-    folders = (Path(word), SAVED_MODELS / word)
+    folders = (local(word), SAVED_MODELS / word) if "://" not in word else ()
     return any((folder / RECIPE_FILE).is_file() or (folder / f"{FOLD}1" / RECIPE_FILE).is_file() for folder in folders)
 
 

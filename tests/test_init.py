@@ -3,14 +3,17 @@
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from made_dicom import save_series, voxels
 
 from kseg import init, prepare
 from kseg.console.errors import InputError
 from kseg.recipe.load import load_recipe
 from kseg.records.manifest import load_manifest
+from kseg.volumes.read import read_volume
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -62,6 +65,26 @@ def test_a_folder_as_it_is_can_be_prepared_by_the_command_that_is_named(capsys: 
     manifest = load_manifest(recipe.records_folder)
     assert sorted(case.subject for case in manifest.cases) == ["3", "4", "5", "6"]
     assert tree() == before
+
+
+@pytest.mark.parametrize(("stated", "channel"), [("CT", "image_ct"), ("US", "image_us"), ("one is MR", "image")])
+def test_a_column_of_dicom_is_named_after_their_modality(
+    stated: str, channel: str, capsys: pytest.CaptureFixture
+) -> None:
+    for subject in range(4):
+        modality = stated if len(stated) == 2 else "CT" if subject else "MR"
+        folder = save_series(Path(f"scans/{subject}/x1"), voxels(), series=str(subject + 1), Modality=modality)
+        image = read_volume(folder)
+        labels = np.zeros(image.shape, np.uint8)
+        labels[2:4, 2:4, 2:4] = 1
+        nib.save(nib.Nifti1Image(labels, image.affine), f"scans/{subject}/masksX1.nii.gz")
+    init.main(["scans"])
+    assert ("the column image_" in " ".join(capsys.readouterr().err.split())) == (channel != "image")
+    assert Path("scans.csv").read_text(encoding="utf-8").startswith(f"case,subject,split,{channel},label\n")
+    prepare.main(["scans.toml"])
+    manifest = load_manifest(Path("tfrecords/scans"))
+    assert manifest.channels == (channel,)
+    assert manifest.plan.normalisation == ({"image_ct": "ct", "image_us": "log"}.get(channel, "zscore"),)
 
 
 def test_nothing_is_overwritten() -> None:

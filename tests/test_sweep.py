@@ -178,7 +178,8 @@ def test_a_default_that_is_given_is_not_taken_for_what_is_planned(tmp_path: Path
     path.write_text(
         'name = "g"\n[grid.axes.a]\nplanned = []\n'
         'no_flips = ["patches.flip_axes=[]"]\nlarge = ["patches.size=[96, 96, 96]"]\n'
-        'plain_masks = ["evaluation.flip_axes=[]"]\nsame_rate = ["train.learning_rate=1e-3"]\n',
+        'plain_masks = ["evaluation.flip_axes=[]"]\nsame_rate = ["train.learning_rate=1e-3"]\n'
+        'turned = ["augmentation.rotation_degrees=[15, 15, 15]"]\n',
         encoding="utf-8",
     )
     runs = {run.title: run for run in load_sweep(path).runs}
@@ -187,12 +188,13 @@ def test_a_default_that_is_given_is_not_taken_for_what_is_planned(tmp_path: Path
         "planned": "planned",
         "no_flips": "no_flips",
         "large": "large",
+        "turned": "turned",
         "plain_masks": "planned",  # masks alone differ
         "same_rate": "planned",  # nothing plans that one
     }
     unnamed = {title: replace(run, recipe=run.recipe.model_copy(update={"name": ""})) for title, run in runs.items()}
     origins = {title: origin(run, "a dataset") for title, run in unnamed.items()}
-    assert len(set(origins.values())) == 4
+    assert len(set(origins.values())) == 5
     assert origins["same_rate"] == origins["planned"]
     assert origin_of_before(unnamed["planned"], "a dataset", ["muscle"]) == ""  # masks were not flipped then
     assert len(origin_of_before(unnamed["planned"], "a dataset", ["left_muscle"])) == 64  # nor are they now

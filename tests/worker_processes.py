@@ -31,7 +31,6 @@ SLOW = (
     "test_commands.py",
     "test_prepare.py",
     "test_served_model.py",
-    "test_large_volume.py",
     "test_exported_run.py",
     "test_bench_gpu.py",
     "test_workers.py",

@@ -4,8 +4,9 @@ What helps one structure harms another: the largest component is right for a mus
 operation is tried on the validation cases, and used for a class where
 
 - `LEAST_CASES` cases or more have the class,
-- its Dice rises, in the mean over these cases, by more than the standard error of that mean and `LEAST_GAIN`, and
-- at least as many cases gain as lose.
+- its Dice rises, in the mean over these cases, by more than the standard error of that mean and `LEAST_GAIN`,
+- at least as many cases gain as lose, and
+- none loses more than `MOST_LOST`: a structure that it has twice, say, of which one piece would go.
 
 Test cases never take part.
 """
@@ -36,6 +37,8 @@ LEAST_CASES = 5
 """Fewer cases with a class do not tell a gain from chance."""
 LEAST_GAIN = 0.002
 """Of Dice: what is less is not worth an operation that may harm a case unlike these."""
+MOST_LOST = 0.02
+"""Of Dice, by any case: what takes more from one of a few cases takes a true piece of a structure from others, too."""
 
 
 class ClassChoice(BaseModel):
@@ -204,7 +207,8 @@ def _helps(before_and_after: Sequence[tuple[float | None, float | None]]) -> boo
         return False
     standard_error = stdev(gains) / sqrt(len(gains))
     beyond_noise = fmean(gains) > standard_error + LEAST_GAIN
-    return beyond_noise and sum(gain > 0 for gain in gains) >= sum(gain < 0 for gain in gains)
+    as_many = sum(gain > 0 for gain in gains) >= sum(gain < 0 for gain in gains)
+    return beyond_noise and as_many and min(gains) >= -MOST_LOST
 
 
 def _mean(trials: Sequence[Trial], operations: Operations) -> float | None:

@@ -32,7 +32,9 @@ class Augmentation(Section):
 
     affine: ZeroToOne = Field(0.0, description="probability of rotation and scaling", json_schema_extra=PLANNED)
     rotation_degrees: tuple[Degrees, Degrees, Degrees] = Field(
-        (15.0, 15.0, 15.0), description="greatest angles about x, y, z; unless given, flat patches turn in plane"
+        (15.0, 15.0, 15.0),
+        description="greatest angles about x, y, z, in degrees; planned: 15, for flat patches in their plane alone",
+        json_schema_extra=PLANNED,
     )
     scaling: Positives = Field((0.87, 1.15), description="least and greatest factor by which anatomy grows")
     stretch: Factor = Field(1.1, description="greatest factor by which an axis is stretched, or squeezed, besides")

@@ -19,9 +19,7 @@ from kseg.records.plan_warnings import (
     HOUNSFIELD_DIFFERS,
     RANGES_DIFFER,
     absence_warnings,
-    context_warnings,
     flat_warnings,
-    hounsfield_warnings,
     range_warnings,
     shift_warnings,
     spacing_warnings,
@@ -36,6 +34,7 @@ MIN_BATCH, MAX_BATCH = 2, 4  # beyond, more steps teach more than larger ones
 LEAST_SHARE = 0.001  # of a patch that the rarest class should fill; measured, docs/results.md
 LEAST_PATCH = 64**3  # voxels that a patch keeps for the sake of its context, however rare a class is
 EIGHT_BITS = 255
+SELDOM = 0.005  # share of the voxels that the percentiles of a volume pass over
 
 # Measured: the paper's network, float32, batches of 96^3 patches, on two cores of a server (`kseg.bench step`).
 BASE_BYTES, BYTES_PER_VOXEL = 0.5e9, 1900
@@ -77,7 +76,7 @@ def make_plan(
     target_mm = target_spacing(spacings_mm)
     of_voxel = bytes_per_voxel(len(class_names))
     patch_size, pooling, batch_size = _fit(cases, target_mm, memory_gb, of_voxel, MAX_LEVELS)
-    ranges = [_surroundings(cases, channel) for channel in range(len(channels))]
+    ranges = [surroundings(cases, channel) for channel in range(len(channels))]
     differing = [_range_ratio(rows) for rows in ranges]
     shifts = [_shift(cases, channel) for channel in range(len(channels))]
     foreground = _median_foreground(cases)
@@ -100,9 +99,7 @@ def make_plan(
             *spacing_warnings(spacings_mm, target_mm),
             *range_warnings(channels, differing),
             *shift_warnings(channels, shifts),
-            *hounsfield_warnings(channels, ranges, normalisation),
-            *flat_warnings(channels, ranges),
-            *context_warnings(np.median([case.shape for case in cases], axis=0).tolist(), patch_size, target_mm),
+            *flat_warnings(channels, [[_is_flat(case, channel) for case in cases] for channel in range(len(channels))]),
             *absence_warnings(cases, class_names),
         ),
     )
@@ -253,12 +250,21 @@ def _shift(cases: Sequence[Fingerprint], channel: int) -> float:
     return float(np.abs(means - np.median(means)).max()) if means.size else 0.0
 
 
-def _surroundings(cases: Sequence[Fingerprint], channel: int) -> list[Statistics]:
+def surroundings(cases: Sequence[Fingerprint], channel: int) -> list[Statistics]:
     """Each case's statistics outside the foreground, or inside where there is nothing else.
 
     Of a case that is labelled in part they are those of all voxels: what is labelled as background may be a rim.
     """
     return [(case.everywhere or case.outside or case.inside)[channel] for case in cases]
+
+
+def _is_flat(case: Fingerprint, channel: int) -> bool:
+    """Whether a channel has one value in so many voxels that the percentiles of the whole volume are that value."""
+    if case.everywhere:
+        return case.everywhere[channel][LOW] == case.everywhere[channel][HIGH]
+    sides = ((case.outside, case.class_voxels[0]), (case.inside, sum(case.class_voxels[1:])))
+    often = [side[channel] for side, voxels in sides if side and voxels > SELDOM * sum(case.class_voxels)]
+    return len({value for row in often for value in (row[LOW], row[HIGH])}) == 1
 
 
 def _fractions(cases: Sequence[Fingerprint]) -> np.ndarray:

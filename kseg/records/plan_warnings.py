@@ -5,13 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.modality import is_ct, says_nothing
-from kseg.volumes.intensity_normalisation import HIGH, LOW, Statistics
+from kseg.records.modality import is_ct
 
 SPACINGS_DIFFER = 0.1  # as a share of the target's
 RANGES_DIFFER = 5.0  # times
-AIR, TISSUE = -900, 50  # Hounsfield units
-LEAST_CONTEXT, ENOUGH_CONTEXT = 0.01, 0.02  # share of a volume that a patch sees
 HOUNSFIELD_DIFFERS = 500  # tissue differs by less from scan to scan; zero points that files leave out are 1000 or 1024
 
 
@@ -50,47 +47,13 @@ def shift_warnings(channels: Sequence[str], shifts: Sequence[float]) -> list[str
     ]
 
 
-def hounsfield_warnings(
-    channels: Sequence[str], ranges: Sequence[Sequence[Statistics]], planned: Sequence[str]
-) -> list[str]:
-    """A channel that no name describes has in every case, whose statistics are its `ranges`, air as CT has it.
-
-    `planned` are the normalisations of all channels.
-    """
-    told = []
-    for number, (name, rows) in enumerate(zip(channels, ranges, strict=True)):
-        if says_nothing(name) and all(row[LOW] <= AIR and row[HIGH] > TISSUE for row in rows):
-            words = ", ".join(f'"{"ct" if other == number else kind}"' for other, kind in enumerate(planned))
-            told.append(
-                f"'{name}' looks like CT in Hounsfield units, which mean the same in every scan: if it is, train with "
-                f"data.normalisation=[{words}]; without it each volume is normalised by its own percentiles"
-            )
-    return told
-
-
-def flat_warnings(channels: Sequence[str], ranges: Sequence[Sequence[Statistics]]) -> list[str]:
+def flat_warnings(channels: Sequence[str], flat: Sequence[Sequence[bool]]) -> list[str]:
     """A channel has one value in nearly all voxels of some case: clipped to its percentiles it is nothing else."""
-    flat = [sum(row[LOW] == row[HIGH] for row in rows) for rows in ranges]
     return [
-        f"'{name}' has the same value in 99 % of the voxels of {count} of {len(rows)} cases: what differs is cut off "
-        "before a network sees it; crop the scans to what was recorded, or leave the channel out"
-        for name, rows, count in zip(channels, ranges, flat, strict=True)
-        if count
-    ]
-
-
-def context_warnings(extent: Sequence[float], patch_size: Sequence[int], spacing_mm: Sequence[float]) -> list[str]:
-    """A patch sees next to nothing of volumes of `extent` voxels, of which each has `spacing_mm`."""
-    whole = np.array(extent)
-    share = float(np.prod(np.minimum(patch_size, whole) / whole))
-    if share >= LEAST_CONTEXT:
-        return []
-    coarser = np.array(spacing_mm) * (ENOUGH_CONTEXT / share) ** (1 / 3)
-    seen_mm = " x ".join(f"{length:.0f}" for length in np.multiply(patch_size, spacing_mm))
-    return [
-        f"a patch of {' x '.join(map(str, patch_size))} voxels sees {seen_mm} mm, {share:.1%} of a volume: where that "
-        f"is too little to tell structures apart, set data.spacing_mm = [{', '.join(f'{one:.2g}' for one in coarser)}] "
-        f"and prepare again with --force: a volume is then cut into {ENOUGH_CONTEXT / share:.0f} times fewer windows"
+        f"'{name}' has the same value in 99 % of the voxels of {sum(cases)} of {len(cases)} cases: what differs is cut "
+        "off before a network sees it; crop the scans to what was recorded, or leave the channel out"
+        for name, cases in zip(channels, flat, strict=True)
+        if any(cases)
     ]
 
 

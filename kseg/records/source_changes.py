@@ -185,16 +185,14 @@ def _of_another_source(recipe: Recipe, found: ScanList, manifest: Manifest) -> s
 
 
 def _replanned(recipe: Recipe, found: ScanList, manifest: Manifest) -> Iterator[str]:
-    """What of the plan would be another for the same cases; its sentences for the user do not count."""
+    """What of the plan would be another for the same cases, but its sentences, and what each training plans anew."""
+    left_out = {"warnings", "patch_size", "batch_size", "pooling", "step_seconds"}
     before, now = (
-        plan.model_dump(exclude={"warnings"}) for plan in (manifest.plan, plan_of(recipe, found, manifest.cases))
+        plan.model_dump(exclude=left_out) for plan in (manifest.plan, plan_of(recipe, found, manifest.cases))
     )
     for key in before:
         if before[key] != now[key]:
-            yield (
-                f"data.memory_gb = {recipe.data.memory_gb:g}, or kseg, plans another {key} now: {now[key]}, "
-                f"was {before[key]}"
-            )
+            yield f"kseg plans another {key} now: {now[key]}, was {before[key]}"
 
 
 def _other_split(case: str, now: str, before: str) -> str:

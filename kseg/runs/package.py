@@ -157,11 +157,11 @@ def as_run(run: str) -> str:
 
 
 def _is_unpacked_in(folder: Path, contents: Contents) -> bool:
-    """Whether a run is that of a package: its models, with what they take."""
+    """Whether a run is that of a package, but for a recipe that forgot a store, and a card, which is made anew."""
     return all(
         (folder / name).is_file() and sha256_of(folder / name) == member.sha256
         for name, member in contents.files.items()
-        if name.rpartition("/")[2] in (MODEL_FILE, DATA_FILE)
+        if name.rpartition("/")[2] not in (RECIPE_FILE, CARD)
     )
 
 
@@ -288,11 +288,9 @@ def _check_part(package: Path, made_by: str, part: Path) -> None:
     except (InputError, ValidationError) as error:
         said = str(error).partition(": ")[2] if isinstance(error, InputError) else str(first_invalid(error))
         what = f"its {part.name}: {first_line(said)}"
-        if made_by == __version__:
-            raise _damaged(package, what) from None
         raise InputError(
-            f"package '{package}' was made by kseg {made_by[:MAX_SHOWN]}, and this kseg, {__version__}, does not "
-            f"understand it ({what}): use that version, or ask for one that this one reads"
+            f"package '{package}' (made by kseg {made_by[:MAX_SHOWN]}, this is {__version__}) has a part that is "
+            f"damaged, or of another version ({what}): use the kseg that made it, or ask for it again"
         ) from None
     if part.name == MODEL_FILE and (damage := _damage(part)):
         raise _damaged(package, f"its model: {damage}")

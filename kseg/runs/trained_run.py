@@ -159,9 +159,14 @@ def _with_others(trained: TrainedRun) -> TrainedRun:
             raise InputError(f"{key}: run '{folds}' has folds, which are an ensemble already: join single runs")
         if sha256_of(other.folder.model) in map(sha256_of, (member.model for member in members)):
             raise InputError(f"{key}: run '{path}' is in it twice, or a copy of it: name each other run once")
-        ours, theirs = ((one.recipe.patches.size, one.description.of_scans) for one in (trained, other))
+        if trained.description.of_scans != other.description.of_scans:
+            raise InputError(f"{key}: run '{path}' differs from '{trained.folder.path}' in its data")
+        ours, theirs = (list(one.recipe.patches.size) for one in (trained, other))
         if ours != theirs:
-            raise InputError(f"{key}: run '{path}' differs from '{trained.folder.path}' in its data or patches")
+            raise InputError(
+                f"{key}: run '{path}' has patches of {theirs}, '{trained.folder.path}' of {ours}: train it with "
+                f"'patches.size={ours}'"
+            )
         known = trained.description.learned_from
         if not (known.train and known.agrees(other.description.learned_from)):
             raise InputError(

@@ -140,6 +140,11 @@ CHOICES = {
         [*[trial(0.5, 0.5, 0.9, 0.9)] * 3, *[trial(0.5, 0.5, 0.49, 0.49)] * 3],
         LARGEST,
     ),
+    # Mean 0.25, standard error 0.05: but the last case has the structure twice.
+    "one case loses a piece of the structure": (
+        [*[trial(0.5, 0.5, 0.8, 0.8)] * 9, trial(0.5, 0.5, 0.45, 0.45)],
+        (),
+    ),
     "cases without the class have no say": ([trial(None, None, None, None), *[trial(0.5, 0.6, 0.5, 0.6)] * 5], FILL),
     "cases without the class do not count": ([trial(None, None, None, None), *[trial(0.5, 0.6, 0.5, 0.6)] * 4], ()),
     "no case has the class": ([trial(None, None, None, None)] * 5, ()),

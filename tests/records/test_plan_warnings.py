@@ -38,40 +38,13 @@ def test_ct_that_some_files_keep_with_another_zero_point_is_said_and_is_not_ct()
     assert plan_of(*cases, channels=("MRI",)).warnings == ()
 
 
-def test_what_looks_like_ct_and_is_not_named_so_is_said() -> None:
-    plan = plan_of(fingerprint(), channels=("image",))
-    assert plan.normalisation == ("zscore",)
-    (warning,) = plan.warnings
-    assert "'image' looks like CT in Hounsfield units" in warning
-    assert 'train with data.normalisation=["ct"]' in warning
-    two = plan_of(
-        fingerprint(
-            inside=((-100.0, 300.0, 80.0, 40.0),) * 2,
-            outside=((0.0, 900.0, 300.0, 99.0), (-1000.0, 1000.0, 0.0, 300.0)),
-        ),
-        channels=("image_1", "image_2"),
-    )
-    assert 'data.normalisation=["zscore", "ct"]' in two.warnings[0]
-    for other in (fingerprint(outside=((0.0, 1000.0, 0.0, 300.0),)), fingerprint(outside=((-1000.0, 20.0, 0.0, 9.0),))):
-        assert plan_of(other, channels=("image",)).warnings == ()
-    assert plan_of(fingerprint(), channels=("image_t1",)).warnings == ()
-
-
 def test_a_channel_that_its_percentiles_make_constant_is_said() -> None:
-    flat = fingerprint(outside=((0.0, 0.0, 0.0, 1.0),))
+    flat = fingerprint(outside=((0.0, 0.0, 0.0, 1.0),), class_voxels=(62_700, 300))  # what differs are 0.5 % of it
     (warning,) = plan_of(fingerprint(), fingerprint(), flat).warnings
     assert "'MRI' has the same value in 99 % of the voxels of 1 of 3 cases" in warning
-
-
-def test_a_patch_that_sees_next_to_nothing_of_a_volume_is_said_with_a_spacing() -> None:
-    leg = fingerprint(
-        shape=(512, 512, 1443), spacing_mm=(0.28, 0.28, 0.28), class_voxels=(512 * 512 * 1443 - 10**7, 10**7)
+    masked = fingerprint(outside=((0.0, 0.0, 0.0, 1.0),), class_voxels=(42_000, 21_000))  # a brain without its skull
+    assert plan_of(masked).warnings == ()
+    nothing = fingerprint(
+        outside=((0.0, 0.0, 0.0, 1.0),), inside=((0.0, 0.0, 0.0, 1.0),), class_voxels=(42_000, 21_000)
     )
-    (warning,) = plan_of(leg).warnings
-    assert "a patch of 96 x 96 x 96 voxels sees 27 x 27 x 27 mm, 0.2% of a volume" in warning
-    assert "set data.spacing_mm = [0.57, 0.57, 0.57] and prepare again with --force" in warning
-    assert "cut into 9 times fewer windows" in warning
-    coarser = fingerprint(
-        shape=(252, 252, 709), spacing_mm=(0.57, 0.57, 0.57), class_voxels=(252 * 252 * 709 - 10**6, 10**6)
-    )
-    assert plan_of(coarser).warnings == ()
+    assert len(plan_of(nothing).warnings) == 1

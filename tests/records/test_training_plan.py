@@ -75,4 +75,4 @@ def test_ultrasound_is_changed_as_ultrasound_varies() -> None:
 def test_what_is_planned_are_probabilities_of_the_section() -> None:
     assert set(ANY_MODALITY) | set(ULTRASOUND) <= set(PROBABILITIES) <= set(Augmentation.model_fields)
     planned = [name for name, field in Augmentation.model_fields.items() if field.json_schema_extra]
-    assert set(planned) == set(ANY_MODALITY) | set(ULTRASOUND)
+    assert set(planned) == set(ANY_MODALITY) | set(ULTRASOUND) | {"rotation_degrees"}

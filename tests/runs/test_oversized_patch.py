@@ -14,7 +14,7 @@ from kseg.runs.planned_recipe import planned_recipe
 def test_the_planned_patch_is_never_too_large(tiny_recipe: Callable[..., Recipe]) -> None:
     manifest = load_manifest(tiny_recipe().records_folder)
     assert oversized_patch(planned_recipe(load_recipe(None), manifest), manifest) == ""
-    for size in ([24, 24, 32], [8, 8, 8], manifest.plan.patch_size):
+    for size in ([24, 24, 32], [8, 8, 8]):
         assert oversized_patch(tiny_recipe(f"patches.size={list(size)}"), manifest) == ""
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kseg.console.errors import InputError
+from kseg.console.messages import say
 from kseg.console.text import counted
 from kseg.volumes.cases.case import Case, CaseList, path_as_listed
 from kseg.volumes.cases.dataset_json_labels import label_map_of
@@ -67,6 +68,8 @@ def read_dataset_json(file: Path, unlabelled: bool = False) -> CaseList:
     """
     dataset = _Dataset(file, load_dataset_json(file), unlabelled)
     cases, spelt_out = min(_readings(dataset), key=lambda reading: _lacking(reading.cases))
+    if unlabelled:
+        cases = _without_lost(dataset, cases)
     if dataset.said.file_ending and not dataset.said.dataset and _lacking(cases):
         _check_folders(dataset.folder, _ending(dataset))
     names, stated = _names_of_channels(dataset, cases)
@@ -77,6 +80,20 @@ def read_dataset_json(file: Path, unlabelled: bool = False) -> CaseList:
     labels = None if dataset.said.labels is None else label_map_of(dataset.said, file)
     name = dataset.said.name if isinstance(dataset.said.name, str) else ""
     return CaseList(name or file.resolve().parent.name, names, labels, cases, stated)
+
+
+def _without_lost(dataset: _Dataset, cases: Cases) -> Cases:
+    """The cases without those to test on that have neither a label nor images, or the name of one that has a label."""
+    labelled = {case.case for case in cases if case.label not in case.images}
+    kept = tuple(
+        case
+        for case in cases
+        if case.label not in case.images or (case.case not in labelled and all(path.exists() for path in case.images))
+    )
+    if lost := len(cases) - len(kept):
+        said = counted(lost, "scan", "scans")
+        say(f"note: {said} to test on of '{dataset.file}' {'is' if lost == 1 else 'are'} not there, or in it twice")
+    return kept
 
 
 def _lacking(cases: Cases) -> float:

@@ -14,7 +14,7 @@ from kseg.console.errors import InputError
 from kseg.console.text import counted, some_of
 from kseg.volumes.formats.dicom_errors import dicom_errors, in_a_line
 from kseg.volumes.formats.dicom_file import DicomFile, read_file
-from kseg.volumes.formats.dicom_magic import is_dicom
+from kseg.volumes.formats.dicom_magic import dicom_files, is_dicom
 from kseg.volumes.formats.dicom_planes import Plane, is_multi_frame, planes_of
 from kseg.volumes.formats.dicom_stack import Stack, stack_of
 from kseg.volumes.formats.dicom_values import read_values, type_of
@@ -55,6 +55,18 @@ def stack_in(path: Path) -> tuple[Stack, list[DicomFile]]:
     frames = len(files) == 1 and is_multi_frame(files[0])
     where = f"the series in '{path}'" if path.is_dir() else f"'{path}'"
     return stack_of(planes, where, "frame" if frames else "slice"), files
+
+
+def modality_of(path: Path) -> str:
+    """Return the modality that a file, or the first image of a folder, states, as "CT"; empty where there is none.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    files = dicom_files(path) if path.is_dir() else [path] if is_dicom(path) else []
+    images = (found for file in files if (found := read_file(file)) and found.pixels)
+    first = next(images, None)
+    return in_a_line(first.tags.get("Modality") or "").strip() if first else ""
 
 
 def _reader(planes: tuple[Plane, ...], dtype: np.dtype) -> Read:

@@ -154,6 +154,16 @@ def test_scans_to_be_segmented_are_also_those_without_a_label(content, files, te
     assert all(image.is_file() for case in found.cases for image in case.images)
 
 
+def test_what_is_not_there_or_has_a_label_elsewhere_is_not_segmented_again(tmp_path, capsys):
+    folder = described(tmp_path, V2, "Tr/a_0000 =Tr/a Ts/a_0000 Ts/b_0000")
+    found = find_cases(folder, images_only=True, unlabelled=True)
+    assert [(case.case, case.split) for case in found.cases] == [("a", ""), ("b", "test")]
+    assert "1 scan to test on of" in capsys.readouterr().err
+    content = V1 | {"training": listing("a"), "test": ["./imagesTs/b.nii.gz", "./imagesTs/c.nii.gz"]}
+    folder = described(tmp_path / "decathlon", content, "Tr/a =Tr/a Ts/b")
+    assert [case.case for case in find_cases(folder, images_only=True, unlabelled=True).cases] == ["a", "b"]
+
+
 @pytest.mark.parametrize("form", READ)
 def test_datasets_are_read_as_their_authors_mean_them(form, tmp_path, monkeypatch):
     monkeypatch.setenv("KSEG_TEST", "imagesTr")
