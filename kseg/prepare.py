@@ -154,7 +154,6 @@ def _verified(target: Location) -> "Manifest":
 
 def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace) -> None:
     from kseg.console.terminal import stdout
-    from kseg.records.plan import fitted
     from kseg.records.plan_notes import plan_notes
     from kseg.records.plan_table import class_table, plan_table
     from kseg.records.split_warnings import split_warnings
@@ -186,7 +185,7 @@ def _report(manifest: "Manifest", recipe: Recipe, arguments: argparse.Namespace)
                 "records": str(target),
                 "cases": counts,
                 "class_fractions": fractions,
-                "plan": fitted(manifest.plan, manifest.to_learn_from, recipe).model_dump(mode="json"),
+                "plan": manifest.plan_for(recipe).model_dump(mode="json"),
                 "left_out": left_out_cases,
             }
         )

@@ -56,7 +56,8 @@ def test_the_page_is_served_until_it_is_ended(mask: str, scan: str) -> None:
             said = json.loads(process.stdout.readline())
             assert said["cases"] == ["scan"]
             with urlopen(f"{said['address']}scene.json", timeout=60) as answer:
-                assert [one["name"] for one in json.load(answer)["structures"]] == ["soleus"]
+                soleus = {"name": "soleus", "colour": "#E69F00", "unlabelled": False}
+                assert json.load(answer)["structures"] == [soleus]
             process.terminate()  # Ctrl+C is ignored by what a shell runs in the background
             _, lines = process.communicate(timeout=60)
         finally:

@@ -23,4 +23,4 @@ def subjects_of_folds(subjects: Iterable[str], folds: int, seed: int) -> list[li
 
 def validation_folds(manifest: Manifest, folds: int, seed: int) -> list[list[str]]:
     """Return the subjects on whom each fold validates: all of the dataset's but those to test on."""
-    return subjects_of_folds((case.subject for case in manifest.cases if case.split != "test"), folds, seed)
+    return subjects_of_folds((case.subject for case in manifest.to_learn_from), folds, seed)

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from kseg.console.command_names import command_line
 from kseg.console.errors import InputError
 from kseg.console.validation_errors import first_invalid
+from kseg.recipe.sections import Recipe
 from kseg.recipe.types import Hash, Spacing, Split, ZeroToBelowOne
 from kseg.records.fingerprint import Fingerprint
-from kseg.records.plan import Plan
+from kseg.records.plan import Plan, fitted
 from kseg.records.schema import VERSION
 from kseg.records.split_by_subject import ONE_TO_LEARN_FROM
 from kseg.records.tfrecord import PREPARE_AGAIN
@@ -120,8 +121,12 @@ class Manifest(_Entry):
 
     @property
     def to_learn_from(self) -> list[CaseEntry]:
-        """The cases that are not to test: those that are planned for."""
+        """The cases that are not to test, in order."""
         return [case for case in self.cases if case.split != "test"]
+
+    def plan_for(self, recipe: Recipe) -> Plan:
+        """Return the plan with patches for a recipe's network and memory."""
+        return fitted(self.plan, self.to_learn_from, recipe)
 
     def with_validation(self, subjects: Collection[str]) -> "Manifest":
         """Return the manifest with `subjects` to validate on and all others, but the test's, to train on."""
@@ -176,7 +181,7 @@ def check_splits(manifest: Manifest, folder: Location) -> None:
     Raises:
         InputError: the dataset in `folder` has none of a kind.
     """
-    if len({case.subject for case in manifest.cases if case.split != "test"}) == 1:
+    if len({case.subject for case in manifest.to_learn_from}) == 1:
         raise InputError(f"'{folder}' has {ONE_TO_LEARN_FROM}")
     if not manifest.of_split("train"):
         raise InputError(f"'{folder}' has no train cases: prepare it with other splits")

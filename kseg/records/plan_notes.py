@@ -7,7 +7,7 @@ import numpy as np
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
 from kseg.records.modality import says_nothing
-from kseg.records.plan import fitted, surroundings
+from kseg.records.plan import surroundings
 from kseg.volumes.intensity_normalisation import HIGH, LOW, Statistics
 
 AIR, TISSUE = -900, 50  # Hounsfield units
@@ -26,7 +26,7 @@ def plan_notes(manifest: Manifest, recipe: Recipe) -> list[str]:
     if recipe.data.normalisation is None and manifest.plan.foreground:
         ranges = [surroundings(cases, channel) for channel in range(len(manifest.channels))]
         notes += _hounsfield_notes(manifest.channels, ranges, manifest.plan.normalisation)
-    plan = fitted(manifest.plan, cases, recipe)
+    plan = manifest.plan_for(recipe)
     size = recipe.patches.size if "size" in recipe.patches.model_fields_set else plan.patch_size
     extent = np.median([case.shape for case in cases], axis=0).tolist()
     return notes + _context_notes(extent, size, plan.target_spacing_mm)

@@ -10,7 +10,6 @@ from kseg.console.text import counted
 from kseg.recipe.augmentation import PROBABILITIES, Augmentation
 from kseg.recipe.sections import Recipe
 from kseg.records.manifest import Manifest
-from kseg.records.plan import fitted
 from kseg.records.training_plan import planned_augmentation, planned_flips, planned_rotation, sided
 
 
@@ -34,7 +33,7 @@ def class_table(manifest: Manifest) -> Table:
 
 def plan_table(manifest: Manifest, recipe: Recipe) -> Table:
     """The plan's values, and the recipe's where it overrides them."""
-    plan = fitted(manifest.plan, manifest.to_learn_from, recipe)
+    plan = manifest.plan_for(recipe)
     class_names = manifest.label_map.foreground_names
     table = Table(title="Plan")
     for heading in ("", "planned", "the recipe's own"):

@@ -50,7 +50,7 @@ def stage(folder: Location, manifest: Manifest, cache_dir: Path) -> tuple[Path, 
     check_writable(cache_dir)
     with (cache_dir / ".lock").open("a") as file:
         lock(file)
-        missing = [case for case in manifest.cases if case.split != "test" and not _is_there(cache_dir, case)]
+        missing = [case for case in manifest.to_learn_from if not _is_there(cache_dir, case)]
         need, free = sum(case.bytes for case in missing), shutil.disk_usage(cache_dir).free
         if need > free:
             raise InputError(

@@ -7,7 +7,6 @@ import numpy as np
 from kseg.recipe.sections import Recipe
 from kseg.recipe.toml_values import toml_value
 from kseg.records.manifest import Manifest
-from kseg.records.plan import fitted
 
 
 def oversized_patch(recipe: Recipe, manifest: Manifest) -> str:
@@ -17,7 +16,7 @@ def oversized_patch(recipe: Recipe, manifest: Manifest) -> str:
     """
     size = np.array(recipe.patches.size)
     largest = np.max([case.shape for case in manifest.cases], axis=0)
-    pooling = fitted(manifest.plan, manifest.to_learn_from, recipe).pooling
+    pooling = manifest.plan_for(recipe).pooling
     multiples = np.prod(pooling, axis=0, dtype=int) if pooling else np.ones(3, int)
     whole = -(-largest // multiples) * multiples
     if (size <= whole).all():

@@ -105,12 +105,7 @@ def _were_folds(folder: Location) -> bool:
 def _packages(folder: Location) -> set[str]:
     """Packages that kseg wrote into a run or a fold of it, and those that it was about to write when it was killed."""
     root = Path(str(folder))
-    whole = {
-        (listing.parent / name).relative_to(root).as_posix()
-        for listing in root.rglob(LISTING)
-        for name in listed_files(listing.parent)
-        if name.endswith(PACKAGE)
-    }
+    whole = {name for name in listed_files(folder) if name.endswith(PACKAGE)}
     begun = (path.with_name(path.name.removeprefix(PARTIAL)) for path in root.rglob(f"{PARTIAL}*{PACKAGE}"))
     return whole | {path.relative_to(root).as_posix() for path in begun if not os.path.lexists(path)}
 

@@ -136,8 +136,9 @@ def as_run(run: str) -> str:
     """
     if not is_package(run):
         return run
-    with _archive(local(run)) as archive:
-        contents = _contents(local(run), archive)
+    package = local(run)
+    with _archive(package) as archive:
+        contents = _contents(package, archive)
     name = contents.name
     folder = SAVED_MODELS / name
     if not is_empty(folder):
@@ -150,7 +151,7 @@ def as_run(run: str) -> str:
         )
     kinds = (FOLDS, RUN) if any("/" in member for member in contents.files) else (RUN, FOLDS)
     with whole_folder(folder, *kinds) as partial:
-        unpack(local(run), partial)
+        unpack(package, partial)
         _forget_stores(partial, name)
     say(f"'{run}' is unpacked as the run '{name}', {folder}")
     return name

@@ -12,7 +12,7 @@ from kseg.recipe.presets import levels_of, options_of
 from kseg.recipe.sections import Evaluation, Recipe
 from kseg.recipe.types import Normalisation, Section
 from kseg.records.manifest import Manifest
-from kseg.records.plan import MIN_BATCH, Plan, bytes_per_voxel, fit_batch, fit_patch, fitted
+from kseg.records.plan import MIN_BATCH, Plan, bytes_per_voxel, fit_batch, fit_patch
 from kseg.records.training_plan import planned_augmentation, planned_flips, planned_rotation
 from kseg.runs.oversized_patch import oversized_patch
 from kseg.volumes.intensity_normalisation import Scale
@@ -53,7 +53,7 @@ def planned_recipe(recipe: Recipe, manifest: Manifest, step_seconds_per_voxel: f
     Raises:
         InputError: see `planned`.
     """
-    plan = fitted(manifest.plan, manifest.to_learn_from, recipe)
+    plan = manifest.plan_for(recipe)
     plan = _within_the_time(recipe, plan, step_seconds_per_voxel)
     complete = planned(recipe, plan, options_of(recipe.network), manifest.channels, manifest.label_map.foreground_names)
     if oversized := oversized_patch(complete, manifest):

@@ -36,7 +36,7 @@ class SeenScans(BaseModel):
     @classmethod
     def of_manifest(cls, manifest: "Manifest") -> "SeenScans":
         """Return what the scans of a dataset are like, but those to test on."""
-        cases = [case for case in manifest.cases if case.split != "test"]
+        cases = manifest.to_learn_from
         spacings = [case.own_spacing_mm or (() if manifest.spacing_mm else case.spacing_mm) for case in cases]
         extremes = [tuple(map(extreme, zip(*spacings, strict=True))) for extreme in (min, max)] if all(spacings) else ()
         return cls(

@@ -60,16 +60,16 @@ def changed_files(folder: Location) -> set[str]:
     """Return the files listed in a folder, or in one within, that are not as kseg wrote them, as paths from there."""
     root = Path(str(folder))
     return {
-        (listing.parent / name).relative_to(root).as_posix()
-        for listing in root.rglob(LISTING)
-        for name in _hashes(listing.parent)
-        if os.path.lexists(listing.parent / name) and not is_listed(listing.parent, name)
+        (place / name).relative_to(root).as_posix()
+        for place, name in _listed(root)
+        if os.path.lexists(place / name) and not is_listed(place, name)
     }
 
 
-def listed_files(folder: Path) -> set[str]:
-    """Return what is listed in a folder, as paths from there, whether it is there and unchanged or not."""
-    return set(_hashes(folder))
+def listed_files(folder: Location) -> set[str]:
+    """Return the files listed in a folder, or in one within, whether they are there or not, as paths from there."""
+    root = Path(str(folder))
+    return {(place / name).relative_to(root).as_posix() for place, name in _listed(root)}
 
 
 def is_listed(folder: Path, name: str) -> bool:
@@ -77,6 +77,13 @@ def is_listed(folder: Path, name: str) -> bool:
     path = folder / name
     hashes = _hashes(folder).get(name, ())
     return bool(hashes) and path.is_file() and not path.is_symlink() and sha256_of(path) in hashes
+
+
+def _listed(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each folder with a listing, in a folder or below it, and the path from there of each file that it lists."""
+    for listing in root.rglob(LISTING):
+        for name in _hashes(listing.parent):
+            yield listing.parent, name
 
 
 def _hashes(folder: Path) -> dict[str, set[str]]:

@@ -6,11 +6,15 @@ from made_plans import fingerprint, plan_of
 
 from kseg.recipe.load import load_recipe
 from kseg.records.fingerprint import Fingerprint
+from kseg.records.plan import fitted
 from kseg.records.plan_notes import plan_notes
 
 
 def notes(*cases: Fingerprint, channels: tuple[str, ...] = ("image",), words: tuple[str, ...] = ()) -> list[str]:
-    manifest = SimpleNamespace(to_learn_from=cases, plan=plan_of(*cases, channels=channels), channels=channels)
+    plan = plan_of(*cases, channels=channels)
+    manifest = SimpleNamespace(
+        to_learn_from=cases, plan=plan, channels=channels, plan_for=lambda recipe: fitted(plan, cases, recipe)
+    )
     return plan_notes(manifest, load_recipe(None, list(words)))  # type: ignore[arg-type]
 
 

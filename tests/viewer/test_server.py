@@ -81,9 +81,9 @@ def test_the_page_and_all_that_it_names(ask: Ask, server: ViewServer) -> None:
     assert named == ["view.css", "niivue/niivue.umd.js", "view.js"]
     assert [ask(name)[0] for name in named] == [200, 200, 200]
     scene = json.loads(ask("scene.json")[2])
-    assert [(one["name"], one["colour"]) for one in scene["structures"]] == [
-        ("soleus", "#E69F00"),
-        ("label 7", "#56B4E9"),
+    assert scene["structures"] == [
+        {"name": "soleus", "colour": "#E69F00", "unlabelled": False},
+        {"name": "label 7", "colour": "#56B4E9", "unlabelled": False},
     ]
     assert scene["cases"][0]["masks"] == ["mask.nii.gz"]
     assert urlsplit(server.address).path == f"/{server.token}/"
